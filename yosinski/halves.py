@@ -1,0 +1,112 @@
+"""Splits: the classes of a data set -> halves A and B.
+
+A split is named by a short text, which is also what figures call it:
+
+    random:SEED        half of the classes, drawn as the paper's authors drew theirs, evenly from every group
+    natman             A: the man-made classes, B: the natural ones (as in the paper)
+    groups:ONE/OTHER   A: the classes of one group, B: those of another
+    domains:A/B        all classes in both, A in one domain's pictures, B in another's (join several with +)
+    PATH.json          {"A": [names], "B": [names]}; a half may also be {"classes": [names], "domain": [names]}
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yosinski.data import Card
+from yosinski.spec import BadInput, Half, choose
+
+FORMS = ("random:SEED", "natman", "groups:ONE/OTHER", "domains:ONE/OTHER", "a .json file of class names")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two halves, the tasks between which transfer is measured."""
+
+    name: str
+    a: Half
+    b: Half
+
+
+def split(card: Card, name: str) -> Split:
+    """The two halves of a data set that a split's name stands for (see the top of this module)."""
+    kind, _, rest = name.partition(":")
+    if kind == "random" and rest.isdecimal():
+        return _halves(card, name, *_random(card, int(rest)))
+    if name == "natman":
+        return _halves(card, name, *(_of_group(card, group) for group in ("man-made", "natural")))
+    if kind == "groups" and rest.count("/") == 1:
+        return _halves(card, name, *(_of_group(card, group) for group in rest.split("/")))
+    if kind == "domains" and rest.count("/") == 1:
+        domains = [_domain(card, names.split("+")) for names in rest.split("/")]
+        return _halves(card, name, card.classes, card.classes, domains)
+    if name.endswith(".json"):
+        return _from_file(card, Path(name))
+    raise BadInput(f"unknown split {name!r}; choose from: {', '.join(FORMS)}")
+
+
+def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
+    """Half of every group by legacy numpy's RandomState([seed]), the rule behind the paper's published splits.
+
+    For a data set without groups this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
+    """
+    random = np.random.RandomState([seed])
+    groups = np.array(card.groups if card.groups else [""] * len(card.classes))
+    chosen: set[int] = set()
+    for group in dict.fromkeys(groups.tolist()):
+        members = np.flatnonzero(groups == group)
+        chosen.update(random.choice(members, len(members) // 2, replace=False).tolist())
+    a = [name for k, name in enumerate(card.classes) if k in chosen]
+    return a, [name for k, name in enumerate(card.classes) if k not in chosen]
+
+
+def _of_group(card: Card, group: str) -> list[str]:
+    if not card.groups:
+        raise BadInput(f"data set {card.name} has no groups of classes; choose another split: {', '.join(FORMS)}")
+    choose(f"group of {card.name}", group, sorted(set(card.groups)))
+    return [name for name, its in zip(card.classes, card.groups, strict=True) if its == group]
+
+
+def _domain(card: Card, names: Iterable[str]) -> tuple[str, ...]:
+    """The named domains in the data set's own order."""
+    if not card.domains:
+        raise BadInput(f"data set {card.name} has no domains")
+    wanted = {choose(f"domain of {card.name}", name, card.domains) for name in names}
+    return tuple(name for name in card.domains if name in wanted)
+
+
+def _from_file(card: Card, path: Path) -> Split:
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"split file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"split file {path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) != {"A", "B"}:
+        raise BadInput(f'split file {path} must hold {{"A": [class names], "B": [class names]}}')
+    classes, domains = [], []
+    for letter in "AB":
+        half = content[letter] if isinstance(content[letter], dict) else {"classes": content[letter]}
+        names = half.get("classes")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadInput(f"split file {path}: half {letter} must be a list of class names")
+        unknown = sorted(set(names) - set(card.classes))
+        if unknown:
+            raise BadInput(f"split file {path}: half {letter} names classes that {card.name} lacks: {unknown[:5]}")
+        classes.append(names)
+        domains.append(_domain(card, half["domain"]) if "domain" in half else card.default_domain)
+    return _halves(card, path.name, classes[0], classes[1], domains)
+
+
+def _halves(
+    card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: list[tuple[str, ...]] | None = None
+) -> Split:
+    halves = [
+        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name)
+        for letter, classes, domain in zip("AB", (a, b), domains or [card.default_domain] * 2, strict=True)
+    ]
+    return Split(name, *halves)

@@ -1,0 +1,332 @@
+"""A run's directory: `runs/<first two>/<id>/`. Records are the truth; analysis reads nothing else.
+
+Written by one attempt at a time: an attempt claims the run by creating its claim file exclusively, and every write
+checks that no later attempt has taken over. Files appear whole (temporary name, fsync, rename), `record.json` last.
+`docs/formats.md` describes the files.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import psutil
+
+from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
+
+FORMAT = 1  # of every file in a runs directory; outside of the id, so that it can be migrated
+CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+SILENCE = 300.0  # seconds without a heartbeat after which an attempt on another host counts as dead
+
+State = Literal["done", "stuck", "diverged", "blocked", "failed", "running", "interrupted", "missing"]
+FINAL: tuple[State, ...] = ("done", "stuck", "diverged")
+
+
+class Superseded(Failure):
+    """A later attempt has taken this run over: what this process still writes is refused."""
+
+
+def folder(runs: Path, run_id: str) -> Path:
+    """The directory of a run."""
+    return runs / run_id[:2] / run_id
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object so that a reader sees either the old file or the new one, whole."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, write)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object written by `write_json`; BadInput if it is damaged or of a newer format."""
+    try:
+        value = json.loads(path.read_text())
+        newest = value["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(path) from error
+    if not isinstance(newest, int):
+        raise Damaged(path)
+    if newest > FORMAT:
+        raise BadInput(f"{path} is of format {newest}; this version reads up to format {FORMAT}: update yosinski")
+    return value
+
+
+class Damaged(BadInput):
+    """A file that cannot be read; it is set aside, never overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged")
+        self.path = path
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `<name>.damaged-<k>`, the first k that is free."""
+    k = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{k}")).exists():
+        k += 1
+    return path.rename(aside)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------- what is to be trained
+
+
+def enrol(runs: Path, run: Run) -> Path:
+    """Make the run's directory, with its spec, its parent's and the halves; returns it. What is there stays."""
+    if run.parent is not None:
+        enrol(runs, run.parent)
+    enrol_half(runs, run.half)
+    path = folder(runs, run.id)
+    if not (path / "run.json").exists():
+        write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
+    return path
+
+
+def enrol_half(runs: Path, half: Half) -> None:
+    """Store the names behind a half's digest once."""
+    path = runs / "halves" / f"{half.digest}.json"
+    if not path.exists():
+        names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
+        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names})
+
+
+def load_half(runs: Path, digest: str) -> Half:
+    """The half behind a digest."""
+    value = read_json(runs / "halves" / f"{digest}.json")
+    return Half(
+        value["data"],
+        value["fingerprint"],
+        tuple(value["classes"]),
+        tuple(value["domain"]),
+        value["letter"],
+        value["split"],
+    )
+
+
+def load(runs: Path, run_id: str) -> Run:
+    """The run behind an id, with its parent; BadInput if its spec no longer hashes to that id."""
+    path = folder(runs, run_id) / "run.json"
+    if not path.exists():
+        raise BadInput(f"no run {run_id} in {runs}")
+    spec = read_json(path)["spec"]
+    if spec["semantics"] != SEMANTICS:
+        raise BadInput(f"{path} was made with semantics {spec['semantics']}; this version computes {SEMANTICS}")
+    run = Run(
+        network=spec["network"],
+        half=load_half(runs, spec["half"]),
+        recipe=Recipe(**spec["recipe"]),
+        seed=spec["seed"],
+        treatment=spec["treatment"],
+        cut=spec["cut"]["n"] if spec["cut"] else 0,
+        parent=load(runs, spec["parent"]) if spec["parent"] else None,
+        below=spec["below"],
+        examples_per_class=spec["examples_per_class"],
+    )
+    if run.id != run_id:
+        raise Damaged(path)
+    return run
+
+
+# -------------------------------------------------------------------------------------------------- what has happened
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The `record.json` in a run's directory, None where there is none."""
+    record = path / "record.json"
+    if not record.exists():
+        return None
+    value = read_json(record)
+    if value.get("state") not in get_args(State):
+        raise Damaged(record)
+    return value
+
+
+def state(path: Path) -> State:
+    """What became of the run in this directory, from its record, claim and heartbeat."""
+    record = read_record(path)
+    if record is not None and record["state"] in FINAL:
+        return record["state"]
+    attempt = latest_attempt(path)
+    if attempt and is_alive(path, attempt):
+        return "running"
+    if record is not None:
+        return record["state"]
+    failure = path / "failure.json"
+    if failure.exists() and read_json(failure)["attempt"] == attempt:
+        return "failed"
+    return "interrupted" if attempt else "missing"
+
+
+def progress(path: Path) -> dict[str, Any] | None:
+    """The last heartbeat: attempt, step, steps, time; None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((path / "progress.json").read_text())
+    return None
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The evaluations in order of steps; of a step written twice the latest attempt's; a torn last line is ignored."""
+    rows: dict[int, dict[str, float]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        text = (path / "curve.csv").read_text()
+        whole = text[: text.rfind("\n") + 1]
+        for row in csv.DictReader(io.StringIO(whole)):
+            values = {name: float(value) for name, value in row.items()}
+            if values["attempt"] >= rows.get(int(values["step"]), values)["attempt"]:
+                rows[int(values["step"])] = values
+    return [rows[step] for step in sorted(rows)]
+
+
+def scan(runs: Path) -> Iterator[Path]:
+    """The directories of all runs, in order of their ids."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    for shard in sorted(runs.glob("[0-9a-f][0-9a-f]")):
+        yield from sorted(path for path in shard.iterdir() if (path / "run.json").exists())
+
+
+# ------------------------------------------------------------------------------------------------------------- claims
+
+
+@cache
+def _self() -> dict[str, Any]:
+    """Who this process is; a pid means something only on the same host and in the same pid namespace."""
+    namespace = Path("/proc/self/ns/pid")
+    host = f"{socket.gethostname()} {namespace.readlink()}" if namespace.is_symlink() else socket.gethostname()
+    return {"host": host, "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def latest_attempt(path: Path) -> int:
+    """The highest attempt number that has claimed this run, 0 if none has."""
+    return max((int(claim.name.split(".")[1]) for claim in path.glob("claim.*.json")), default=0)
+
+
+def is_alive(path: Path, attempt: int) -> bool:
+    """Whether the process behind a claim still runs: seen directly on this host, by its heartbeat on another one."""
+    claim_file = path / f"claim.{attempt}.json"
+    try:
+        claim = json.loads(claim_file.read_text())
+    except ValueError:  # created a moment ago and not yet filled, or its writer died there
+        return time.time() - claim_file.stat().st_mtime < 10
+    if claim["released"]:
+        return False
+    if claim["host"] == _self()["host"]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(claim["pid"])
+            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - claim["started"]) < 2
+        return False
+    last = max(file.stat().st_mtime for file in (claim_file, path / "progress.json") if file.exists())
+    return time.time() - last < SILENCE
+
+
+def claim(runs: Path, run: Run, job: str = "") -> "Attempt | None":
+    """Claim a run for this process; None if it is done or another live process has it."""
+    path = enrol(runs, run)
+    latest = latest_attempt(path)
+    if state(path) in FINAL or (latest and is_alive(path, latest)):
+        return None
+    attempt = Attempt(path, latest + 1)
+    try:
+        with (path / f"claim.{attempt.number}.json").open("x") as file:
+            json.dump({"format": FORMAT, "attempt": attempt.number, "job": job, "released": False, **_self()}, file)
+    except FileExistsError:
+        return None
+    if state(path) in FINAL:  # the earlier attempt ended between our look and our claim
+        attempt.release()
+        return None
+    return attempt
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The right to write one run's directory, until a later attempt takes over."""
+
+    path: Path
+    number: int
+
+    def check(self) -> None:
+        """Raise Superseded if a later attempt has claimed the run."""
+        latest = latest_attempt(self.path)
+        if latest != self.number:
+            raise Superseded(f"{self.path}: attempt {self.number} was taken over by attempt {latest}")
+
+    def beat(self, step: int, steps: int) -> None:
+        """Show life and progress."""
+        self.check()
+        temporary = self.path / ".progress.tmp"
+        temporary.write_text(
+            json.dumps({"attempt": self.number, "step": step, "steps": steps, "time": time.time()}) + "\n"
+        )
+        temporary.replace(self.path / "progress.json")
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add one evaluation to the curve."""
+        self.check()
+        curve = self.path / "curve.csv"
+        with curve.open("a") as file:
+            if file.tell() == 0:
+                file.write(",".join(CURVE) + "\n")
+            file.write(",".join(repr(row[name]) if name != "attempt" else str(self.number) for name in CURVE) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Drop the rows of the curve beyond a checkpoint's step."""
+        self.check()
+        kept = [row for row in read_curve(self.path) if row["step"] <= step]
+        lines = [",".join(CURVE)]
+        for row in kept:
+            lines.append(",".join(str(int(row[k])) if k in ("attempt", "step") else repr(row[k]) for k in CURVE))
+        _replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, "\n".join(lines) + "\n"))
+
+    def save(self, name: str, write: Callable[[Path], None]) -> None:
+        """Put a file (checkpoint or weights) in place, whole."""
+
+        def write_if_current(temporary: Path) -> None:
+            write(temporary)
+            self.check()
+
+        _replace(self.path / name, write_if_current)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record, last of all files, and tidy up."""
+        self.check()
+        write_json(self.path / "record.json", {"attempts": self.number, **record})
+        for name in ("checkpoint.pt", "progress.json", "failure.json"):
+            (self.path / name).unlink(missing_ok=True)
+        self.release()
+
+    def fail(self, error: str) -> None:
+        """Leave the reason of a failure behind; the run can be claimed again."""
+        self.check()
+        write_json(self.path / "failure.json", {"attempt": self.number, "error": error, "time": time.time()})
+        self.release()
+
+    def release(self) -> None:
+        """Give the run back, so that the next attempt need not wait for a silence."""
+        claim_file = self.path / f"claim.{self.number}.json"
+        write_json(claim_file, {**json.loads(claim_file.read_text()), "released": True})
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
