@@ -51,11 +51,12 @@ class Architecture:
 
     def costs(self, classes: int) -> list[Cost]:
         """One row per segment and, last, the head."""
-        rows, shape = [], (3, self.side, self.side)
+        rows: list[Cost] = []
+        shape: tuple[int, ...] = (3, self.side, self.side)
         for segment in (*self.segments, Linear("head", classes)):
             match segment:
                 case Conv(name, out, kernel, stride, pool):
-                    side = (shape[1] + stride - 1) // stride
+                    side = (shape[-1] + stride - 1) // stride
                     weights = shape[0] * kernel**2 * out
                     flops = 2 * weights * side**2
                     shape = (out, side // pool, side // pool)

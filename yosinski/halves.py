@@ -10,7 +10,7 @@ A split is named by a short text, which is also what figures call it:
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,13 @@ def split(card: Card, name: str) -> Split:
     """The two halves of a data set that a split's name stands for (see the top of this module)."""
     kind, _, rest = name.partition(":")
     if kind == "random" and rest.isdecimal():
-        return _halves(card, name, *_random(card, int(rest)))
+        a, b = _random(card, int(rest))
+        return _halves(card, name, a, b)
     if name == "natman":
-        return _halves(card, name, *(_of_group(card, group) for group in ("man-made", "natural")))
+        return _halves(card, name, _of_group(card, "man-made"), _of_group(card, "natural"))
     if kind == "groups" and rest.count("/") == 1:
-        return _halves(card, name, *(_of_group(card, group) for group in rest.split("/")))
+        a, b = rest.split("/")
+        return _halves(card, name, _of_group(card, a), _of_group(card, b))
     if kind == "domains" and rest.count("/") == 1:
         domains = [_domain(card, names.split("+")) for names in rest.split("/")]
         return _halves(card, name, card.classes, card.classes, domains)
@@ -103,10 +105,10 @@ def _from_file(card: Card, path: Path) -> Split:
 
 
 def _halves(
-    card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: list[tuple[str, ...]] | None = None
+    card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: Sequence[tuple[str, ...]] = ()
 ) -> Split:
     halves = [
         Half(card.name, card.fingerprint, tuple(classes), domain, letter, name)
-        for letter, classes, domain in zip("AB", (a, b), domains or [card.default_domain] * 2, strict=True)
+        for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
     ]
     return Split(name, *halves)

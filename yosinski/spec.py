@@ -5,6 +5,7 @@ Nothing here knows of devices, precision, packs or clusters: they are never part
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -93,29 +94,46 @@ class Recipe:
 
     def __post_init__(self) -> None:
         choose("initialiser", self.initialiser, INITIALISERS)
-        for name, low in {"epochs": 0, "batch_size": 1, "learning_rate": 0, "momentum": 0, "warmup": 0}.items():
-            if getattr(self, name) < low:
-                raise BadInput(f"recipe: {name} is {getattr(self, name)}, but must be at least {low}")
-        for name, low in {"weight_decay": 0, "clip": 0, "shift": 0, "evaluations": 1}.items():
-            if getattr(self, name) < low:
-                raise BadInput(f"recipe: {name} is {getattr(self, name)}, but must be at least {low}")
-        if self.warmup > 1:
-            raise BadInput(f"recipe: warmup is a share of the steps, not {self.warmup}")
+        for value in fields(self):
+            given = getattr(self, value.name)
+            least = 1 if value.name in ("batch_size", "evaluations") else 0
+            if isinstance(given, int | float) and not least <= given < math.inf:
+                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
+        for name in ("epochs", "learning_rate"):
+            if getattr(self, name) == 0:
+                raise BadInput(f"recipe.{name} must be more than 0")
+        if self.warmup >= 1 or self.momentum >= 1:
+            raise BadInput("recipe.warmup and recipe.momentum must be below 1")
 
     @property
     def digest(self) -> str:
         """16 hex digits over all values."""
         return digest(asdict(self))
 
+    def steps(self, images: int) -> int:
+        """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
+        return max(1, round(self.epochs * (images // min(self.batch_size, images))))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of step 0..steps-1: half a cosine up over `warmup`, half a cosine down to zero."""
+        done = (step + 1) / steps
+        if done < self.warmup:
+            return self.learning_rate * (1 - math.cos(math.pi * done / self.warmup)) / 2
+        return self.learning_rate * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+    def evaluated(self, steps: int) -> list[int]:
+        """The numbers of steps after which the network is evaluated; fewer than `evaluations` in a short training."""
+        return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
+
     def with_values(self, values: Mapping[str, Any]) -> "Recipe":
-        """This recipe with other values; unknown names and wrong types raise BadInput."""
-        types = {f.name: f.type for f in fields(self)}
+        """Change some values; unknown names and wrong types raise BadInput."""
+        fitting: dict[str, Any] = {}
         for name, value in values.items():
-            choose("recipe value", name, types)
-            wanted = type(getattr(self, name))
-            if not (type(value) is wanted or (wanted is float and type(value) is int)):
+            wanted = type(getattr(self, choose("recipe value", name, [f.name for f in fields(self)])))
+            fitting[name] = float(value) if wanted is float and type(value) is int else value
+            if type(fitting[name]) is not wanted:
                 raise BadInput(f"recipe.{name} takes a {wanted.__name__}, not {value!r}")
-        return replace(self, **{n: float(v) if types[n] is float else v for n, v in values.items()})
+        return replace(self, **fitting)
 
 
 @dataclass(frozen=True)
@@ -157,6 +175,10 @@ class Run:
             choose("initialiser", self.below, INITIALISERS)
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise BadInput(f"examples per class must be at least 1, not {self.examples_per_class}")
+
+    def copy(self, cut: int, treatment: Treatment, parent: "Run | None" = None, below: str | None = None) -> "Run":
+        """A copy with this base's target, recipe and seed, cut from `parent` (or with random features below)."""
+        return replace(self, treatment=treatment, cut=cut, parent=parent, below=below)
 
     @property
     def cuts(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Data sets: what they are (`Card`, without torch), where their images lie (`store`), how they flow (`stream`)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from yosinski.spec import choose
 
@@ -11,6 +12,7 @@ class Card:
 
     `groups` holds one group per class and `domains` the styles or sources in which every class is pictured; either may
     be empty. Halves that name no domain use `default_domain`; test images of the `unseen` ones are evaluated apart.
+    `images` counts the images of each set per class and domain.
     The fingerprint covers the source's bytes and the generator's version, never decoded or drawn pixels.
     """
 
@@ -22,6 +24,7 @@ class Card:
     domains: tuple[str, ...] = ()
     default_domain: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    images: Mapping[str, int] = field(default_factory=dict)
 
 
 DATA_SETS = ("emoji",)

@@ -1,0 +1,108 @@
+"""Sweeps: plain functions that return runs. `find` gets one by name, or from a user's own Python file."""
+
+import importlib
+import importlib.util
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from yosinski.recipes import recipe
+from yosinski.spec import BadInput, Recipe, Run, choose
+
+SWEEPS = ("figure2",)
+
+Sweep = Callable[..., list[Run]]
+
+
+def find(name: str) -> Sweep:
+    """The sweep of that name, or the function `sweep` (or the only one) of a Python file; BadInput otherwise."""
+    if not name.endswith(".py"):
+        if name not in SWEEPS:
+            raise BadInput(f"unknown sweep {name!r}; choose from: {', '.join(SWEEPS)}, or a path to a .py file")
+        return getattr(importlib.import_module(f"sweeps.{name}"), name)
+    path = Path(name)
+    if not path.is_file():
+        raise BadInput(f"no sweep file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    own = {
+        name: function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and function.__module__ == path.stem and not name.startswith("_")
+    }
+    if "sweep" in own:
+        return own["sweep"]
+    if len(own) != 1:
+        raise BadInput(f"{path} must define one function, or one named sweep; it defines: {', '.join(own) or 'none'}")
+    return next(iter(own.values()))
+
+
+def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
+    """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
+
+    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`.
+    """
+    hints = typing.get_type_hints(sweep)
+    parameters = inspect.signature(sweep).parameters
+    values: dict[str, Any] = {}
+    recipe_values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadInput(f"parameter {text!r} must be given as name=value")
+        if name.startswith("recipe.") and "recipe" in parameters:
+            recipe_values[name.removeprefix("recipe.")] = _literal(value)
+        else:
+            choose("parameter", name, list(parameters))
+            values[name] = _parse(name, value, hints.get(name, str))
+    if recipe_values:
+        values["recipe"] = values.get("recipe", parameters["recipe"].default).with_values(recipe_values)
+    return values
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        if text in ("none", "all"):
+            return None
+        return _parse(name, text, next(kind for kind in hint.__args__ if kind is not types.NoneType))
+    if typing.get_origin(hint) is tuple:
+        return tuple(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
+    if hint is Recipe:
+        return recipe(text)
+    if hint is bool:
+        return choose(f"value of {name}", text, ("true", "false")) == "true"
+    if typing.get_origin(hint) is typing.Literal:
+        return choose(f"value of {name}", text, typing.get_args(hint))
+    try:
+        return hint(text)
+    except ValueError as error:
+        raise BadInput(f"parameter {name} takes {hint.__name__}, not {text!r}") from error
+
+
+def _literal(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def describe(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of a sweep with the values that they have, as JSON values."""
+    bound = inspect.signature(sweep).bind_partial(**given)
+    bound.apply_defaults()
+    return {name: vars(v) if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}

@@ -1,0 +1,188 @@
+"""Run a plan on this machine: submitit's local executor, with a queue of our own in front of it.
+
+(submitit starts every local job at once.) As many packs run at a time as there are GPUs, or cores with one thread each.
+Other processes may serve the same runs directory: what they have claimed is waited for, and taken over if they die.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.plan import Pack, Plan
+from yosinski import records
+from yosinski.environment import Where
+from yosinski.spec import BadInput, Failure, Run
+
+if TYPE_CHECKING:
+    import submitit
+
+POLL = 0.25  # seconds between two looks at the jobs
+YEAR = 365 * 24 * 60  # minutes; local jobs have no time limit
+
+
+def gpus() -> list[int]:
+    """The GPUs that this process may use, as submitit wants them, found without torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [int(text) for text in visible.split(",") if text.strip().isdecimal()]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return list(range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def train_pack(ids: tuple[str, ...], where: Where) -> None:
+    """The job: what a worker process does. SIGTERM asks it to save its checkpoints and to end."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from yosinski.run import run_pack
+
+    try:
+        run_pack(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), stop.is_set)
+    except (BadInput, Failure) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+@dataclass
+class Queue:
+    """The packs that wait, and the jobs that run: one look at a time through `turn`."""
+
+    plan: Plan
+    where: Where
+    devices: list[int | None]  # one entry per worker: a GPU, or None for the CPU
+    waiting: list[Pack] = field(default_factory=list)
+    running: dict[int, tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by worker
+    failures: list[str] = field(default_factory=list)  # what to tell the user
+    failed: set[str] = field(default_factory=set)  # ids of runs whose job failed in this session
+
+    def __post_init__(self) -> None:
+        self.waiting = list(self.plan.packs)
+        self.folder = self.where.runs / "jobs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # submitit unpickles what lies here
+
+    def turn(self) -> None:
+        """Collect jobs that ended, then start what is ready."""
+        for worker, (job, pack) in list(self.running.items()):
+            if job.done():
+                del self.running[worker]
+                self._collect(job, pack)
+        for pack in list(self.waiting):
+            free = [worker for worker in range(len(self.devices)) if worker not in self.running]
+            if not free:
+                break
+            states = {run.id: self.state(run) for run in pack.runs}
+            open_runs = [run for run in pack.runs if states[run.id] not in (*records.FINAL, "blocked")]
+            startable = [run for run in open_runs if states[run.id] != "running"]
+            if not open_runs:
+                self.waiting.remove(pack)
+            elif startable and all(self.state(parent) in records.FINAL for parent in pack.parents):
+                self.waiting.remove(pack)
+                if len(startable) < len(open_runs):  # the rest is another process's; look again later
+                    self.waiting.append(Pack(tuple(run for run in open_runs if run not in startable)))
+                self._start(free[0], Pack(tuple(startable)))
+            elif any(parent.id in self.failed for parent in pack.parents):
+                self.waiting.remove(pack)
+
+    def state(self, run: Run) -> records.State:
+        """What became of a run so far."""
+        return records.state(records.folder(self.where.runs, run.id))
+
+    def stop(self) -> None:
+        """Ask all jobs to save and end, again and again (a job that is only starting misses a signal), and wait."""
+        self.waiting.clear()
+        while self.running:
+            for worker, (job, _) in list(self.running.items()):
+                if job.done():
+                    del self.running[worker]
+                else:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(job.job_id), signal.SIGTERM)
+            time.sleep(0.5)
+
+    def _start(self, worker: int, pack: Pack) -> None:
+        import submitit
+
+        executor = submitit.LocalExecutor(folder=self.folder)
+        device = self.devices[worker]
+        visible = {"gpus_per_node": 1, "visible_gpus": [device]} if device is not None else {}
+        executor.update_parameters(timeout_min=YEAR, **visible)
+        ids = tuple(run.id for run in pack.runs)
+        # The terminal sends Ctrl-C to the whole process group; jobs are stopped by us, after they have saved.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.running[worker] = executor.submit(train_pack, ids, self.where), pack
+        finally:
+            signal.signal(signal.SIGINT, handler)
+
+    def _collect(self, job: "submitit.Job[None]", pack: Pack) -> None:
+        left = [run for run in pack.runs if self.state(run) not in (*records.FINAL, "blocked")]
+        elsewhere = [run for run in left if self.state(run) == "running"]
+        if elsewhere:
+            self.waiting.append(Pack(tuple(elsewhere)))
+        lost = [run for run in left if run not in elsewhere]
+        if lost:
+            self.failed |= {run.id for run in lost}
+            self.failures.append(f"{Pack(tuple(lost)).name}: {reason(self.where.runs, lost, job)}")
+
+
+def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
+    """Why a job did not finish its runs, as it says itself: in its runs' failure.json or at the end of its log."""
+    told = set()
+    for run in lost:
+        failure = records.folder(runs, run.id) / "failure.json"
+        if failure.exists():
+            told.add(records.read_json(failure)["error"])
+    log = job.paths.stderr
+    lines = [line for line in log.read_text().splitlines() if line.strip()] if log.exists() else []
+    return "; ".join(sorted(told)) or f"{lines[-1] if lines else 'the process ended'} (log: {log})"
+
+
+def run_here(plan: Plan, where: Where, devices: list[int | None]) -> Generator[Queue]:
+    """Train what a plan has left; yields the queue after every look at it. Closing the iterator stops it cleanly."""
+    queue = Queue(plan, where, devices)
+    try:
+        while queue.waiting or queue.running:
+            queue.turn()
+            yield queue
+            time.sleep(POLL)
+    finally:
+        queue.stop()
+
+
+def workers(device: str, wanted: int | None) -> list[int | None]:
+    """One entry per worker: the GPUs where there are any (unless device is "cpu"), else as many as there are cores."""
+    found = gpus() if device in ("auto", "cuda") else []
+    if device == "mps" or (device == "auto" and sys.platform == "darwin"):
+        places: list[int | None] = [None]  # one GPU, which cannot be told apart from here
+    else:
+        places = list(found) or [None] * cores()
+    if wanted is not None and wanted < 1:
+        raise BadInput(f"--workers must be at least 1, not {wanted}")
+    return [places[k % len(places)] for k in range(wanted or len(places))]
+
+
+def check_writable(runs: Path) -> None:
+    """BadInput if nothing can be written below this directory, before anything is trained."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        probe = runs / f".write-probe-{os.getpid()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"cannot write to the runs directory {runs}: {error.strerror}") from error

@@ -1,0 +1,177 @@
+"""The plan: the runs of a sweep with bases before their copies, minus what is done, in packs, and what it costs."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from yosinski import data, records
+from yosinski.cost import Cost, cost
+from yosinski.spec import Run
+
+ASSUMED_SPEED = 30e9  # FLOP/s of one worker, where nothing has been measured yet
+START = 6.0  # seconds that a worker takes to start
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs that one process trains together on one stream of batches; all wait for the same parents."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        """The bases that must have ended before."""
+        return tuple({run.parent.id: run.parent for run in self.runs if run.parent}.values())
+
+    @property
+    def name(self) -> str:
+        """For people: the runs' names, shortened where they differ in the cut only."""
+        series: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for run in self.runs:
+            before, after = run.name.split(str(run.cut), 1) if run.cut else (run.name, "")
+            series[before, after].append(run.cut)
+        names = []
+        for (before, after), cuts in series.items():
+            gapless = cuts == list(range(cuts[0], cuts[-1] + 1))
+            shown = f"{cuts[0]}-{cuts[-1]}" if gapless and len(cuts) > 1 else ",".join(map(str, cuts))
+            names.append(f"{before}{shown}{after}" if cuts != [0] else before)
+        return " ".join(names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs in order with their states; `packs` of those that are left."""
+
+    runs: tuple[Run, ...]
+    states: dict[str, records.State]
+    packs: tuple[Pack, ...]
+    speeds: "Speeds"
+    workers: int
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """What every run costs alone."""
+        cards = {name: data.card(name) for name in {run.half.data for run in self.runs}}
+        return {run.id: cost(run, cards[run.half.data]) for run in self.runs}
+
+    @property
+    def left(self) -> list[Run]:
+        """Runs that are still to be trained, here or by whom they are claimed."""
+        return [run for pack in self.packs for run in pack.runs]
+
+    def seconds(self, run: Run) -> float:
+        """How long one worker takes for it, in a pack."""
+        return self.costs[run.id].flops / self.speeds.of(run)
+
+    @property
+    def total_seconds(self) -> float:
+        """How long all workers together take for what is left."""
+        busy = sum(sum(map(self.seconds, pack.runs)) + START for pack in self.packs)
+        longest = max((sum(map(self.seconds, pack.runs)) + START for pack in self.packs), default=0.0)
+        return max(busy / self.workers, longest)
+
+    def as_json(self) -> dict[str, Any]:
+        """See docs/formats.md."""
+        return {
+            "runs": [
+                {
+                    "id": run.id,
+                    "name": run.name,
+                    "state": self.states[run.id],
+                    "parent": run.parent.id if run.parent else None,
+                    "cut": run.cut,
+                    "treatment": run.treatment,
+                    "parameters": self.costs[run.id].parameters,
+                    "trained_parameters": self.costs[run.id].trained_parameters,
+                    "flops": self.costs[run.id].flops,
+                    "seconds": round(self.seconds(run), 1),
+                }
+                for run in self.runs
+            ],
+            "packs": [
+                {
+                    "runs": [run.id for run in pack.runs],
+                    "parents": [parent.id for parent in pack.parents],
+                    "seconds": round(sum(map(self.seconds, pack.runs)), 1),
+                }
+                for pack in self.packs
+            ],
+            "done": len(self.runs) - len(self.left),
+            "left": len(self.left),
+            "seconds": round(self.total_seconds, 1),
+            "workers": self.workers,
+            "basis": self.speeds.basis,
+        }
+
+
+def plan(runs: Iterable[Run], where: Path, workers: int) -> Plan:
+    """Order the runs of a sweep, look up what is done in the runs directory, and pack what is left.
+
+    A copy whose base ended stuck or diverged is blocked, and not among what is left.
+    """
+    ordered: dict[str, Run] = {}
+    for run in runs:
+        if run.parent is not None:
+            ordered.setdefault(run.parent.id, run.parent)
+        ordered.setdefault(run.id, run)
+    states: dict[str, records.State] = {run_id: records.state(records.folder(where, run_id)) for run_id in ordered}
+    for run in ordered.values():
+        if run.parent is not None and states[run.parent.id] in ("stuck", "diverged"):
+            states[run.id] = "blocked" if states[run.id] not in records.FINAL else states[run.id]
+        elif run.parent is not None and states[run.id] == "blocked":
+            states[run.id] = "missing"  # its base has been mended since
+    left = [run for run in ordered.values() if states[run.id] not in (*records.FINAL, "blocked")]
+    return Plan(tuple(ordered.values()), states, packs(left, workers), measured(where, ordered.values()), workers)
+
+
+def packs(runs: Iterable[Run], workers: int) -> tuple[Pack, ...]:
+    """Group runs by what a pack must share and by their parent; split the groups until every worker has some."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        parent = run.parent.id if run.parent else run.below
+        shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
+        groups[*shared, parent].append(run)
+    parts = -(-2 * workers // len(groups)) if groups else 1
+    return tuple(Pack(part) for group in groups.values() for part in _divide(group, parts))
+
+
+def _divide(runs: list[Run], parts: int) -> list[tuple[Run, ...]]:
+    size = -(-len(runs) // parts)
+    return [tuple(runs[at : at + size]) for at in range(0, len(runs), size)]
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """FLOP/s of one worker, per (network, treatment), and what they rest on."""
+
+    measured: dict[tuple[str, str], float]
+    basis: str
+
+    def of(self, run: Run) -> float:
+        """The speed at which a run like this one is trained, as its FLOPs alone per second that it takes in a pack."""
+        if (run.network, run.treatment) in self.measured:
+            return self.measured[run.network, run.treatment]
+        return median(self.measured.values()) if self.measured else ASSUMED_SPEED
+
+
+def measured(where: Path, runs: Iterable[Run]) -> Speeds:
+    """The median speeds in the records of these runs; without any, in the first records of the runs directory."""
+    speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    paths = [records.folder(where, run.id) for run in runs]
+    found = list(islice((path for path in paths if (path / "record.json").exists()), 200))
+    if not found and where.is_dir():
+        found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), 200))
+    for path in found:
+        record = records.read_record(path)
+        if record is not None and record["state"] == "done":
+            spec = records.read_json(path / "run.json")["spec"]
+            speeds[spec["network"], spec["treatment"]].append(record["flops"] / record["seconds"])
+    count = sum(map(len, speeds.values()))
+    if not count:
+        return Speeds({}, f"an assumed {ASSUMED_SPEED / 1e9:.0f} GFLOP/s per worker; nothing has been measured yet")
+    return Speeds({key: median(values) for key, values in speeds.items()}, f"{count} finished runs in {where}")

@@ -1,0 +1,105 @@
+"""Runs directories as a sweep would leave them, with made-up numbers and no training."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from yosinski import records
+from yosinski.spec import Half, Recipe, Run
+
+RECIPE = Recipe(
+    epochs=40.0,
+    batch_size=128,
+    learning_rate=0.1,
+    warmup=0.2,
+    momentum=0.9,
+    weight_decay=5e-4,
+    clip=1.0,
+    augment=True,
+    shift=2,
+    initialiser="kaiming",
+    evaluations=3,
+)
+
+
+def halves(split: str = "random:0") -> tuple[Half, Half]:
+    """Two halves of three classes each."""
+    a, b = (
+        Half("emoji", "f00d", tuple(f"{split}-{letter}{k}" for k in range(3)), ("noto",), letter, split)
+        for letter in "AB"
+    )
+    return a, b
+
+
+def base(half: Half, seed: int = 0, recipe: Recipe = RECIPE, examples_per_class: int | None = None) -> Run:
+    """A base."""
+    return Run("alexnet32", half, recipe, seed, examples_per_class=examples_per_class)
+
+
+def copy(parent: Run, target: Half, n: int, plus: bool = False, seed: int = 0) -> Run:
+    """A copy, frozen or (`plus`) fine-tuned, with its parent's recipe."""
+    return Run("alexnet32", target, parent.recipe, seed, "tuned" if plus else "frozen", n, parent)
+
+
+def sweep(cuts: Iterable[int], splits: Iterable[str] = ("random:0",), seeds: Iterable[int] = (0,)) -> list[Run]:
+    """Both bases and, in both directions, BnB, BnB+, AnB and AnB+ at every cut."""
+    cuts, runs = list(cuts), []
+    for split in splits:
+        for seed in seeds:
+            a, b = (base(half, seed) for half in halves(split))
+            runs += [a, b]
+            for target, parents in ((a.half, (a, b)), (b.half, (b, a))):
+                runs += [
+                    copy(parent, target, n, plus, seed) for n in cuts for parent in parents for plus in (False, True)
+                ]
+    return runs
+
+
+def record(top1: float | None, weights: str = "w", parent_weights: str | None = None, **values: object) -> dict:
+    """What a finished run leaves."""
+    return {
+        "state": "done",
+        "reason": None,
+        "metrics": {"train_loss": 0.1, "test_loss": 1.0, "test_top1": top1, "select_loss": 1.0, "select_top1": top1},
+        "parameters": 1000,
+        "trained_parameters": 500,
+        "flops": 10**12,
+        "memory": 10**8,
+        "arithmetic": {"dtype": "float32", "device": "cpu", "threads": 1},
+        "weights": weights,
+        "parent_weights": parent_weights,
+        **values,
+    }
+
+
+def row(step: int, top1: float) -> dict[str, float]:
+    """One evaluation."""
+    losses = {"train_loss": 2 - top1, "select_loss": 2.1 - top1}
+    return {"step": step, "epoch": step / 10, "learning_rate": 0.1, **losses, "select_top1": top1, "seconds": step / 2}
+
+
+def finish(runs: Path, run: Run, top1: float | None, curve: Iterable[float] = (), **values: object) -> None:
+    """Claim a run, write its curve at steps 10, 20, ... and its record."""
+    attempt = records.claim(runs, run)
+    assert attempt is not None
+    for k, value in enumerate(curve, 1):
+        attempt.append(row(10 * k, value))
+    attempt.finish(record(top1, f"w-{run.id}", f"w-{run.parent.id}" if run.parent else None, **values))
+
+
+def manifest(runs: Path, name: str, listed: Iterable[Run]) -> None:
+    """List runs as those of a sweep."""
+    entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in listed]
+    value = {"sweep": name, "parameters": {}, "runs": entries}
+    (runs / "sweeps").mkdir(parents=True, exist_ok=True)
+    records.write_json(runs / "sweeps" / f"{name}-{len(entries)}.json", value)
+
+
+def damage(path: Path, change: Callable[[dict], None] | None = None) -> None:
+    """Cut a JSON file in half, or change its content."""
+    if change is None:
+        path.write_text(path.read_text()[: path.stat().st_size // 2])
+    else:
+        value = json.loads(path.read_text())
+        change(value)
+        path.write_text(json.dumps(value))

@@ -1,0 +1,75 @@
+"""Checkpoints: where a run stands, so that an interrupted run ends where it would have ended undisturbed."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from yosinski import records, surgery
+from yosinski.pack import Arithmetic, Member
+from yosinski.spec import Failure
+
+
+def save(member: Member, arithmetic: Arithmetic) -> None:
+    """Write where this run stands: trained tensors only, a frozen prefix is its parent's."""
+    trained = member.trained()
+    momenta = {name: member.optimiser.state[p].get("momentum_buffer") for name, p in trained.items()}
+    frozen = surgery.below(member.network.state_dict(), member.network, member.run.frozen)
+    content = {
+        "format": records.FORMAT,
+        "run": member.run.id,
+        "step": member.step,
+        "seconds": member.seconds,
+        "arithmetic": asdict(arithmetic),
+        "tensors": {name: t for name, t in member.network.state_dict().items() if name not in frozen},
+        "frozen": member.certificate,
+        "momentum": {name: momentum for name, momentum in momenta.items() if momentum is not None},
+        "loss_sum": member.loss_sum,
+        "loss_steps": member.loss_steps,
+        "train_loss": member.train_loss,
+    }
+    member.attempt.save("checkpoint.pt", lambda path: torch.save(content, path))
+
+
+def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = False) -> None:
+    """Go on where an earlier attempt stopped, if there is a checkpoint.
+
+    A damaged one is set aside; other arithmetic is refused unless `change_arithmetic`. Failure in both cases.
+    """
+    path = member.attempt.path / "checkpoint.pt"
+    if not path.exists():
+        member.attempt.rewind(0)
+        return
+    device = next(member.network.parameters()).device
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] > records.FORMAT:
+            raise Failure(
+                f"{path} is of format {content['format']}; this version reads up to {records.FORMAT}: update yosinski"
+            )
+        trained = member.trained()
+        if content["run"] != member.run.id or content["momentum"].keys() - trained.keys():
+            raise ValueError("the checkpoint of another run")
+        started_in = Arithmetic(**content["arithmetic"])
+        state = member.network.state_dict()
+        state.update(content["tensors"])
+        member.network.load_state_dict(state)
+        for name, momentum in content["momentum"].items():
+            member.optimiser.state[trained[name]]["momentum_buffer"] = momentum
+        member.loss_sum.copy_(content["loss_sum"])
+        member.step, member.seconds = content["step"], content["seconds"]
+        member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]
+    except (Failure, OSError):
+        raise
+    except Exception as error:  # whatever a foreign or torn file makes torch.load raise
+        aside = records.set_aside(path)
+        raise Failure(f"{path} is damaged and was set aside as {aside.name}; run again to train it anew") from error
+    if content["frozen"] != member.certificate:
+        aside = records.set_aside(path)
+        raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
+    if started_in != arithmetic and not change_arithmetic:
+        raise Failure(
+            f"{member} was started with {started_in}, this is {arithmetic}: "
+            "go on with that, or allow the change with --change-arithmetic"
+        )
+    member.attempt.rewind(member.step)

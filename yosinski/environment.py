@@ -1,0 +1,75 @@
+"""Where and with what runs are computed: for the command line and the record, never part of a run's id. No torch."""
+
+import hashlib
+import platform
+import resource
+import socket
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "submitit")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where runs and stores are kept, and how runs are computed; "auto" takes the fastest that is found."""
+
+    runs: Path
+    stores: Path
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int = 1
+    change_arithmetic: bool = False  # resume runs that were started with other arithmetic
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """Host, processor, versions of Python and the libraries, and a hash of this package's own code."""
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in LIBRARIES},
+        "code": code(),
+    }
+
+
+@cache
+def code() -> str:
+    """The first 12 hex digits of the SHA-256 over all Python files of this package, in order of their paths."""
+    package = Path(__file__).parent
+    hashed = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        hashed.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return hashed.hexdigest()[:12]
+
+
+def cpu_info(key: str) -> str:
+    """The first value of this key in /proc/cpuinfo, or nothing where there is no such file."""
+    path = Path("/proc/cpuinfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""
+
+
+def processor() -> str:
+    """The processor's name."""
+    return cpu_info("model name") or platform.processor()
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split()))
+
+
+def peak_memory() -> int:
+    """The highest resident memory of this process, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,75 @@
+"""Evaluate networks on the select, test and unseen images of their half, and judge their health."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from yosinski import records
+from yosinski.data.store import Store
+from yosinski.data.stream import in_order
+from yosinski.pack import Arithmetic, Member, at_cuts
+from yosinski.spec import Run
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images that a set of a half consists of: rows in the store and labels, int64 [n] both."""
+
+    name: str
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A network's result on an image set: mean cross-entropy, top-1 accuracy, and per class how many are right."""
+
+    images: ImageSet
+    loss: float
+    top1: float
+    correct: list[int]
+
+
+def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
+    """select, test, and unseen where the half leaves out the data set's unseen domains."""
+    classes = len(run.half.classes)
+    sets = [ImageSet(name, *store.rows(run.half, name), classes) for name in ("select", "test")]
+    unseen = ImageSet("unseen", *store.rows(run.half, "test", unseen=True), classes)
+    return [*sets, unseen] if len(unseen.rows) else sets
+
+
+@torch.no_grad()
+def evaluate(members: list[Member], store: Store, images: ImageSet, arithmetic: Arithmetic) -> list[Score]:
+    """The score of every member on one image set, unaugmented."""
+    losses = [0.0] * len(members)
+    correct = [np.zeros(images.classes, int) for _ in members]
+    for batch, labels in in_order(store.images, images.rows, images.labels):
+        batch, labels = batch.to(arithmetic.device), labels.to(arithmetic.device)
+        with arithmetic.autocast():
+            inputs = at_cuts(members, batch)
+            outputs = [m.network[m.run.frozen :](x).float() for m, x in zip(members, inputs, strict=True)]
+        for k, output in enumerate(outputs):
+            losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
+            right = labels[output.argmax(1) == labels]
+            correct[k] += np.bincount(right.cpu().numpy(), minlength=images.classes)
+    total = len(images.rows)
+    return [Score(images, loss / total, c.sum() / total, c.tolist()) for loss, c in zip(losses, correct, strict=True)]
+
+
+def health(member: Member, scores: Iterable[Score]) -> tuple[records.State, str | None]:
+    """`stuck` if the training loss ended at ln K (within 1 %) or an accuracy at 1/K (within two standard errors)."""
+    classes = len(member.run.half.classes)
+    if member.train_loss >= 0.99 * math.log(classes):
+        return "stuck", f"the training loss ended at {member.train_loss:.3f}, ln K is {math.log(classes):.3f}"
+    for score in scores:
+        chance = 1 / classes
+        if score.images.name == "select" and score.top1 <= chance + 2 * math.sqrt(
+            chance * (1 - chance) / len(score.images.rows)
+        ):
+            return "stuck", f"the accuracy ended at {score.top1:.3f}, 1/K is {chance:.3f}"
+    return "done", None

@@ -1,0 +1,138 @@
+"""The paper's procedure, on one page: claim runs, build their networks, train them as a pack, leave records.
+
+A base starts from random weights. A copy takes the first n segments of its base, and starts above from random weights
+that depend on its target, seed and layer names only: so every copy of one target starts from the same upper layers and
+sees the same pictures, and a selffer copy does not start where its base once did.
+"""
+
+import contextlib
+import ctypes
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from yosinski import checkpoints, data, networks, records, surgery
+from yosinski.data import store as stores
+from yosinski.data.store import Store
+from yosinski.data.stream import Stream
+from yosinski.environment import Where, cpu_has_bfloat16
+from yosinski.pack import Arithmetic, Member
+from yosinski.spec import BadInput, Failure, Run
+from yosinski.training import train
+
+
+def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable[[], bool] = lambda: False) -> None:
+    """Train those runs of a pack that are neither done nor claimed by another live process.
+
+    They must agree in network, half, seed, role, recipe and examples per class. One that fails leaves its reason in
+    `failure.json` and the others go on; Failure at the end if any did.
+    """
+    arithmetic = choose_arithmetic(where)
+    torch.set_num_threads(arithmetic.threads)
+    keep_freed_memory()
+    runs = [records.load(where.runs, run_id) for run_id in ids]
+    claimed = [(run, attempt) for run in runs if (attempt := records.claim(where.runs, run, job)) is not None]
+    members: list[Member] = []
+    failures: list[str] = []
+    try:
+        store = stores.load(data.card(runs[0].half.data), where.stores)
+        for run, attempt in claimed:
+            reason = unfit_parent(run, where.runs)
+            if reason is not None:
+                attempt.finish({"state": "blocked", "reason": reason})
+                continue
+            try:
+                members.append(admit(run, attempt, store, where, arithmetic))
+            except Failure as failure:
+                attempt.fail(str(failure))
+                failures.append(str(failure))
+        if members:
+            train(list(members), store, arithmetic, stopping)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Failure(f"no space left on the disk of {where.runs}; what is trained so far is kept") from error
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, records.Superseded):
+            for _, attempt in claimed:
+                with contextlib.suppress(OSError, records.Superseded):
+                    if not (attempt.path / "record.json").exists():
+                        attempt.fail(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        for _, attempt in claimed:
+            with contextlib.suppress(OSError, records.Superseded):
+                attempt.release()
+    if failures:
+        raise Failure("; ".join(failures))
+
+
+def unfit_parent(run: Run, runs: Path) -> str | None:
+    """Why a copy cannot be cut from its base: an edge in a plan is no proof that the base is good."""
+    if run.parent is None:
+        return None
+    state = records.state(records.folder(runs, run.parent.id))
+    return None if state == "done" else f"its base {run.parent} is {state}"
+
+
+def admit(run: Run, attempt: records.Attempt, store: Store, where: Where, arithmetic: Arithmetic) -> Member:
+    """A claimed run as a member of a pack, where its last checkpoint left it."""
+    weights, parent = parent_weights(run, where.runs) if run.parent else (None, {})
+    network = network_for(run, Stream(store, run).moments(), parent).to(arithmetic.device)
+    member = Member(run, attempt, network, weights)
+    checkpoints.resume(member, arithmetic, where.change_arithmetic)
+    return member
+
+
+def network_for(run: Run, moments: tuple[torch.Tensor, torch.Tensor], parent: dict[str, torch.Tensor]) -> nn.Sequential:
+    """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
+    network = networks.build(run.network, len(run.half.classes))
+    first = network[0].get_submodule("standardise")
+    first.load_state_dict(dict(zip(("mean", "std"), moments, strict=True)))
+    for n, (name, segment) in enumerate(network.named_children(), 1):
+        if run.below is not None and n <= run.cut:
+            networks.initialise(segment, run.below, run.seed, "random", run.half.digest, name)
+        else:
+            networks.initialise(segment, run.recipe.initialiser, run.seed, run.role, run.half.digest, name)
+    if run.parent is not None:
+        surgery.transplant(parent, network, run.cut)
+    surgery.freeze(network, run.frozen)
+    return network
+
+
+def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """The base's tensors and their hash, which must be the one in its record."""
+    assert run.parent is not None
+    path = records.folder(runs, run.parent.id)
+    record = records.read_record(path)
+    tensors = load_file(path / "weights.safetensors")
+    found = surgery.fingerprint(tensors)
+    if record is None or found != record["weights"]:
+        raise Failure(f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names")
+    return found, tensors
+
+
+def choose_arithmetic(where: Where) -> Arithmetic:
+    """Resolve "auto": the fastest device there is, and bfloat16 where it is computed in hardware."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = next(name for name, there in found.items() if there) if where.device == "auto" else where.device
+    if not found.get(device, False):
+        raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in found if found[n])}")
+    fast = device == "cuda" or (device == "cpu" and cpu_has_bfloat16())
+    precision = ("bfloat16" if fast else "float32") if where.precision == "auto" else where.precision
+    return Arithmetic(precision, device, where.threads)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the pages of freed activations instead of returning them: about 10 % faster on the CPU."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mmap_threshold, trim_threshold = -3, -1
+            mallopt(mmap_threshold, 1 << 30)
+            mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,164 @@
+"""Train a pack. The loop is plain: a batch, a step of every member, now and then an evaluation and a checkpoint."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from yosinski import checkpoints, records, surgery
+from yosinski.cost import cost
+from yosinski.data.store import Store
+from yosinski.data.stream import Stream
+from yosinski.environment import environment, peak_memory
+from yosinski.evaluation import Score, evaluate, evaluation_sets, health
+from yosinski.pack import Arithmetic, Member, at_cuts
+from yosinski.spec import Failure
+
+BEAT_EVERY = 2.0  # seconds between heartbeats
+SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
+
+
+def train(
+    pack: list[Member], store: Store, arithmetic: Arithmetic, stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Train all members to their ends, or until `stopping` says so; then checkpoints allow to go on.
+
+    Members that stand at different steps (after a failure, say) catch up before they go on together.
+    """
+    run = pack[0].run
+    stream = Stream(store, run)
+    evaluations = set(run.recipe.evaluated(stream.steps))
+    select, *final = evaluation_sets(store, run)
+    beaten = saved = time.monotonic()
+    for step in range(min((member.step for member in pack), default=0), stream.steps):
+        clock = time.perf_counter()
+        active = [member for member in pack if member.step == step]
+        images, labels = (tensor.to(arithmetic.device) for tensor in stream.batch(step))
+        rate = run.recipe.rate(step, stream.steps)
+        with arithmetic.autocast():
+            inputs = at_cuts(active, images)
+        for member, features in zip(active, inputs, strict=True):
+            take_step(member, features, labels, rate, arithmetic)
+
+        scores = evaluate(active, store, select, arithmetic) if step + 1 in evaluations else []
+        for member in active:
+            member.seconds += (time.perf_counter() - clock) / len(active)
+        for member, score in zip(active, scores, strict=False):
+            add_to_curve(member, score, rate, (step + 1) / stream.steps_per_epoch)
+            if not math.isfinite(member.train_loss):
+                finish(member, "diverged", "the training loss is not finite", [score], store, arithmetic, len(pack))
+                pack.remove(member)
+
+        stop = stopping() or not pack
+        alive = [member for member in active if member in pack]
+        now = time.monotonic()
+        if scores or stop or now - saved > SAVE_EVERY:
+            saved = now
+            for member in alive:
+                checkpoints.save(member, arithmetic)
+        if now - beaten > BEAT_EVERY:
+            beaten = now
+            for member in alive:
+                member.attempt.beat(step + 1, stream.steps)
+        if stop:
+            return
+
+    tests = [evaluate(pack, store, images, arithmetic) for images in (select, *final)]
+    for k, member in enumerate(pack):
+        scores = [test[k] for test in tests]
+        state, reason = health(member, scores)
+        finish(member, state, reason, scores, store, arithmetic, len(pack))
+
+
+def take_step(
+    member: Member, features: torch.Tensor, labels: torch.Tensor, rate: float, arithmetic: Arithmetic
+) -> None:
+    """One step of SGD on what lies above the frozen cut."""
+    with arithmetic.autocast():
+        loss = F.cross_entropy(member.network[member.run.frozen :](features).float(), labels)
+    member.optimiser.zero_grad()
+    loss.backward()
+    if member.run.recipe.clip:
+        nn.utils.clip_grad_norm_(member.trained().values(), member.run.recipe.clip)
+    member.optimiser.param_groups[0]["lr"] = rate
+    member.optimiser.step()
+    member.loss_sum += loss.detach()
+    member.loss_steps += 1
+    member.step += 1
+
+
+def add_to_curve(member: Member, score: Score, rate: float, epoch: float) -> None:
+    """Write an evaluation down and start a new mean of the training loss."""
+    member.train_loss = member.loss_sum.item() / member.loss_steps
+    member.loss_sum.zero_()
+    member.loss_steps = 0
+    member.attempt.append(
+        {
+            "step": member.step,
+            "epoch": epoch,
+            "learning_rate": rate,
+            "train_loss": member.train_loss,
+            "select_loss": score.loss,
+            "select_top1": float(score.top1),
+            "seconds": member.seconds,
+        }
+    )
+
+
+def finish(
+    member: Member,
+    state: records.State,
+    reason: str | None,
+    scores: list[Score],
+    store: Store,
+    arithmetic: Arithmetic,
+    pack: int,
+) -> None:
+    """Write the weights and, last, the record; Failure if anything below a frozen cut has changed."""
+    after = surgery.certificate(member.network, member.run.frozen)
+    if after != member.certificate:
+        raise Failure(f"{member}: frozen tensors below cut {member.run.frozen} changed during training")
+    tensors = {name: t.detach().cpu().contiguous() for name, t in member.network.state_dict().items()}
+    member.attempt.save("weights.safetensors", lambda path: save_file(tensors, path))
+    parameters = sum(p.numel() for p in member.network.parameters())
+    member.attempt.finish(
+        {
+            "state": state,
+            "reason": reason,
+            "steps": member.step,
+            "seconds": member.seconds,
+            "metrics": finite(
+                {"train_loss": member.train_loss}
+                | {f"{score.images.name}_loss": score.loss for score in scores}
+                | {f"{score.images.name}_top1": float(score.top1) for score in scores}
+            ),
+            "per_class": {
+                score.images.name: {
+                    "images": np.bincount(score.images.labels, minlength=score.images.classes).tolist(),
+                    "correct": score.correct,
+                }
+                for score in scores
+            },
+            "parameters": parameters,
+            "trained_parameters": sum(p.numel() for p in member.trained().values()),
+            "flops": cost(member.run, store.card).flops,
+            "memory": peak_memory(),
+            "pack": pack,
+            "arithmetic": asdict(arithmetic),
+            "environment": environment(),
+            "weights": surgery.fingerprint(tensors),
+            "parent_weights": member.parent_weights,
+            "certificate": {"before": member.certificate, "after": after} if member.run.frozen else None,
+        }
+    )
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
