@@ -143,6 +143,8 @@ class Queue:
 
 def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
     """Why a job did not finish its runs, as it says itself: in its runs' failure.json or at the end of its log."""
+    if shutil.disk_usage(runs).free < 1 << 20:
+        return f"no space left on the disk of {runs}; what is trained so far is kept"
     told = set()
     for run in lost:
         failure = records.folder(runs, run.id) / "failure.json"

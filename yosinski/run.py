@@ -53,20 +53,19 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
                 failures.append(str(failure))
         if members:
             train(list(members), store, arithmetic, stopping)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Failure(f"no space left on the disk of {where.runs}; what is trained so far is kept") from error
-        raise
-    except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, records.Superseded):
-            for _, attempt in claimed:
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
+        for _, attempt in claimed:
+            if records.state(attempt.path) == "running":
                 with contextlib.suppress(OSError, records.Superseded):
-                    if not (attempt.path / "record.json").exists():
-                        attempt.fail(f"{type(error).__name__}: {error}")
+                    attempt.fail(told if full or isinstance(error, Failure) else f"{type(error).__name__}: {told}")
+        if full:
+            raise Failure(told) from error
         raise
     finally:
         for _, attempt in claimed:
-            with contextlib.suppress(OSError, records.Superseded):
+            with contextlib.suppress(OSError):
                 attempt.release()
     if failures:
         raise Failure("; ".join(failures))

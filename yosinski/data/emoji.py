@@ -42,6 +42,9 @@ def card() -> Card:
 
 def images() -> Iterator[tuple[str, int, int, np.ndarray]]:
     """Draw everything: (set, index of the class, index of the artist, uint8 [k, SIDE, SIDE, 3]) in this order."""
+    import torch
+
+    torch.set_num_threads(1)  # tensors this small gain nothing from more, and wait long for busy cores
     with np.load(PICTURES, allow_pickle=False) as file:
         pictures = file["pictures"].astype(np.float32) / 255
     pictures[..., :3] *= pictures[..., 3:]

@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+YOSINSKI := $(BIN)/yosinski
+
+.PHONY: help install figure2 figure2-full test lint clean
+
+help:
+	@echo "make figure2       train 58 small networks on emoji and draw the paper's figure 2"
+	@echo "make figure2-full  the same on four splits: 232 networks, with intervals"
+	@echo "make test          all tests"
+	@echo "make lint          ruff and pyright"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "yosinski needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+figure2: install
+	$(YOSINSKI) run figure2
+	$(YOSINSKI) draw 2 --sweep figure2 --where split=random:0 --out figures/figure2.png --out figures/figure2.pdf
+
+figure2-full: install
+	$(YOSINSKI) run figure2 -p splits=random:0,random:1,random:2,random:3
+	$(YOSINSKI) draw 2 --sweep figure2 --out figures/figure2-full.png --out figures/figure2-full.pdf
+
+test: install
+	$(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf figures build *.egg-info

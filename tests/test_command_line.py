@@ -1,0 +1,220 @@
+"""The command line as a user has it: real processes, a real queue, kill -9, two at once, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yosinski import records
+
+COMMAND = [sys.executable, "-m", "yosinski"]
+
+
+@pytest.fixture(scope="module")
+def sweep(small_split_file: Path) -> list[str]:
+    """A sweep of two bases and four copies, one direction, cut at 3."""
+    values = {"splits": small_split_file, "directions": "AB", "cuts": "3", "recipe": "sketch"}
+    recipe = {"recipe.batch_size": 32, "recipe.epochs": 12, "recipe.evaluations": 6}
+    return ["figure2", *(f"-p{name}={value}" for name, value in (values | recipe).items())]
+
+
+def yosinski(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def here(runs: Path, stores: Path) -> list[str]:
+    return ["--runs", str(runs), "--stores", str(stores), "--device", "cpu", "--precision", "float32"]
+
+
+def numbers(runs: Path) -> dict[str, Any]:
+    """What every run in the directory ended with, curves included."""
+    found = {}
+    for path in records.scan(runs):
+        record = records.read_record(path)
+        assert record is not None
+        curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+        found[path.name] = record["state"], record["metrics"], record["weights"], record["certificate"], curve
+    return found
+
+
+def descendants_training(runs: Path) -> list[int]:
+    """The processes that hold claims in a runs directory."""
+    claims = [json.loads(path.read_text()) for path in runs.glob("*/*/claim.*.json")]
+    return sorted({claim["pid"] for claim in claims if not claim["released"]})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, stores: Path, sweep: list[str]) -> Path:
+    """The runs directory of a sweep that nothing disturbed."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    done = yosinski("run", *sweep, *here(runs, stores))
+    assert done.returncode == 0, done.stderr
+    return runs
+
+
+def test_a_sweep_runs_and_nothing_is_left(undisturbed: Path, sweep: list[str], stores: Path) -> None:
+    assert sorted(state for state, *_ in numbers(undisturbed).values()) == ["done"] * 6
+    plan = json.loads(yosinski("plan", *sweep, "--runs", undisturbed, "--json").stdout)
+    assert (plan["done"], plan["left"], plan["packs"]) == (6, 0, [])
+    again = yosinski("run", *sweep, *here(undisturbed, stores))
+    assert again.returncode == 0
+    assert "nothing is left to do" in again.stdout
+
+
+def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
+    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/*/checkpoint.pt")):  # until somebody has something to lose
+        assert time.monotonic() < deadline, first.communicate()
+        time.sleep(0.01)
+    first.kill()
+    for pid in descendants_training(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    first.wait()
+    interrupted = [path for path in records.scan(tmp_path) if records.state(path) == "interrupted"]
+    assert interrupted
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert numbers(tmp_path) == numbers(undisturbed)
+    assert any(records.latest_attempt(path) == 2 for path in interrupted)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
+    first = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/*/checkpoint.pt")):
+        assert time.monotonic() < deadline, first.communicate()
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGINT)  # what a terminal does: the whole group hears it
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert errors.strip() == "yosinski: stopped; the same command goes on"
+    assert descendants_training(tmp_path) == []
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+def test_two_processes_on_one_directory_train_nothing_twice(
+    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert numbers(tmp_path) == numbers(undisturbed)
+    assert [records.latest_attempt(path) for path in records.scan(tmp_path)] == [1] * 6
+
+
+def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Path) -> None:
+    outs = [tmp_path / f"figure2.{suffix}" for suffix in ("png", "pdf", "svg")]
+    drawn = yosinski("draw", "2", "--runs", undisturbed, *(f"--out={out}" for out in outs))
+    assert drawn.returncode == 0, drawn.stderr
+    assert all(out.stat().st_size > 5000 for out in outs)
+    assert (tmp_path / "figure2.csv").exists()
+    curves = yosinski("draw", "curves", "--runs", undisturbed, "--run", "A3B", "--out", tmp_path / "curves.png")
+    assert curves.returncode == 0, curves.stderr
+    for suffix in ("csv", "parquet"):
+        made = yosinski("frame", "--runs", undisturbed, "--out", tmp_path / f"frame.{suffix}")
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.startswith(f"{tmp_path}/frame.{suffix}: 36 rows")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("plan figure9", "unknown sweep 'figure9'; choose from: figure2"),
+        ("plan figure2 -p network=vgg", "unknown network 'vgg'; choose from: alexnet32"),
+        ("plan figure2 -p data=cifar", "unknown data set 'cifar'; choose from: emoji"),
+        ("plan figure2 -p depth=3", "unknown parameter 'depth'; choose from: data, network, splits"),
+        ("plan figure2 -p cuts=0", "alexnet32 has no cut 0; choose from: 1 (conv1), 2 (conv2)"),
+        ("plan figure2 -p cuts=8", "alexnet32 has no cut 8; choose from: 1 (conv1), 2 (conv2)"),
+        ("plan figure2 -p cuts=three", "parameter cuts takes int, not 'three'"),
+        ("plan figure2 -p splits=odd", "unknown split 'odd'; choose from: random:SEED, natman"),
+        ("plan figure2 -p splits=empty.json", "half A has 0 class(es); a half needs at least two"),
+        ("plan figure2 -p splits=one.json", "half A has 1 class(es); a half needs at least two"),
+        ("plan figure2 -p recipe.epoch=3", "unknown recipe value 'epoch'; choose from: epochs"),
+        ("plan figure2 -p recipe=big", "unknown recipe 'big'; choose from: emoji, sketch"),
+        ("plan missing.py", "no sweep file missing.py"),
+        ("run figure2 --workers 0", "--workers must be at least 1, not 0"),
+        ("run figure2 --runs file", "cannot write to the runs directory file"),
+        ("draw 2 --runs nowhere", "no runs directory nowhere"),
+        ("frame --runs nowhere --out frame.csv", "no runs directory nowhere"),
+        ("halves natmen", "unknown split 'natmen'; choose from: random:SEED, natman"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text('{"A": [], "B": ["ant", "dog"]}')
+    (tmp_path / "one.json").write_text('{"A": ["ant"], "B": ["dog", "cow"]}')
+    (tmp_path / "file").write_text("not a directory")
+    refused = yosinski(*arguments.split(), cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith(f"yosinski: {message}")
+    assert "Traceback" in yosinski(*arguments.split(), "--debug", cwd=tmp_path).stderr
+
+
+def test_a_record_of_a_newer_format_and_a_damaged_one(
+    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["cp", "-r", f"{undisturbed}/.", tmp_path], check=True)
+    newer, damaged = [path / "record.json" for path in records.scan(tmp_path)][:2]
+    kept = newer.read_text()
+    newer.write_text(kept.replace('"format": 1', '"format": 2'))
+    refused = yosinski("run", *sweep, *here(tmp_path, stores))
+    assert refused.returncode == 2
+    assert f"{newer} is of format 2; this version reads up to format 1: update yosinski" in refused.stderr
+    newer.write_text(kept)
+
+    damaged.write_text("{")
+    refused = yosinski("run", *sweep, *here(tmp_path, stores))
+    assert refused.returncode == 2
+    assert f"{damaged} is damaged; it was set aside as record.json.damaged-1" in refused.stderr
+    assert (damaged.parent / "record.json.damaged-1").read_text() == "{"
+    assert yosinski("run", *sweep, *here(tmp_path, stores)).returncode == 0
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
+    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["cp", "-r", f"{undisturbed}/.", tmp_path], check=True)
+    path = next(p for p in records.scan(tmp_path) if records.read_json(p / "run.json")["name"] == "A3B")
+    (path / "record.json").unlink()
+    (path / "checkpoint.pt").write_bytes(b"torn")
+    failed = yosinski("run", *sweep, *here(tmp_path, stores))
+    assert failed.returncode == 1
+    assert "checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert yosinski("run", *sweep, *here(tmp_path, stores)).returncode == 0
+    assert numbers(tmp_path) == numbers(undisturbed)
+
+
+def test_a_users_own_sweep(small_split_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from sweeps.figure2 import figure2\n"
+        "from yosinski.recipes import EMOJI\n"
+        "def sweep(cut: int = 2):\n"
+        "    return [run for augment in (True, False) for run in figure2(\n"
+        f"        splits=('{small_split_file}',), cuts=(cut,), recipe=EMOJI.with_values({{'augment': augment}}))]\n"
+    )
+    planned = yosinski("plan", "mine.py", "-p", "cut=4", "--json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    assert plan["left"] == 2 * (2 + 8)
+    assert {run["cut"] for run in plan["runs"]} == {0, 4}

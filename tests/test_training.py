@@ -1,0 +1,274 @@
+"""Laws of training: packs, resuming, freezing, health. Real images, real networks, small halves."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from yosinski import records, surgery
+from yosinski import run as procedure
+from yosinski.environment import Where
+from yosinski.halves import Split
+from yosinski.networks import build
+from yosinski.spec import Failure, Recipe, Run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, stores: Path, small_split: Split, small_recipe: Recipe) -> Where:
+    """A runs directory with the bases of both halves in float32."""
+    where = Where(tmp_path_factory.mktemp("runs"), stores, device="cpu", precision="float32")
+    for half in (small_split.a, small_split.b):
+        train(where, [Run("alexnet32", half, small_recipe)])
+    return where
+
+
+@pytest.fixture
+def bases(small_split: Split, small_recipe: Recipe) -> tuple[Run, Run]:
+    return Run("alexnet32", small_split.a, small_recipe), Run("alexnet32", small_split.b, small_recipe)
+
+
+@pytest.fixture
+def where(trained: Where, tmp_path: Path) -> Where:
+    """A fresh runs directory that holds the trained bases (linked, so that nobody can change them by accident)."""
+    for path in records.scan(trained.runs):
+        if json.loads((path / "run.json").read_text())["spec"]["treatment"] == "base":
+            target = tmp_path / path.relative_to(trained.runs)
+            target.mkdir(parents=True)
+            for file in path.iterdir():
+                (target / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "halves").symlink_to(trained.runs / "halves")
+    return Where(tmp_path, trained.stores, device="cpu", precision="float32")
+
+
+def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
+    for run in runs:
+        records.enrol(where.runs, run)
+    procedure.run_pack([run.id for run in runs], where, stopping=stopping)
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """A `stopping` that says so after this many steps."""
+    looks: Iterator[int] = iter(range(10**9))
+    return lambda: next(looks) >= steps - 1
+
+
+def numbers(where: Where, run: Run) -> dict[str, Any]:
+    """All of a run's results that must not depend on how it was trained."""
+    path = records.folder(where.runs, run.id)
+    record = records.read_record(path)
+    assert record is not None
+    kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
+    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+    return {**kept, "curve": curve}
+
+
+def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:
+    for base in bases:
+        record = records.read_record(records.folder(where.runs, base.id))
+        assert record is not None
+        assert record["state"] == "done"
+        assert record["metrics"]["select_top1"] > 0.4
+        assert record["certificate"] is None
+        assert sum(record["per_class"]["test"]["images"]) == 5 * 4 * 10
+        assert sum(record["per_class"]["unseen"]["images"]) == 5 * 10
+        top1 = sum(record["per_class"]["test"]["correct"]) / 200
+        assert top1 == pytest.approx(record["metrics"]["test_top1"])
+
+
+def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run], tmp_path: Path) -> None:
+    a, b = bases
+    pack = [b.copy(n, "frozen", a) for n in (2, 5, 7)] + [b.copy(3, "tuned", a), b.copy(4, "random", below="kaiming")]
+    train(where, pack)
+    together = [numbers(where, run) for run in pack]
+    for run in pack:
+        path = records.folder(where.runs, run.id)
+        path.rename(path.with_name("together-" + path.name))
+        train(where, [run])
+    assert [numbers(where, run) for run in pack] == together
+
+
+def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    frozen, tuned = b.copy(3, "frozen", a), b.copy(3, "tuned", a)
+    train(where, [frozen, tuned])
+    network = build("alexnet32", 5)
+    base, kept, changed = (
+        load_file(records.folder(where.runs, run.id) / "weights.safetensors") for run in (a, frozen, tuned)
+    )
+    below = surgery.below(base, network, 3)
+    assert set(below) == {
+        "conv1.standardise.mean",
+        "conv1.standardise.std",
+        *(f"conv{n}.conv.{part}" for n in (1, 2, 3) for part in ("weight", "bias")),
+    }
+    for name, tensor in base.items():
+        same = torch.equal(kept[name], tensor)
+        assert same == (name in below), name
+        if "standardise" not in name:
+            assert not torch.equal(changed[name], tensor), name
+    record = records.read_record(records.folder(where.runs, frozen.id))
+    assert record is not None
+    certificate = surgery.fingerprint(below)
+    assert record["certificate"] == {"before": certificate, "after": certificate}
+    assert record["parent_weights"] == surgery.fingerprint(base)
+
+
+def test_copies_of_one_target_start_from_the_same_upper_layers(bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    moments = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    of_a, of_b = (procedure.network_for(base, moments, {}).state_dict() for base in bases)
+    copies = [
+        procedure.network_for(run, moments, parent).state_dict()
+        for run, parent in (
+            (b.copy(2, "frozen", a), of_a),
+            (b.copy(4, "tuned", a), of_a),
+            (b.copy(2, "frozen", b), of_b),
+            (b.copy(2, "random", below="gaussian"), {}),
+        )
+    ]
+    for name in ("conv5.conv.weight", "fc7.linear.weight", "head.weight"):
+        assert all(torch.equal(copy[name], copies[0][name]) for copy in copies)
+        assert not torch.equal(of_b[name], copies[0][name])  # a selffer does not restart where its base did
+        assert not torch.equal(of_a[name], of_b[name])
+
+
+def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    pack = [b.copy(4, "frozen", a), b.copy(4, "tuned", b)]
+    train(where, pack)
+    undisturbed = [numbers(where, run) for run in pack]
+    for run in pack:
+        path = records.folder(where.runs, run.id)
+        path.rename(path.with_name("undisturbed-" + path.name))
+    train(where, pack, after(7))
+    assert [records.state(records.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 2
+    train(where, pack[:1], after(12))  # now the members stand at different steps
+    train(where, pack)
+    assert [numbers(where, run) for run in pack] == undisturbed
+
+
+def test_one_that_diverges_fails_alone(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+    sick, well = b.copy(1, "tuned", a), b.copy(2, "tuned", a)
+    train(where, [well])
+    alone = numbers(where, well)
+    path = records.folder(where.runs, well.id)
+    path.rename(path.with_name("alone-" + path.name))
+
+    healthy = procedure.network_for
+
+    def poisoned(run: Run, *rest: Any) -> torch.nn.Sequential:
+        network = healthy(run, *rest)
+        if run == sick:
+            network.get_parameter("head.bias").data.fill_(float("inf"))
+        return network
+
+    monkeypatch.setattr(procedure, "network_for", poisoned)
+    train(where, [sick, well])
+    record = records.read_record(records.folder(where.runs, sick.id))
+    assert record is not None
+    assert record["state"] == "diverged"
+    assert record["metrics"]["train_loss"] is None
+    assert numbers(where, well) == alone
+
+
+def test_a_base_that_never_learns_is_stuck_and_its_copies_are_blocked(
+    where: Where, bases: tuple[Run, Run]
+) -> None:
+    a, _ = bases
+    hopeless = Run("alexnet32", a.half, a.recipe.with_values({"learning_rate": 1e-9}))
+    copy = hopeless.copy(2, "frozen", hopeless)
+    train(where, [hopeless])
+    train(where, [copy])
+    base_record = records.read_record(records.folder(where.runs, hopeless.id))
+    copy_record = records.read_record(records.folder(where.runs, copy.id))
+    assert base_record is not None
+    assert copy_record is not None
+    assert base_record["state"] == "stuck"
+    assert copy_record["state"] == "blocked"
+    assert copy_record["reason"] == f"its base {hopeless} is stuck"
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_named(where: Where, bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    run, other = b.copy(6, "frozen", a), b.copy(7, "frozen", a)
+    train(where, [run], after(5))
+    path = records.folder(where.runs, run.id)
+    damaged = (path / "checkpoint.pt").read_bytes()[:-200]
+    (path / "checkpoint.pt").write_bytes(damaged)
+    with pytest.raises(Failure, match=r"checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1"):
+        train(where, [run, other])
+    assert (path / "checkpoint.pt.damaged-1").read_bytes() == damaged
+    assert records.state(path) == "failed"
+    assert records.state(records.folder(where.runs, other.id)) == "done"  # the others went on
+    train(where, [run])
+    assert records.state(path) == "done"
+
+
+def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    run = b.copy(6, "tuned", a)
+    train(where, [run], after(5))
+    other = Where(where.runs, where.stores, device="cpu", precision="bfloat16")
+    with pytest.raises(Failure, match="was started with float32 on cpu with 1 thread"):
+        train(other, [run])
+    train(Where(where.runs, where.stores, device="cpu", precision="bfloat16", change_arithmetic=True), [run])
+    record = records.read_record(records.folder(where.runs, run.id))
+    assert record is not None
+    assert record["arithmetic"]["dtype"] == "bfloat16"
+
+
+def test_a_copy_is_not_cut_from_weights_that_its_bases_record_does_not_name(
+    where: Where, bases: tuple[Run, Run]
+) -> None:
+    a, b = bases
+    weights = records.folder(where.runs, a.id) / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(Failure, match=r"weights.safetensors does not hold the weights that the record of baseA"):
+        train(where, [b.copy(2, "frozen", a)])
+
+
+def test_a_full_disk_is_said_and_what_is_trained_is_kept(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    a, b = bases
+    run = b.copy(5, "frozen", a)
+    train(where, [run], after(9))
+    path = records.folder(where.runs, run.id)
+    saved = (path / "checkpoint.pt").read_bytes()
+    real = records.Attempt.save
+
+    def full(self: records.Attempt, name: str, write: Callable[[Path], None]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.Attempt, "save", full)
+    with pytest.raises(Failure, match="no space left on the disk of"):
+        train(where, [run])
+    assert (path / "checkpoint.pt").read_bytes() == saved
+    monkeypatch.setattr(records.Attempt, "save", real)
+    train(where, [run])
+    assert records.state(path) == "done"
+
+
+def test_a_run_that_is_claimed_or_done_is_not_trained_again(where: Where, bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    run = b.copy(5, "tuned", a)
+    attempt = records.claim(where.runs, run)
+    assert attempt is not None
+    train(where, [run])
+    assert not (attempt.path / "record.json").exists()
+    attempt.release()
+    train(where, [run])
+    written = (attempt.path / "record.json").stat().st_mtime_ns
+    train(where, [run])
+    assert (attempt.path / "record.json").stat().st_mtime_ns == written
