@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -69,6 +70,12 @@ def summary(plan: Plan) -> list[str]:
     ]
 
 
+def outcome(plan: Plan, runs: Path) -> str:
+    """What became of all runs of a plan, those included that have no good result."""
+    states = Counter(records.state(records.folder(runs, run.id)) for run in plan.runs)
+    return f"{count(len(plan.runs), 'run')}: " + ", ".join(f"{n} {state}" for state, n in states.most_common())
+
+
 def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None:
     """Show a queue at work until it is empty: bars on a terminal, a line per pack elsewhere. Returns the queue."""
     work = {run.id: float(plan.costs[run.id].flops) for run in plan.left}
@@ -96,7 +103,9 @@ def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None
                 bars.remove_task(bar)
                 states = Counter(queue.state(run) for run in pack.runs)
                 told = ", ".join(f"{n} {state}" for state, n in states.most_common())
-                console.print(f"{pack.name}: {told}, {duration(time.monotonic() - began)}", highlight=False)
+                console.print(
+                    f"{pack.name}: {told}, {duration(time.monotonic() - began)}", highlight=False, soft_wrap=True
+                )
                 done.update({run.id: work[run.id] for run in pack.runs})
             for job_id, pack in running.items():
                 if job_id not in tasks:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from yosinski import records
@@ -20,7 +21,7 @@ COMMAND = [sys.executable, "-m", "yosinski"]
 def sweep(small_split_file: Path) -> list[str]:
     """A sweep of two bases and four copies, one direction, cut at 3."""
     values = {"splits": small_split_file, "directions": "AB", "cuts": "3", "recipe": "sketch"}
-    recipe = {"recipe.batch_size": 32, "recipe.epochs": 12, "recipe.evaluations": 6}
+    recipe = {"recipe.batch_size": 32, "recipe.epochs": 24, "recipe.evaluations": 6}
     return ["figure2", *(f"-p{name}={value}" for name, value in (values | recipe).items())]
 
 
@@ -77,9 +78,12 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
         assert time.monotonic() < deadline, first.communicate()
         time.sleep(0.01)
     first.kill()
-    for pid in descendants_training(tmp_path):
+    killed = descendants_training(tmp_path)
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
     first.wait()
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in killed):
+        time.sleep(0.01)
     interrupted = [path for path in records.scan(tmp_path) if records.state(path) == "interrupted"]
     assert interrupted
     second = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -92,9 +96,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
     command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
-    first = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("*/*/checkpoint.pt")):
         assert time.monotonic() < deadline, first.communicate()

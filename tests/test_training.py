@@ -151,9 +151,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     assert [numbers(where, run) for run in pack] == undisturbed
 
 
-def test_one_that_diverges_fails_alone(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_diverges_fails_alone(where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = bases
     sick, well = b.copy(1, "tuned", a), b.copy(2, "tuned", a)
     train(where, [well])
@@ -178,9 +176,7 @@ def test_one_that_diverges_fails_alone(
     assert numbers(where, well) == alone
 
 
-def test_a_base_that_never_learns_is_stuck_and_its_copies_are_blocked(
-    where: Where, bases: tuple[Run, Run]
-) -> None:
+def test_a_base_that_never_learns_is_stuck_and_its_copies_are_blocked(where: Where, bases: tuple[Run, Run]) -> None:
     a, _ = bases
     hopeless = Run("alexnet32", a.half, a.recipe.with_values({"learning_rate": 1e-9}))
     copy = hopeless.copy(2, "frozen", hopeless)

@@ -126,7 +126,7 @@ def show_plan(options: argparse.Namespace) -> int:
     console = Console()
     console.print(display.table(plan))
     for line in display.summary(plan):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -163,7 +163,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     for run in plan.runs:
         records.enrol(options.runs, run)
     for line in display.summary(plan):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     if not plan.left:
         return 0
     for card in {run.half.data: data.card(run.half.data) for run in plan.left}.values():
@@ -187,6 +187,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         raise
     finally:
         turns.close()
+    console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
     if queue is not None and queue.failures:
         raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
     return 0

@@ -1,0 +1,132 @@
+"""docs/formats.md says what is written: every key and column, no more and no fewer."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from analysis.frame import frame
+from sweeps.plan import plan
+from yosinski import data, records
+from yosinski import run as procedure
+from yosinski.data import store as data_stores
+from yosinski.environment import Where
+from yosinski.halves import Split
+from yosinski.spec import Recipe, Run
+
+TEXT = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """The text below a heading, up to the next one."""
+    match = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert match, title
+    return match[1]
+
+
+def first_column(title: str) -> list[str]:
+    """The names in backticks in the first column of a section's table."""
+    rows = [line.split("|")[1] for line in section(title).splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def named(text: str) -> set[str]:
+    """All names in backticks."""
+    return set(re.findall(r"`([a-z_0-9]+)`", text))
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory, stores: Path, small_split: Split, small_recipe: Recipe) -> Where:
+    """A base that is done, a frozen copy of it that was stopped, and one that was never started."""
+    where = Where(tmp_path_factory.mktemp("runs"), stores, device="cpu", precision="float32")
+    base = Run("alexnet32", small_split.a, small_recipe)
+    copy, never = base.copy(2, "frozen", base), base.copy(3, "frozen", base)
+    for run in (base, copy, never):
+        records.enrol(where.runs, run)
+    procedure.run_pack([base.id], where)
+    looks = iter([False] * 8 + [True] * 8)
+    procedure.run_pack([copy.id], where, stopping=lambda: next(looks))
+    return where
+
+
+def folders(where: Where) -> dict[str, Path]:
+    return {path.name: path for path in records.scan(where.runs)}
+
+
+def by_treatment(where: Where, treatment: str, cut: int = 0) -> Path:
+    for path in records.scan(where.runs):
+        spec = records.read_json(path / "run.json")["spec"]
+        if spec["treatment"] == treatment and cut == (spec["cut"] or {"n": 0})["n"]:
+            return path
+    raise AssertionError(treatment)
+
+
+def test_run(where: Where) -> None:
+    written = records.read_json(by_treatment(where, "frozen", 2) / "run.json")
+    keys = {f"spec.{name}" for name in written["spec"]} | (written.keys() - {"format"})
+    assert keys == set(first_column("run.json"))
+
+
+def test_record(where: Where) -> None:
+    written = records.read_json(by_treatment(where, "base") / "record.json")
+    listed = {name for name in first_column("record.json") if not name.startswith("<")}
+    assert written.keys() - {"format"} == listed
+    metrics = {"train_loss"} | {f"{name}_{what}" for name in ("select", "test", "unseen") for what in ("loss", "top1")}
+    assert written["metrics"].keys() == metrics
+    assert {tuple(counts) for counts in written["per_class"].values()} == {("images", "correct")}
+    assert set(written["arithmetic"]) == {"dtype", "device", "threads"}
+
+
+def test_curve(where: Where) -> None:
+    header = (by_treatment(where, "base") / "curve.csv").read_text().splitlines()[0].split(",")
+    paragraph = section("curve.csv").split("On resume")[0]
+    assert set(header) == named(paragraph)
+    assert tuple(header) == records.CURVE
+
+
+def test_claim_progress_and_checkpoint(where: Where) -> None:
+    path = by_treatment(where, "frozen", 2)
+    claim = json.loads((path / "claim.1.json").read_text())
+    beat = records.progress(path)
+    text = section("progress.json, claim.&lt;attempt&gt;.json, failure.json")
+    claim_text = text.split("`claim`:")[1].split("A claim holds")[0]
+    assert claim.keys() - {"format"} == named(claim_text)
+    if beat is not None:
+        assert set(beat) == named(text.split("`claim`:")[0]) - {"progress"}
+    checkpoint = torch.load(path / "checkpoint.pt", weights_only=True)
+    assert set(checkpoint) == named(section("checkpoint.pt").split("Keys:")[1])
+
+
+def test_halves(where: Where) -> None:
+    written: dict[str, Any] = records.read_json(next((where.runs / "halves").iterdir()))
+    assert written.keys() - {"format"} == named(section("halves/&lt;digest&gt;.json"))
+
+
+def test_store(stores: Path) -> None:
+    path = data_stores.location(data.card("emoji"), stores)
+    text = section("A store")
+    assert json.loads((path / "store.json").read_text()).keys() - {"format"} <= named(text)
+    with np.load(path / "index.npz") as index:
+        assert set(index) <= named(text)
+        assert {index[name].dtype for name in index} == {np.dtype(np.int32)}
+    assert {file.name for file in path.iterdir()} == {"images.npy", "index.npz", "store.json"}
+    assert all(f"`{name}`" in text for name in ("images.npy", "index.npz", "store.json"))
+
+
+def test_frame(where: Where) -> None:
+    recipe_columns = {name for name in frame(where.runs).columns if name.startswith("recipe_")}
+    listed = [name for name in first_column("The frame") if name != "recipe_<value>"]
+    assert [name for name in frame(where.runs).columns if name not in recipe_columns] == listed
+    assert recipe_columns == {f"recipe_{name}" for name in Recipe.__dataclass_fields__}
+
+
+def test_plan(where: Where) -> None:
+    runs = [records.load(where.runs, run_id) for run_id in folders(where)]
+    written = plan(runs, where.runs, workers=2).as_json()
+    text = section("The JSON of `plan`")
+    keys = set(written) | {key for part in ("runs", "packs") for item in written[part] for key in item}
+    assert keys | {"sweep", "parameters"} == named(text.split("--json`:")[1])
