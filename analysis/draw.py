@@ -1,0 +1,45 @@
+"""Figures by name, written to files: the same data give the same bytes."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import curves, figure2
+from analysis.style import style
+from yosinski.spec import BadInput, choose
+
+FIGURES = {"2": figure2.draw, "curves": curves.draw}
+# What matplotlib would write of its own version and the time of day.
+METADATA = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+}
+
+
+def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -> list[Path]:
+    """Draw the figure `name` of `FIGURES` and write it to every path in outs (.png, .pdf or .svg).
+
+    The numbers behind it go beside the first, as CSV under the same stem. options are those of the figure's `draw`.
+    Returns the paths written. BadInput, before anything is drawn: an unknown figure, option or kind of file.
+    """
+    figure_of = FIGURES[choose("figure", name, FIGURES)]
+    for path in outs:
+        choose(f"kind of file ({path})", path.suffix, METADATA)
+    known = list(inspect.signature(figure_of).parameters)[1:]
+    for option in options:
+        choose(f"option of figure {name}", option, known)
+    if not outs:
+        raise BadInput(f"figure {name} needs a path to be written to")
+
+    figure, numbers = figure_of(frame, **options)
+    beside = outs[0].with_suffix(".csv")
+    for path in outs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with style():
+            figure.savefig(path, metadata=METADATA[path.suffix])
+    numbers.to_csv(beside, index=False)
+    return [*outs, beside]

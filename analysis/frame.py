@@ -1,0 +1,275 @@
+"""The frame: all records of a runs directory as one tidy table, one row per run and evaluation."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from yosinski import records
+from yosinski.records import FINAL, Damaged
+from yosinski.spec import BadInput, Half, Recipe, choose, digest
+
+COLUMNS = {
+    "run": "id of the run, 16 hex digits",
+    "name": "in the paper's notation: baseB, A3B, A3B+, R3B",
+    "state": "done, stuck, diverged, blocked, failed, running, interrupted or missing",
+    "treatment": "base, frozen, tuned or random",
+    "relation": "base, selffer, transfer or random",
+    "series": "base, BnB, BnB+, AnB, AnB+ or RnB: treatment and relation, B being the target",
+    "n": "the cut's index, 0 for a base",
+    "cut": "name of the last segment below the cut; empty for a base",
+    "network": "the network's name",
+    "data": "the data set's name",
+    "split": "the split that the target half was first made for",
+    "target": "letter of the half that the run is trained on",
+    "source": "letter of the half that its parent was trained on; empty without a parent",
+    "target_half": "digest of the target half",
+    "source_half": "digest of the source half",
+    "seed": "of this run; its parent has its own",
+    "parent": "id of the base that the copy was cut from",
+    "examples_per_class": "training images of each class; empty: all",
+    "below": "initialiser of random frozen features",
+    "recipe": "digest of the recipe; recipe_<value> columns hold each of its values",
+    "step": "optimiser steps at this evaluation; empty for a run without evaluations",
+    "epoch": "passes over the training images at this evaluation",
+    "learning_rate": "at this evaluation",
+    "train_loss": "mean over the steps since the last evaluation",
+    "select_loss": "on the select images",
+    "select_top1": "on the select images",
+    "seconds": "of computing until this evaluation, summed over attempts",
+    "last": "whether this is the run's last evaluation: true in exactly one row of every run",
+    "test_loss": "of the trained network on the test images",
+    "test_top1": "of the trained network on the test images",
+    "unseen_loss": "of the trained network on the unseen images, where there are any",
+    "unseen_top1": "of the trained network on the unseen images, where there are any",
+    "parameters": "of the network",
+    "trained_parameters": "those above a frozen cut, otherwise all",
+    "flops": "of training, evaluations included, as it would cost alone",
+    "memory": "highest resident memory of the process, in bytes",
+    "classes": "K, the number of the target half's classes",
+    "dtype": "of the arithmetic",
+    "device": "of the arithmetic",
+    "threads": "of the arithmetic",
+    "stale": "whether the parent's record has other weights than this copy was cut from",
+}
+EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+SERIES = {
+    ("base", "base"): "base",
+    ("frozen", "selffer"): "BnB",
+    ("tuned", "selffer"): "BnB+",
+    ("frozen", "transfer"): "AnB",
+    ("tuned", "transfer"): "AnB+",
+    ("random", "random"): "RnB",
+}
+_WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
+_COUNTS = ("parameters", "trained_parameters", "flops", "memory")
+_ARITHMETIC = ("dtype", "device", "threads")
+_DTYPES: dict[str, str] = {
+    **dict.fromkeys(COLUMNS, "string"),
+    **dict.fromkeys(("n", "seed", "examples_per_class", "step", "classes", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys((*EVALUATION[1:], *_WHOLE_RUN), "float64"),
+    **dict.fromkeys(("last", "stale"), "bool"),
+}
+_RECIPE_DTYPES = {
+    f"recipe_{value.name}": {int: "Int64", float: "float64", bool: "boolean", str: "string"}[value.type]  # pyright: ignore
+    for value in fields(Recipe)
+}
+
+
+def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """All evaluations of all runs, in order of run ids and steps; `COLUMNS` says what the columns hold.
+
+    Runs that a sweep in `runs/sweeps` lists but that have no directory appear with state `missing`. `sweep` keeps the
+    runs of one sweep; `where` keeps the rows whose columns, as text, equal its values ("" stands for an empty cell).
+    A run with a damaged file gets state `failed` and a warning. BadInput: no such directory, sweep, column or value.
+    """
+    found = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
+    halves = _Halves(runs)
+    weights = {run.id: run.record.get("weights") for run in found}
+    for run in found:  # a parent may lie outside of the sweep
+        parent = run.spec.get("parent") or ""
+        if run.record.get("parent_weights") and parent not in weights:
+            weights[parent] = _weights(runs, parent)
+
+    of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in found])
+    evaluations = [(k, *(row[name] for name in EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
+    table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
+    table["last"] = ~table["k"].duplicated(keep="last")
+    whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if found else table
+    return _filtered(_typed(whole), where or {})
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a frame as .csv or .parquet, as the path's suffix says; BadInput for any other."""
+    choose("kind of file", path.suffix, (".csv", ".parquet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """The cells as a user would type them: 40 for 40.0, "" for an empty one."""
+    return column.map(lambda cell: "" if pd.isna(cell) else f"{cell:.15g}" if isinstance(cell, float) else str(cell))
+
+
+def listed(column: pd.Series, most: int = 20) -> str:
+    """The values of a column in order, for a message: "1, 2, 3"."""
+    values = [value or "(empty)" for value in as_text(column.drop_duplicates().sort_values())]
+    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+@dataclass
+class _Found:
+    """What the files of one run say; whatever is unknown is empty."""
+
+    id: str
+    name: str | None
+    spec: dict[str, Any]
+    state: records.State
+    record: dict[str, Any]
+    evaluations: list[dict[str, Any]]  # at least one, without a step if there is none
+
+
+def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
+    """Id -> what a sweep says of the run ({} where no sweep lists it), in order of ids."""
+    there = {path.name: {} for path in records.scan(runs)}
+    manifests = []
+    for path in sorted((runs / "sweeps").glob("*.json")):
+        try:
+            manifests.append(records.read_json(path))
+        except Damaged as error:
+            warnings.warn(f"{error}: runs that it alone lists are not shown", stacklevel=3)
+    if sweep is not None:
+        names = sorted({manifest["sweep"] for manifest in manifests})
+        if not names:
+            raise BadInput(f"unknown sweep {sweep!r}; {runs} holds no sweeps")
+        choose("sweep", sweep, names)
+        manifests = [manifest for manifest in manifests if manifest["sweep"] == sweep]
+    named = {entry["id"]: entry for manifest in manifests for entry in manifest["runs"]}
+    return dict(sorted((named if sweep is not None else {**there, **named}).items()))
+
+
+def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
+    """Read each of a run's files once."""
+    path = records.folder(runs, run_id)
+    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, [{}])
+    if (path / "run.json").exists():
+        try:
+            run.name, run.spec = _description(path / "run.json", run_id)
+            run.record = records.read_record(path) or {}
+            final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
+            run.state = run.record["state"] if final else records.state(path)
+            run.evaluations = _curve(path) or [{}]
+        except Damaged as error:
+            warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
+            run.state = "failed"
+    run.evaluations = [{**dict.fromkeys(EVALUATION), **row} for row in run.evaluations]
+    return run
+
+
+def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
+    value = records.read_json(path)
+    if not isinstance(value.get("spec"), dict) or digest(value["spec"]) != run_id:
+        raise Damaged(path)
+    return value["name"], value["spec"]
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    try:
+        return records.read_curve(path)
+    except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
+        raise Damaged(path / "curve.csv") from error
+
+
+def _weights(runs: Path, run_id: str) -> str | None:
+    try:
+        return (records.read_record(records.folder(runs, run_id)) or {}).get("weights")
+    except Damaged:
+        return None
+
+
+class _Halves(dict[str, Half | None]):
+    """Digest -> half, read when first asked for; None where its file is missing or damaged."""
+
+    def __init__(self, runs: Path) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def __missing__(self, key: str) -> Half | None:
+        self[key] = None
+        try:
+            self[key] = records.load_half(self.runs, key)
+        except FileNotFoundError:  # a missing run's half may never have been stored
+            pass
+        except Damaged as error:
+            warnings.warn(f"{error}: its letter, classes and split are not shown", stacklevel=4)
+        return self[key]
+
+
+def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dict[str, Any]:
+    """The columns that are the same in all of a run's rows."""
+    spec, record = run.spec, run.record
+    target_half, source_half = spec.get("half"), spec.get("source")
+    target = halves[target_half] if target_half else None
+    source = halves[source_half] if source_half else None
+    treatment = spec.get("treatment")
+    relation = treatment
+    if treatment in ("frozen", "tuned"):
+        relation = "selffer" if source_half == target_half else "transfer"
+    cut = spec.get("cut") or {}
+    recipe = spec.get("recipe") or {}
+    metrics = record.get("metrics") or {}
+    arithmetic = record.get("arithmetic") or {}
+    now, then = weights.get(spec.get("parent") or ""), record.get("parent_weights")
+    return {
+        "run": run.id,
+        "name": run.name,
+        "state": run.state,
+        "treatment": treatment,
+        "relation": relation,
+        "series": SERIES.get((treatment or "", relation or "")),
+        "n": cut.get("n", 0) if spec else None,
+        "cut": cut.get("name"),
+        "network": spec.get("network"),
+        "data": target.data if target else None,
+        "split": target.split if target else None,
+        "target": target.name if target else target_half and target_half[:4],
+        "source": source.name if source else source_half and source_half[:4],
+        "target_half": target_half,
+        "source_half": source_half,
+        "classes": len(target.classes) if target else None,
+        "recipe": digest(recipe) if recipe else None,
+        **{f"recipe_{name}": value for name, value in recipe.items()},
+        **{name: spec.get(name) for name in ("seed", "parent", "examples_per_class", "below")},
+        **{name: metrics.get(name) for name in _WHOLE_RUN},
+        **{name: record.get(name) for name in _COUNTS},
+        **{name: arithmetic.get(name) for name in _ARITHMETIC},
+        "stale": None not in (now, then) and now != then,
+    }
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns in their documented order and types, whatever the runs happen to hold."""
+    values = [name for name in table.columns if name.startswith("recipe_") and name not in _RECIPE_DTYPES]
+    order = []
+    for name in COLUMNS:
+        order += [name, *_RECIPE_DTYPES, *values] if name == "recipe" else [name]
+    table = table.reindex(columns=order).astype({**_DTYPES, **_RECIPE_DTYPES})
+    for name in values:  # of recipes that this version no longer knows
+        table[name] = table[name].convert_dtypes()
+    return table
+
+
+def _filtered(table: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    for name, wanted in where.items():
+        column = pd.Series(table[choose("column", name, list(table.columns))])
+        chosen = as_text(column) == wanted
+        if not chosen.any():
+            raise BadInput(f"no row has {name}={wanted}; {name} holds: {listed(column) or 'nothing'}")
+        table = table.loc[chosen].reset_index(drop=True)
+    return table

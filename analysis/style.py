@@ -1,0 +1,84 @@
+"""How figures look: one palette that the colour-blind can read, and a marker and line for each series in grey print."""
+
+import contextlib
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import to_hex
+
+GREY = "0.45"
+_COLOURS = [to_hex(colour) for colour in sns.color_palette("colorblind")]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Of one series."""
+
+    meaning: str
+    colour: str
+    marker: str
+    line: Any  # as matplotlib names line styles
+
+
+LOOKS = {
+    "base": Look("trained from scratch", "#222222", "o", "--"),
+    "BnB": Look("selffer, frozen", _COLOURS[0], "s", "-"),
+    "BnB+": Look("selffer, fine-tuned", _COLOURS[9], "D", (0, (2.5, 1))),
+    "AnB": Look("transfer, frozen", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+    "AnB+": Look("transfer, fine-tuned", _COLOURS[1], "v", (0, (5, 1.5))),
+    "RnB": Look("random features, frozen", _COLOURS[2], "X", (0, (1, 1))),
+}
+_RANDOM = {"kaiming": (2, "X"), "xavier": (4, "P"), "orthogonal": (5, "*"), "gaussian": (7, "p")}
+
+
+def look(series: str) -> Look:
+    """The look of a series; that of random features varies with their initialiser ("RnB xavier")."""
+    known, _, initialiser = series.partition(" ")
+    if not initialiser:
+        return LOOKS[known]
+    colour, marker = _RANDOM[initialiser]
+    return Look(LOOKS[known].meaning, _COLOURS[colour], marker, LOOKS[known].line)
+
+
+def in_order(series: Iterable[str]) -> list[str]:
+    """Each series once, in the order of legends."""
+    return sorted(set(series), key=lambda name: (list(LOOKS).index(name.partition(" ")[0]), name))
+
+
+def counted(runs: pd.DataFrame) -> str:
+    """How many runs (one row each) are in which state, for a legend: "1 blocked, 2 missing"."""
+    states = runs["state"].value_counts().sort_index()
+    return textwrap.fill(", ".join(f"{count}\N{NO-BREAK SPACE}{state}" for state, count in states.items()), 32)
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Settings under which figures are made and saved: the same on every machine, whatever its matplotlibrc says."""
+    own: dict[str, object] = {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.title_fontsize": 9,
+        "legend.frameon": False,
+        "hatch.linewidth": 0.4,
+        "axes.titlelocation": "left",
+        "figure.constrained_layout.use": True,
+        "savefig.dpi": 200,
+        "svg.hashsalt": "yosinski",  # otherwise the ids in an SVG differ from one writing to the next
+        "pdf.fonttype": 42,  # fonts that journals accept
+    }
+    with mpl.rc_context():
+        rc: Any = mpl.rcParams
+        rc.update({name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")})
+        rc.update({**sns.axes_style("ticks"), **own})
+        yield

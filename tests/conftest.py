@@ -1,0 +1,59 @@
+"""What several tests share: the emoji store, and two small tasks with a recipe that learns them in seconds."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from yosinski import data
+from yosinski.data import store as data_stores
+from yosinski.data.store import Store
+from yosinski.halves import Split, split
+from yosinski.recipes import SKETCH
+from yosinski.spec import Recipe
+
+# Classes that differ in colour and outline: five of them are learned in some fifty steps.
+SMALL = {
+    "A": ["tangerine", "frog", "penguin", "pencil", "volcano"],
+    "B": ["tomato", "spouting-whale", "panda", "banana", "locomotive"],
+}
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stores directory with emoji in it; the workers of pytest-xdist share one, which the first of them draws."""
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "stores"
+    path.mkdir(exist_ok=True)
+    with (path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        data_stores.load(data.card("emoji"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(stores: Path) -> Store:
+    """The store of emoji."""
+    return data_stores.load(data.card("emoji"), stores)
+
+
+@pytest.fixture(scope="session")
+def small_split_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split file with two disjoint halves of five classes each."""
+    path = tmp_path_factory.mktemp("split") / "small.json"
+    path.write_text(json.dumps(SMALL), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_split(small_split_file: Path) -> Split:
+    """The two halves of the split file."""
+    return split(data.card("emoji"), str(small_split_file))
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Recipe:
+    """Enough training for a base on five classes to be far above chance, in about a second."""
+    return SKETCH.with_values({"batch_size": 32, "epochs": 6.0, "evaluations": 3})
