@@ -171,7 +171,12 @@ def run_sweep(options: argparse.Namespace) -> int:
             with console.status(f"drawing the images of {card.name}"):
                 store.make(card, options.stores)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as cleanly as Ctrl-C does
+    def stop(*_: object) -> None:
+        console.print("stopping: the running packs save their checkpoints ...")
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     where = Where(
         options.runs.absolute(),
         options.stores.absolute(),
@@ -182,9 +187,6 @@ def run_sweep(options: argparse.Namespace) -> int:
     turns = run_here(plan, where, devices)
     try:
         queue = display.follow(plan, turns, console)
-    except KeyboardInterrupt:
-        console.print("stopping: the running packs save their checkpoints ...")
-        raise
     finally:
         turns.close()
     console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)

@@ -30,7 +30,7 @@ class Arithmetic:
         return f"{self.dtype} on {self.device} with {self.threads} thread(s)"
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """One run in training. `loss_sum` adds up the training loss since the last evaluation, on the device."""
 

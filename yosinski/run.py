@@ -18,8 +18,7 @@ from torch import nn
 
 from yosinski import checkpoints, data, networks, records, surgery
 from yosinski.data import store as stores
-from yosinski.data.store import Store
-from yosinski.data.stream import Stream
+from yosinski.data.stream import Moments, Stream
 from yosinski.environment import Where, cpu_has_bfloat16
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import BadInput, Failure, Run
@@ -41,13 +40,14 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
     failures: list[str] = []
     try:
         store = stores.load(data.card(runs[0].half.data), where.stores)
+        moments = Stream(store, runs[0]).moments()
         for run, attempt in claimed:
             reason = unfit_parent(run, where.runs)
             if reason is not None:
                 attempt.finish({"state": "blocked", "reason": reason})
                 continue
             try:
-                members.append(admit(run, attempt, store, where, arithmetic))
+                members.append(admit(run, attempt, moments, where, arithmetic))
             except Failure as failure:
                 attempt.fail(str(failure))
                 failures.append(str(failure))
@@ -79,16 +79,16 @@ def unfit_parent(run: Run, runs: Path) -> str | None:
     return None if state == "done" else f"its base {run.parent} is {state}"
 
 
-def admit(run: Run, attempt: records.Attempt, store: Store, where: Where, arithmetic: Arithmetic) -> Member:
+def admit(run: Run, attempt: records.Attempt, moments: Moments, where: Where, arithmetic: Arithmetic) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
     weights, parent = parent_weights(run, where.runs) if run.parent else (None, {})
-    network = network_for(run, Stream(store, run).moments(), parent).to(arithmetic.device)
+    network = network_for(run, moments, parent).to(arithmetic.device)
     member = Member(run, attempt, network, weights)
     checkpoints.resume(member, arithmetic, where.change_arithmetic)
     return member
 
 
-def network_for(run: Run, moments: tuple[torch.Tensor, torch.Tensor], parent: dict[str, torch.Tensor]) -> nn.Sequential:
+def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
     """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
     network = networks.build(run.network, len(run.half.classes))
     first = network[0].get_submodule("standardise")

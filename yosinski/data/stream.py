@@ -14,6 +14,8 @@ import torch
 from yosinski.data.store import Store
 from yosinski.spec import Run, canonical
 
+Moments = tuple[torch.Tensor, torch.Tensor]  # mean and standard deviation, float32 [3, 1, 1] both
+
 
 def generator(*key: str | int) -> np.random.Generator:
     """Random numbers that depend on the key alone (Philox, keyed by the SHA-256 of the key)."""
@@ -57,7 +59,7 @@ class Stream:
             pixels = shifted(pixels, self.recipe.shift, corners[chosen], mirrored[chosen])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(self.labels[chosen])
 
-    def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def moments(self) -> Moments:
         """Mean and standard deviation of the used training images per channel, float32 [3, 1, 1] both."""
         sums, squares, count = np.zeros(3), np.zeros(3), 0
         for part in np.array_split(self.rows[self.used], max(1, len(self.used) // 1000)):
@@ -67,7 +69,7 @@ class Stream:
             count += pixels[..., 0].size
         mean = sums / count
         std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
-        return tuple(torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (mean, std))  # type: ignore[return-value]
+        return torch.from_numpy(mean).float().view(3, 1, 1), torch.from_numpy(std).float().view(3, 1, 1)
 
 
 def shifted(pixels: np.ndarray, shift: int, corners: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
