@@ -83,7 +83,7 @@ def _panel_per_series(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Lin
         axes.remove()
     cuts = drawn.loc[drawn["n"] > 0].groupby("n")["cut"].first()
     entries = [
-        Line2D([], [], color=_shade("0.4", n, _last(drawn, "n")), linewidth=2, label=f"n = {n}  {cut}")
+        Line2D([], [], color=_shade("0.1", n, _last(drawn, "n")), linewidth=2, label=f"n = {n}  {cut}")
         for n, cut in zip(cuts.index.tolist(), cuts, strict=True)
     ]
     return figure, list(grid[:, 0]), entries

@@ -37,9 +37,11 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
 
     figure, numbers = figure_of(frame, **options)
     beside = outs[0].with_suffix(".csv")
-    for path in outs:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with style():
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, the same for all kinds of file
+        for path in outs:
+            path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, metadata=METADATA[path.suffix])
     numbers.to_csv(beside, index=False)
     return [*outs, beside]

@@ -18,13 +18,7 @@ SPREAD = 0.64  # how wide the series of one cut stand side by side
 PARTS = (
     ("base", ("BnB",), "BnB", "////", "drop: fragile co-adaptation\n(BnB below base)"),
     ("BnB", ("AnB",), "AnB", "\\\\\\\\", "drop: representation specificity\n(AnB below BnB)"),
-    (
-        "AnB+",
-        ("BnB+", "base"),
-        "AnB+",
-        "....",
-        "gain: fine-tuned transfer generalises\nbetter (AnB+ above BnB+ and base)",
-    ),
+    ("AnB+", ("BnB+", "base"), "AnB+", "....", "gain: better generalisation\n(AnB+ above BnB+ and base)"),
 )
 
 
@@ -70,7 +64,7 @@ def _draw_points(axes: Axes, runs: pd.DataFrame, bases: float, beside: dict[str,
     cell = placed.groupby(["series", "n"])
     within = (cell.cumcount() + 0.5) / cell["run"].transform("size") - 0.5  # side by side, lest they hide each other
     centre = placed["n"].astype(float) + [beside[series] for series in placed["series"]]
-    placed = placed.assign(x=centre + min(0.1, SPREAD / 2 / len(beside)) * within)
+    placed = placed.assign(x=centre + 0.75 * SPREAD / len(beside) * within)
     good = placed.loc[placed["counts"]]
     failed = placed.loc[placed["state"].isin(["stuck", "diverged"])]
     absent = placed.loc[~placed["counts"] & ~placed["state"].isin(["stuck", "diverged"])]
@@ -139,12 +133,8 @@ def _draw_means(axes: Axes, numbers: pd.DataFrame, bases: float, beside: dict[st
     for above, below, whose, hatch, words in PARTS:
         if {above, *below} <= heights.keys():
             high, low = heights[above], np.max([heights[name] for name in below], axis=0)
-            shade: Any = {
-                "facecolor": (look(whose).colour, 0.2),
-                "edgecolor": (look(whose).colour, 0.5),
-                "hatch": hatch,
-            }
-            shade["linewidth"] = 0
+            colour = look(whose).colour
+            shade: Any = {"facecolor": (colour, 0.2), "edgecolor": (colour, 0.5), "hatch": hatch, "linewidth": 0}
             axes.fill_between(fine, high, low, where=high >= low, **shade)
             entries.append(Patch(**shade, label=words))
     if len(sure):

@@ -95,7 +95,7 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
             weights[parent] = _weights(runs, parent)
 
     of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in found])
-    evaluations = [(k, *(row[name] for name in EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
+    evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
     table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
     table["last"] = ~table["k"].duplicated(keep="last")
     whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if found else table
@@ -132,7 +132,7 @@ class _Found:
     spec: dict[str, Any]
     state: records.State
     record: dict[str, Any]
-    evaluations: list[dict[str, Any]]  # at least one, without a step if there is none
+    evaluations: list[dict[str, Any]]  # at least one, an empty one if there is none
 
 
 def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
@@ -168,7 +168,6 @@ def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
         except Damaged as error:
             warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
             run.state = "failed"
-    run.evaluations = [{**dict.fromkeys(EVALUATION), **row} for row in run.evaluations]
     return run
 
 

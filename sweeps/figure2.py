@@ -25,8 +25,14 @@ def figure2(
     are wanted: one complete thin curve first, replicates later.
     """
     card = data_sets.card(data)
-    for name, given in {"splits": splits, "directions": directions, "seeds": seeds, "treatments": treatments}.items():
-        if not given and not (name == "treatments" and random):
+    for name, given in {
+        "splits": splits,
+        "directions": directions,
+        "seeds": seeds,
+        "cuts": cuts,
+        "treatments": treatments,
+    }.items():
+        if given is not None and not given and not (name == "treatments" and random):
             raise BadInput(f"parameter {name} is empty")
     for direction in directions:
         choose("direction", direction, ("AB", "BA"))

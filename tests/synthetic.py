@@ -55,8 +55,8 @@ def sweep(cuts: Iterable[int], splits: Iterable[str] = ("random:0",), seeds: Ite
     return runs
 
 
-def record(top1: float | None, weights: str = "w", parent_weights: str | None = None, **values: object) -> dict:
-    """What a finished run leaves."""
+def record(top1: float | None, **values: object) -> dict:
+    """What a finished run leaves; values replace or add to it."""
     return {
         "state": "done",
         "reason": None,
@@ -66,8 +66,6 @@ def record(top1: float | None, weights: str = "w", parent_weights: str | None = 
         "flops": 10**12,
         "memory": 10**8,
         "arithmetic": {"dtype": "float32", "device": "cpu", "threads": 1},
-        "weights": weights,
-        "parent_weights": parent_weights,
         **values,
     }
 
@@ -84,7 +82,8 @@ def finish(runs: Path, run: Run, top1: float | None, curve: Iterable[float] = ()
     assert attempt is not None
     for k, value in enumerate(curve, 1):
         attempt.append(row(10 * k, value))
-    attempt.finish(record(top1, f"w-{run.id}", f"w-{run.parent.id}" if run.parent else None, **values))
+    hashes = {"weights": f"w-{run.id}", "parent_weights": f"w-{run.parent.id}" if run.parent else None}
+    attempt.finish(record(top1, **{**hashes, **values}))
 
 
 def manifest(runs: Path, name: str, listed: Iterable[Run]) -> None:

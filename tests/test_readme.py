@@ -39,6 +39,9 @@ def test_make_and_git_are_told_the_same(tmp_path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "figures/figure2.png" in makefile
     assert "figures/figure2.pdf" in makefile
-    assert shutil.which("make") is None or not subprocess.run(
-        ["make", "--dry-run", "figure2", "test"], cwd=ROOT, capture_output=True, check=False
-    ).returncode
+    assert (
+        shutil.which("make") is None
+        or not subprocess.run(
+            ["make", "--dry-run", "figure2", "test"], cwd=ROOT, capture_output=True, check=False
+        ).returncode
+    )

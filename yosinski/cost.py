@@ -34,7 +34,7 @@ def cost(run: Run, card: Card) -> Cost:
     steps = run.recipe.steps(train)
     unseen = 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
     evaluated = (
-        len(run.recipe.evaluated(steps)) * images(run, card, "select")
+        (len(run.recipe.evaluated(steps)) + 1) * images(run, card, "select")
         + images(run, card, "test")
         + images(run, card, "test", unseen)
     )

@@ -35,6 +35,8 @@ class Split:
 def split(card: Card, name: str) -> Split:
     """The two halves of a data set that a split's name stands for (see the top of this module)."""
     kind, _, rest = name.partition(":")
+    if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:
+        raise BadInput(f"split {name}: the seed must be below 2**32")
     if kind == "random" and rest.isdecimal():
         a, b = _random(card, int(rest))
         return _halves(card, name, a, b)
@@ -94,13 +96,18 @@ def _from_file(card: Card, path: Path) -> Split:
     for letter in "AB":
         half = content[letter] if isinstance(content[letter], dict) else {"classes": content[letter]}
         names = half.get("classes")
+        if set(half) - {"classes", "domain"}:
+            raise BadInput(f"split file {path}: half {letter} holds {sorted(half)}; valid are: classes, domain")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BadInput(f"split file {path}: half {letter} must be a list of class names")
         unknown = sorted(set(names) - set(card.classes))
         if unknown:
             raise BadInput(f"split file {path}: half {letter} names classes that {card.name} lacks: {unknown[:5]}")
         classes.append(names)
-        domains.append(_domain(card, half["domain"]) if "domain" in half else card.default_domain)
+        domain = half.get("domain", list(card.default_domain))
+        if not isinstance(domain, list) or ("domain" in half and not domain):
+            raise BadInput(f"split file {path}: the domain of half {letter} must be a list of names")
+        domains.append(_domain(card, domain) if "domain" in half else card.default_domain)
     return _halves(card, path.name, classes[0], classes[1], domains)
 
 
@@ -111,4 +118,6 @@ def _halves(
         Half(card.name, card.fingerprint, tuple(classes), domain, letter, name)
         for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
     ]
+    if halves[0] == halves[1]:
+        raise BadInput(f"split {name}: halves A and B are the same")
     return Split(name, *halves)

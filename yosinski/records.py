@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+from uuid import uuid4
 
 import psutil
 
@@ -80,7 +81,7 @@ def set_aside(path: Path) -> Path:
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:
@@ -114,15 +115,18 @@ def enrol_half(runs: Path, half: Half) -> None:
 
 def load_half(runs: Path, digest: str) -> Half:
     """The half behind a digest."""
-    value = read_json(runs / "halves" / f"{digest}.json")
-    return Half(
-        value["data"],
-        value["fingerprint"],
-        tuple(value["classes"]),
-        tuple(value["domain"]),
-        value["letter"],
-        value["split"],
-    )
+    path = runs / "halves" / f"{digest}.json"
+    if not path.exists():
+        raise BadInput(f"{path} is missing: the class names of a half of these runs")
+    value = read_json(path)
+    try:
+        classes, domain = tuple(value["classes"]), tuple(value["domain"])
+        half = Half(value["data"], value["fingerprint"], classes, domain, value["letter"], value["split"])
+    except (KeyError, TypeError, BadInput) as error:
+        raise Damaged(path) from error
+    if half.digest != digest:
+        raise Damaged(path)
+    return half
 
 
 def load(runs: Path, run_id: str) -> Run:
@@ -130,20 +134,30 @@ def load(runs: Path, run_id: str) -> Run:
     path = folder(runs, run_id) / "run.json"
     if not path.exists():
         raise BadInput(f"no run {run_id} in {runs}")
-    spec = read_json(path)["spec"]
-    if spec["semantics"] != SEMANTICS:
-        raise BadInput(f"{path} was made with semantics {spec['semantics']}; this version computes {SEMANTICS}")
-    run = Run(
-        network=spec["network"],
-        half=load_half(runs, spec["half"]),
-        recipe=Recipe(**spec["recipe"]),
-        seed=spec["seed"],
-        treatment=spec["treatment"],
-        cut=spec["cut"]["n"] if spec["cut"] else 0,
-        parent=load(runs, spec["parent"]) if spec["parent"] else None,
-        below=spec["below"],
-        examples_per_class=spec["examples_per_class"],
-    )
+    try:
+        spec = read_json(path)["spec"]
+        semantics = spec["semantics"]
+        half, parent = spec["half"], spec["parent"]
+    except (KeyError, TypeError) as error:
+        raise Damaged(path) from error
+    if semantics != SEMANTICS:
+        raise BadInput(f"{path} was made with semantics {semantics}; this version computes {SEMANTICS}")
+    half = load_half(runs, half)
+    parent = load(runs, parent) if parent else None
+    try:
+        run = Run(
+            network=spec["network"],
+            half=half,
+            recipe=Recipe(**spec["recipe"]),
+            seed=spec["seed"],
+            treatment=spec["treatment"],
+            cut=spec["cut"]["n"] if spec["cut"] else 0,
+            parent=parent,
+            below=spec["below"],
+            examples_per_class=spec["examples_per_class"],
+        )
+    except (KeyError, TypeError, BadInput) as error:
+        raise Damaged(path) from error
     if run.id != run_id:
         raise Damaged(path)
     return run
@@ -171,7 +185,7 @@ def state(path: Path) -> State:
     attempt = latest_attempt(path)
     if attempt and is_alive(path, attempt):
         return "running"
-    if record is not None:
+    if record is not None and record["attempts"] == attempt:
         return record["state"]
     failure = path / "failure.json"
     if failure.exists() and read_json(failure)["attempt"] == attempt:
@@ -193,7 +207,10 @@ def read_curve(path: Path) -> list[dict[str, float]]:
         text = (path / "curve.csv").read_text()
         whole = text[: text.rfind("\n") + 1]
         for row in csv.DictReader(io.StringIO(whole)):
-            values = {name: float(value) for name, value in row.items()}
+            try:
+                values = {name: float(row[name]) for name in row}
+            except (TypeError, ValueError) as error:
+                raise Damaged(path / "curve.csv") from error
             if values["attempt"] >= rows.get(int(values["step"]), values)["attempt"]:
                 rows[int(values["step"])] = values
     return [rows[step] for step in sorted(rows)]
@@ -237,7 +254,9 @@ def is_alive(path: Path, attempt: int) -> bool:
             process = psutil.Process(claim["pid"])
             return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - claim["started"]) < 2
         return False
-    last = max(file.stat().st_mtime for file in (claim_file, path / "progress.json") if file.exists())
+    last = claim_file.stat().st_mtime
+    with contextlib.suppress(FileNotFoundError):  # deleted when the run is done
+        last = max(last, (path / "progress.json").stat().st_mtime)
     return time.time() - last < SILENCE
 
 
@@ -275,11 +294,8 @@ class Attempt:
     def beat(self, step: int, steps: int) -> None:
         """Show life and progress."""
         self.check()
-        temporary = self.path / ".progress.tmp"
-        temporary.write_text(
-            json.dumps({"attempt": self.number, "step": step, "steps": steps, "time": time.time()}) + "\n"
-        )
-        temporary.replace(self.path / "progress.json")
+        beat = {"attempt": self.number, "step": step, "steps": steps, "time": time.time()}
+        write_json(self.path / "progress.json", beat)
 
     def append(self, row: dict[str, float]) -> None:
         """Add one evaluation to the curve."""
@@ -288,7 +304,7 @@ class Attempt:
         with curve.open("a") as file:
             if file.tell() == 0:
                 file.write(",".join(CURVE) + "\n")
-            file.write(",".join(repr(row[name]) if name != "attempt" else str(self.number) for name in CURVE) + "\n")
+            file.write(",".join(str(self.number) if name == "attempt" else repr(row[name]) for name in CURVE) + "\n")
 
     def rewind(self, step: int) -> None:
         """Drop the rows of the curve beyond a checkpoint's step."""
@@ -312,7 +328,8 @@ class Attempt:
         """Write the record, last of all files, and tidy up."""
         self.check()
         write_json(self.path / "record.json", {"attempts": self.number, **record})
-        for name in ("checkpoint.pt", "progress.json", "failure.json"):
+        over = ("checkpoint.pt", "progress.json", "failure.json") if record["state"] in FINAL else ()
+        for name in over:
             (self.path / name).unlink(missing_ok=True)
         self.release()
 

@@ -93,12 +93,16 @@ class Recipe:
     evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
 
     def __post_init__(self) -> None:
-        choose("initialiser", self.initialiser, INITIALISERS)
         for value in fields(self):
             given = getattr(self, value.name)
+            if value.type is float and type(given) is int:  # equal recipes have equal digests
+                object.__setattr__(self, value.name, float(given))
+            elif type(given) is not value.type:
+                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
             least = 1 if value.name in ("batch_size", "evaluations") else 0
             if isinstance(given, int | float) and not least <= given < math.inf:
                 raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
+        choose("initialiser", self.initialiser, INITIALISERS)
         for name in ("epochs", "learning_rate"):
             if getattr(self, name) == 0:
                 raise BadInput(f"recipe.{name} must be more than 0")
@@ -127,13 +131,9 @@ class Recipe:
 
     def with_values(self, values: Mapping[str, Any]) -> "Recipe":
         """Change some values; unknown names and wrong types raise BadInput."""
-        fitting: dict[str, Any] = {}
-        for name, value in values.items():
-            wanted = type(getattr(self, choose("recipe value", name, [f.name for f in fields(self)])))
-            fitting[name] = float(value) if wanted is float and type(value) is int else value
-            if type(fitting[name]) is not wanted:
-                raise BadInput(f"recipe.{name} takes a {wanted.__name__}, not {value!r}")
-        return replace(self, **fitting)
+        for name in values:
+            choose("recipe value", name, [value.name for value in fields(self)])
+        return replace(self, **values)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,18 @@ def transplant(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int) ->
     odd = sorted(ours.keys() ^ theirs.keys())
     if odd:
         raise Failure(f"below cut {n} base and copy differ in: {', '.join(odd)}")
+    kinds = {
+        name: [
+            f"{tuple(t.shape)}" + f" {t.dtype}" * (tensor.dtype != theirs[name].dtype) for t in (theirs[name], tensor)
+        ]
+        for name, tensor in sorted(ours.items())
+    }
+    unlike = [
+        f"{name} is {base} in the base, {ours} in the copy" for name, (base, ours) in kinds.items() if base != ours
+    ]
+    if unlike:
+        raise Failure("; ".join(unlike))
     for name, tensor in ours.items():
-        if tensor.shape != theirs[name].shape or tensor.dtype != theirs[name].dtype:
-            raise Failure(f"{name} is {tuple(theirs[name].shape)} in the base, {tuple(tensor.shape)} in the copy")
         tensor.copy_(theirs[name])
 
 

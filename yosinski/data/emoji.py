@@ -3,7 +3,7 @@
 The pictures travel with the package (`emoji.npz`, built by `emoji/build.py`; licences in `LICENSES.md`). There are only
 five per class, so the images to learn from are drawn from them: each picture is turned, sheared, scaled, moved,
 mirrored and hue-shifted, laid on a textured background and covered with noise, so that there is something to
-generalise from. Every image is a function of (set, class, artist, its number) alone: sets of any size are nested.
+generalise from. The images of one set, class and artist are drawn together, from random numbers of their own.
 """
 
 import hashlib

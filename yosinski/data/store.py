@@ -4,8 +4,8 @@ Layout in `docs/formats.md`. A store is made under a temporary name and renamed 
 """
 
 import json
-import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class Store:
         half learns from one of them.
         """
         wanted = self.card.unseen if unseen else half.domain
-        if unseen and set(wanted) & set(half.domain):
-            wanted = ()
+        if unseen and (not wanted or set(wanted) & set(half.domain)):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
         label = np.full(len(self.card.classes), -1)
         label[[self.card.classes.index(name) for name in half.classes]] = np.arange(len(half.classes))
         chosen = (self.sets == SETS.index(set_name)) & (label[self.classes] >= 0)
@@ -60,9 +60,12 @@ def load(card: Card, stores: Path) -> Store:
     path = location(card, stores)
     if not (path / "store.json").exists():
         make(card, stores)
-    described = json.loads((path / "store.json").read_text())
-    if described["format"] > FORMAT:
-        raise BadInput(f"{path} is of format {described['format']}; this version reads up to {FORMAT}: update yosinski")
+    try:
+        newest = json.loads((path / "store.json").read_text())["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path / 'store.json'} is damaged; delete {path}, it will be made again") from error
+    if newest > FORMAT:
+        raise BadInput(f"{path} is of format {newest}; this version reads up to {FORMAT}: update yosinski")
     with np.load(path / "index.npz", allow_pickle=False) as index:
         columns = [index[name] for name in ("set", "class", "domain", "number")]
     return Store(card, np.load(path / "images.npy", mmap_mode="r", allow_pickle=False), *columns)
@@ -74,8 +77,9 @@ def make(card: Card, stores: Path) -> Path:
 
     total = sum(card.images.values()) * len(card.classes) * max(1, len(card.domains))
     path = location(card, stores)
-    temporary = stores / f".{path.name}.{os.getpid()}.tmp"
-    temporary.mkdir(parents=True)
+    stores.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=stores))
+    temporary.chmod(0o755)
     try:
         pixels = np.lib.format.open_memmap(
             temporary / "images.npy", "w+", np.uint8, shape=(total, card.side, card.side, 3)
@@ -103,8 +107,12 @@ def make(card: Card, stores: Path) -> Path:
             "images": total,
         }
         (temporary / "store.json").write_text(json.dumps(described, indent=1) + "\n")
-        if not path.exists():  # another process may have made it meanwhile: its bytes serve as well
+        try:
             temporary.rename(path)
+        except OSError:
+            if not (path / "store.json").exists():
+                raise
+            # Another process has made it meanwhile: its bytes serve as well.
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path

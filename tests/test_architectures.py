@@ -1,0 +1,144 @@
+"""The torch-free table of networks agrees with the modules that are trained, and costs with sums done by hand."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear
+from yosinski.architectures import Cost as Row
+from yosinski.cost import cost, images
+from yosinski.data import Card
+from yosinski.networks import build
+from yosinski.spec import Half, Recipe, Run
+
+CARD = Card(
+    name="toy",
+    fingerprint="f00d",
+    side=32,
+    classes=tuple("abcdef"),
+    domains=("ink", "oil", "wax"),
+    default_domain=("ink", "oil"),
+    unseen=("wax",),
+    images={"train": 15, "select": 5, "test": 10},
+)
+RECIPE = Recipe(
+    epochs=2.0,
+    batch_size=8,
+    learning_rate=0.1,
+    warmup=0.2,
+    momentum=0.9,
+    weight_decay=0.0,
+    clip=0.0,
+    augment=True,
+    shift=2,
+    initialiser="kaiming",
+    evaluations=4,
+)
+BASE = Run("alexnet32", Half("toy", "f00d", ("a", "b", "c"), ("ink", "oil")), RECIPE)
+
+
+def test_a_table_done_by_hand() -> None:
+    tiny = Architecture(side=7, segments=(Conv("stem", 4, kernel=5, stride=2, pool=2), Linear("hidden", 6)))
+    assert tiny.costs(classes=2) == [
+        # 3 * 5 * 5 * 4 weights and 4 biases at 4 x 4 places (every second of 7), pooled to 2 x 2
+        Row("stem", 304, 2 * 300 * 16, (4, 2, 2)),
+        Row("hidden", 4 * 2 * 2 * 6 + 6, 2 * 96, (6,)),
+        Row("head", 6 * 2 + 2, 2 * 12, (2,)),
+    ]
+
+
+def test_alexnet32_is_as_described() -> None:
+    rows = ARCHITECTURES["alexnet32"].costs(classes=100)
+    assert [row.name for row in rows] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head"]
+    assert [row.shape for row in rows] == [
+        (16, 8, 8),
+        (32, 4, 4),
+        (48, 4, 4),
+        (48, 4, 4),
+        (32, 4, 4),
+        (128,),
+        (128,),
+        (100,),
+    ]
+    assert [row.parameters for row in rows] == [1216, 4640, 13872, 20784, 13856, 65664, 16512, 12900]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("classes", [2, 100])
+def test_the_table_agrees_with_the_modules(name: str, classes: int) -> None:
+    architecture = ARCHITECTURES[name]
+    rows, network = architecture.costs(classes), build(name, classes)
+    assert [row.name for row in rows] == [child for child, _ in network.named_children()]
+    features = torch.zeros(2, 3, architecture.side, architecture.side, dtype=torch.uint8)
+    for row, segment in zip(rows, network, strict=True):
+        assert row.parameters == sum(p.numel() for p in segment.parameters()), row.name
+        with FlopCounterMode(display=False) as counted, torch.no_grad():
+            features = segment(features)
+        assert features.shape == (2, *row.shape), row.name
+        assert counted.get_total_flops() == 2 * row.flops, row.name
+
+
+@pytest.mark.parametrize("frozen", range(8))
+def test_forward_and_backward_cost_what_torch_counts(frozen: int) -> None:
+    """Backward twice the forward, less the gradient of the lowest trained segment's input, which nobody needs."""
+    rows, network = ARCHITECTURES["alexnet32"].costs(3), build("alexnet32", 3)
+    network[:frozen].requires_grad_(False)
+    with FlopCounterMode(display=False) as counted:
+        network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum().backward()
+    forward, trained = sum(row.flops for row in rows), sum(row.flops for row in rows[frozen:])
+    assert counted.get_total_flops() == forward + 2 * trained - rows[frozen].flops
+
+
+def test_images_are_counted_from_the_card() -> None:
+    assert images(BASE, CARD, "train") == 3 * 2 * 15
+    assert images(BASE, CARD, "select") == 3 * 2 * 5
+    assert images(BASE, CARD, "test", domains=1) == 3 * 10
+    few, many = replace(BASE, examples_per_class=4), replace(BASE, examples_per_class=1000)
+    assert [images(few, CARD, name) for name in ("train", "select")] == [12, 30]
+    assert images(many, CARD, "train") == 90
+    plain = replace(CARD, domains=(), default_domain=(), unseen=())
+    assert images(replace(BASE, half=replace(BASE.half, domain=())), plain, "train") == 3 * 15
+
+
+# Forward FLOPs of one image of alexnet32 with three classes, segment by segment: 2 * weights * places.
+FORWARD = [
+    2 * 1200 * 256,
+    2 * 4608 * 64,
+    2 * 13824 * 16,
+    2 * 20736 * 16,
+    2 * 13824 * 16,
+    2 * 65536,
+    2 * 16384,
+    2 * 384,
+]
+# 90 training images in batches of 8: 11 steps per epoch, 22 in all; 4 evaluations of 30 select images, once 60 test
+# images and 30 unseen ones.
+STEPS, EVALUATED = 22, 4 * 30 + 60 + 30
+
+
+def test_a_base_costs_what_a_sum_by_hand_says() -> None:
+    found = cost(BASE, CARD)
+    assert found.parameters == found.trained_parameters == 136931
+    assert found.steps == STEPS
+    assert found.flops == STEPS * 8 * 3 * sum(FORWARD) + EVALUATED * sum(FORWARD)
+
+
+def test_a_frozen_copy_costs_no_backward_below_its_cut() -> None:
+    other = replace(BASE, half=replace(BASE.half, classes=("d", "e", "f")))
+    frozen, tuned = cost(other.copy(5, "frozen", BASE), CARD), cost(other.copy(5, "tuned", BASE), CARD)
+    assert tuned == cost(other, CARD)
+    assert frozen.parameters == tuned.parameters
+    assert frozen.trained_parameters == 65664 + 16512 + 387
+    assert tuned.flops - frozen.flops == STEPS * 8 * 2 * sum(FORWARD[:5])
+    assert cost(other.copy(5, "random", below="xavier"), CARD) == frozen
+
+
+def test_few_examples_are_one_batch_and_a_half_that_knows_all_domains_has_no_unseen_ones() -> None:
+    few = cost(replace(BASE, examples_per_class=2), CARD)
+    assert few.steps == 2  # 6 images are one batch
+    assert few.flops == (2 * 6 * 3 + 2 * 30 + 60 + 30) * sum(FORWARD)  # two steps: two evaluations
+    knows = cost(replace(BASE, half=replace(BASE.half, domain=("wax",))), CARD)
+    assert knows.steps == 2 * 5
+    assert knows.flops == (10 * 8 * 3 + 4 * 15 + 30) * sum(FORWARD)

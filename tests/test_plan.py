@@ -1,0 +1,448 @@
+"""Plans and sweeps: what is to be run in which order and together, and how sweeps are found and given arguments."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import synthetic
+
+import sweeps
+from sweeps import plan as planning
+from sweeps.figure2 import figure2
+from sweeps.local import Queue
+from sweeps.plan import ASSUMED_SPEED, START, Pack, packs, plan
+from yosinski import data, halves, records
+from yosinski.environment import Where
+from yosinski.recipes import EMOJI, SKETCH
+from yosinski.spec import BadInput, Half, Recipe, Run
+
+A, B = synthetic.halves()
+BASE_A, BASE_B = synthetic.base(A), synthetic.base(B)
+BASES = BASE_A, BASE_B
+
+
+@pytest.fixture(autouse=True)
+def card_of_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card is asked for once per run; reading the pictures once is enough here."""
+    card = data.card("emoji")
+    monkeypatch.setattr(data, "card", lambda name: card)
+
+
+def names(runs: Iterable[Run]) -> list[str]:
+    return [run.name for run in runs]
+
+
+# --------------------------------------------------------------------------------------------------------------- order
+
+
+def test_bases_come_before_their_copies_each_run_once(tmp_path: Path) -> None:
+    copies = [synthetic.copy(BASE_A, B, 2), synthetic.copy(BASE_B, B, 2)]
+    made = plan([copies[0], BASE_B, copies[1], copies[0], BASE_A], tmp_path, 1)
+    assert names(made.runs) == ["baseA", "A2B", "baseB", "B2B"]
+    assert len(plan([*made.runs, *made.runs], tmp_path, 1).runs) == 4
+    assert set(made.states.values()) == {"missing"}
+    assert not list(tmp_path.iterdir())  # planning writes nothing
+
+
+def test_sweeps_share_bases_whatever_they_call_the_halves(tmp_path: Path) -> None:
+    other = replace(BASE_B, half=replace(B, letter="A", split="random:1"))
+    assert len(plan([*BASES, other], tmp_path, 1).runs) == 2
+
+
+def test_figure2_is_the_papers_grid(tmp_path: Path) -> None:
+    runs = plan(figure2(), tmp_path, 2).runs
+    assert len(runs) == 2 + 2 * 4 * 7
+    assert sorted(names(runs))[:4] == ["A1A", "A1A+", "A1B", "A1B+"]
+    assert len({run.name for run in runs}) == 58
+    assert names(figure2(directions=("AB",), cuts=(3,))) == ["baseB", "baseA", "B3B", "A3B", "B3B+", "A3B+"]
+    assert names(figure2(directions=("BA",), cuts=(3,), treatments=("frozen",), random=("xavier",))) == [
+        "baseA",
+        "baseB",
+        "A3A",
+        "B3A",
+        "R3A",
+    ]
+    assert len(plan(figure2(splits=("random:0", "random:1"), seeds=(0, 1)), tmp_path, 2).runs) == 4 * 58
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"directions": ("AC",)}, "unknown direction 'AC'; choose from: AB, BA"),
+        ({"treatments": ("base",)}, "unknown treatment 'base'; choose from: frozen, tuned"),
+        ({"treatments": ()}, "parameter treatments is empty"),
+        ({"seeds": ()}, "parameter seeds is empty"),
+        ({"cuts": (8,)}, r"alexnet32 has no cut 8; choose from: 1 \(conv1\)"),
+        ({"cuts": ()}, "parameter cuts is empty"),
+        ({"network": "vgg"}, "unknown network 'vgg'; choose from: alexnet32"),
+        ({"data": "mnist"}, "unknown data set 'mnist'"),
+        ({"splits": ("odd",)}, "unknown split 'odd'"),
+    ],
+)
+def test_figure2_refuses_what_does_not_exist(
+    given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match=message):
+        figure2(**given)
+
+
+# --------------------------------------------------------------------------------------------------------------- packs
+
+
+def test_a_pack_shares_target_seed_role_recipe_examples_and_parent() -> None:
+    first = synthetic.copy(BASE_A, B, 2)
+    together = [first, replace(first, cut=5), replace(first, treatment="tuned"), replace(first, cut=7)]
+    apart = [
+        replace(first, half=A),
+        replace(first, seed=1),
+        replace(first, parent=replace(BASE_A, seed=1)),
+        replace(first, parent=BASE_B),
+        replace(first, recipe=synthetic.RECIPE.with_values({"clip": 2.0})),
+        replace(first, examples_per_class=3),
+        BASE_B,  # same target and seed, but bases draw other batches
+        BASE_B.copy(2, "random", below="xavier"),
+        BASE_B.copy(2, "random", below="gaussian"),
+    ]
+    made = packs([together[0], *apart, *together[1:]], workers=1)
+    assert [pack.runs for pack in made] == [tuple(together), *((run,) for run in apart)]
+    assert made[0].parents == (BASE_A,)
+    assert made[7].parents == ()
+
+
+def test_groups_are_split_until_every_worker_has_two_packs() -> None:
+    copies = [synthetic.copy(BASE_A, B, n) for n in range(1, 8)]
+    sizes = lambda workers, runs=copies: [len(pack.runs) for pack in packs(runs, workers)]  # noqa: E731
+    assert sizes(1) == [4, 3]
+    assert sizes(2) == [2, 2, 2, 1]
+    assert sizes(3) == [2, 2, 2, 1]
+    assert sizes(100) == [1] * 7
+    others = [synthetic.copy(BASE_B, B, n) for n in range(1, 8)]
+    assert sizes(1, copies + others) == [7, 7]
+    assert sizes(2, copies + others) == [4, 3, 4, 3]
+    assert sum((pack.runs for pack in packs(copies, 2)), ()) == tuple(copies)
+    assert packs([], 3) == ()
+
+
+def test_the_names_of_packs_are_short() -> None:
+    copies = {n: synthetic.copy(BASE_A, B, n) for n in range(1, 8)}
+    tuned = {n: replace(copy, treatment="tuned") for n, copy in copies.items()}
+    assert Pack((BASE_A,)).name == "baseA"
+    assert Pack((copies[3],)).name == "A3B"
+    assert Pack(tuple(copies.values())).name == "A1-7B"
+    assert Pack((copies[1], copies[3], copies[4])).name == "A1,3,4B"
+    assert Pack((copies[1], copies[2], tuned[2], tuned[5])).name == "A1-2B A2,5B+"
+    assert Pack((BASE_B.copy(2, "random", below="xavier"),)).name == "R2B"
+
+
+def test_the_names_of_packs_of_halves_without_letters_are_short_too() -> None:
+    halves = [Half("emoji", "f00d", (f"{k}", "x"), ("noto",)) for k in range(60)]
+    half = next(half for half in halves if "2" in half.digest[:4])  # a digit that is also a cut
+    base = synthetic.base(half)
+    assert Pack(tuple(synthetic.copy(base, B, n) for n in (1, 2, 3))).name == f"{half.digest[:4]}1-3B"
+
+
+# -------------------------------------------------------------------------------------------------------------- states
+
+
+def test_what_is_done_is_not_left(tmp_path: Path) -> None:
+    copies = [synthetic.copy(BASE_A, B, n) for n in (1, 2, 3)]
+    synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
+    synthetic.finish(tmp_path, copies[0], 0.7, seconds=1.0)
+    attempt = records.claim(tmp_path, copies[1])
+    assert attempt is not None
+    made = plan([*BASES, *copies], tmp_path, 1)
+    assert [made.states[run.id] for run in made.runs] == ["done", "missing", "done", "running", "missing"]
+    assert names(made.left) == ["baseB", "A2B", "A3B"]
+    attempt.fail("the cable was pulled")
+    assert plan(copies, tmp_path, 1).states[copies[1].id] == "failed"
+    synthetic.finish(tmp_path, copies[1], None, state="diverged", seconds=1.0)
+    assert names(plan([*BASES, *copies], tmp_path, 1).left) == ["baseB", "A3B"]
+
+
+@pytest.mark.parametrize("bad", ["stuck", "diverged"])
+def test_copies_of_a_bad_base_are_blocked_until_the_base_is_mended(bad: str, tmp_path: Path) -> None:
+    early, late, new = (synthetic.copy(BASE_A, B, n) for n in (1, 2, 3))
+    synthetic.finish(tmp_path, early, 0.7, seconds=1.0)  # was cut from the base before
+    attempt = records.claim(tmp_path, late)
+    assert attempt is not None
+    attempt.finish({"state": "blocked", "reason": f"its base is {bad}"})
+    synthetic.finish(tmp_path, BASE_A, 0.2, state=bad)
+    blocked = plan([BASE_A, early, late, new], tmp_path, 1)
+    assert [blocked.states[run.id] for run in blocked.runs] == [bad, "done", "blocked", "blocked"]
+    assert blocked.left == []
+    assert blocked.packs == ()
+
+    (records.folder(tmp_path, BASE_A.id) / "record.json").unlink()
+    mended = plan([BASE_A, early, late, new], tmp_path, 1)
+    assert [mended.states[run.id] for run in mended.runs] == ["interrupted", "done", "missing", "missing"]
+    assert names(mended.left) == ["baseA", "A2B", "A3B"]
+
+
+def test_a_blocked_copy_is_started_once_its_base_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = synthetic.copy(BASE_A, B, 2)
+    attempt = records.claim(tmp_path, copy)
+    assert attempt is not None
+    attempt.finish({"state": "blocked", "reason": "its base is stuck"})
+    synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
+    made = plan([BASE_A, copy], tmp_path, 1)
+    assert names(made.left) == ["A2B"]
+    started: list[Pack] = []
+    monkeypatch.setattr(Queue, "_start", lambda self, worker, pack: started.append(pack))
+    queue = Queue(made, Where(tmp_path, tmp_path), [None])
+    queue.turn()
+    assert [pack.name for pack in started] == ["A2B"]
+
+
+def test_a_damaged_record_stops_a_plan_by_name(tmp_path: Path) -> None:
+    synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
+    record = records.folder(tmp_path, BASE_A.id) / "record.json"
+    synthetic.damage(record)
+    with pytest.raises(records.Damaged, match=f"^{record} is damaged$"):
+        plan(BASES, tmp_path, 1)
+
+
+# ------------------------------------------------------------------------------------------------------------ estimates
+
+
+def test_without_records_the_estimate_rests_on_an_assumed_speed(tmp_path: Path) -> None:
+    made = plan([BASE_A], tmp_path, 1)
+    assert made.speeds.basis == "an assumed 30 GFLOP/s per worker; nothing has been measured yet"
+    assert made.seconds(BASE_A) == made.costs[BASE_A.id].flops / ASSUMED_SPEED
+    assert made.total_seconds == made.seconds(BASE_A) + START
+
+
+def test_estimates_rest_on_the_median_of_this_sweeps_records_by_treatment(tmp_path: Path) -> None:
+    copies = [synthetic.copy(BASE_A, B, n) for n in (1, 2, 3, 4)]
+    synthetic.finish(tmp_path, BASE_A, 0.7, flops=10**12, seconds=10.0)
+    for copy, seconds in zip(copies, (10.0, 20.0, 100.0), strict=False):
+        synthetic.finish(tmp_path, copy, 0.7, flops=10**13, seconds=seconds)
+    synthetic.finish(tmp_path, replace(BASE_B, seed=9), 0.7, flops=10**15, seconds=1.0)  # of another sweep
+    made = plan([BASE_A, BASE_B, *copies, replace(copies[0], treatment="tuned")], tmp_path, 1)
+    assert made.speeds.measured == {("alexnet32", "base"): 1e11, ("alexnet32", "frozen"): 5e11}
+    assert made.speeds.basis == f"4 finished runs in {tmp_path}"
+    assert made.seconds(BASE_B) == made.costs[BASE_B.id].flops / 1e11
+    assert made.speeds.of(made.runs[-1]) == 3e11  # no tuned one yet: the median of the others
+
+    fresh = plan([BASE_B], tmp_path, 1)  # nothing of this sweep is done: any record will do
+    assert fresh.speeds.basis == f"5 finished runs in {tmp_path}"
+
+
+def test_runs_that_did_not_end_well_do_not_count_as_measured(tmp_path: Path) -> None:
+    synthetic.finish(tmp_path, BASE_A, 0.2, state="stuck", seconds=1e-9)
+    assert plan(BASES, tmp_path, 1).speeds.measured == {}
+
+
+def test_workers_share_the_time_but_no_pack_is_faster_than_itself(tmp_path: Path) -> None:
+    runs = [replace(base, seed=seed) for base in BASES for seed in (0, 1)]
+    one, two, many = (plan(runs, tmp_path, workers) for workers in (1, 2, 100))
+    alone = one.seconds(runs[0]) + START
+    assert one.total_seconds == pytest.approx(4 * alone)
+    assert two.total_seconds == pytest.approx(2 * alone)
+    assert many.total_seconds == pytest.approx(alone)
+    assert plan([], tmp_path, 2).total_seconds == 0
+
+
+def test_a_copy_waits_for_its_base_however_many_workers_there_are(tmp_path: Path) -> None:
+    copy = synthetic.copy(BASE_A, B, 2, plus=True)
+    made = plan([BASE_A, copy], tmp_path, 100)
+    assert made.total_seconds == pytest.approx(made.seconds(BASE_A) + made.seconds(copy) + 2 * START)
+
+
+def test_a_plan_as_json_is_as_documented(tmp_path: Path) -> None:
+    copy = synthetic.copy(BASE_A, B, 2)
+    synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
+    made = plan([BASE_A, copy], tmp_path, 3)
+    content = json.loads(json.dumps(made.as_json()))
+    assert (content["done"], content["left"], content["workers"]) == (1, 1, 3)
+    assert content["basis"] == f"1 finished runs in {tmp_path}"
+    assert [run["id"] for run in content["runs"]] == [BASE_A.id, copy.id]
+    cost, seconds = made.costs[copy.id], round(made.seconds(copy), 1)
+    assert content["runs"][1] == {
+        "id": copy.id,
+        "name": "A2B",
+        "state": "missing",
+        "parent": BASE_A.id,
+        "cut": 2,
+        "treatment": "frozen",
+        "parameters": cost.parameters,
+        "trained_parameters": cost.trained_parameters,
+        "flops": cost.flops,
+        "seconds": seconds,
+    }
+    assert content["packs"] == [{"runs": [copy.id], "parents": [BASE_A.id], "seconds": seconds}]
+
+
+# -------------------------------------------------------------------------------------------------------------- sweeps
+
+
+def toy(
+    name: str = "x",
+    count: int = 1,
+    rate: float = 0.5,
+    flag: bool = False,
+    cuts: tuple[int, ...] | None = None,
+    letters: tuple[str, ...] = (),
+    kind: Literal["frozen", "tuned"] = "frozen",
+    kinds: tuple[Literal["frozen", "tuned"], ...] = (),
+    examples: int | None = None,
+    recipe: Recipe = EMOJI,
+) -> list[Run]:
+    """One parameter of every sort."""
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("name=a=b", "a=b"),
+        ("name=", ""),
+        ("count=-3", -3),
+        ("rate=1e-3", 0.001),
+        ("flag=true", True),
+        ("flag=false", False),
+        ("cuts=3,5", (3, 5)),
+        ("cuts=all", None),
+        ("letters=AB,BA", ("AB", "BA")),
+        ("letters=", ()),
+        ("kind=tuned", "tuned"),
+        ("kinds=tuned,frozen", ("tuned", "frozen")),
+        ("examples=none", None),
+        ("examples=5", 5),
+        ("recipe=sketch", SKETCH),
+    ],
+)
+def test_texts_become_arguments_by_their_annotations(text: str, value: Any) -> None:
+    found = sweeps.arguments(toy, [text])
+    assert found == {text.partition("=")[0]: value}
+    assert type(found[text.partition("=")[0]]) is type(value)
+
+
+def test_values_of_the_recipe_change_the_recipe_in_any_order() -> None:
+    wanted = {"recipe": SKETCH.with_values({"epochs": 3.0, "augment": False, "initialiser": "xavier"})}
+    values = ["recipe.epochs=3", "recipe.augment=false", "recipe.initialiser=xavier"]
+    assert sweeps.arguments(toy, ["recipe=sketch", *values]) == wanted
+    assert sweeps.arguments(toy, [*values, "recipe=sketch"]) == wanted
+    assert sweeps.arguments(toy, ["recipe.clip=2"]) == {"recipe": EMOJI.with_values({"clip": 2.0})}
+    assert sweeps.arguments(toy, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("count", "parameter 'count' must be given as name=value"),
+        ("counts=3", "unknown parameter 'counts'; choose from: name, count, rate, flag, cuts"),
+        ("count=three", "parameter count takes int, not 'three'"),
+        ("count=1.5", "parameter count takes int, not '1.5'"),
+        ("rate=fast", "parameter rate takes float, not 'fast'"),
+        ("cuts=1,x", "parameter cuts takes int, not 'x'"),
+        ("flag=yes", "unknown value of flag 'yes'; choose from: true, false"),
+        ("kind=thawed", "unknown value of kind 'thawed'; choose from: frozen, tuned"),
+        ("kinds=tuned,thawed", "unknown value of kinds 'thawed'"),
+        ("recipe=imagenet", "unknown recipe 'imagenet'; choose from: emoji, sketch"),
+        ("recipe.epoch=3", "unknown recipe value 'epoch'; choose from: epochs"),
+        ("recipe.epochs=many", "recipe.epochs takes a float, not 'many'"),
+        ("recipe.augment=1", "recipe.augment takes a bool, not 1"),
+        ("recipe.epochs=nan", "recipe.epochs is nan"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        sweeps.arguments(toy, [text])
+
+
+def test_a_sweep_without_a_recipe_has_no_values_of_one() -> None:
+    with pytest.raises(BadInput, match=r"unknown parameter 'recipe.epochs'; choose from: seed"):
+        sweeps.arguments(lambda seed=0: [], ["recipe.epochs=3"])
+
+
+def test_all_parameters_are_described_as_json_values() -> None:
+    described = sweeps.describe(toy, {"count": 3, "recipe": SKETCH})
+    assert json.loads(json.dumps(described))["recipe"]["epochs"] == 4.0
+    assert described["count"] == 3
+    assert described["name"] == "x"
+    assert list(described) == list(toy.__annotations__)[:-1]
+
+
+def test_sweeps_are_found_by_name() -> None:
+    assert sweeps.find("figure2") is figure2
+    with pytest.raises(BadInput, match=r"unknown sweep 'figure9'; choose from: figure2, or a path to a \.py file"):
+        sweeps.find("figure9")
+
+
+USERS = """
+from yosinski.recipes import SKETCH
+from yosinski.spec import Half, Run
+
+HALF = Half("emoji", "f00d", ("ant", "bat"), ("noto",))
+
+def _helper():
+    return None
+
+def mine(seeds: tuple[int, ...] = (0,)) -> list[Run]:
+    return [Run("alexnet32", HALF, SKETCH, seed) for seed in seeds]
+"""
+
+
+def test_a_users_own_file_holds_a_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "my_sweep.py"
+    file.write_text(USERS)
+    sweep = sweeps.find(str(file))
+    runs = sweep(**sweeps.arguments(sweep, ["seeds=3,4"]))
+    assert [run.seed for run in runs] == [3, 4]
+    assert len(plan(runs, tmp_path, 1).runs) == 2
+    file.write_text(USERS + "\ndef sweep() -> list[Run]:\n    return []\n")
+    assert sweeps.find(str(file))() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (USERS + "\ndef other():\n    return []\n", r"my_sweep\.py must define one function.*it defines: mine, other$"),
+        ("from yosinski.halves import split\n", "it defines: none$"),
+        ("def f(:\n", r"my_sweep\.py cannot be loaded: SyntaxError"),
+        (
+            "import nowhere_to_be_found\n",
+            r"my_sweep\.py cannot be loaded: ModuleNotFoundError: No module named 'nowhere",
+        ),
+        ("from yosinski.recipes import recipe\nrecipe('x')\n", "unknown recipe 'x'; choose from"),
+    ],
+)
+def test_a_users_file_without_a_sweep_is_refused_by_name(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "my_sweep.py"
+    file.write_text(content)
+    with pytest.raises(BadInput, match=message):
+        sweeps.find(str(file))
+
+
+def test_a_users_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"no sweep file {tmp_path / 'nowhere.py'}"):
+        sweeps.find(str(tmp_path / "nowhere.py"))
+
+
+def test_a_users_file_may_hold_dataclasses_with_postponed_annotations(tmp_path: Path) -> None:
+    file = tmp_path / "my_sweep.py"
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+    file.write_text(head + "@dataclass\nclass Setting:\n    seed: int\n" + USERS)
+    assert sweeps.find(str(file)).__name__ == "mine"
+
+
+def test_other_ways_to_write_an_annotation_are_understood(tmp_path: Path) -> None:
+    file = tmp_path / "my_sweep.py"
+    file.write_text(
+        "from typing import Optional\n\ndef mine(count: Optional[int] = None, cuts: list[int] = []):\n    return []\n"
+    )
+    sweep = sweeps.find(str(file))
+    assert sweeps.arguments(sweep, ["count=3"]) == {"count": 3}
+    assert list(sweeps.arguments(sweep, ["cuts=1,2"])["cuts"]) == [1, 2]
+
+
+def test_the_halves_of_a_real_split_have_distinct_bases(tmp_path: Path) -> None:
+    split = halves.split(data.card("emoji"), "random:0")
+    assert split.a.digest != split.b.digest
+    made = planning.plan(figure2(cuts=(1,)), tmp_path, 1)
+    targets = {run.half.digest for run in made.runs if run.treatment == "base"}
+    assert targets == {split.a.digest, split.b.digest}

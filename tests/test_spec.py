@@ -1,0 +1,255 @@
+"""Specs: what is in a run's id and what is not, and which specs are refused."""
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from yosinski.spec import BadInput, Half, Recipe, Run, canonical, choose, digest
+
+RECIPE = Recipe(
+    epochs=4.0,
+    batch_size=8,
+    learning_rate=0.1,
+    warmup=0.25,
+    momentum=0.9,
+    weight_decay=0.0005,
+    clip=1.0,
+    augment=True,
+    shift=2,
+    initialiser="kaiming",
+    evaluations=4,
+)
+A = Half("emoji", "f00d", ("ant", "bat", "cat"), ("noto",), "A", "random:0")
+B = Half("emoji", "f00d", ("bed", "bus", "key"), ("noto",), "B", "random:0")
+BASE = Run("alexnet32", A, RECIPE, seed=1)
+COPY = Run("alexnet32", B, RECIPE, 0, "frozen", 3, BASE)
+
+
+def test_ids_are_stable() -> None:
+    # Written down once: a change here orphans all records that exist, unless `SEMANTICS` is meant to be bumped.
+    assert A.digest == "47474cf801365e24"
+    assert RECIPE.digest == "97bbd7dc1bb68258"
+    assert BASE.id == "c4ac9f74d9095b7f"
+    assert COPY.id == "a8f6c1666b63f30c"
+
+
+def test_the_spec_of_a_copy_is_spelled_out() -> None:
+    assert COPY.spec == {
+        "semantics": 1,
+        "network": "alexnet32",
+        "half": B.digest,
+        "source": A.digest,
+        "recipe": asdict(RECIPE),
+        "seed": 0,
+        "treatment": "frozen",
+        "cut": {"n": 3, "name": "conv3"},
+        "below": None,
+        "examples_per_class": None,
+        "parent": BASE.id,
+    }
+
+
+def test_canonical_json_sorts_keys_and_refuses_nan() -> None:
+    assert canonical({"b": (1, 2.0), "a": "é"}) == '{"a":"\\u00e9","b":[1,2.0]}'
+    # printf '%s' '{}' | sha256sum
+    assert digest({}) == "44136fa355b3678a"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical(math.nan)
+
+
+def test_letter_split_and_the_datas_name_are_not_in_the_id() -> None:
+    elsewhere = Half("a copy of emoji", "f00d", A.classes, A.domain, "Q", "mine.json")
+    assert replace(BASE, half=elsewhere).id == BASE.id
+    assert elsewhere == A
+    assert replace(COPY, parent=replace(BASE, half=elsewhere)).id == COPY.id
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        replace(A, fingerprint="beef"),
+        replace(A, classes=("ant", "bat", "cow")),
+        replace(A, classes=("bat", "ant", "cat")),  # the labels are another's
+        replace(A, domain=("twemoji",)),
+        replace(A, domain=()),
+    ],
+)
+def test_data_classes_and_domain_are_in_the_id(half: Half) -> None:
+    assert half.digest != A.digest
+    assert half != A
+    assert replace(BASE, half=half).id != BASE.id
+    assert replace(COPY, half=half).id != COPY.id
+    assert replace(COPY, parent=replace(BASE, half=half)).id != COPY.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"treatment": "tuned"},
+        {"cut": 4},
+        {"examples_per_class": 5},
+        {"parent": replace(BASE, seed=2)},
+        {"treatment": "random", "parent": None, "below": "kaiming"},
+    ],
+)
+def test_every_field_of_a_run_changes_its_id(change: dict[str, Any]) -> None:
+    assert replace(COPY, **change).id != COPY.id
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {
+        "epochs": 5.0,
+        "batch_size": 9,
+        "learning_rate": 0.2,
+        "warmup": 0.0,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "clip": 0.0,
+        "augment": False,
+        "shift": 0,
+        "initialiser": "xavier",
+        "evaluations": 5,
+    }.items(),
+)
+def test_every_value_of_the_recipe_changes_the_id(name: str, value: Any) -> None:
+    assert set(asdict(RECIPE)) >= {name}
+    changed = RECIPE.with_values({name: value})
+    assert asdict(changed) == {**asdict(RECIPE), name: value}
+    assert replace(BASE, recipe=changed).id != BASE.id
+
+
+def test_equal_recipes_have_equal_digests() -> None:
+    whole = replace(RECIPE, epochs=4)  # as a user's own sweep may well say
+    assert whole == RECIPE
+    assert whole.digest == RECIPE.digest
+
+
+def test_names_are_the_papers() -> None:
+    selffer_base = replace(BASE, half=B)
+    assert BASE.name == "baseA"
+    assert COPY.name == "A3B"
+    assert replace(COPY, treatment="tuned").name == "A3B+"
+    assert replace(COPY, parent=selffer_base).name == "B3B"
+    assert BASE.copy(2, "random", below="gaussian").name == "R2A"
+    assert replace(BASE, half=replace(A, letter="")).name == "base" + A.digest[:4]
+    assert str(BASE) == f"baseA ({BASE.id[:8]})"
+
+
+def test_role_frozen_and_selffer_follow_from_the_treatment() -> None:
+    tuned, random = replace(COPY, treatment="tuned"), BASE.copy(2, "random", below="gaussian")
+    assert [run.role for run in (BASE, COPY, tuned, random)] == ["base", "copy", "copy", "copy"]
+    assert [run.frozen for run in (BASE, COPY, tuned, random)] == [0, 3, 0, 2]
+    assert [run.selffer for run in (BASE, COPY, tuned, random)] == [False, False, False, False]
+    assert replace(COPY, parent=replace(BASE, half=replace(B, letter="X"))).selffer
+
+
+def test_a_copy_has_the_bases_target_recipe_and_seed() -> None:
+    base = replace(BASE, half=B, seed=0)
+    assert base.copy(3, "frozen", BASE) == COPY
+
+
+@pytest.mark.parametrize("cut", [-1, 0, 8])
+def test_a_bad_cut_lists_the_valid_ones(cut: int) -> None:
+    valid = r"1 \(conv1\), 2 \(conv2\), 3 \(conv3\), 4 \(conv4\), 5 \(conv5\), 6 \(fc6\), 7 \(fc7\)"
+    with pytest.raises(BadInput, match=f"alexnet32 has no cut {cut}; choose from: {valid}$"):
+        replace(COPY, cut=cut)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"treatment": "base"}, "a base is not cut, but cut 3 was asked for"),
+        ({"treatment": "base", "cut": 0}, "'base' with a parent"),
+        ({"parent": None}, "'frozen' without a parent"),
+        ({"treatment": "tuned", "parent": None}, "'tuned' without a parent"),
+        ({"treatment": "random", "below": "xavier"}, "'random' with a parent"),
+        ({"parent": COPY}, "must be a base of the same network, not A3B"),
+        ({"below": "xavier"}, "belongs to treatment 'random', and only there"),
+        ({"treatment": "random", "parent": None}, "belongs to treatment 'random', and only there"),
+        ({"treatment": "random", "parent": None, "below": "he"}, "unknown initialiser 'he'; choose from: kaiming"),
+        ({"treatment": "thawed"}, "unknown treatment 'thawed'; choose from: base, frozen, tuned, random"),
+        ({"network": "vgg"}, "unknown network 'vgg'; choose from: alexnet32"),
+        ({"examples_per_class": 0}, "examples per class must be at least 1, not 0"),
+    ],
+)
+def test_treatment_parent_and_initialiser_must_fit(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        replace(COPY, **change)
+
+
+def test_a_half_needs_two_classes_each_once() -> None:
+    with pytest.raises(BadInput, match="half A has 1 class"):
+        replace(A, classes=("ant",))
+    with pytest.raises(BadInput, match="half A names these classes twice: ant, cat"):
+        replace(A, classes=("cat", "ant", "bat", "ant", "cat"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epoch": 3}, "unknown recipe value 'epoch'; choose from: epochs, batch_size, learning_rate"),
+        ({"batch_size": 2.5}, "recipe.batch_size takes a int, not 2.5"),
+        ({"batch_size": True}, "recipe.batch_size takes a int, not True"),
+        ({"augment": 1}, "recipe.augment takes a bool, not 1"),
+        ({"clip": "1"}, "recipe.clip takes a float, not '1'"),
+        ({"epochs": True}, "recipe.epochs takes a float, not True"),
+        ({"initialiser": "he"}, "unknown initialiser 'he'; choose from: kaiming, xavier, orthogonal, gaussian"),
+        ({"epochs": 0}, "recipe.epochs must be more than 0"),
+        ({"learning_rate": 0.0}, "recipe.learning_rate must be more than 0"),
+        ({"learning_rate": math.nan}, "recipe.learning_rate is nan, but must be at least 0"),
+        ({"epochs": math.inf}, "recipe.epochs is inf"),
+        ({"weight_decay": -0.1}, "recipe.weight_decay is -0.1, but must be at least 0"),
+        ({"shift": -1}, "recipe.shift is -1, but must be at least 0"),
+        ({"batch_size": 0}, "recipe.batch_size is 0, but must be at least 1"),
+        ({"evaluations": 0}, "recipe.evaluations is 0, but must be at least 1"),
+        ({"warmup": 1.0}, "must be below 1"),
+        ({"momentum": 1}, "must be below 1"),
+    ],
+)
+def test_recipes_refuse_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        RECIPE.with_values(values)
+
+
+def test_with_values_makes_whole_numbers_floats_where_floats_belong() -> None:
+    changed = RECIPE.with_values({"epochs": 4, "batch_size": 16})
+    assert changed == replace(RECIPE, batch_size=16)
+    assert type(changed.epochs) is float
+    assert RECIPE.with_values({}) == RECIPE
+
+
+def test_the_rate_rises_to_the_end_of_the_warmup_and_falls_to_zero() -> None:
+    rates = [RECIPE.rate(step, 16) for step in range(16)]
+    # Steps 0..3 are the warm-up: 0.1 * (1 - cos(pi k / 4)) / 2 for k = 1, 2, 3, 4.
+    assert rates[:4] == pytest.approx([0.0146446609, 0.05, 0.0853553391, 0.1])
+    assert rates[9] == pytest.approx(0.05)  # half way down: (10 / 16 - 1 / 4) / (3 / 4) = 1 / 2
+    assert rates[15] == pytest.approx(0, abs=1e-15)
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert RECIPE.rate(0, 10_000) < 1e-7
+    assert replace(RECIPE, warmup=0.0).rate(0, 10_000) == pytest.approx(0.1)
+
+
+def test_evaluations_are_spread_evenly_and_the_last_is_at_the_end() -> None:
+    assert RECIPE.evaluated(40) == [10, 20, 30, 40]
+    assert RECIPE.evaluated(10) == [2, 5, 8, 10]
+    assert RECIPE.evaluated(3) == [1, 2, 3]
+    assert RECIPE.evaluated(1) == [1]
+
+
+def test_steps_leave_incomplete_batches_out() -> None:
+    assert RECIPE.steps(80) == 40  # 4 epochs of 10 batches of 8
+    assert RECIPE.steps(87) == 40
+    assert RECIPE.steps(5) == 4  # fewer images than a batch: one batch of all
+    assert replace(RECIPE, epochs=0.5).steps(80) == 5
+    assert replace(RECIPE, epochs=0.01).steps(8) == 1
+
+
+def test_choose_returns_what_is_valid() -> None:
+    assert choose("letter", "b", ("a", "b")) == "b"
+    with pytest.raises(BadInput, match=r"^unknown letter 'c'; choose from: a, b$"):
+        choose("letter", "c", ("a", "b"))

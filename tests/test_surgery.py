@@ -1,0 +1,150 @@
+"""Surgery: everything below the cut is copied, nothing above is touched, and certificates notice any change."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from torch import nn
+
+from yosinski import records, surgery
+from yosinski.networks import build
+from yosinski.pack import Member
+from yosinski.spec import Failure, Half, Recipe, Run
+
+NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head")
+RECIPE = Recipe(
+    epochs=1.0,
+    batch_size=8,
+    learning_rate=0.1,
+    warmup=0.2,
+    momentum=0.9,
+    weight_decay=0.5,
+    clip=0.0,
+    augment=True,
+    shift=2,
+    initialiser="kaiming",
+)
+BASE = Run("alexnet32", Half("toy", "f00d", ("a", "b", "c")), RECIPE)
+
+
+def network(value: float) -> nn.Sequential:
+    """alexnet32 with all parameters and buffers set to one value."""
+    made = build("alexnet32", 3)
+    for tensor in made.state_dict().values():
+        tensor.fill_(value)
+    return made
+
+
+@pytest.mark.parametrize("n", range(8))
+def test_all_tensors_below_the_cut_are_copied_and_none_above(n: int) -> None:
+    base, copy = network(1.0), network(2.0)
+    surgery.transplant(base.state_dict(), copy, n)
+    for name, tensor in copy.state_dict().items():
+        wanted = 1.0 if NAMES.index(name.split(".")[0]) < n else 2.0
+        assert (tensor == wanted).all(), name
+    assert all((tensor == 1.0).all() for tensor in base.state_dict().values())
+    with torch.no_grad():
+        for tensor in copy.state_dict().values():
+            tensor.fill_(3.0)  # the copy has its own memory
+    assert all((tensor == 1.0).all() for tensor in base.state_dict().values())
+
+
+def test_buffers_are_copied_too() -> None:
+    copy = network(2.0)
+    surgery.transplant(network(1.0).state_dict(), copy, 1)
+    assert (copy.get_buffer("conv1.standardise.mean") == 1).all()
+    assert (copy.get_buffer("conv1.standardise.std") == 1).all()
+
+
+def test_what_fits_neither_is_named_in_order() -> None:
+    base = network(1.0).state_dict()
+    del base["conv2.conv.bias"]
+    base["conv1.norm.weight"] = torch.ones(16)
+    base["fc7.norm.weight"] = torch.ones(128)  # above the cut: nobody's business
+    copy = network(2.0)
+    with pytest.raises(Failure, match=r"^below cut 3 base and copy differ in: conv1.norm.weight, conv2.conv.bias$"):
+        surgery.transplant(base, copy, 3)
+
+
+def test_another_shape_is_named_and_nothing_is_copied() -> None:
+    base, copy = network(1.0).state_dict(), network(2.0)
+    base["conv2.conv.weight"] = torch.ones(32, 16, 5, 5)
+    with pytest.raises(
+        Failure, match=r"conv2.conv.weight is \(32, 16, 5, 5\) in the base, \(32, 16, 3, 3\) in the copy"
+    ):
+        surgery.transplant(base, copy, 2)
+    assert all((tensor == 2.0).all() for tensor in copy.state_dict().values())
+
+
+def test_another_type_is_named() -> None:
+    base = network(1.0).state_dict()
+    base["conv1.conv.bias"] = torch.ones(16, dtype=torch.float64)
+    with pytest.raises(Failure, match=r"conv1.conv.bias is .*float64"):
+        surgery.transplant(base, network(2.0), 1)
+
+
+def test_a_longer_name_is_another_segment() -> None:
+    tensors = {"conv1.weight": torch.ones(1), "conv10.weight": torch.ones(1), "head.weight": torch.ones(1)}
+    assert list(surgery.below(tensors, network(0.0), 1)) == ["conv1.weight"]
+    assert list(surgery.below(tensors, network(0.0), 0)) == []
+
+
+def test_a_fingerprint_is_the_hash_of_names_types_shapes_and_bytes_in_order() -> None:
+    tensors = {"b": torch.tensor([[1, 2]], dtype=torch.uint8), "a": torch.tensor(1.0)}
+    text = b"a torch.float32 ()\n" + b"\x00\x00\x80\x3f" + b"b torch.uint8 (1, 2)\n" + b"\x01\x02"
+    assert surgery.fingerprint(tensors) == hashlib.sha256(text).hexdigest()
+    assert surgery.fingerprint(dict(reversed(tensors.items()))) == surgery.fingerprint(tensors)
+
+
+def test_a_fingerprint_does_not_see_how_tensors_lie_in_memory() -> None:
+    plain = torch.arange(48.0).view(2, 3, 4, 2)
+    assert surgery.fingerprint({"w": plain.to(memory_format=torch.channels_last)}) == surgery.fingerprint({"w": plain})
+    assert surgery.fingerprint({"w": plain.flip(0)}) != surgery.fingerprint({"w": plain})
+
+
+@pytest.mark.parametrize("name", network(0.0).state_dict())
+def test_a_certificate_changes_exactly_when_a_tensor_below_the_cut_does(name: str) -> None:
+    subject = network(0.5)
+    certified = {n: surgery.certificate(subject, n) for n in range(8)}
+    tensor = subject.state_dict()[name]
+    last = (-1,) * tensor.dim()
+    tensor[last] += 2**-20
+    changed = [n for n in range(8) if surgery.certificate(subject, n) != certified[n]]
+    assert changed == list(range(NAMES.index(name.split(".")[0]) + 1, 8))
+    tensor[last] -= 2**-20
+    assert {n: surgery.certificate(subject, n) for n in range(8)} == certified
+
+
+def member(run: Run) -> Member:
+    subject = network(0.5)
+    surgery.freeze(subject, run.frozen)
+    return Member(run, records.Attempt(Path("nowhere"), 1), subject, None)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_frozen_tensors_are_not_in_the_optimiser(n: int) -> None:
+    frozen = member(replace(BASE, seed=1).copy(n, "frozen", BASE))
+    wanted = [name for name, _ in frozen.network.named_parameters() if NAMES.index(name.split(".")[0]) >= n]
+    assert list(frozen.trained()) == wanted
+    assert len(wanted) == 2 * (8 - n)
+    (group,) = frozen.optimiser.param_groups
+    assert {id(p) for p in cast(list[nn.Parameter], group["params"])} == {id(p) for p in frozen.trained().values()}
+
+
+@pytest.mark.parametrize("run", [BASE, replace(BASE, seed=1).copy(3, "tuned", BASE)], ids=str)
+def test_bases_and_tuned_copies_train_everything(run: Run) -> None:
+    whole = member(run)
+    assert list(whole.trained()) == [name for name, _ in whole.network.named_parameters()]
+
+
+def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_frozen() -> None:
+    frozen = member(replace(BASE, seed=1).copy(2, "frozen", BASE))
+    for p in frozen.network.parameters():
+        p.grad = torch.zeros_like(p)
+    frozen.optimiser.step()
+    for name, p in frozen.network.named_parameters():
+        assert (p == 0.5).all() == (name.split(".")[0] in ("conv1", "conv2")), name
+    assert surgery.certificate(frozen.network, 2) == frozen.certificate
