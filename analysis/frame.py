@@ -30,6 +30,7 @@ COLUMNS = {
     "source_half": "digest of the source half",
     "seed": "of this run; its parent has its own",
     "parent": "id of the base that the copy was cut from",
+    "semantics": "what a spec means; numbers of different semantics cannot be compared",
     "examples_per_class": "training images of each class; empty: all",
     "below": "initialiser of random frozen features",
     "recipe": "digest of the recipe; recipe_<value> columns hold each of its values",
@@ -69,7 +70,7 @@ _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
 _ARITHMETIC = ("dtype", "device", "threads")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
-    **dict.fromkeys(("n", "seed", "examples_per_class", "step", "classes", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("n", "seed", "semantics", "examples_per_class", "step", "classes", "threads", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], *_WHOLE_RUN), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -202,9 +203,8 @@ class _Halves(dict[str, Half | None]):
     def __missing__(self, key: str) -> Half | None:
         self[key] = None
         try:
-            self[key] = records.load_half(self.runs, key)
-        except FileNotFoundError:  # a missing run's half may never have been stored
-            pass
+            if (self.runs / "halves" / f"{key}.json").exists():  # a missing run's half may never have been stored
+                self[key] = records.load_half(self.runs, key)
         except Damaged as error:
             warnings.warn(f"{error}: its letter, classes and split are not shown", stacklevel=4)
         return self[key]
@@ -244,7 +244,7 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
         "classes": len(target.classes) if target else None,
         "recipe": digest(recipe) if recipe else None,
         **{f"recipe_{name}": value for name, value in recipe.items()},
-        **{name: spec.get(name) for name in ("seed", "parent", "examples_per_class", "below")},
+        **{name: spec.get(name) for name in ("seed", "parent", "semantics", "examples_per_class", "below")},
         **{name: metrics.get(name) for name in _WHOLE_RUN},
         **{name: record.get(name) for name in _COUNTS},
         **{name: arithmetic.get(name) for name in _ARITHMETIC},

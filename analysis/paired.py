@@ -89,7 +89,7 @@ def _refuse_mixtures(runs: pd.DataFrame) -> None:
     """Raise BadInput where a mean over these runs would be one over unlike things."""
     known = runs.loc[runs["treatment"].notna()]  # of a run whose files are damaged nothing may be known
     recipes = [name for name in runs.columns if name.startswith("recipe_")]
-    for name in ("network", "data", *recipes, "recipe", "examples_per_class"):
+    for name in ("network", "data", "semantics", *recipes, "recipe", "examples_per_class"):
         values = known[name] if name == "examples_per_class" else known[name].dropna()
         if values.nunique(dropna=False) > 1:
             raise BadInput(f"these runs mix {name}: {listed(values)}; choose one with --where {name}=VALUE")

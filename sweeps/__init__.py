@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ def find(name: str) -> Sweep:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except BadInput:
@@ -67,17 +69,19 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
             choose("parameter", name, list(parameters))
             values[name] = _parse(name, value, hints.get(name, str))
     if recipe_values:
+        if "recipe" not in values and not isinstance(parameters["recipe"].default, Recipe):
+            raise BadInput("this sweep has no recipe of its own: give one, too, as recipe=NAME")
         values["recipe"] = values.get("recipe", parameters["recipe"].default).with_values(recipe_values)
     return values
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         if text in ("none", "all"):
             return None
-        return _parse(name, text, next(kind for kind in hint.__args__ if kind is not types.NoneType))
-    if typing.get_origin(hint) is tuple:
-        return tuple(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
+        return _parse(name, text, next(kind for kind in typing.get_args(hint) if kind is not types.NoneType))
+    if typing.get_origin(hint) in (tuple, list):
+        return typing.get_origin(hint)(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
     if hint is Recipe:
         return recipe(text)
     if hint is bool:

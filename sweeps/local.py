@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.plan import Pack, Plan
+from sweeps.plan import Pack, Plan, state
 from yosinski import records
 from yosinski.environment import Where
 from yosinski.spec import BadInput, Failure, Run
@@ -101,7 +101,7 @@ class Queue:
 
     def state(self, run: Run) -> records.State:
         """What became of a run so far."""
-        return records.state(records.folder(self.where.runs, run.id))
+        return state(run, self.where.runs)
 
     def stop(self) -> None:
         """Ask all jobs to save and end, again and again (a job that is only starting misses a signal), and wait."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -31,16 +31,10 @@ class Pack:
     @property
     def name(self) -> str:
         """For people: the runs' names, shortened where they differ in the cut only."""
-        series: dict[tuple[str, str], list[int]] = defaultdict(list)
+        cuts: dict[Run, list[int]] = defaultdict(list)
         for run in self.runs:
-            before, after = run.name.split(str(run.cut), 1) if run.cut else (run.name, "")
-            series[before, after].append(run.cut)
-        names = []
-        for (before, after), cuts in series.items():
-            gapless = cuts == list(range(cuts[0], cuts[-1] + 1))
-            shown = f"{cuts[0]}-{cuts[-1]}" if gapless and len(cuts) > 1 else ",".join(map(str, cuts))
-            names.append(f"{before}{shown}{after}" if cuts != [0] else before)
-        return " ".join(names)
+            cuts[replace(run, cut=min(run.cut, 1))].append(run.cut)
+        return " ".join(_name(alike, at) for alike, at in cuts.items())
 
 
 @dataclass(frozen=True)
@@ -70,10 +64,14 @@ class Plan:
 
     @property
     def total_seconds(self) -> float:
-        """How long all workers together take for what is left."""
-        busy = sum(sum(map(self.seconds, pack.runs)) + START for pack in self.packs)
-        longest = max((sum(map(self.seconds, pack.runs)) + START for pack in self.packs), default=0.0)
-        return max(busy / self.workers, longest)
+        """How long all workers together take for what is left: their work shared out, or the longest chain."""
+        takes = [sum(map(self.seconds, pack.runs)) + START for pack in self.packs]
+        bases = {run.id: needed for pack, needed in zip(self.packs, takes, strict=True) for run in pack.runs}
+        chains = [
+            needed + max((bases.get(parent.id, 0.0) for parent in pack.parents), default=0.0)
+            for pack, needed in zip(self.packs, takes, strict=True)
+        ]
+        return max(sum(takes) / self.workers, *chains, 0.0)
 
     def as_json(self) -> dict[str, Any]:
         """See docs/formats.md."""
@@ -119,14 +117,31 @@ def plan(runs: Iterable[Run], where: Path, workers: int) -> Plan:
         if run.parent is not None:
             ordered.setdefault(run.parent.id, run.parent)
         ordered.setdefault(run.id, run)
-    states: dict[str, records.State] = {run_id: records.state(records.folder(where, run_id)) for run_id in ordered}
+    states: dict[str, records.State] = {run.id: state(run, where) for run in ordered.values()}
     for run in ordered.values():
-        if run.parent is not None and states[run.parent.id] in ("stuck", "diverged"):
-            states[run.id] = "blocked" if states[run.id] not in records.FINAL else states[run.id]
-        elif run.parent is not None and states[run.id] == "blocked":
-            states[run.id] = "missing"  # its base has been mended since
+        if run.parent and states[run.id] not in records.FINAL and states[run.parent.id] in ("stuck", "diverged"):
+            states[run.id] = "blocked"
     left = [run for run in ordered.values() if states[run.id] not in (*records.FINAL, "blocked")]
     return Plan(tuple(ordered.values()), states, packs(left, workers), measured(where, ordered.values()), workers)
+
+
+def _name(run: Run, cuts: list[int]) -> str:
+    """The name of runs that differ in their cuts only: A1-7B+, A3,5B."""
+    if not run.cut:
+        return run.name
+    source = run.parent.half.name if run.parent else "R"
+    gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
+    shown = f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts))
+    return f"{source}{shown}{run.half.name}{'+' if run.treatment == 'tuned' else ''}"
+
+
+def state(run: Run, where: Path) -> records.State:
+    """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
+    found = records.state(records.folder(where, run.id))
+    if found == "blocked" and run.parent is not None:
+        base = records.state(records.folder(where, run.parent.id))
+        return "blocked" if base in ("stuck", "diverged") else "missing"
+    return found
 
 
 def packs(runs: Iterable[Run], workers: int) -> tuple[Pack, ...]:

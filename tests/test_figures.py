@@ -24,7 +24,14 @@ TREATMENTS = {"base": "base", "BnB": "frozen", "BnB+": "tuned", "AnB": "frozen",
 def table(*rows: tuple, **same: object) -> pd.DataFrame:
     """A frame from (series, n, split, target, test_top1[, other columns]), one finished run a row."""
     columns = {"state": "done", "network": "alexnet32", "data": "emoji", "recipe": "r", "recipe_epochs": 40.0}
-    columns |= {"seed": 0, "examples_per_class": None, "below": None, "dtype": "float32", "device": "cpu"}
+    columns |= {
+        "semantics": 1,
+        "seed": 0,
+        "examples_per_class": None,
+        "below": None,
+        "dtype": "float32",
+        "device": "cpu",
+    }
     columns |= {"stale": False, "last": True, "step": 10, "epoch": 1.0, "select_top1": 0.5, **same}
     return pd.DataFrame(
         [

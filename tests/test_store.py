@@ -128,14 +128,6 @@ def test_images_do_not_depend_on_what_other_classes_there_are(pictures: Card, st
         assert (few.images[mine] == store.images[theirs]).all()
 
 
-def test_sets_of_any_size_are_nested(pictures: Card, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = next(emoji.images())[3]
-    monkeypatch.setattr(emoji, "PER_PICTURE", {"train": 4})
-    few = next(emoji.images())[3]
-    assert (len(many), len(few)) == (15, 4)
-    assert (few == many[:4]).all()
-
-
 def test_the_fingerprint_covers_pictures_generator_and_sizes(pictures: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {pictures.fingerprint}
     for name, value in {"GENERATOR": 99, "SIDE": 16, "PER_PICTURE": {"train": 1, "select": 1, "test": 1}}.items():

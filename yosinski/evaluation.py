@@ -62,8 +62,13 @@ def evaluate(members: list[Member], store: Store, images: ImageSet, arithmetic: 
 
 
 def health(member: Member, scores: Iterable[Score]) -> tuple[records.State, str | None]:
-    """`stuck` if the training loss ended at ln K (within 1 %) or an accuracy at 1/K (within two standard errors)."""
+    """`diverged` if the training loss is not finite; `stuck` if it ended at ln K (within 1 %), or the accuracy at 1/K.
+
+    The accuracy is that on the select images, and within two standard errors of 1/K.
+    """
     classes = len(member.run.half.classes)
+    if not math.isfinite(member.train_loss):
+        return "diverged", "the training loss is not finite"
     if member.train_loss >= 0.99 * math.log(classes):
         return "stuck", f"the training loss ended at {member.train_loss:.3f}, ln K is {math.log(classes):.3f}"
     for score in scores:

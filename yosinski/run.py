@@ -35,24 +35,32 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
     torch.set_num_threads(arithmetic.threads)
     keep_freed_memory()
     runs = [records.load(where.runs, run_id) for run_id in ids]
-    claimed = [(run, attempt) for run in runs if (attempt := records.claim(where.runs, run, job)) is not None]
+    claimed: list[tuple[Run, records.Attempt]] = []
     members: list[Member] = []
     failures: list[str] = []
     try:
         store = stores.load(data.card(runs[0].half.data), where.stores)
         moments = Stream(store, runs[0]).moments()
-        for run, attempt in claimed:
-            reason = unfit_parent(run, where.runs)
-            if reason is not None:
-                attempt.finish({"state": "blocked", "reason": reason})
-                continue
+        for run in runs:
             try:
-                members.append(admit(run, attempt, moments, where, arithmetic))
+                attempt = records.claim(where.runs, run, job)
+            except BadInput as damaged:
+                failures.append(str(damaged))
+                continue
+            if attempt is None:
+                continue
+            claimed.append((run, attempt))
+            try:
+                reason = unfit_parent(run, where.runs)
+                if reason is None:
+                    members.append(admit(run, attempt, moments, where, arithmetic))
+                else:
+                    attempt.finish({"state": "blocked", "reason": reason})
             except Failure as failure:
                 attempt.fail(str(failure))
                 failures.append(str(failure))
         if members:
-            train(list(members), store, arithmetic, stopping)
+            failures += train(members, store, arithmetic, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)

@@ -95,6 +95,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for value in fields(self):
             given = getattr(self, value.name)
+            assert isinstance(value.type, type)
             if value.type is float and type(given) is int:  # equal recipes have equal digests
                 object.__setattr__(self, value.name, float(given))
             elif type(given) is not value.type:

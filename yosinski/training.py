@@ -1,8 +1,9 @@
 """Train a pack. The loop is plain: a batch, a step of every member, now and then an evaluation and a checkpoint."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -26,15 +27,18 @@ SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further
 
 def train(
     pack: list[Member], store: Store, arithmetic: Arithmetic, stopping: Callable[[], bool] = lambda: False
-) -> None:
+) -> list[str]:
     """Train all members to their ends, or until `stopping` says so; then checkpoints allow to go on.
 
-    Members that stand at different steps (after a failure, say) catch up before they go on together.
+    Members that stand at different steps (after a failure, say) catch up before they go on together. One that fails or
+    is taken over by another process leaves the pack, and the others go on; returned is why.
     """
+    failures: list[str] = []
     run = pack[0].run
     stream = Stream(store, run)
     evaluations = set(run.recipe.evaluated(stream.steps))
     select, *final = evaluation_sets(store, run)
+    size = len(pack)
     beaten = saved = time.monotonic()
     for step in range(min((member.step for member in pack), default=0), stream.steps):
         clock = time.perf_counter()
@@ -50,30 +54,42 @@ def train(
         for member in active:
             member.seconds += (time.perf_counter() - clock) / len(active)
         for member, score in zip(active, scores, strict=False):
-            add_to_curve(member, score, rate, (step + 1) / stream.steps_per_epoch)
-            if not math.isfinite(member.train_loss):
-                finish(member, "diverged", "the training loss is not finite", [score], store, arithmetic, len(pack))
-                pack.remove(member)
+            with apart(member, pack, failures):
+                add_to_curve(member, score, rate, (step + 1) / stream.steps_per_epoch)
+                if not math.isfinite(member.train_loss):
+                    finish(member, [score], store, arithmetic, size)
+                    pack.remove(member)
 
         stop = stopping() or not pack
-        alive = [member for member in active if member in pack]
         now = time.monotonic()
-        if scores or stop or now - saved > SAVE_EVERY:
-            saved = now
-            for member in alive:
-                checkpoints.save(member, arithmetic)
-        if now - beaten > BEAT_EVERY:
-            beaten = now
-            for member in alive:
-                member.attempt.beat(step + 1, stream.steps)
+        save, beat = bool(scores) or stop or now - saved > SAVE_EVERY, now - beaten > BEAT_EVERY
+        saved, beaten = now if save else saved, now if beat else beaten
+        for member in [member for member in active if member in pack]:
+            with apart(member, pack, failures):
+                if save:
+                    checkpoints.save(member, arithmetic)
+                if beat:
+                    member.attempt.beat(step + 1, stream.steps)
         if stop:
-            return
+            return failures
 
     tests = [evaluate(pack, store, images, arithmetic) for images in (select, *final)]
-    for k, member in enumerate(pack):
-        scores = [test[k] for test in tests]
-        state, reason = health(member, scores)
-        finish(member, state, reason, scores, store, arithmetic, len(pack))
+    for member, *scores in list(zip(pack, *tests, strict=True)):
+        with apart(member, pack, failures):
+            finish(member, scores, store, arithmetic, size)
+    return failures
+
+
+@contextlib.contextmanager
+def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[None]:
+    """Let a member that fails, or is taken over by another process, leave the pack without disturbing the others."""
+    try:
+        yield
+    except Failure as failure:
+        failures.append(str(failure))
+        pack.remove(member)
+        with contextlib.suppress(records.Superseded):
+            member.attempt.fail(str(failure))
 
 
 def take_step(
@@ -111,16 +127,12 @@ def add_to_curve(member: Member, score: Score, rate: float, epoch: float) -> Non
     )
 
 
-def finish(
-    member: Member,
-    state: records.State,
-    reason: str | None,
-    scores: list[Score],
-    store: Store,
-    arithmetic: Arithmetic,
-    pack: int,
-) -> None:
-    """Write the weights and, last, the record; Failure if anything below a frozen cut has changed."""
+def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithmetic, pack: int) -> None:
+    """Write the weights and, last, the record; Failure if anything below a frozen cut has changed.
+
+    pack: how many runs were trained together.
+    """
+    state, reason = health(member, scores)
     after = surgery.certificate(member.network, member.run.frozen)
     if after != member.certificate:
         raise Failure(f"{member}: frozen tensors below cut {member.run.frozen} changed during training")
