@@ -113,8 +113,8 @@ FORWARD = [
     2 * 16384,
     2 * 384,
 ]
-# 90 training images in batches of 8: 11 steps per epoch, 22 in all; 4 evaluations of 30 select images and a last one, 60 test
-# images and 30 unseen ones once.
+# 90 training images in batches of 8: 11 steps per epoch, 22 in all; 4 evaluations of 30 select images and a last one,
+# 60 test images and 30 unseen ones once.
 STEPS, EVALUATED = 22, (4 + 1) * 30 + 60 + 30
 
 

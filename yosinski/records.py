@@ -40,14 +40,17 @@ def folder(runs: Path, run_id: str) -> Path:
     return runs / run_id[:2] / run_id
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON object so that a reader sees either the old file or the new one, whole."""
+def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
+    """Write a JSON object so that a reader sees either the old file or the new one, whole.
+
+    durable: even after the machine has crashed; a heartbeat can do without.
+    """
 
     def write(temporary: Path) -> None:
         temporary.write_text(json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n")
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, write)
+    _replace(path, write, durable)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -80,12 +83,13 @@ def set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, write: Callable[[Path], None], durable: bool = True) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -295,7 +299,7 @@ class Attempt:
         """Show life and progress."""
         self.check()
         beat = {"attempt": self.number, "step": step, "steps": steps, "time": time.time()}
-        write_json(self.path / "progress.json", beat)
+        write_json(self.path / "progress.json", beat, durable=False)
 
     def append(self, row: dict[str, float]) -> None:
         """Add one evaluation to the curve."""
