@@ -170,6 +170,8 @@ def run_here(plan: Plan, where: Where, devices: list[int | None]) -> Generator[Q
 def workers(device: str, wanted: int | None) -> list[int | None]:
     """One entry per worker: the GPUs where there are any (unless device is "cpu"), else as many as there are cores."""
     found = gpus() if device in ("auto", "cuda") else []
+    if device == "cuda" and not found:
+        raise BadInput("no GPU found for --device cuda; choose from: auto, cpu")
     if device == "mps" or (device == "auto" and sys.platform == "darwin"):
         places: list[int | None] = [None]  # one GPU, which cannot be told apart from here
     else:

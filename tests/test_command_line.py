@@ -152,6 +152,7 @@ def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Pa
         ("plan figure2 -p recipe.epoch=3", "unknown recipe value 'epoch'; choose from: epochs"),
         ("plan figure2 -p recipe=big", "unknown recipe 'big'; choose from: emoji, sketch"),
         ("plan missing.py", "no sweep file missing.py"),
+        ("plan figure2 --device cuda", "no GPU found for --device cuda; choose from: auto, cpu"),
         ("run figure2 --workers 0", "--workers must be at least 1, not 0"),
         ("run figure2 --runs file", "cannot write to the runs directory file"),
         ("draw 2 --runs nowhere", "no runs directory nowhere"),
@@ -159,10 +160,13 @@ def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Pa
         ("halves natmen", "unknown split 'natmen'; choose from: random:SEED, natman"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(arguments: str, message: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_status_2(
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty.json").write_text('{"A": [], "B": ["ant", "dog"]}')
     (tmp_path / "one.json").write_text('{"A": ["ant"], "B": ["dog", "cow"]}')
     (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     refused = yosinski(*arguments.split(), cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stdout == ""
