@@ -51,23 +51,22 @@ def table(plan: Plan) -> Table:
     return shown
 
 
-def summary(plan: Plan) -> list[str]:
+def summary(plan: Plan) -> str:
     """What there is, what is left and what that costs, in a few lines."""
     left = plan.left
     edges = sum(run.parent is not None for run in plan.runs)
     states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())
-    lines = [f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}"]
+    there = f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}\n"
     if not left:
-        return [*lines, "nothing is left to do"]
+        return there + "nothing is left to do"
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
-    return [
-        *lines,
+    return there + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {trained:,} trained parameters, "
-        f"{flops / 1e12:,.1f} TFLOPs",
+        f"{flops / 1e12:,.1f} TFLOPs\n"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
-        f"the estimate rests on {plan.speeds.basis}",
-    ]
+        f"the estimate rests on {plan.speeds.basis}"
+    )
 
 
 def outcome(plan: Plan, runs: Path) -> str:

@@ -5,21 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from yosinski import records
+from yosinski.recipes import EMOJI
 from yosinski.spec import Half, Recipe, Run
 
-RECIPE = Recipe(
-    epochs=40.0,
-    batch_size=128,
-    learning_rate=0.1,
-    warmup=0.2,
-    momentum=0.9,
-    weight_decay=5e-4,
-    clip=1.0,
-    augment=True,
-    shift=2,
-    initialiser="kaiming",
-    evaluations=3,
-)
+RECIPE = EMOJI.with_values({"learning_rate": 0.1, "evaluations": 3})
 
 
 def halves(split: str = "random:0") -> tuple[Half, Half]:

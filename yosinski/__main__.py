@@ -6,9 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from yosinski.spec import BadInput, Failure, digest
-
-FIGURES = ("2", "curves")
+from yosinski.spec import BadInput, Failure, choose, digest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     frame.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .csv or .parquet file")
 
     draw = command("draw", draw_figure, "a figure from records")
-    draw.add_argument("figure", choices=FIGURES)
+    draw.add_argument("figure", metavar="FIGURE", help="2 or curves")
     with_records(draw)
     draw.add_argument(
         "--out",
@@ -125,8 +123,7 @@ def show_plan(options: argparse.Namespace) -> int:
 
     console = Console()
     console.print(display.table(plan))
-    for line in display.summary(plan):
-        console.print(line, highlight=False, soft_wrap=True)
+    console.print(display.summary(plan), highlight=False, soft_wrap=True)
     return 0
 
 
@@ -162,8 +159,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     )
     for run in plan.runs:
         records.enrol(options.runs, run)
-    for line in display.summary(plan):
-        console.print(line, highlight=False, soft_wrap=True)
+    console.print(display.summary(plan), highlight=False, soft_wrap=True)
     if not plan.left:
         return 0
     for card in {run.half.data: data.card(run.half.data) for run in plan.left}.values():
@@ -216,13 +212,13 @@ def write_frame(options: argparse.Namespace) -> None:
 
 def draw_figure(options: argparse.Namespace) -> None:
     """`yosinski draw`."""
-    from analysis.draw import draw
+    from analysis.draw import FIGURES, draw
 
+    figure = choose("figure", options.figure, FIGURES)
     chosen = {"metric": options.metric, "runs": options.chosen}
-    outs = options.out or [Path("figures") / f"figure{options.figure}.png".replace("figurecurves", "curves")]
-    for path in draw(
-        options.figure, records_frame(options), outs, **{k: v for k, v in chosen.items() if v is not None}
-    ):
+    given = {name: value for name, value in chosen.items() if value is not None}
+    outs = options.out or [Path("figures") / f"{'figure' if figure.isdecimal() else ''}{figure}.png"]
+    for path in draw(figure, records_frame(options), outs, **given):
         print(path)
 
 

@@ -24,15 +24,12 @@ def transplant(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int) ->
     odd = sorted(ours.keys() ^ theirs.keys())
     if odd:
         raise Failure(f"below cut {n} base and copy differ in: {', '.join(odd)}")
-    kinds = {
-        name: [
-            f"{tuple(t.shape)}" + f" {t.dtype}" * (tensor.dtype != theirs[name].dtype) for t in (theirs[name], tensor)
-        ]
-        for name, tensor in sorted(ours.items())
-    }
-    unlike = [
-        f"{name} is {base} in the base, {ours} in the copy" for name, (base, ours) in kinds.items() if base != ours
-    ]
+    unlike = []
+    for name, tensor in sorted(ours.items()):
+        of_base, of_copy = ((tuple(t.shape), t.dtype) for t in (theirs[name], tensor))
+        for base_has, copy_has in zip(of_base, of_copy, strict=True):
+            if base_has != copy_has:
+                unlike.append(f"{name} is {base_has} in the base, {copy_has} in the copy")
     if unlike:
         raise Failure("; ".join(unlike))
     for name, tensor in ours.items():

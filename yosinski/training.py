@@ -100,9 +100,10 @@ def take_step(
         loss = F.cross_entropy(member.network[member.run.frozen :](features).float(), labels)
     member.optimiser.zero_grad()
     loss.backward()
+    group = member.optimiser.param_groups[0]
     if member.run.recipe.clip:
-        nn.utils.clip_grad_norm_(member.trained().values(), member.run.recipe.clip)
-    member.optimiser.param_groups[0]["lr"] = rate
+        nn.utils.clip_grad_norm_(group["params"], member.run.recipe.clip)
+    group["lr"] = rate
     member.optimiser.step()
     member.loss_sum += loss.detach()
     member.loss_steps += 1
