@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from yosinski import records
-from yosinski.records import FINAL, Damaged
-from yosinski.spec import BadInput, Half, Recipe, choose, digest
+from yosinski import files, records
+from yosinski.files import Damaged
+from yosinski.records import FINAL
+from yosinski.spec import BadInput, Half, Recipe, choose, digest, relation, series
 
 COLUMNS = {
     "run": "id of the run, 16 hex digits",
@@ -57,14 +58,6 @@ COLUMNS = {
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
-SERIES = {
-    ("base", "base"): "base",
-    ("frozen", "selffer"): "BnB",
-    ("tuned", "selffer"): "BnB+",
-    ("frozen", "transfer"): "AnB",
-    ("tuned", "transfer"): "AnB+",
-    ("random", "random"): "RnB",
-}
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
 _ARITHMETIC = ("dtype", "device", "threads")
@@ -142,7 +135,7 @@ def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
     manifests = []
     for path in sorted((runs / "sweeps").glob("*.json")):
         try:
-            manifests.append(records.read_json(path))
+            manifests.append(files.read_json(path))
         except Damaged as error:
             warnings.warn(f"{error}: runs that it alone lists are not shown", stacklevel=3)
     if sweep is not None:
@@ -173,7 +166,7 @@ def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
 
 
 def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
-    value = records.read_json(path)
+    value = files.read_json(path)
     if not isinstance(value.get("spec"), dict) or digest(value["spec"]) != run_id:
         raise Damaged(path)
     return value["name"], value["spec"]
@@ -216,10 +209,6 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
     target_half, source_half = spec.get("half"), spec.get("source")
     target = halves[target_half] if target_half else None
     source = halves[source_half] if source_half else None
-    treatment = spec.get("treatment")
-    relation = treatment
-    if treatment in ("frozen", "tuned"):
-        relation = "selffer" if source_half == target_half else "transfer"
     cut = spec.get("cut") or {}
     recipe = spec.get("recipe") or {}
     metrics = record.get("metrics") or {}
@@ -229,9 +218,9 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
         "run": run.id,
         "name": run.name,
         "state": run.state,
-        "treatment": treatment,
-        "relation": relation,
-        "series": SERIES.get((treatment or "", relation or "")),
+        "treatment": spec.get("treatment"),
+        "relation": relation(spec) if spec else None,
+        "series": series(spec) if spec else None,
         "n": cut.get("n", 0) if spec else None,
         "cut": cut.get("name"),
         "network": spec.get("network"),

@@ -109,4 +109,4 @@ def describe(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a sweep with the values that they have, as JSON values."""
     bound = inspect.signature(sweep).bind_partial(**given)
     bound.apply_defaults()
-    return {name: vars(v) if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}
+    return {name: v.values if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}

@@ -23,8 +23,9 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """1 run, 2 runs, 3 copies."""
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"
 
 
 def table(plan: Plan) -> Table:
@@ -41,7 +42,7 @@ def table(plan: Plan) -> Table:
             run.name,
             run.id[:8],
             str(run.parent) if run.parent else "",
-            plan.states[run.id],
+            plan.states[run.id] + (", stale" if run.id in plan.stale else ""),
             str(pack_of.get(run.id, "")),
             f"{cost.trained_parameters:,}",
             f"{cost.parameters:,}",
@@ -57,6 +58,8 @@ def summary(plan: Plan) -> str:
     edges = sum(run.parent is not None for run in plan.runs)
     states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())
     there = f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}\n"
+    if plan.stale:
+        there += f"{count(len(plan.stale), 'copy')} stale: cut from a base that was trained anew since (--stale)\n"
     if not left:
         return there + "nothing is left to do"
     flops = sum(plan.costs[run.id].flops for run in left)

@@ -10,17 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.job import train_pack
 from sweeps.plan import Pack, Plan, state
-from yosinski import records
+from yosinski import files, records
 from yosinski.environment import Where
-from yosinski.spec import BadInput, Failure, Run
+from yosinski.spec import BadInput, Run
 
 if TYPE_CHECKING:
     import submitit
@@ -43,19 +43,6 @@ def gpus() -> list[int]:
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def train_pack(ids: tuple[str, ...], where: Where) -> None:
-    """The job: what a worker process does. SIGTERM asks it to save its checkpoints and to end."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    from yosinski.run import run_pack
-
-    try:
-        run_pack(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), stop.is_set)
-    except (BadInput, Failure) as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
 
 
 @dataclass
@@ -149,7 +136,7 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
     for run in lost:
         failure = records.folder(runs, run.id) / "failure.json"
         if failure.exists():
-            told.add(records.read_json(failure)["error"])
+            told.add(files.read_json(failure)["error"])
     log = job.paths.stderr
     lines = [line for line in log.read_text().splitlines() if line.strip()] if log.exists() else []
     return "; ".join(sorted(told)) or f"{lines[-1] if lines else 'the process ended'} (log: {log})"

@@ -1,7 +1,7 @@
 """The plan: the runs of a sweep with bases before their copies, minus what is done, in packs, and what it costs."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -9,8 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from yosinski import data, records
+from yosinski import data, files, records
 from yosinski.cost import Cost, cost
+from yosinski.records import State
 from yosinski.spec import Run
 
 ASSUMED_SPEED = 30e9  # FLOP/s of one worker, where nothing has been measured yet
@@ -39,10 +40,14 @@ class Pack:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs in order with their states; `packs` of those that are left."""
+    """Runs in order with their states; `packs` of those that are left.
+
+    `stale` are the ids of copies that were cut from other weights than their base's record names now.
+    """
 
     runs: tuple[Run, ...]
-    states: dict[str, records.State]
+    states: dict[str, State]
+    stale: frozenset[str]
     packs: tuple[Pack, ...]
     speeds: "Speeds"
     workers: int
@@ -81,6 +86,7 @@ class Plan:
                     "id": run.id,
                     "name": run.name,
                     "state": self.states[run.id],
+                    "stale": run.id in self.stale,
                     "parent": run.parent.id if run.parent else None,
                     "cut": run.cut,
                     "treatment": run.treatment,
@@ -101,6 +107,7 @@ class Plan:
             ],
             "done": len(self.runs) - len(self.left),
             "left": len(self.left),
+            "stale": len(self.stale),
             "seconds": round(self.total_seconds, 1),
             "workers": self.workers,
             "basis": self.speeds.basis,
@@ -112,17 +119,50 @@ def plan(runs: Iterable[Run], where: Path, workers: int) -> Plan:
 
     A copy whose base ended stuck or diverged is blocked, and not among what is left.
     """
+    wanted = in_order(runs)
+    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
+    left = [run for run in wanted if states[run.id] not in (*records.FINAL, "blocked")]
+    finished = (run for run in wanted if states[run.id] == "done")
+    return Plan(wanted, states, stale, packs(left, workers), measured(where, finished), workers)
+
+
+def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Every run once, bases before their copies, whether the sweep names them or not."""
     ordered: dict[str, Run] = {}
     for run in runs:
         if run.parent is not None:
             ordered.setdefault(run.parent.id, run.parent)
         ordered.setdefault(run.id, run)
-    states: dict[str, records.State] = {run.id: state(run, where) for run in ordered.values()}
-    for run in ordered.values():
-        if run.parent and states[run.id] not in records.FINAL and states[run.parent.id] in ("stuck", "diverged"):
-            states[run.id] = "blocked"
-    left = [run for run in ordered.values() if states[run.id] not in (*records.FINAL, "blocked")]
-    return Plan(tuple(ordered.values()), states, packs(left, workers), measured(where, ordered.values()), workers)
+    return tuple(ordered.values())
+
+
+def look(
+    runs: Iterable[tuple[str, str | None]],
+    where: Path,
+    ended: records.Ended = records.no_scheduler,
+    bases: Mapping[str, State] | None = None,
+) -> tuple[dict[str, State], frozenset[str]]:
+    """What became of runs, by id, and which copies are stale.
+
+    runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not among them.
+    """
+    there = records.known(where)
+    states: dict[str, State] = {}
+    weights: dict[str, str] = {}
+    stale: set[str] = set()
+    for run_id, parent in runs:
+        state, record = records.look(records.folder(where, run_id), ended) if run_id in there else ("missing", None)
+        if parent is not None and state not in records.FINAL:
+            if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
+                state = "blocked"
+            elif state == "blocked":  # once; its base has been mended since, or will be
+                state = "missing"
+        states[run_id] = state
+        if record is not None and state == "done":
+            weights[run_id] = record["weights"]
+            if parent is not None and weights.get(parent, record["parent_weights"]) != record["parent_weights"]:
+                stale.add(run_id)
+    return states, frozenset(stale)
 
 
 def _name(run: Run, cuts: list[int]) -> str:
@@ -135,7 +175,7 @@ def _name(run: Run, cuts: list[int]) -> str:
     return f"{source}{shown}{run.half.name}{'+' if run.treatment == 'tuned' else ''}"
 
 
-def state(run: Run, where: Path) -> records.State:
+def state(run: Run, where: Path) -> State:
     """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
     found = records.state(records.folder(where, run.id))
     if found == "blocked" and run.parent is not None:
@@ -144,15 +184,22 @@ def state(run: Run, where: Path) -> records.State:
     return found
 
 
-def packs(runs: Iterable[Run], workers: int) -> tuple[Pack, ...]:
-    """Group runs by what a pack must share and by their parent; split the groups until every worker has some."""
+def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tuple[Pack, ...]:
+    """Group runs by what a pack must share and by their parent; split the groups until every worker has some.
+
+    size: at most so many runs in a pack.
+    """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         parent = run.parent.id if run.parent else run.below
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
         groups[*shared, parent].append(run)
     parts = -(-2 * workers // len(groups)) if groups else 1
-    return tuple(Pack(part) for group in groups.values() for part in _divide(group, parts))
+    return tuple(
+        Pack(part)
+        for group in groups.values()
+        for part in _divide(group, max(parts, -(-len(group) // (size or 10**9))))
+    )
 
 
 def _divide(runs: list[Run], parts: int) -> list[tuple[Run, ...]]:
@@ -177,14 +224,14 @@ class Speeds:
 def measured(where: Path, runs: Iterable[Run]) -> Speeds:
     """The median speeds in the records of these runs; without any, in the first records of the runs directory."""
     speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    paths = [records.folder(where, run.id) for run in runs]
+    paths = (records.folder(where, run.id) for run in runs)
     found = list(islice((path for path in paths if (path / "record.json").exists()), 200))
     if not found and where.is_dir():
         found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), 200))
     for path in found:
         record = records.read_record(path)
         if record is not None and record["state"] == "done":
-            spec = records.read_json(path / "run.json")["spec"]
+            spec = files.read_json(path / "run.json")["spec"]
             speeds[spec["network"], spec["treatment"]].append(record["flops"] / record["seconds"])
     count = sum(map(len, speeds.values()))
     if not count:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from yosinski import records
+from yosinski import files, records
 from yosinski.recipes import EMOJI
 from yosinski.spec import Half, Recipe, Run
 
@@ -80,7 +80,7 @@ def manifest(runs: Path, name: str, listed: Iterable[Run]) -> None:
     entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in listed]
     value = {"sweep": name, "parameters": {}, "runs": entries}
     (runs / "sweeps").mkdir(parents=True, exist_ok=True)
-    records.write_json(runs / "sweeps" / f"{name}-{len(entries)}.json", value)
+    files.write_json(runs / "sweeps" / f"{name}-{len(entries)}.json", value)
 
 
 def damage(path: Path, change: Callable[[dict], None] | None = None) -> None:

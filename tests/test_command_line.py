@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from yosinski import records
+from yosinski import files, records
 
 COMMAND = [sys.executable, "-m", "yosinski"]
 
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
     subprocess.run(["cp", "-r", f"{undisturbed}/.", tmp_path], check=True)
-    path = next(p for p in records.scan(tmp_path) if records.read_json(p / "run.json")["name"] == "A3B")
+    path = next(p for p in records.scan(tmp_path) if files.read_json(p / "run.json")["name"] == "A3B")
     (path / "record.json").unlink()
     (path / "checkpoint.pt").write_bytes(b"torn")
     failed = yosinski("run", *sweep, *here(tmp_path, stores))

@@ -11,7 +11,7 @@ import torch
 
 from analysis.frame import frame
 from sweeps.plan import plan
-from yosinski import data, records
+from yosinski import data, files, records
 from yosinski import run as procedure
 from yosinski.data import store as data_stores
 from yosinski.environment import Where
@@ -59,20 +59,20 @@ def folders(where: Where) -> dict[str, Path]:
 
 def by_treatment(where: Where, treatment: str, cut: int = 0) -> Path:
     for path in records.scan(where.runs):
-        spec = records.read_json(path / "run.json")["spec"]
+        spec = files.read_json(path / "run.json")["spec"]
         if spec["treatment"] == treatment and cut == (spec["cut"] or {"n": 0})["n"]:
             return path
     raise AssertionError(treatment)
 
 
 def test_run(where: Where) -> None:
-    written = records.read_json(by_treatment(where, "frozen", 2) / "run.json")
+    written = files.read_json(by_treatment(where, "frozen", 2) / "run.json")
     keys = {f"spec.{name}" for name in written["spec"]} | (written.keys() - {"format"})
     assert keys == set(first_column("run.json"))
 
 
 def test_record(where: Where) -> None:
-    written = records.read_json(by_treatment(where, "base") / "record.json")
+    written = files.read_json(by_treatment(where, "base") / "record.json")
     listed = {name for name in first_column("record.json") if not name.startswith("<")}
     assert written.keys() - {"format"} == listed
     metrics = {"train_loss"} | {f"{name}_{what}" for name in ("select", "test", "unseen") for what in ("loss", "top1")}
@@ -102,7 +102,7 @@ def test_claim_progress_and_checkpoint(where: Where) -> None:
 
 
 def test_halves(where: Where) -> None:
-    written: dict[str, Any] = records.read_json(next((where.runs / "halves").iterdir()))
+    written: dict[str, Any] = files.read_json(next((where.runs / "halves").iterdir()))
     assert written.keys() - {"format"} == named(section("halves/&lt;digest&gt;.json"))
 
 

@@ -14,7 +14,7 @@ from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.local import Queue
 from sweeps.plan import ASSUMED_SPEED, START, Pack, packs, plan
-from yosinski import data, halves, records
+from yosinski import data, files, halves, records
 from yosinski.environment import Where
 from yosinski.recipes import EMOJI, SKETCH
 from yosinski.spec import BadInput, Half, Recipe, Run
@@ -201,7 +201,7 @@ def test_a_damaged_record_stops_a_plan_by_name(tmp_path: Path) -> None:
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
     record = records.folder(tmp_path, BASE_A.id) / "record.json"
     synthetic.damage(record)
-    with pytest.raises(records.Damaged, match=f"^{record} is damaged$"):
+    with pytest.raises(files.Damaged, match=f"^{record} is damaged$"):
         plan(BASES, tmp_path, 1)
 
 

@@ -16,8 +16,9 @@ import psutil
 import pytest
 import synthetic
 
-from yosinski import records
-from yosinski.records import Attempt, Damaged, Superseded, claim, folder, state
+from yosinski import files, records
+from yosinski.files import Damaged
+from yosinski.records import Attempt, Superseded, claim, folder, state
 from yosinski.spec import BadInput, Run
 
 A, B = synthetic.halves()
@@ -26,7 +27,7 @@ COPY = synthetic.copy(BASE, B, 3)
 CLAIM_IN_CHILD = """
 import sys, time
 from pathlib import Path
-from yosinski import records
+from yosinski import files, records
 runs, run_id, start = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 run = records.load(runs, run_id)
 print("ready", flush=True)
@@ -348,7 +349,7 @@ def test_a_runs_states(tmp_path: Path) -> None:
     assert state(path) == "running"
     second.fail("the cable was pulled")
     assert state(path) == "failed"
-    assert records.read_json(path / "failure.json")["error"] == "the cable was pulled"
+    assert files.read_json(path / "failure.json")["error"] == "the cable was pulled"
     third = mine(tmp_path)
     assert state(path) == "running"
     third.release()
@@ -416,7 +417,7 @@ def test_a_run_is_loaded_as_it_was_enrolled(run: Run, tmp_path: Path) -> None:
     assert loaded.id == run.id
     assert loaded.name == run.name
     assert (loaded.half.data, loaded.half.letter, loaded.half.split) == ("emoji", run.half.letter, "random:0")
-    assert records.read_json(path / "run.json") == {"format": 1, "id": run.id, "name": run.name, "spec": run.spec}
+    assert files.read_json(path / "run.json") == {"format": 1, "id": run.id, "name": run.name, "spec": run.spec}
     if run.parent:
         assert records.load(tmp_path, run.parent.id) == run.parent
 
@@ -518,7 +519,7 @@ def test_bytes_that_are_no_text_are_damage(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_bytes(b'{"format": 1, "state": "\xff"}')
     with pytest.raises(Damaged, match=r"record\.json is damaged"):
-        records.read_json(file)
+        files.read_json(file)
 
 
 def test_a_record_with_an_unknown_state_is_damaged(tmp_path: Path) -> None:
@@ -545,7 +546,7 @@ def test_damaged_files_are_set_aside_under_the_first_free_number(tmp_path: Path)
     file = tmp_path / "record.json"
     for k in (1, 2, 3):
         file.write_text(f"damage {k}")
-        assert records.set_aside(file) == tmp_path / f"record.json.damaged-{k}"
+        assert files.set_aside(file) == tmp_path / f"record.json.damaged-{k}"
     assert not file.exists()
     assert [(tmp_path / f"record.json.damaged-{k}").read_text() for k in (1, 2, 3)] == [
         "damage 1",
@@ -554,12 +555,12 @@ def test_damaged_files_are_set_aside_under_the_first_free_number(tmp_path: Path)
     ]
     (tmp_path / "record.json.damaged-2").unlink()
     file.write_text("damage 4")
-    assert records.set_aside(file).name == "record.json.damaged-2"
+    assert files.set_aside(file).name == "record.json.damaged-2"
 
 
 def test_numbers_that_json_lacks_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        records.write_json(tmp_path / "x.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -574,9 +575,9 @@ def test_two_machines_with_equal_process_numbers_do_not_share_a_temporary_file(
         nonlocal nested
         if not nested:
             nested = True
-            records.write_json(file, {"who": "other"})
+            files.write_json(file, {"who": "other"})
         return real(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_after_another)
-    records.write_json(file, {"who": "me"})
-    assert records.read_json(file)["who"] == "me"
+    files.write_json(file, {"who": "me"})
+    assert files.read_json(file)["who"] == "me"

@@ -135,21 +135,21 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     from sweeps import display
     from sweeps.local import check_writable, run_here
-    from yosinski import data, records
+    from yosinski import data, files, records
     from yosinski.data import store
     from yosinski.environment import Where
 
     check_writable(options.runs)
     try:
         plan, parameters, devices = planned(options)
-    except records.Damaged as damaged:
-        aside = records.set_aside(damaged.path)
+    except files.Damaged as damaged:
+        aside = files.set_aside(damaged.path)
         raise BadInput(
             f"{damaged}; it was set aside as {aside.name}, the same command trains the run anew"
         ) from damaged
     console = Console()
     name = Path(options.sweep).stem
-    records.write_json(
+    files.write_json(
         options.runs / "sweeps" / f"{name}-{digest(parameters)}.json",
         {
             "sweep": name,

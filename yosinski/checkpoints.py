@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from yosinski import records, surgery
+from yosinski import files, surgery
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import Failure
 
@@ -16,7 +16,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
     momenta = {name: member.optimiser.state[p].get("momentum_buffer") for name, p in trained.items()}
     frozen = surgery.below(member.network.state_dict(), member.network, member.run.frozen)
     content = {
-        "format": records.FORMAT,
+        "format": files.FORMAT,
         "run": member.run.id,
         "step": member.step,
         "seconds": member.seconds,
@@ -43,9 +43,9 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     device = next(member.network.parameters()).device
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if content["format"] > records.FORMAT:
+        if content["format"] > files.FORMAT:
             raise Failure(
-                f"{path} is of format {content['format']}; this version reads up to {records.FORMAT}: update yosinski"
+                f"{path} is of format {content['format']}; this version reads up to {files.FORMAT}: update yosinski"
             )
         trained = member.trained()
         if content["run"] != member.run.id or content["momentum"].keys() - trained.keys():
@@ -62,10 +62,10 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     except (Failure, OSError):
         raise
     except Exception as error:  # whatever a foreign or torn file makes torch.load raise
-        aside = records.set_aside(path)
+        aside = files.set_aside(path)
         raise Failure(f"{path} is damaged and was set aside as {aside.name}; run again to train it anew") from error
     if content["frozen"] != member.certificate:
-        aside = records.set_aside(path)
+        aside = files.set_aside(path)
         raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
     if started_in != arithmetic and not change_arithmetic:
         raise Failure(

@@ -1,8 +1,10 @@
 """What a run costs, counted from its architecture before anything is trained. No torch."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import Cost as LayerCost
 from yosinski.data import Card
 from yosinski.spec import Run
 
@@ -25,9 +27,14 @@ def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> i
     return per_class * len(run.half.classes)
 
 
+@lru_cache
+def _layers(network: str, classes: int) -> list[LayerCost]:
+    return ARCHITECTURES[network].costs(classes)
+
+
 def cost(run: Run, card: Card) -> Cost:
     """Forward everywhere, backward (twice the forward) above the frozen segments, and all evaluations."""
-    rows = ARCHITECTURES[run.network].costs(len(run.half.classes))
+    rows = _layers(run.network, len(run.half.classes))
     forward = sum(row.flops for row in rows)
     backward = 2 * sum(row.flops for row in rows[run.frozen :])
     train = images(run, card, "train")

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,14 +19,15 @@ from uuid import uuid4
 
 import psutil
 
+from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
 
-FORMAT = 1  # of every file in a runs directory; outside of the id, so that it can be migrated
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 SILENCE = 300.0  # seconds without a heartbeat after which an attempt on another host counts as dead
 
 State = Literal["done", "stuck", "diverged", "blocked", "failed", "running", "interrupted", "missing"]
 FINAL: tuple[State, ...] = ("done", "stuck", "diverged")
+Ended = Callable[[str], bool]  # whether a scheduler says that the job of that name has ended
 
 
 class Superseded(Failure):
@@ -36,61 +37,6 @@ class Superseded(Failure):
 def folder(runs: Path, run_id: str) -> Path:
     """The directory of a run."""
     return runs / run_id[:2] / run_id
-
-
-def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
-    """Write a JSON object so that a reader sees either the old file or the new one, whole.
-
-    durable: even after the machine has crashed; a heartbeat can do without.
-    """
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n")
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, write, durable)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object written by `write_json`; BadInput if it is damaged or of a newer format."""
-    try:
-        value = json.loads(path.read_text())
-        newest = value["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(path) from error
-    if not isinstance(newest, int):
-        raise Damaged(path)
-    if newest > FORMAT:
-        raise BadInput(f"{path} is of format {newest}; this version reads up to format {FORMAT}: update yosinski")
-    return value
-
-
-class Damaged(BadInput):
-    """A file that cannot be read; it is set aside, never overwritten."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is damaged")
-        self.path = path
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `<name>.damaged-<k>`, the first k that is free."""
-    k = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{k}")).exists():
-        k += 1
-    return path.rename(aside)
-
-
-def _replace(path: Path, write: Callable[[Path], None], durable: bool = True) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
-    try:
-        write(temporary)
-        if durable:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------- what is to be trained
@@ -168,6 +114,11 @@ def load(runs: Path, run_id: str) -> Run:
 # -------------------------------------------------------------------------------------------------- what has happened
 
 
+def no_scheduler(job: str) -> bool:
+    """Of no job is it known that it has ended."""
+    return False
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """The `record.json` in a run's directory, None where there is none."""
     record = path / "record.json"
@@ -179,20 +130,28 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def state(path: Path) -> State:
-    """What became of the run in this directory, from its record, claim and heartbeat."""
-    record = read_record(path)
+def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:
+    """What became of the run in this directory, from its record, claim and heartbeat; and its record, if any."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return "missing", None
+    record = read_record(path) if "record.json" in names else None
     if record is not None and record["state"] in FINAL:
-        return record["state"]
-    attempt = latest_attempt(path)
-    if attempt and is_alive(path, attempt):
-        return "running"
+        return record["state"], record
+    attempt = _latest(names)
+    if attempt and is_alive(path, attempt, ended):
+        return "running", record
     if record is not None and record["attempts"] == attempt:
-        return record["state"]
-    failure = path / "failure.json"
-    if failure.exists() and read_json(failure)["attempt"] == attempt:
-        return "failed"
-    return "interrupted" if attempt else "missing"
+        return record["state"], record
+    if "failure.json" in names and read_json(path / "failure.json")["attempt"] == attempt:
+        return "failed", record
+    return ("interrupted" if attempt else "missing"), record
+
+
+def state(path: Path, ended: Ended = no_scheduler) -> State:
+    """What became of the run in this directory."""
+    return look(path, ended)[0]
 
 
 def progress(path: Path) -> dict[str, Any] | None:
@@ -223,8 +182,15 @@ def scan(runs: Path) -> Iterator[Path]:
     """The directories of all runs, in order of their ids."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
-    for shard in sorted(runs.glob("[0-9a-f][0-9a-f]")):
-        yield from sorted(path for path in shard.iterdir() if (path / "run.json").exists())
+    for run_id in sorted(known(runs)):
+        path = folder(runs, run_id)
+        if (path / "run.json").exists():
+            yield path
+
+
+def known(runs: Path) -> set[str]:
+    """The ids that have a directory: one listing for many runs, where a look for each would take long."""
+    return {run_id for shard in runs.glob("[0-9a-f][0-9a-f]") for run_id in os.listdir(shard)}
 
 
 # ------------------------------------------------------------------------------------------------------------- claims
@@ -240,17 +206,44 @@ def _self() -> dict[str, Any]:
 
 def latest_attempt(path: Path) -> int:
     """The highest attempt number that has claimed this run, 0 if none has."""
-    return max((int(claim.name.split(".")[1]) for claim in path.glob("claim.*.json")), default=0)
+    return _latest(os.listdir(path)) if path.is_dir() else 0
 
 
-def is_alive(path: Path, attempt: int) -> bool:
-    """Whether the process behind a claim still runs: seen directly on this host, by its heartbeat on another one."""
+def _latest(names: Iterable[str]) -> int:
+    return max((int(n.split(".")[1]) for n in names if n.startswith("claim.") and n.endswith(".json")), default=0)
+
+
+def read_claim(path: Path, attempt: int) -> dict[str, Any] | None:
+    """Who claimed this run as its attempt of that number; None where that is not (yet) written."""
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        return json.loads((path / f"claim.{attempt}.json").read_text())
+    return None
+
+
+@cache
+def ahead(runs: Path) -> float:
+    """By how many seconds the clock that dates the files in a runs directory is ahead of this host's."""
+    probe = runs / f".clock-{uuid4().hex[:12]}"
+    with contextlib.suppress(OSError):
+        probe.touch()
+        try:
+            return probe.stat().st_mtime - time.time()
+        finally:
+            probe.unlink()
+    return 0.0
+
+
+def is_alive(path: Path, attempt: int, ended: Ended = no_scheduler) -> bool:
+    """Whether the process behind a claim still runs.
+
+    Its scheduler knows when it has ended; a process on this host is seen directly, one on another by its heartbeat.
+    """
     claim_file = path / f"claim.{attempt}.json"
-    try:
-        claim = json.loads(claim_file.read_text())
-    except ValueError:  # created a moment ago and not yet filled, or its writer died there
-        return time.time() - claim_file.stat().st_mtime < 10
-    if claim["released"]:
+    now = time.time() + ahead(path.parent.parent)
+    claim = read_claim(path, attempt)
+    if claim is None:  # created a moment ago and not yet filled, or its writer died there
+        return now - claim_file.stat().st_mtime < 10
+    if claim["released"] or (claim["job"] and ended(claim["job"])):
         return False
     if claim["host"] == _self()["host"]:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -260,14 +253,17 @@ def is_alive(path: Path, attempt: int) -> bool:
     last = claim_file.stat().st_mtime
     with contextlib.suppress(FileNotFoundError):  # deleted when the run is done
         last = max(last, (path / "progress.json").stat().st_mtime)
-    return time.time() - last < SILENCE
+    return now - last < SILENCE
 
 
-def claim(runs: Path, run: Run, job: str = "") -> "Attempt | None":
-    """Claim a run for this process; None if it is done or another live process has it."""
+def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "Attempt | None":
+    """Claim a run for this process; None if it is done or another live process has it.
+
+    job: the scheduler's name for this job. An earlier attempt of the same job, from before it was requeued, is over.
+    """
     path = enrol(runs, run)
     latest = latest_attempt(path)
-    if state(path) in FINAL or (latest and is_alive(path, latest)):
+    if state(path) in FINAL or (latest and is_alive(path, latest, lambda other: other == job or ended(other))):
         return None
     attempt = Attempt(path, latest + 1)
     try:
@@ -294,10 +290,11 @@ class Attempt:
         if latest != self.number:
             raise Superseded(f"{self.path}: attempt {self.number} was taken over by attempt {latest}")
 
-    def beat(self, step: int, steps: int) -> None:
-        """Show life and progress."""
+    def beat(self, step: int, steps: int, first_step: int = 0, began: float = 0.0) -> None:
+        """Show life and progress: where this attempt stands, and where and when (seconds since 1970) it began."""
         self.check()
         beat = {"attempt": self.number, "step": step, "steps": steps, "time": time.time()}
+        beat |= {"first_step": first_step, "began": began}
         write_json(self.path / "progress.json", beat, durable=False)
 
     def append(self, row: dict[str, float]) -> None:
@@ -316,7 +313,7 @@ class Attempt:
         lines = [",".join(CURVE)]
         for row in kept:
             lines.append(",".join(str(int(row[k])) if k in ("attempt", "step") else repr(row[k]) for k in CURVE))
-        _replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, "\n".join(lines) + "\n"))
+        replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, "\n".join(lines) + "\n"))
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a file (checkpoint or weights) in place, whole."""
@@ -325,7 +322,7 @@ class Attempt:
             write(temporary)
             self.check()
 
-        _replace(self.path / name, write_if_current)
+        replace(self.path / name, write_if_current)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Write the record, last of all files, and tidy up."""

@@ -25,11 +25,18 @@ from yosinski.spec import BadInput, Failure, Run
 from yosinski.training import train
 
 
-def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable[[], bool] = lambda: False) -> None:
+def run_pack(
+    ids: Sequence[str],
+    where: Where,
+    job: str = "",
+    stopping: Callable[[], bool] = lambda: False,
+    ended: records.Ended = records.no_scheduler,
+) -> None:
     """Train those runs of a pack that are neither done nor claimed by another live process.
 
     They must agree in network, half, seed, role, recipe and examples per class. One that fails leaves its reason in
-    `failure.json` and the others go on; Failure at the end if any did.
+    `failure.json` and the others go on; Failure at the end if any did. A copy whose base another process is still
+    training is left as it is. job: the scheduler's name for this process; ended: what it says of others.
     """
     arithmetic = choose_arithmetic(where)
     torch.set_num_threads(arithmetic.threads)
@@ -42,8 +49,10 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
         store = stores.load(data.card(runs[0].half.data), where.stores)
         moments = Stream(store, runs[0]).moments()
         for run in runs:
+            if run.parent and records.state(records.folder(where.runs, run.parent.id), ended) == "running":
+                continue
             try:
-                attempt = records.claim(where.runs, run, job)
+                attempt = records.claim(where.runs, run, job, ended)
             except BadInput as damaged:
                 failures.append(str(damaged))
                 continue
@@ -51,7 +60,7 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
                 continue
             claimed.append((run, attempt))
             try:
-                reason = unfit_parent(run, where.runs)
+                reason = unfit_parent(run, where.runs, ended)
                 if reason is None:
                     members.append(admit(run, attempt, moments, where, arithmetic))
                 else:
@@ -79,11 +88,11 @@ def run_pack(ids: Sequence[str], where: Where, job: str = "", stopping: Callable
         raise Failure("; ".join(failures))
 
 
-def unfit_parent(run: Run, runs: Path) -> str | None:
+def unfit_parent(run: Run, runs: Path, ended: records.Ended = records.no_scheduler) -> str | None:
     """Why a copy cannot be cut from its base: an edge in a plan is no proof that the base is good."""
     if run.parent is None:
         return None
-    state = records.state(records.folder(runs, run.parent.id))
+    state = records.state(records.folder(runs, run.parent.id), ended)
     return None if state == "done" else f"its base {run.parent} is {state}"
 
 

@@ -18,6 +18,28 @@ SEMANTICS = 1  # bump by hand when the same spec would now give other numbers
 Treatment = Literal["base", "frozen", "tuned", "random"]
 
 
+SERIES = {
+    ("base", "base"): "base",
+    ("frozen", "selffer"): "BnB",
+    ("tuned", "selffer"): "BnB+",
+    ("frozen", "transfer"): "AnB",
+    ("tuned", "transfer"): "AnB+",
+    ("random", "random"): "RnB",
+}
+
+
+def relation(spec: Mapping[str, Any]) -> str:
+    """How a run's source and target are related: base, selffer, transfer or random."""
+    if spec["treatment"] in ("base", "random"):
+        return spec["treatment"]
+    return "selffer" if spec["source"] == spec["half"] else "transfer"
+
+
+def series(spec: Mapping[str, Any]) -> str:
+    """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+ or RnB."""
+    return SERIES[spec["treatment"], relation(spec)]
+
+
 class BadInput(ValueError):
     """The user asked for something that cannot be: one line, exit status 2."""
 
@@ -110,10 +132,15 @@ class Recipe:
         if self.warmup >= 1 or self.momentum >= 1:
             raise BadInput("recipe.warmup and recipe.momentum must be below 1")
 
-    @property
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All values by name; shared, not to be changed."""
+        return asdict(self)
+
+    @cached_property
     def digest(self) -> str:
         """16 hex digits over all values."""
-        return digest(asdict(self))
+        return digest(self.values)
 
     def steps(self, images: int) -> int:
         """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
@@ -209,7 +236,7 @@ class Run:
             "network": self.network,
             "half": self.half.digest,
             "source": self.parent.half.digest if self.parent else None,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.values,
             "seed": self.seed,
             "treatment": self.treatment,
             "cut": {"n": self.cut, "name": self.cuts[self.cut - 1]} if self.cut else None,

@@ -40,6 +40,7 @@ def train(
     select, *final = evaluation_sets(store, run)
     size = len(pack)
     beaten = saved = time.monotonic()
+    began, first = time.time(), {member.run.id: member.step for member in pack}
     for step in range(min((member.step for member in pack), default=0), stream.steps):
         clock = time.perf_counter()
         active = [member for member in pack if member.step == step]
@@ -69,7 +70,7 @@ def train(
                 if save:
                     checkpoints.save(member, arithmetic)
                 if beat:
-                    member.attempt.beat(step + 1, stream.steps)
+                    member.attempt.beat(step + 1, stream.steps, first[member.run.id], began)
         if stop:
             return failures
 

@@ -1,0 +1,109 @@
+"""What a worker process does: train one pack, and save and end when it is asked to.
+
+On a cluster the job asks to be queued again when it was stopped, or when somebody else is still training what it needs.
+Nothing is handed over in memory: whatever starts it again, it goes on from the records.
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sweeps import cluster
+from yosinski import data, files, records
+from yosinski.data import store
+from yosinski.environment import Where
+from yosinski.spec import BadInput, Failure
+
+
+def train_pack(ids: tuple[str, ...], where: Where) -> None:
+    """A job on this machine. SIGTERM asks it to save its checkpoints and to end."""
+    train(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), asked_to_stop())
+
+
+def train_element(runs: Path, token: str) -> None:
+    """A job on a cluster: that element of a submission which SLURM says it is.
+
+    SIGUSR2 (the time limit, or preemption where the cluster warns so) and SIGTERM ask it to save and to end.
+    """
+    stopping = asked_to_stop()
+    job, index = cluster.this_job()
+    submission = files.read_json(runs / "submissions" / f"{token}.json")
+    ids = tuple(submission["elements"][index])
+    where = Where(runs, **{**submission["where"], "stores": Path(submission["where"]["stores"])})
+    print(f"{job} on {os.uname().nodename}: {' '.join(records.load(runs, run_id).name for run_id in ids)}", flush=True)
+    if submission["profile"]["staging"]:
+        data_set = records.load(runs, ids[0]).half.data
+        where = replace(where, stores=stage(data_set, where.stores, submission["profile"]["staging"]))
+    train(ids, where, cluster.claimant(job), stopping, cluster.has_ended)
+    ended = [records.state(records.folder(runs, run_id)) in (*records.FINAL, "blocked") for run_id in ids]
+    print(f"{job}: {sum(ended)} of {len(ended)} ended", flush=True)
+    if not all(ended):
+        queue_again(job, "was stopped" if stopping() else "waits for another process that trains the rest, or its base")
+    sys.exit(0)  # what submitit would still pickle is in the records
+
+
+def train(
+    ids: tuple[str, ...],
+    where: Where,
+    job: str,
+    stopping: Callable[[], bool],
+    ended: records.Ended = records.no_scheduler,
+) -> None:
+    """Train a pack; a failure is one line at the end of the log, and exit status 1."""
+    from yosinski.run import run_pack
+
+    try:
+        run_pack(ids, where, job, stopping, ended)
+    except (BadInput, Failure) as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+def asked_to_stop() -> Callable[[], bool]:
+    """Whether somebody has asked this process to save and end, from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda *_: stop.set())
+    return stop.is_set
+
+
+def queue_again(job: str, why: str) -> None:
+    """Ask for another turn, unless SLURM has already decided: what is being cancelled must not come back.
+
+    As long as the controller does not answer, only the end of the grace time ends this.
+    """
+    while True:
+        try:
+            state = cluster.state(job)
+            if state == "RUNNING":
+                cluster.requeue()
+            print(f"{job} {why}; {'queued again' if state == 'RUNNING' else state.lower()}", flush=True)
+            return
+        except Failure as error:
+            print(f"{job}: {error}", file=sys.stderr, flush=True)
+            time.sleep(5)
+
+
+def stage(data_set: str, stores: Path, staging: str) -> Path:
+    """Copy the store of a data set to the node's own disk, once per node; returns the directory that holds it."""
+    there = Path(os.path.expandvars(staging))
+    if "$" in str(there):
+        raise BadInput(f"staging = {staging!r}: no such variable on {os.uname().nodename}")
+    there.mkdir(parents=True, exist_ok=True)
+    source = store.location(data.card(data_set), stores)
+    target = store.location(data.card(data_set), there)
+    with (there / f".{source.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # jobs of one node: the first one copies
+        if not target.exists():
+            temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}.", dir=there))
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+            temporary.rename(target)
+    return there

@@ -1,0 +1,254 @@
+"""What became of every run of a sweep: from records, claims, heartbeats, the queue and the accounting together.
+
+A run that has not ended is running, queued, waiting (queued behind its base), failed (with a cause), blocked (its base
+came to no good), interrupted or missing.
+"""
+
+import re
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeps import cluster
+from sweeps.plan import look
+from sweeps.submission import Scheduled, jobs, scheduled
+from yosinski import files, records
+from yosinski.spec import BadInput, Run, series
+
+Status = Literal[records.State, "queued", "waiting"]
+STATUSES: tuple[Status, ...] = (
+    *("done", "running", "queued", "waiting", "missing", "interrupted"),
+    *("failed", "blocked", "stuck", "diverged"),
+)
+# How a job can end badly, in SLURM's words and in ours.
+ENDS = {
+    "OUT_OF_MEMORY": "out of memory",
+    "TIMEOUT": "over the time limit",
+    "NODE_FAIL": "lost with its node",
+    "BOOT_FAIL": "lost with its node",
+    "PREEMPTED": "preempted and not queued again",
+    "DEADLINE": "over its deadline",
+    "REVOKED": "revoked",
+    "LOST": "lost: neither queue nor accounting know how its job ended",
+}
+TOLD = {  # by what is written in a failure
+    r"CUDA out of memory|OutOfMemoryError": "out of GPU memory",
+    r"MemoryError|Cannot allocate memory|DefaultCPUAllocator": "out of memory",
+    r"No space left|no space left|Disk quota": "no space left on the disk",
+}
+MORE = {"out of memory": "memory", "over the time limit": "time", "out of GPU memory": "smaller"}  # see Profile.more
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run as a sweep lists it."""
+
+    id: str
+    name: str
+    series: str
+    n: int
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What became of one run. progress: share of its steps; ends_in: seconds, as it went so far."""
+
+    entry: Entry
+    state: Status
+    cause: str = ""
+    progress: float | None = None
+    ends_in: float | None = None
+    host: str = ""
+    job: Scheduled | None = None
+    stale: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """See docs/formats.md."""
+        element = self.job.element if self.job else None
+        return {
+            **vars(self.entry),
+            "state": self.state,
+            "cause": self.cause or None,
+            "progress": self.progress,
+            "ends_in": self.ends_in,
+            "host": self.host or None,
+            "job": element.job if element else None,
+            "job_state": element.state if element else None,
+            "stale": self.stale,
+        }
+
+
+def entries(runs: Iterable[Run]) -> list[Entry]:
+    """A sweep's runs, bases before their copies."""
+    return [_entry(run.id, run.name, run.spec) for run in runs]
+
+
+def entries_of(runs: Path) -> list[Entry]:
+    """All runs of a runs directory: what its sweeps list, and what else has a directory; bases first."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    listed: dict[str, Entry] = {}
+    for path in sorted((runs / "sweeps").glob("*.json")):
+        for entry in files.read_json(path)["runs"]:
+            listed[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
+    for run_id in sorted(records.known(runs) - listed.keys()):
+        path = records.folder(runs, run_id) / "run.json"
+        if path.exists():
+            value = files.read_json(path)
+            listed[run_id] = _entry(run_id, value["name"], value["spec"])
+    return sorted(listed.values(), key=lambda entry: entry.parent is not None)
+
+
+def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
+    return Entry(run_id, name, series(spec), spec["cut"]["n"] if spec["cut"] else 0, spec["parent"])
+
+
+def sights(runs: Path, wanted: Sequence[Entry]) -> tuple[list[Sight], str]:
+    """What became of runs (bases first), and why SLURM could not be asked, if so."""
+    pairs = [(entry.id, entry.parent) for entry in wanted]
+    states, stale = look(pairs, runs)
+    left = [run_id for run_id, state in states.items() if state not in records.FINAL]
+    given: dict[str, Scheduled] = {}
+    silent = ""
+    try:
+        given = scheduled(runs, left) if left else {}
+    except (cluster.NoAnswer, FileNotFoundError) as error:
+        silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
+    if given:  # the scheduler knows better than a heartbeat which jobs are over
+        live = {job.element.job: job.live for job in given.values() if job.element}
+
+        def ended(name: str) -> bool:
+            return name.startswith("slurm ") and not live.get(name.split()[-1], True)
+
+        again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
+        states |= again
+    shown: dict[str, Sight] = {}
+    for entry in wanted:
+        shown[entry.id] = _sight(runs, entry, states[entry.id], given.get(entry.id), shown, entry.id in stale)
+    return list(shown.values()), silent
+
+
+def _sight(
+    runs: Path,
+    entry: Entry,
+    state: records.State,
+    job: Scheduled | None,
+    shown: Mapping[str, Sight],
+    stale: bool,
+) -> Sight:
+    path = records.folder(runs, entry.id)
+    if state in records.FINAL:
+        return Sight(entry, state, stale=stale)
+    base = shown.get(entry.parent) if entry.parent else None
+    if state == "running":
+        claim = records.read_claim(path, records.latest_attempt(path)) or {"host": ""}
+        progress, ends_in = _progress(path)
+        return Sight(entry, state, "", progress, ends_in, claim["host"].split(" ")[0], job)
+    if job is not None and job.live:
+        assert job.element is not None
+        if job.element.state == "RUNNING":
+            return Sight(entry, "running", "", 0.0, None, job.element.node, job)
+        behind = base is not None and base.state not in records.FINAL
+        held = f"held by SLURM ({job.element.reason})" if "HELD" in job.element.reason.upper() else ""
+        return Sight(entry, "waiting" if behind else "queued", held, job=job)
+    cause = _cause(runs, path, entry, state, job)
+    if cause:
+        return Sight(entry, "failed", cause, job=job)
+    if base is not None and base.state in ("failed", "stuck", "diverged", "blocked"):
+        return Sight(entry, "blocked", f"its base {base.entry.name} is {base.state}", job=job)
+    return Sight(entry, state, job=job)
+
+
+def _progress(path: Path) -> tuple[float, float | None]:
+    beat = records.progress(path)
+    if not beat:
+        return 0.0, None
+    made, took = beat["step"] - beat.get("first_step", 0), beat["time"] - beat.get("began", beat["time"])
+    left = (beat["steps"] - beat["step"]) * took / made if made > 0 and took > 0 else None
+    return beat["step"] / beat["steps"], left
+
+
+def _cause(runs: Path, path: Path, entry: Entry, state: records.State, job: Scheduled | None) -> str:
+    """Why a run that neither ended nor goes on has failed; nothing if it only was not trained (to its end) yet."""
+    if state == "failed":
+        told = files.read_json(path / "failure.json")["error"].splitlines() or ["it failed"]
+        return next((cause for sign, cause in TOLD.items() if re.search(sign, told[-1])), told[-1])
+    element = job.element if job else None
+    if element is None or job is None or element.state in ("COMPLETED", "CANCELLED"):
+        return ""
+    claim = records.read_claim(path, records.latest_attempt(path))
+    if claim is not None and claim["job"].split(" ")[-1] != element.job:
+        return ""  # somebody else had it since
+    if element.state in ENDS:
+        return ENDS[element.state]
+    if shutil.disk_usage(runs).free < 1 << 20:
+        return "no space left on the disk"
+    log = jobs(runs, job.submission.token) / f"{element.job}_0_log.err"
+    told = last_line(log)
+    return next((cause for sign, cause in TOLD.items() if re.search(sign, told)), told or f"ended with {element.exit}")
+
+
+def last_line(log: Path) -> str:
+    """The last line of a job's log that says something: SLURM's own remarks do not."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    said = [line.strip() for line in lines if line.strip() and not re.match(r"srun: |slurmstepd: ", line)]
+    return said[-1] if said else ""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures of one cause, with the copies that are blocked by them."""
+
+    cause: str
+    failed: tuple[Sight, ...]
+    blocked: tuple[Sight, ...]
+
+
+def troubles(seen: Iterable[Sight]) -> list[Trouble]:
+    """Failures grouped by cause, the largest group first. A copy whose base is stuck or diverged belongs there, too."""
+    seen = list(seen)
+    failed: dict[str, list[Sight]] = defaultdict(list)
+    for sight in seen:
+        if sight.state == "failed":
+            failed[sight.cause].append(sight)
+        elif sight.state in ("stuck", "diverged"):
+            failed[sight.state].append(sight)
+    cause_of = {sight.entry.id: cause for cause, sights in failed.items() for sight in sights}
+    blocked: dict[str, list[Sight]] = defaultdict(list)
+    for sight in seen:
+        if sight.state == "blocked" and sight.entry.parent in cause_of:
+            blocked[cause_of[sight.entry.parent]].append(sight)
+    found = [Trouble(cause, tuple(sights), tuple(blocked[cause])) for cause, sights in failed.items()]
+    return sorted(found, key=lambda trouble: -len(trouble.failed) - len(trouble.blocked))
+
+
+def matrix(seen: Iterable[Sight]) -> dict[str, dict[int, Counter[Status]]]:
+    """How many runs of every series and cut have which state."""
+    cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
+    for sight in seen:
+        cells[sight.entry.series][sight.entry.n][sight.state] += 1
+    return {name: dict(row) for name, row in cells.items()}
+
+
+def as_json(seen: Sequence[Sight], silent: str) -> dict[str, Any]:
+    """See docs/formats.md."""
+    return {
+        "time": time.time(),
+        "slurm": silent or None,
+        "counts": dict(Counter(sight.state for sight in seen)),
+        "stale": sum(sight.stale for sight in seen),
+        "troubles": [
+            {
+                "cause": trouble.cause,
+                "failed": [sight.entry.id for sight in trouble.failed],
+                "blocked": [sight.entry.id for sight in trouble.blocked],
+            }
+            for trouble in troubles(seen)
+        ],
+        "runs": [sight.as_json() for sight in seen],
+    }
