@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from yosinski.spec import BadInput, Failure
@@ -89,6 +89,10 @@ class Limits:
         """How many more elements this user may queue."""
         return float("inf") if self.submit is None else max(0, self.submit - self.queued)
 
+    def after(self, more: int) -> "Limits":
+        """The same once so many more are queued."""
+        return replace(self, queued=self.queued + more)
+
 
 def limits(account: str = "") -> Limits:
     """The cluster's MaxArraySize, and MaxSubmitJobs of the user's association where accounting knows one."""
@@ -113,11 +117,24 @@ def partitions() -> list[str]:
     return sorted({line.strip() for line in ask("sinfo", "--all", "--noheader", "--format=%R").splitlines()})
 
 
-def hosts(partition: str) -> set[str]:
-    """The host names of a partition's nodes; of all where none is given."""
-    chosen = [f"--partition={partition}"] if partition else []
-    listed = ask("sinfo", "--all", "--Node", "--noheader", *chosen, "--format=%n %o")
-    return {name for line in listed.splitlines() for name in line.split()}
+def hosts(partition: str) -> list[set[str]]:
+    """For each node of a partition (of all where none is given) its host name and address."""
+    return [set(line.split()) for line in _nodes(partition, "%n %o")]
+
+
+def largest(partition: str) -> str:
+    """For people: what the largest nodes of a partition have."""
+    shown = [line.split() for line in _nodes(partition, "%c %m %G")]
+    if not shown:
+        return "the partition has no nodes"
+    cpus, memory = max(int(row[0]) for row in shown), max(int(row[1].rstrip("+")) for row in shown)
+    gpus = sorted({row[2] for row in shown} - {"(null)"})
+    return f"its nodes have up to {cpus} CPUs, {memory} MB of memory, {' or '.join(gpus) or 'no GPUs'}"
+
+
+def _nodes(partition: str, columns: str) -> list[str]:
+    chosen = f"--partition={partition}" if partition else "--all"
+    return ask("sinfo", chosen, "--Node", "--noheader", f"--format={columns}").splitlines()
 
 
 def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:

@@ -2,16 +2,22 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from sweeps.local import Queue
 from sweeps.plan import Plan
+from sweeps.preflight import saving_seconds
+from sweeps.profile import Profile
+from sweeps.status import STATUSES, Sight, Status, Trouble, matrix, troubles
+from sweeps.submission import Array, Limits, Sent
 from yosinski import records
+from yosinski.spec import SERIES
 
 
 def duration(seconds: float) -> str:
@@ -24,7 +30,7 @@ def duration(seconds: float) -> str:
 
 def count(number: int, what: str) -> str:
     """1 run, 2 runs, 3 copies."""
-    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}s"
     return f"{number} {what if number == 1 else plural}"
 
 
@@ -70,6 +76,107 @@ def summary(plan: Plan) -> str:
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
         f"the estimate rests on {plan.speeds.basis}"
     )
+
+
+MARKS = {
+    **{"done": ("", "green"), "running": ("▶", "cyan"), "queued": ("·", "blue"), "waiting": ("⋯", "blue")},
+    **{"missing": ("-", "dim"), "interrupted": ("⏸", "yellow"), "failed": ("✗", "red"), "blocked": ("⊘", "magenta")},
+    **{"stuck": ("○", "red"), "diverged": ("∞", "red")},
+}
+
+
+def counted(seen: Iterable[Sight]) -> str:
+    """3 done, 2 running, in a fixed order."""
+    states = Counter(sight.state for sight in seen)
+    return ", ".join(f"{states[state]} {state}" for state in STATUSES if states[state]) or "nothing"
+
+
+def trouble(found: Trouble) -> str:
+    """1 base out of memory, 28 copies blocked."""
+    bases = sum(sight.entry.series == "base" for sight in found.failed)
+    parts = [count(n, what) for n, what in ((bases, "base"), (len(found.failed) - bases, "copy")) if n]
+    blocked = f", {count(len(found.blocked), 'copy')} blocked" if found.blocked else ""
+    return f"{' and '.join(parts)} {found.cause}{blocked}"
+
+
+def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits) -> str:
+    """What is about to be submitted, and what it costs."""
+    jobs = [pack for array in arrays for pack in array.packs]
+    edges = sum(len(array.packs) * len(array.parents) for array in arrays)
+    hours = sum(plan.seconds(run) for run in plan.left) / 3600 * (profile.gpus or profile.cpus)
+    saving = saving_seconds(jobs, plan.costs)
+    submit = "none" if limits.submit is None else f"{limits.submit:,}"
+    return (
+        f"submits {count(len(plan.left), 'run')} in {count(len(jobs), 'pack')} as {count(len(arrays), 'array')} "
+        f"(one sbatch each) with {count(edges, 'dependency')} on a base, profile {profile.name}\n"
+        f"about {hours:.2g} {'GPU' if profile.gpus else 'core'}-hours, {duration(plan.total_seconds)} if all start at "
+        f"once; the estimate rests on {plan.speeds.basis}\n"
+        f"{count(len(jobs), 'task')} queued at the peak, beside {limits.queued} of yours; "
+        f"MaxArraySize {limits.array:,}, MaxSubmitJobs {submit}\n"
+        f"a job's checkpoints take about {saving:.1g} s to write, of {profile.grace} s grace"
+    )
+
+
+def sent(what: Sent) -> str:
+    """What is queued now, and what was deferred."""
+    jobs = sum(len(submission.elements) for submission in what.queued)
+    numbers = ", ".join(str(submission.job) for submission in what.queued)
+    told = f"queued: {count(jobs, 'job')}" + (f" ({numbers})" if numbers else "")
+    if what.deferred:
+        left = sum(len(array.packs) for array in what.deferred)
+        told += f"\ndeferred: {count(left, 'job')} ({what.reason}); the same command goes on when others have ended"
+    return told
+
+
+def status(seen: Sequence[Sight], silent: str, mend: str) -> Group:
+    """A matrix of series and cuts, what is running, and what went wrong with the command that mends it."""
+    cells = matrix(seen)
+    cuts = sorted({n for row in cells.values() for n in row})
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for n in cuts:
+        table.add_column(str(n) if n else "", justify="right")
+    for name in sorted(cells, key=list(SERIES.values()).index):
+        table.add_row(name, *(_cell(cells[name].get(n, Counter())) for n in cuts))
+    lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]
+    if silent:
+        lines.append(Text(f"SLURM was not asked: {silent}", "yellow"))
+    running = [sight for sight in seen if sight.state == "running"]
+    for sight in running[:20]:
+        share = f"{sight.progress:4.0%}" if sight.progress is not None else ""
+        ends = f", ends in {duration(sight.ends_in)}" if sight.ends_in is not None else ""
+        lines.append(Text(f"  ▶ {sight.entry.name} ({sight.entry.id[:8]}) {share}{ends}, on {sight.host}", "cyan"))
+    if len(running) > 20:
+        lines.append(Text(f"  ▶ and {len(running) - 20} more", "cyan"))
+    found = troubles(seen)
+    for each in found:
+        lines.append(Text(f"  ✗ {trouble(each)}: {_names(each.failed)}", "red"))
+    stale = [sight for sight in seen if sight.stale]
+    if stale:
+        lines.append(Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale)}", "yellow"))
+    if stale or any(sight.state == "failed" for sight in seen):
+        lines.append(Text(f"  mend with: {mend}"))
+    if any(each.failed[0].state != "failed" for each in found):
+        lines.append(Text("  stuck and diverged runs end so every time: change their recipe"))
+    legend = Text("  ").join(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
+    return Group(table, legend, *lines)
+
+
+def _cell(states: Counter[Status]) -> Text:
+    """3/8 done, then how many have every other state."""
+    total = states.total()
+    if not total:
+        return Text("")
+    cell = Text(f"{states['done']}/{total}", "green" if states["done"] == total else "")
+    for state in STATUSES[1:]:
+        if states[state]:
+            cell.append(f" {MARKS[state][0]}{states[state]}", MARKS[state][1])
+    return cell
+
+
+def _names(some: Sequence[Sight]) -> str:
+    named = ", ".join(f"{sight.entry.name} ({sight.entry.id[:8]})" for sight in some[:4])
+    return f"{named} and {len(some) - 4} more" if len(some) > 4 else named
 
 
 def outcome(plan: Plan, runs: Path) -> str:

@@ -165,6 +165,12 @@ def look(
     return states, frozenset(stale)
 
 
+def renew(where: Path, stale: Iterable[str]) -> None:
+    """Set the records of stale copies aside, so that they are trained anew."""
+    for run_id in stale:
+        files.set_aside(records.folder(where, run_id) / "record.json", "stale")
+
+
 def _name(run: Run, cuts: list[int]) -> str:
     """The name of runs that differ in their cuts only: A1-7B+, A3,5B."""
     if not run.cut:

@@ -108,16 +108,21 @@ def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
     return Entry(run_id, name, series(spec), spec["cut"]["n"] if spec["cut"] else 0, spec["parent"])
 
 
-def sights(runs: Path, wanted: Sequence[Entry]) -> tuple[list[Sight], str]:
-    """What became of runs (bases first), and why SLURM could not be asked, if so."""
+def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple[list[Sight], str]:
+    """What became of runs (bases first), and why SLURM could not be asked, if so.
+
+    adopting: see `submission.scheduled`; then SLURM must answer.
+    """
     pairs = [(entry.id, entry.parent) for entry in wanted]
     states, stale = look(pairs, runs)
     left = [run_id for run_id, state in states.items() if state not in records.FINAL]
     given: dict[str, Scheduled] = {}
     silent = ""
     try:
-        given = scheduled(runs, left) if left else {}
+        given = scheduled(runs, left, adopting) if left else {}
     except (cluster.NoAnswer, FileNotFoundError) as error:
+        if adopting:
+            raise
         silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
     if given:  # the scheduler knows better than a heartbeat which jobs are over
         live = {job.element.job: job.live for job in given.values() if job.element}

@@ -86,6 +86,13 @@ def jobs(runs: Path, token: str = "") -> Path:
     return runs / "jobs" / token
 
 
+def closed(folder: Path) -> Path:
+    """Make a folder that nobody else can read or write."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
 def write(runs: Path, submission: Submission) -> Submission:
     """Write a submission's file."""
     files.write_json(runs / "submissions" / f"{submission.token}.json", asdict(submission))
@@ -209,7 +216,7 @@ def snapshot(runs: Path) -> dict[str, str | None]:
     for path in code:
         hashed.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     digest = hashed.hexdigest()[:16]
-    target = jobs(runs) / f"code-{digest}"
+    target = closed(jobs(runs)) / f"code-{digest}"
     if not target.exists():
         temporary = Path(tempfile.mkdtemp(prefix=".code-", dir=jobs(runs)))
         for path in code:
@@ -254,6 +261,11 @@ def draft(array: Array, sweep: str, profile: Profile, where: Where, code: dict[s
         code=code,
         elements=tuple(tuple(run.id for run in pack.runs) for pack in array.packs),
     )
+
+
+def waiting(submission: Submission, others: Iterable[str]) -> Submission:
+    """The same, to start when these jobs have ended in whatever way: that is no proof that they left a good base."""
+    return replace(submission, waits_for=tuple(sorted(set(others))))
 
 
 def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.SlurmExecutor":
@@ -301,9 +313,7 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
     """Hand a submission to SLURM; Refused if a quota is used up, Failure for all else that sbatch complains of."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    for folder in (jobs(runs), jobs(runs, submission.token)):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+    closed(jobs(runs, submission.token))
     path = runs / "submissions" / f"{submission.token}.json"
     write(runs, submission)
     made = executor(runs, submission, profile)
@@ -369,8 +379,10 @@ def send_all(
             reason = reason or f"MaxSubmitJobs of {limits.submit} is reached"
             deferred.append(array)
             continue
-        waits_for = tuple(sorted({flying[parent.id] for parent in array.parents}))
-        submission = replace(draft(Array(fitting, array.parents), sweep, profile, where, code), waits_for=waits_for)
+        fitted = Array(fitting, array.parents)
+        submission = waiting(
+            draft(fitted, sweep, profile, where, code), [flying[parent.id] for parent in array.parents]
+        )
         try:
             queued.append(send(runs, submission, profile))
         except Refused as refusal:

@@ -265,6 +265,7 @@ def test_a_plan_as_json_is_as_documented(tmp_path: Path) -> None:
         "id": copy.id,
         "name": "A2B",
         "state": "missing",
+        "stale": False,
         "parent": BASE_A.id,
         "cut": 2,
         "treatment": "frozen",

@@ -47,10 +47,10 @@ class Damaged(BadInput):
         self.path = path
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `<name>.damaged-<k>`, the first k that is free."""
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Rename a file to `<name>.<why>-<k>`, the first k that is free."""
     k = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{k}")).exists():
+    while (aside := path.with_name(f"{path.name}.{why}-{k}")).exists():
         k += 1
     return path.rename(aside)
 

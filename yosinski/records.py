@@ -114,6 +114,23 @@ def load(runs: Path, run_id: str) -> Run:
 # -------------------------------------------------------------------------------------------------- what has happened
 
 
+def is_id(text: str) -> bool:
+    """Whether this could be a run's id, or the beginning of one."""
+    return 4 <= len(text) <= 16 and not text.strip("0123456789abcdef")
+
+
+def find(runs: Path, text: str) -> str:
+    """The id of the run that this text begins; BadInput if there is none, or more than one."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    found = sorted(run_id for run_id in known(runs) if run_id.startswith(text)) if is_id(text) else []
+    if not found:
+        raise BadInput(f"no run {text!r} in {runs}; give the first digits of an id, as in `yosinski status {runs}`")
+    if len(found) > 1:
+        raise BadInput(f"{text!r} begins several runs: {', '.join(found[:5])}")
+    return found[0]
+
+
 def no_scheduler(job: str) -> bool:
     """Of no job is it known that it has ended."""
     return False

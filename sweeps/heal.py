@@ -1,0 +1,73 @@
+"""What brings failures home: which runs to submit again, and with what more than last time."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sweeps.profile import Profile, profile_from
+from sweeps.status import MORE, Sight
+from yosinski.spec import BadInput
+
+
+@dataclass(frozen=True)
+class Healing:
+    """Runs to submit again by the profile to do it with, and those for which there is no more to be had."""
+
+    runs: dict[str, list[Sight]]  # by the profile's values
+    profiles: dict[str, Profile]
+    hopeless: list[tuple[Sight, str]]
+
+
+def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
+    """Failed runs, the copies that they blocked, and stale ones; out of memory or time, they get twice as much.
+
+    given: the profile to start from; None: that of each run's last submission.
+    """
+    found = Healing(defaultdict(list), {}, [])
+    failed = {sight.entry.id for sight in seen if sight.state == "failed"}
+    lost = set(failed)
+    for sight in seen:  # bases come first
+        if sight.state == "blocked" and sight.entry.parent in lost:
+            lost.add(sight.entry.id)
+    fallback = given or _last_profile(seen)
+    for sight in seen:
+        if sight.entry.id not in lost and not sight.stale:
+            continue
+        last = profile_from(sight.job.submission.profile, sight.job.submission.profile["name"]) if sight.job else None
+        start = given or last or fallback
+        if start is None:
+            raise BadInput(
+                "these runs were never submitted to a cluster: give --profile, or train here with `yosinski run`"
+            )
+        profile = _mended(start, last, sight.cause)
+        if profile is None:
+            key = "max_memory" if MORE[sight.cause] == "memory" else "max_time"
+            found.hopeless.append((sight, f"{sight.cause} at the profile's {key}; raise it"))
+            continue
+        key = repr(profile)
+        found.profiles[key] = profile
+        found.runs[key].append(sight)
+    return found
+
+
+def _mended(start: Profile, last: Profile | None, cause: str) -> Profile | None:
+    """The profile with which a run that failed so may succeed; None where the caps are reached."""
+    more = MORE.get(cause)
+    if more is None or last is None:
+        return start
+    if more == "smaller":
+        return replace(start, pack=min(start.pack, last.pack)).more(smaller=True)
+    size = Profile.mebibytes if more == "memory" else Profile.minutes
+    if size(start, more) > size(last, more):
+        return start  # the user has given more already
+    mended = replace(start, **{more: getattr(last, more)}).more(**{more: True})
+    return mended if size(mended, more) > size(last, more) else None
+
+
+def _last_profile(seen: Iterable[Sight]) -> Profile | None:
+    """Of the latest submission among those of these runs."""
+    submissions = [sight.job.submission for sight in seen if sight.job]
+    if not submissions:
+        return None
+    values = max(submissions, key=lambda submission: submission.created).profile
+    return profile_from(values, values["name"])

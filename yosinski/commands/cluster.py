@@ -1,0 +1,243 @@
+"""submit, status, logs, cancel, heal: on a cluster."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yosinski import records
+from yosinski.commands import confirmed, list_runs, prepare, sweep_runs
+from yosinski.spec import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.profile import Profile
+    from sweeps.status import Entry, Sight
+
+
+def submit(options: argparse.Namespace) -> int:
+    """`yosinski submit`: what is missing; failures are `heal`'s."""
+    from sweeps import cluster, display, status
+    from sweeps.plan import in_order
+    from sweeps.profile import find_profile
+    from sweeps.submission import lock
+
+    cluster.check_there()
+    profile = find_profile(options.profile)
+    chosen, parameters = sweep_runs(options)
+    runs = in_order(chosen)
+    with lock(options.runs):
+        seen, _ = status.sights(options.runs, status.entries(runs), adopting=True)
+        states = {sight.entry.id: sight for sight in seen}
+        wanted = [run for run in runs if states[run.id].state in ("missing", "interrupted")]
+        left_out = [sight for sight in seen if sight.state in ("failed", "blocked")]
+        console = _console()
+        console.print(f"{display.count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)
+        if left_out:
+            console.print(f"{display.count(len(left_out), 'failed or blocked run')} left out: {_heal(options)}")
+        if not wanted:
+            console.print("nothing is left to submit")
+            return 0
+        return _submit(options, console, parameters, runs, [(profile, wanted)], seen)
+
+
+def heal(options: argparse.Namespace) -> int:
+    """`yosinski heal`: what failed, what was waiting for it, and copies whose base was trained anew."""
+    from sweeps import cluster, display, status
+    from sweeps.heal import healing
+    from sweeps.plan import in_order, renew
+    from sweeps.profile import find_profile
+    from sweeps.submission import lock
+
+    cluster.check_there()
+    given = find_profile(options.profile) if options.profile else None
+    chosen, parameters = sweep_runs(options)
+    runs = in_order(chosen)
+    with lock(options.runs):
+        seen, _ = status.sights(options.runs, status.entries(runs), adopting=True)
+        console = _console()
+        for trouble in status.troubles(seen):
+            console.print(display.trouble(trouble), highlight=False, soft_wrap=True)
+        found = healing(seen, given)
+        for sight, reason in found.hopeless:
+            console.print(f"left out: {sight.entry.name} ({sight.entry.id[:8]}): {reason}", highlight=False)
+        if not found.runs:
+            console.print("nothing to heal")
+            return 1 if found.hopeless else 0
+        by_id = {run.id: run for run in runs}
+        groups = [
+            (found.profiles[key], [by_id[sight.entry.id] for sight in sights]) for key, sights in found.runs.items()
+        ]
+        stale = [sight.entry.id for sight in seen if sight.stale]
+        return _submit(options, console, parameters, runs, groups, seen, lambda: renew(options.runs, stale))
+
+
+def _submit(
+    options: argparse.Namespace,
+    console: "Console",
+    parameters: dict[str, Any],
+    runs: Sequence[Run],
+    groups: "Sequence[tuple[Profile, list[Run]]]",
+    seen: "Sequence[Sight]",
+    before: Any = lambda: None,
+) -> int:
+    """Check, show, ask, and hand groups of runs with a profile each to SLURM."""
+    from sweeps import cluster, display, preflight, submission
+    from sweeps.local import check_writable
+    from sweeps.plan import Plan, measured, packs
+    from yosinski.environment import Where
+
+    where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
+    submitting = {run.id for _, group in groups for run in group}
+    flying = {s.entry.id: s.job.element.job for s in seen if s.job and s.job.live and s.job.element}
+    ended = {run.id for run in runs} - submitting - flying.keys()
+    name = Path(options.sweep).stem
+    states = {sight.entry.id: sight.state for sight in seen}
+    done = [run for run in runs if states[run.id] == "done"]
+    limits = cluster.limits(groups[0][0].account)
+    orders = []
+    for profile, group in groups:
+        packed = packs(group, size=profile.pack)
+        plan = Plan(tuple(runs), {}, frozenset(), packed, measured(options.runs, done), len(packed))
+        planned = submission.arrays(packed, ended, limits.array)
+        draft = submission.draft(planned[0], name, profile, where, {"path": "."})
+        preflight.check_profile(profile, options.runs, options.stores, draft)
+        preflight.check_grace(profile, packed, plan.costs)
+        orders.append((profile, planned))
+        console.print(display.order(profile, plan, planned, limits), highlight=False, soft_wrap=True)
+    if options.dry_run:
+        for profile, planned in orders:
+            for k, array in enumerate(planned, 1):
+                draft = submission.draft(array, name, profile, where, {"path": str(where.runs / "jobs" / "code")})
+                draft = submission.waiting(draft, [flying.get(base.id, f"<{base.name}>") for base in array.parents])
+                print(f"# array {k}: {'; '.join(pack.name for pack in array.packs)}")
+                print(submission.script(where.runs, draft, profile))
+        return 0
+    if not confirmed("submit?", options):
+        return 0
+    check_writable(options.runs)
+    list_runs(options.runs, options.sweep, parameters, runs)
+    before()
+    prepare([run for _, group in groups for run in group], options.runs, options.stores, console)
+    for profile, planned in orders:
+        sent = submission.send_all(where.runs, name, planned, profile, where, flying, limits)
+        flying |= {run_id: part.element(run_id) for part in sent.queued for run_id in part.index}
+        limits = limits.after(sum(len(part.elements) for part in sent.queued))
+        console.print(display.sent(sent), highlight=False, soft_wrap=True)
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """`yosinski status`."""
+    from rich.live import Live
+
+    from sweeps import display
+    from sweeps.status import as_json, sights
+
+    runs, wanted = _listed(options)
+    if options.json:
+        seen, silent = sights(runs, wanted)
+        print(json.dumps({"runs_directory": str(runs), **as_json(seen, silent)}, indent=1))
+        return 0
+    console = _console()
+
+    def shown() -> Any:
+        seen, silent = sights(runs, wanted)
+        return display.status(seen, silent, _heal(options))
+
+    if not options.watch:
+        console.print(shown())
+        return 0
+    with Live(shown(), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(options.watch)
+            live.update(shown(), refresh=True)
+
+
+def logs(options: argparse.Namespace) -> int:
+    """`yosinski logs`."""
+    from sweeps import status
+    from sweeps.submission import jobs
+
+    run_id = records.find(options.runs, options.run)
+    path = records.folder(options.runs, run_id)
+    entry = next(entry for entry in status.entries_of(options.runs) if entry.id == run_id)
+    parent = [e for e in status.entries_of(options.runs) if e.id == entry.parent]
+    sight = status.sights(options.runs, [*parent, entry])[0][-1]
+    print(f"{entry.name} ({run_id}): {sight.state}{f', {sight.cause}' if sight.cause else ''}")
+    claims = [records.read_claim(path, number) for number in range(1, records.latest_attempt(path) + 1)]
+    names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in claims if claim and claim["job"]}
+    if sight.job and sight.job.element:
+        names.setdefault(sight.job.element.job, sight.job.element.node)
+    found = [
+        (job, host, log)
+        for job, host in names.items()
+        for kind in ("out", "err")
+        for log in sorted(jobs(options.runs).rglob(f"{job}_0_log.{kind}"))
+    ]
+    for job, host, log in found:
+        print(f"\n== job {job} on {host}: {log}")
+        print(log.read_text(errors="replace").rstrip())
+    if not found:
+        print("no job has written a log yet" if not names else "its logs are no longer there")
+    return 0
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """`yosinski cancel`."""
+    from sweeps import cluster, display, status
+    from sweeps.submission import scheduled
+
+    cluster.check_there()
+    runs, wanted = _listed(options)
+    chosen = {entry.id for entry in wanted}
+    everything = {entry.id: entry for entry in status.entries_of(runs)}
+    given = {run_id: job for run_id, job in scheduled(runs, everything, adopting=True).items() if job.live}
+    doomed = {job.element.job for run_id, job in given.items() if run_id in chosen and job.element}
+    if not doomed:
+        print("nothing of this is queued or running")
+        return 0
+    ends = {run_id for run_id, job in given.items() if job.element and job.element.job in doomed}
+    bereft = [run_id for run_id in given if run_id not in ends and everything[run_id].parent in ends]
+    print(f"cancels {display.count(len(doomed), 'job')} that train {display.count(len(ends), 'run')}", end="")
+    print(f", of which {len(ends - chosen)} were not asked for" if ends - chosen else "", end="")
+    print(f"; {display.count(len(bereft), 'other copy')} will be blocked" if bereft else "")
+    if not confirmed("cancel?", options):
+        return 0
+    # Copies first, or those whose base has just been cancelled would start and find themselves blocked.
+    bases = {given[i].element.job for i in ends if everything[i].parent is None}  # pyright: ignore[reportOptionalMemberAccess]
+    for group in (sorted(doomed - bases), sorted(doomed & bases)):
+        cluster.cancel(group)
+    print("cancelled; what they have trained so far is kept")
+    return 0
+
+
+def _listed(options: argparse.Namespace) -> "tuple[Path, list[Entry]]":
+    """The runs that SWEEP, DIR or (where it is allowed) RUN means, bases before their copies, and where they are."""
+    from sweeps.plan import in_order
+    from sweeps.status import entries, entries_of
+
+    if Path(options.sweep).is_dir():
+        return Path(options.sweep), entries_of(Path(options.sweep))
+    if options.sweep.endswith(".py") or not records.is_id(options.sweep):
+        return options.runs, entries(in_order(sweep_runs(options)[0]))
+    run_id = records.find(options.runs, options.sweep)
+    return options.runs, [entry for entry in entries_of(options.runs) if entry.id == run_id]
+
+
+def _heal(options: argparse.Namespace) -> str:
+    """The command that mends failures of what was asked for."""
+    if Path(options.sweep).is_dir():
+        return f"yosinski heal SWEEP --runs {options.sweep}"
+    parameters = "".join(f" -p {text}" for text in options.parameters)
+    runs = "" if options.runs == Path("runs") else f" --runs {options.runs}"
+    return f"yosinski heal {options.sweep}{parameters}{runs}"
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()

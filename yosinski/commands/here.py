@@ -1,0 +1,87 @@
+"""plan and run: on this machine."""
+
+import argparse
+import json
+import signal
+from typing import Any
+
+from yosinski import files
+from yosinski.commands import list_runs, prepare, sweep_runs
+from yosinski.spec import BadInput, Failure
+
+
+def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | None]]:
+    """The plan of the sweep that was asked for, its parameters, and the workers."""
+    from sweeps.local import workers
+    from sweeps.plan import plan
+
+    devices = workers(options.device, options.workers)
+    runs, parameters = sweep_runs(options)
+    return plan(runs, options.runs, len(devices)), parameters, devices
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """`yosinski plan`."""
+    plan, parameters, _ = planned(options)
+    if options.json:
+        print(json.dumps({"sweep": options.sweep, "parameters": parameters, **plan.as_json()}, indent=1))
+        return 0
+    from rich.console import Console
+
+    from sweeps import display
+
+    console = Console()
+    console.print(display.table(plan))
+    console.print(display.summary(plan), highlight=False, soft_wrap=True)
+    return 0
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    """`yosinski run`."""
+    from rich.console import Console
+
+    from sweeps import display
+    from sweeps.local import check_writable, run_here
+    from sweeps.plan import renew
+    from yosinski.environment import Where
+
+    check_writable(options.runs)
+    try:
+        plan, parameters, devices = planned(options)
+        if options.stale and plan.stale:
+            renew(options.runs, plan.stale)
+            plan, parameters, devices = planned(options)
+    except files.Damaged as damaged:
+        aside = files.set_aside(damaged.path)
+        raise BadInput(
+            f"{damaged}; it was set aside as {aside.name}, the same command trains the run anew"
+        ) from damaged
+    console = Console()
+    list_runs(options.runs, options.sweep, parameters, plan.runs)
+    console.print(display.summary(plan), highlight=False, soft_wrap=True)
+    if not plan.left:
+        return 0
+    prepare(plan.left, options.runs, options.stores, console)
+
+    def stop(*_: object) -> None:
+        console.print("stopping: the running packs save their checkpoints ...")
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    where = Where(
+        options.runs.absolute(),
+        options.stores.absolute(),
+        options.device,
+        options.precision,
+        change_arithmetic=options.change_arithmetic,
+    )
+    turns = run_here(plan, where, devices)
+    try:
+        queue = display.follow(plan, turns, console)
+    finally:
+        turns.close()
+    console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
+    if queue is not None and queue.failures:
+        raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
+    return 0

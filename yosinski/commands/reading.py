@@ -1,0 +1,86 @@
+"""frame, draw, halves; prune and merge: on records that are there."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from yosinski.spec import BadInput, choose
+
+
+def records_frame(options: argparse.Namespace) -> Any:
+    """The frame that --runs, --sweep and --where ask for."""
+    from analysis import frame
+
+    for text in options.where:
+        if "=" not in text:
+            raise BadInput(f"--where {text!r} must be given as column=value")
+    return frame(options.runs, options.sweep, dict(text.split("=", 1) for text in options.where))
+
+
+def write_frame(options: argparse.Namespace) -> None:
+    """`yosinski frame`."""
+    from analysis.frame import write
+
+    table = records_frame(options)
+    write(table, options.out)
+    print(f"{options.out}: {len(table)} rows, {len(table.columns)} columns")
+
+
+def draw_figure(options: argparse.Namespace) -> None:
+    """`yosinski draw`."""
+    from analysis.draw import FIGURES, draw
+
+    figure = choose("figure", options.figure, FIGURES)
+    chosen = {"metric": options.metric, "runs": options.chosen}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    outs = options.out or [Path("figures") / f"{'figure' if figure.isdecimal() else ''}{figure}.png"]
+    for path in draw(figure, records_frame(options), outs, **given):
+        print(path)
+
+
+def show_halves(options: argparse.Namespace) -> None:
+    """`yosinski halves`."""
+    from yosinski import data
+    from yosinski.halves import split
+
+    halves = split(data.card(options.data), options.split)
+    if options.json:
+        print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
+        return
+    for half in (halves.a, halves.b):
+        drawn = f", drawn by {', '.join(half.domain)}" if half.domain else ""
+        print(f"{half.letter} ({half.digest}): {len(half.classes)} classes of {half.data}{drawn}")
+        print("  " + ", ".join(half.classes))
+
+
+def prune(options: argparse.Namespace) -> int:
+    """`yosinski prune`."""
+    from sweeps.prune import delete, prunable
+
+    from sweeps import cluster
+    from sweeps.submission import scheduled, submissions
+    from yosinski.commands import confirmed
+
+    if not options.runs.is_dir():
+        raise BadInput(f"no runs directory {options.runs}")
+    everything = [run_id for submission in submissions(options.runs) for run_id in submission.index]
+    if everything:
+        cluster.check_there()  # only the queue knows which of these jobs may still write
+    live = {job.submission.token for job in scheduled(options.runs, everything).values() if job.live}
+    found = prunable(options.runs, live)
+    for what, sizes in sorted(by_reason(found).items()):
+        print(f"{len(sizes)} x {what}: {sum(sizes) / 1e6:.1f} MB")
+    if not found:
+        print("nothing to prune")
+    elif confirmed("delete?", options):
+        delete(found)
+    return 0
+
+
+def merge(options: argparse.Namespace) -> int:
+    """`yosinski merge`."""
+    from sweeps.merge import merge
+
+    print(merge(options.sources, options.runs))
+    return 0
