@@ -132,6 +132,32 @@ def largest(partition: str) -> str:
     return f"its nodes have up to {cpus} CPUs, {memory} MB of memory, {' or '.join(gpus) or 'no GPUs'}"
 
 
+def time_limit(partition: str) -> float:
+    """How many minutes a partition (the default one where none is given) lets a job run."""
+    chosen = [f"--partition={partition}"] if partition else []
+    for line in ask("sinfo", "--noheader", *chosen, "--format=%P %l").splitlines():
+        name, limit = line.split()
+        if partition or name.endswith("*"):
+            return float("inf") if limit in ("infinite", "n/a") else minutes(limit)
+    return float("inf")
+
+
+def minutes(text: str) -> int:
+    """Minutes, rounded up, of a time as SLURM writes it: 90, 30:00, 1:30:00, 2-12, 2-12:00:00; ValueError otherwise."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if not found:
+        raise ValueError(text)
+    days, *parts = found.groups()
+    first, second, third = (int(part or 0) for part in parts)
+    if days is not None:
+        seconds = 86400 * int(days) + 3600 * first + 60 * second + third  # days-hours[:minutes[:seconds]]
+    elif parts[2] is not None:
+        seconds = 3600 * first + 60 * second + third
+    else:
+        seconds = 60 * first + second  # minutes[:seconds]
+    return -(-seconds // 60)
+
+
 def _nodes(partition: str, columns: str) -> list[str]:
     chosen = f"--partition={partition}" if partition else "--all"
     return ask("sinfo", chosen, "--Node", "--noheader", f"--format={columns}").splitlines()

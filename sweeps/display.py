@@ -42,7 +42,7 @@ def table(plan: Plan) -> Table:
     for number in ("pack", "trained", "parameters", "GFLOPs", "time"):
         shown.add_column(number, justify="right")
     pack_of = {run.id: k for k, pack in enumerate(plan.packs, 1) for run in pack.runs}
-    for run in plan.runs:
+    for run in plan.runs[:SHOWN]:
         cost = plan.costs[run.id]
         shown.add_row(
             run.name,
@@ -55,6 +55,8 @@ def table(plan: Plan) -> Table:
             f"{cost.flops / 1e9:,.0f}",
             duration(plan.seconds(run)) if run.id in pack_of else "",
         )
+    if len(plan.runs) > SHOWN:
+        shown.caption = f"and {len(plan.runs) - SHOWN:,} more; --json lists them all"
     return shown
 
 
@@ -78,6 +80,7 @@ def summary(plan: Plan) -> str:
     )
 
 
+SHOWN = 500  # runs in a table; --json has all of them
 MARKS = {
     **{"done": ("", "green"), "running": ("▶", "cyan"), "queued": ("·", "blue"), "waiting": ("⋯", "blue")},
     **{"missing": ("-", "dim"), "interrupted": ("⏸", "yellow"), "failed": ("✗", "red"), "blocked": ("⊘", "magenta")},

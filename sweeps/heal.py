@@ -39,10 +39,15 @@ def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
             raise BadInput(
                 "these runs were never submitted to a cluster: give --profile, or train here with `yosinski run`"
             )
-        profile = _mended(start, last, sight.cause)
+        if sight.entry.parent in {base.entry.id for base, _ in found.hopeless}:
+            found.hopeless.append((sight, "its base is left out"))
+            continue
+        together = len(sight.job.submission.elements[sight.job.submission.index[sight.entry.id]]) if sight.job else 1
+        profile = _mended(start, last, sight.cause, together)
         if profile is None:
-            key = "max_memory" if MORE[sight.cause] == "memory" else "max_time"
-            found.hopeless.append((sight, f"{sight.cause} at the profile's {key}; raise it"))
+            reasons = {"memory": "at the profile's max_memory; raise it", "time": "at the profile's max_time; raise it"}
+            reason = reasons.get(MORE[sight.cause], "though trained alone")
+            found.hopeless.append((sight, f"{sight.cause} {reason}"))
             continue
         key = repr(profile)
         found.profiles[key] = profile
@@ -50,17 +55,21 @@ def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
     return found
 
 
-def _mended(start: Profile, last: Profile | None, cause: str) -> Profile | None:
-    """The profile with which a run that failed so may succeed; None where the caps are reached."""
+def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> Profile | None:
+    """The profile with which a run that failed so may succeed; None where there is no more to be had.
+
+    together: how many runs its last job trained.
+    """
     more = MORE.get(cause)
     if more is None or last is None:
         return start
     if more == "smaller":
-        return replace(start, pack=min(start.pack, last.pack)).more(smaller=True)
+        return replace(start, pack=min(start.pack, max(1, last.pack // 2), together // 2)) if together > 1 else None
     size = Profile.mebibytes if more == "memory" else Profile.minutes
     if size(start, more) > size(last, more):
         return start  # the user has given more already
-    mended = replace(start, **{more: getattr(last, more)}).more(**{more: True})
+    cap = f"{size(start, f'max_{more}')}" + ("M" if more == "memory" else "")
+    mended = replace(start, **{more: getattr(last, more), f"max_{more}": cap}).more(**{more: True})
     return mended if size(mended, more) > size(last, more) else None
 
 

@@ -39,15 +39,28 @@ def train_element(runs: Path, token: str) -> None:
     ids = tuple(submission["elements"][index])
     where = Where(runs, **{**submission["where"], "stores": Path(submission["where"]["stores"])})
     print(f"{job} on {os.uname().nodename}: {' '.join(records.load(runs, run_id).name for run_id in ids)}", flush=True)
-    if submission["profile"]["staging"]:
-        data_set = records.load(runs, ids[0]).half.data
+    left = trainable(runs, ids, cluster.claimant(job))
+    if left and submission["profile"]["staging"]:
+        data_set = records.load(runs, left[0]).half.data
         where = replace(where, stores=stage(data_set, where.stores, submission["profile"]["staging"]))
-    train(ids, where, cluster.claimant(job), stopping, cluster.has_ended)
+    if left:
+        train(left, where, cluster.claimant(job), stopping, cluster.has_ended)
     ended = [records.state(records.folder(runs, run_id)) in (*records.FINAL, "blocked") for run_id in ids]
     print(f"{job}: {sum(ended)} of {len(ended)} ended", flush=True)
     if not all(ended):
         queue_again(job, "was stopped" if stopping() else "waits for another process that trains the rest, or its base")
     sys.exit(0)  # what submitit would still pickle is in the records
+
+
+def trainable(runs: Path, ids: tuple[str, ...], job: str) -> tuple[str, ...]:
+    """Write down which copies have lost their base, before anything heavy is loaded; returns the others."""
+    left = []
+    for run in [records.load(runs, run_id) for run_id in ids]:
+        base = records.state(records.folder(runs, run.parent.id), cluster.has_ended) if run.parent else "done"
+        attempt = None if base in ("done", "running") else records.claim(runs, run, job, cluster.has_ended)
+        if attempt is None or not records.blocked(attempt, run, runs, cluster.has_ended):
+            left.append(run.id)
+    return tuple(left)
 
 
 def train(

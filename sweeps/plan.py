@@ -200,7 +200,7 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
         parent = run.parent.id if run.parent else run.below
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
         groups[*shared, parent].append(run)
-    parts = -(-2 * workers // len(groups)) if groups else 1
+    parts = -(-2 * workers // len(groups)) if groups and size is None else 1
     return tuple(
         Pack(part)
         for group in groups.values()

@@ -25,6 +25,12 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
             raise BadInput(
                 f"profile {profile.name}: unknown partition {profile.partition!r}; choose from: {', '.join(there)}"
             )
+    limit = cluster.time_limit(profile.partition)
+    if profile.minutes("time") > limit:
+        raise BadInput(
+            f"profile {profile.name}: time {profile.time} is over the partition's limit of {limit:.0f} minutes; "
+            "a shorter one does: what is cut off is queued again"
+        )
     for directory in (runs, stores):
         check_shared(profile, directory)
     # sbatch itself knows best what it would refuse; with --test-only it queues nothing.
@@ -35,7 +41,7 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode and not submission.QUOTA.search(done.stderr):
         told = [
             line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
             for line in done.stderr.splitlines()

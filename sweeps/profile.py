@@ -7,10 +7,26 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from sweeps import cluster
 from yosinski.spec import BadInput, choose
 
 PROFILES = Path(__file__).parent.parent / "slurm" / "profiles"
-OURS = ("array", "chdir", "dependency", "error", "job-name", "open-mode", "output", "requeue", "signal", "wrap")
+OURS = (
+    *(
+        "array",
+        "chdir",
+        "comment",
+        "dependency",
+        "error",
+        "job-name",
+        "nodes",
+        "ntasks",
+        "ntasks-per-node",
+        "open-mode",
+    ),
+    *("output", "requeue", "signal", "wrap"),
+    *("partition", "account", "qos", "constraint", "gpus", "gpus-per-node", "cpus-per-task", "mem", "time"),
+)
 UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}  # in MiB
 
 
@@ -82,7 +98,7 @@ class Profile:
         text = getattr(self, name)
         if not text:
             return 4 * self.mebibytes("memory") if name == "max_memory" else 0
-        found = re.fullmatch(r"(\d+)([KMGT]?)B?", text)
+        found = re.fullmatch(r"(\d+)(?:([KMGT])B?)?", text)
         if not found or int(found[1]) == 0:
             raise BadInput(f"profile {self.name}: {name} takes a size such as 500M or 16G, not {text!r}")
         return max(1, round(int(found[1]) * UNITS[found[2] or "M"]))
@@ -92,30 +108,23 @@ class Profile:
         text = getattr(self, name)
         if not text:
             return 4 * self.minutes("time") if name == "max_time" else 60
-        found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-        if not found:
-            raise BadInput(f"profile {self.name}: {name} takes 90, 1:30:00 or 2-12:00:00, not {text!r}")
-        days, *parts = (int(part) if part is not None else None for part in found.groups())
-        first, second, third = parts
-        if days is not None:  # days-hours[:minutes[:seconds]]
-            seconds = 86400 * days + 3600 * (first or 0) + 60 * (second or 0) + (third or 0)
-        elif third is not None:  # hours:minutes:seconds
-            seconds = 3600 * (first or 0) + 60 * (second or 0) + third
-        else:  # minutes[:seconds]
-            seconds = 60 * (first or 0) + (second or 0)
-        if seconds == 0:
+        try:
+            found = cluster.minutes(text)
+        except ValueError:
+            raise BadInput(f"profile {self.name}: {name} takes 90, 1:30:00 or 2-12:00:00, not {text!r}") from None
+        if found == 0:
             raise BadInput(f"profile {self.name}: {name} must be more than 0")
-        return -(-seconds // 60)
+        return found
 
     def more(self, memory: bool = False, time: bool = False, smaller: bool = False) -> "Profile":
         """Twice the memory or time, up to the caps, or half as many runs in a job; self where there is no more."""
         changed: dict[str, Any] = {}
-        if memory:
-            changed["memory"] = f"{min(2 * self.mebibytes('memory'), self.mebibytes('max_memory'))}M"
-            changed["max_memory"] = f"{self.mebibytes('max_memory')}M"
+        if memory and self.memory:
+            now, cap = self.mebibytes("memory"), self.mebibytes("max_memory")
+            changed |= {"memory": f"{max(now, min(2 * now, cap))}M", "max_memory": f"{cap}M"}
         if time:
-            changed["time"] = f"{min(2 * self.minutes('time'), self.minutes('max_time'))}"
-            changed["max_time"] = f"{self.minutes('max_time')}"
+            now, cap = self.minutes("time"), self.minutes("max_time")
+            changed |= {"time": f"{max(now, min(2 * now, cap))}", "max_time": f"{cap}"}
         if smaller:
             changed["pack"] = max(1, self.pack // 2)
         return replace(self, **changed)

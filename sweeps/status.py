@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sweeps import cluster
 from sweeps.plan import look
-from sweeps.submission import Scheduled, jobs, scheduled
+from sweeps.submission import Scheduled, jobs, scheduled, submissions
 from yosinski import files, records
 from yosinski.spec import BadInput, Run, series
 
@@ -37,7 +37,7 @@ ENDS = {
 }
 TOLD = {  # by what is written in a failure
     r"CUDA out of memory|OutOfMemoryError": "out of GPU memory",
-    r"MemoryError|Cannot allocate memory|DefaultCPUAllocator": "out of memory",
+    r"MemoryError|Cannot allocate memory|DefaultCPUAllocator|exceeded memory limit|oom.kill": "out of memory",
     r"No space left|no space left|Disk quota": "no space left on the disk",
 }
 MORE = {"out of memory": "memory", "over the time limit": "time", "out of GPU memory": "smaller"}  # see Profile.more
@@ -119,16 +119,20 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
     given: dict[str, Scheduled] = {}
     silent = ""
     try:
-        given = scheduled(runs, left, adopting) if left else {}
+        asked = [*left, *stale]
+        given = scheduled(runs, asked, adopting) if asked else {}
     except (cluster.NoAnswer, FileNotFoundError) as error:
         if adopting:
             raise
         silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
     if given:  # the scheduler knows better than a heartbeat which jobs are over
-        live = {job.element.job: job.live for job in given.values() if job.element}
+        over = {job.element.job for job in given.values() if job.element and not job.live}
+        # Nothing is submitted again while it has a live job: all but a run's last job are over.
+        older = {submission.job for submission in submissions(runs)} - {job.submission.job for job in given.values()}
 
         def ended(name: str) -> bool:
-            return name.startswith("slurm ") and not live.get(name.split()[-1], True)
+            job = name.split()[-1]
+            return name.startswith("slurm ") and (job in over or job.partition("_")[0] in older)
 
         again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
         states |= again
@@ -148,7 +152,7 @@ def _sight(
 ) -> Sight:
     path = records.folder(runs, entry.id)
     if state in records.FINAL:
-        return Sight(entry, state, stale=stale)
+        return Sight(entry, state, job=job, stale=stale)
     base = shown.get(entry.parent) if entry.parent else None
     if state == "running":
         claim = records.read_claim(path, records.latest_attempt(path)) or {"host": ""}
@@ -173,7 +177,7 @@ def _progress(path: Path) -> tuple[float, float | None]:
     beat = records.progress(path)
     if not beat:
         return 0.0, None
-    made, took = beat["step"] - beat.get("first_step", 0), beat["time"] - beat.get("began", beat["time"])
+    made, took = beat["step"] - beat.get("first_step", 0), beat["time"] - (beat.get("began") or beat["time"])
     left = (beat["steps"] - beat["step"]) * took / made if made > 0 and took > 0 else None
     return beat["step"] / beat["steps"], left
 
@@ -181,28 +185,36 @@ def _progress(path: Path) -> tuple[float, float | None]:
 def _cause(runs: Path, path: Path, entry: Entry, state: records.State, job: Scheduled | None) -> str:
     """Why a run that neither ended nor goes on has failed; nothing if it only was not trained (to its end) yet."""
     if state == "failed":
-        told = files.read_json(path / "failure.json")["error"].splitlines() or ["it failed"]
-        return next((cause for sign, cause in TOLD.items() if re.search(sign, told[-1])), told[-1])
+        return _told(files.read_json(path / "failure.json")["error"])
     element = job.element if job else None
     if element is None or job is None or element.state in ("COMPLETED", "CANCELLED"):
         return ""
     claim = records.read_claim(path, records.latest_attempt(path))
-    if claim is not None and claim["job"].split(" ")[-1] != element.job:
+    mine = claim is not None and claim["job"].split(" ")[-1] == element.job
+    if claim is not None and not mine and claimed(path) > job.submission.created:
         return ""  # somebody else had it since
     if element.state in ENDS:
         return ENDS[element.state]
     if shutil.disk_usage(runs).free < 1 << 20:
         return "no space left on the disk"
     log = jobs(runs, job.submission.token) / f"{element.job}_0_log.err"
-    told = last_line(log)
-    return next((cause for sign, cause in TOLD.items() if re.search(sign, told)), told or f"ended with {element.exit}")
+    ended = f"ended with {element.exit}" if element.exit else "it ended without a word"
+    return _told(log.read_text(errors="replace")) if log.exists() else ended
 
 
-def last_line(log: Path) -> str:
-    """The last line of a job's log that says something: SLURM's own remarks do not."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    said = [line.strip() for line in lines if line.strip() and not re.match(r"srun: |slurmstepd: ", line)]
-    return said[-1] if said else ""
+def claimed(path: Path) -> float:
+    """When a run was last claimed, in seconds since 1970."""
+    return (path / f"claim.{records.latest_attempt(path)}.json").stat().st_mtime
+
+
+def _told(log: str) -> str:
+    """What the end of a log says of a failure: a sign that is known, or its last line that is not SLURM's own."""
+    end = [line.strip() for line in log.splitlines() if line.strip()][-20:]
+    for sign, cause in TOLD.items():
+        if any(re.search(sign, line, re.IGNORECASE) for line in end):
+            return cause
+    own = [line for line in end if not re.match(r"(srun|slurmstepd\S*): ", line)]
+    return own[-1] if own else (end[-1] if end else "it ended without a word")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import submitit
 
 # What sbatch says when a quota is used up: the same submission is accepted once some jobs have ended.
-QUOTA = re.compile(r"MaxSubmit|GrpSubmit|submit limit|accounting/QOS policy|temporarily|MaxJobCount", re.IGNORECASE)
+QUOTA = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|temporarily unable to accept", re.IGNORECASE)
 # SIGTERM and SIGUSR2 end a Python that is only starting; ignored until the job has its own handlers, they do not.
 PATIENT = 'sh -c \'trap "" TERM USR2; exec "$0" "$@"\''
 
@@ -209,7 +209,7 @@ def snapshot(runs: Path) -> dict[str, str | None]:
 
     Returns where it lies, the hash of its files and, if they are those of a commit, that.
     """
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parent.parent
     found = [path for package in ("yosinski", "sweeps") for path in sorted((root / package).rglob("*"))]
     code = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     hashed = hashlib.sha256()
@@ -277,12 +277,12 @@ def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.
     found = submitit.SlurmExecutor(folder=folder, python=f"{PATIENT} {python}")
     optional = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
     optional |= {"constraint": profile.constraint, "gpus_per_node": profile.gpus}
+    optional |= {"mem": f"{profile.mebibytes('memory')}M" if profile.memory else None}
     waits_for = ":".join(("afterany", *submission.waits_for)) if submission.waits_for else None
     found.update_parameters(
         job_name=submission.name,
         comment=f"yosinski {submission.sweep}",
         time=profile.minutes("time"),
-        mem=f"{profile.mebibytes('memory')}M",
         cpus_per_task=profile.cpus,
         ntasks_per_node=1,
         signal_delay_s=profile.grace,
@@ -334,14 +334,15 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
 
 
 def _find(name: str) -> str | None:
-    """The number of the job of this name, looked for until the controller answers."""
+    """The number of the job of this name, None if there is none; NoAnswer where that cannot be found out."""
     for pause in (0, 1, 5):
         time.sleep(pause)
-        with contextlib.suppress(Failure):
+        with contextlib.suppress(cluster.NoAnswer):
             found = cluster.elements([name])[name]
-            if found:
-                return next(iter(found.values())).job.partition("_")[0]
-    return None
+            return next(iter(found.values())).job.partition("_")[0] if found else None
+    raise cluster.NoAnswer(
+        "SLURM does not answer, and may have queued the last array or not: give the same command again when it does"
+    )
 
 
 @dataclass(frozen=True)
@@ -376,7 +377,8 @@ def send_all(
         fitting = array.packs[: int(min(room, len(array.packs)))]
         ready = not reason or reason.startswith("MaxSubmitJobs")
         if not fitting or not ready or any(parent.id not in flying for parent in array.parents):
-            reason = reason or f"MaxSubmitJobs of {limits.submit} is reached"
+            full = f"MaxSubmitJobs of {limits.submit} is reached"
+            reason = reason or (full if not fitting else "their bases are not queued")
             deferred.append(array)
             continue
         fitted = Array(fitting, array.parents)

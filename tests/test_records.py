@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import synthetic
 
+from sweeps import job as jobs
 from yosinski import files, records
+from yosinski.environment import Where
 from yosinski.files import Damaged
 from yosinski.records import Attempt, Superseded, claim, folder, state
 from yosinski.spec import BadInput, Run
@@ -86,11 +90,11 @@ def set_age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-def another_hosts_claim(path: Path, attempt: int = 1, age: float = 0.0) -> Path:
+def another_hosts_claim(path: Path, attempt: int = 1, age: float = 0.0, job: str = "") -> Path:
     """The claim of a process elsewhere, written `age` seconds ago."""
     path.mkdir(parents=True, exist_ok=True)
     claim_file = path / f"claim.{attempt}.json"
-    content = {"attempt": attempt, "job": "", "released": False, "host": "elsewhere", "pid": 1, "started": 0.0}
+    content = {"attempt": attempt, "job": job, "released": False, "host": "elsewhere", "pid": 1, "started": 0.0}
     claim_file.write_text(json.dumps({"format": 1, **content}))
     set_age(claim_file, age)
     return claim_file
@@ -259,6 +263,148 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     assert not list(attempt.path.glob(".*"))
 
 
+# ----------------------------------------------------------------------------------------------------- what others know
+
+
+def asked_about(names: list[str], answer: bool) -> records.Ended:
+    """A scheduler that says of every job whether it has ended, and notes the names that it was asked about."""
+
+    def ended(name: str) -> bool:
+        names.append(name)
+        return answer
+
+    return ended
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_claim_does_not_outlive_its_job(elsewhere: bool, tmp_path: Path) -> None:
+    path = folder(tmp_path, BASE.id)
+    if elsewhere:
+        another_hosts_claim(path, job="slurm x 7_1")
+    else:
+        assert claim(tmp_path, BASE, "slurm x 7_1") is not None
+    names: list[str] = []
+    assert claim(tmp_path, BASE, "slurm x 8", asked_about(names, False)) is None
+    assert set(names) == {"slurm x 7_1"}
+    assert records.is_alive(path, 1, asked_about(names, False))
+    assert not records.is_alive(path, 1, asked_about(names, True))
+    assert (state(path), state(path, asked_about(names, True))) == ("running", "interrupted")
+    later = claim(tmp_path, BASE, "slurm x 8", asked_about(names, True))
+    assert later is not None
+    assert later.number == 2
+    assert set(names) == {"slurm x 7_1"}
+
+
+def test_no_scheduler_is_asked_about_a_claim_without_a_job_or_a_run_that_ended(tmp_path: Path) -> None:
+    names: list[str] = []
+    attempt = mine(tmp_path)
+    assert state(attempt.path, asked_about(names, True)) == "running"
+    assert claim(tmp_path, BASE, "slurm x 8", asked_about(names, True)) is None
+    attempt.release()
+    assert state(attempt.path, asked_about(names, False)) == "interrupted"
+    last = claim(tmp_path, BASE, "slurm x 8")
+    assert last is not None
+    last.finish({"state": "done"})
+    assert state(attempt.path, asked_about(names, True)) == "done"
+    assert names == []
+
+
+def test_of_no_job_is_it_known_without_a_scheduler_that_it_has_ended(tmp_path: Path) -> None:
+    path = folder(tmp_path, BASE.id)
+    another_hosts_claim(path, job="slurm x 7")
+    assert not records.no_scheduler("slurm x 7")
+    assert state(path) == "running"
+    assert claim(tmp_path, BASE, "slurm x 8") is None
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_earlier_attempt_of_the_same_job_is_over_and_may_write_no_more(elsewhere: bool, tmp_path: Path) -> None:
+    path = folder(tmp_path, BASE.id)
+    first = Attempt(path, 1)
+    if elsewhere:
+        another_hosts_claim(path, job="slurm x 7")
+    else:
+        assert claim(tmp_path, BASE, "slurm x 7") == first
+    for other in ("", "slurm x 70", "slurm y 7", "7"):
+        assert claim(tmp_path, BASE, other) is None
+    assert claim(tmp_path, BASE, "slurm x 7") == Attempt(path, 2)
+    with pytest.raises(Superseded):
+        first.beat(1, 2)
+
+
+def test_two_processes_without_a_job_are_not_the_same_job(tmp_path: Path) -> None:
+    another_hosts_claim(folder(tmp_path, BASE.id), job="")
+    assert claim(tmp_path, BASE, "") is None
+
+
+def test_a_local_job_of_another_host_is_not_this_hosts_job_of_the_same_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of local jobs are those of processes: in two containers that share a disk they are soon alike."""
+    signed: list[str] = []
+    monkeypatch.setattr(jobs, "train", lambda ids, where, job, *rest: signed.append(job))
+    monkeypatch.setattr(jobs, "asked_to_stop", lambda: lambda: False)
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "57")
+    jobs.train_pack((BASE.id,), Where(tmp_path, tmp_path))
+    (name,) = signed
+    there = name.replace(os.uname().nodename, "elsewhere")
+    another_hosts_claim(folder(tmp_path, BASE.id), job=there)
+    assert claim(tmp_path, BASE, name) is None
+
+
+@pytest.mark.parametrize("fast", [-1000.0, 0.0, 1000.0])
+def test_another_hosts_heartbeat_is_judged_by_the_file_servers_clock(
+    fast: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "time", SimpleNamespace(time=lambda: time.time() + fast))
+    path = folder(tmp_path, BASE.id)
+    for age, alive in ((0, True), (200, True), (400, False)):
+        another_hosts_claim(path, age=age)
+        assert records.is_alive(path, 1) == alive
+    (path / "progress.json").write_text("{}")
+    for age, alive in ((0, True), (200, True), (400, False)):
+        set_age(path / "progress.json", age)
+        assert records.is_alive(path, 1) == alive
+    claim_file = path / "claim.1.json"
+    claim_file.write_text("")  # not yet filled
+    assert records.is_alive(path, 1)
+    set_age(claim_file, 60)
+    assert not records.is_alive(path, 1)
+    assert records.ahead(tmp_path) == pytest.approx(-fast, abs=2)
+
+
+def test_the_clock_that_dates_files_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    assert records.ahead(tmp_path) == pytest.approx(0, abs=2)
+    assert list(tmp_path.iterdir()) == []
+    assert records.ahead(tmp_path / "nowhere") == 0
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_copy_is_blocked_unless_its_base_is_done(tmp_path: Path) -> None:
+    first = mine(tmp_path, COPY)
+    mine(tmp_path).release()
+    assert records.blocked(first, COPY, tmp_path)
+    assert records.look(first.path) == (
+        "blocked",
+        {"format": 1, "attempts": 1, "state": "blocked", "reason": f"its base {BASE} is interrupted"},
+    )
+    last = claim(tmp_path, BASE, "slurm x 7")
+    assert last is not None
+    assert records.blocked(mine(tmp_path, COPY), COPY, tmp_path)
+    assert files.read_json(first.path / "record.json")["reason"] == f"its base {BASE} is running"
+    assert records.blocked(mine(tmp_path, COPY), COPY, tmp_path, lambda name: name == "slurm x 7")
+    assert files.read_json(first.path / "record.json")["reason"] == f"its base {BASE} is interrupted"
+    last.finish({"state": "done"})
+    assert not records.blocked(mine(tmp_path, COPY), COPY, tmp_path)
+    assert state(first.path) == "running"
+
+
+def test_a_base_is_never_blocked(tmp_path: Path) -> None:
+    attempt = mine(tmp_path)
+    assert not records.blocked(attempt, BASE, tmp_path)
+    assert state(attempt.path) == "running"
+
+
 # -------------------------------------------------------------------------------------------------------------- curves
 
 
@@ -363,6 +509,31 @@ def test_a_runs_states(tmp_path: Path) -> None:
     assert records.read_record(path) == {"format": 1, "attempts": 5, "state": "done"}
 
 
+def test_a_look_shows_the_state_and_the_record(tmp_path: Path) -> None:
+    path = folder(tmp_path, COPY.id)
+    assert records.look(path) == ("missing", None)
+    records.enrol(tmp_path, COPY)
+    assert records.look(path) == ("missing", None)
+    first = mine(tmp_path, COPY)
+    assert records.look(path) == ("running", None)
+    first.finish({"state": "blocked", "reason": "its base is stuck"})
+    blocked = {"format": 1, "attempts": 1, "state": "blocked", "reason": "its base is stuck"}
+    assert records.look(path) == ("blocked", blocked)
+    second = mine(tmp_path, COPY)
+    assert records.look(path) == ("running", blocked)
+    assert records.look(path, lambda name: True) == ("running", blocked)  # nobody's job
+    second.fail("the cable was pulled")
+    assert records.look(path) == ("failed", blocked)
+    third = mine(tmp_path, COPY)
+    third.release()
+    assert records.look(path) == ("interrupted", blocked)
+    mine(tmp_path, COPY).finish({"state": "done"})
+    assert records.look(path) == ("done", {"format": 1, "attempts": 4, "state": "done"})
+    for left in ("claim.4.json", "failure.json"):
+        (path / left).write_text("torn")  # of a run that ended nothing else is read
+    assert records.look(path)[0] == "done"
+
+
 def test_a_run_that_was_blocked_once_can_fail_and_be_interrupted(tmp_path: Path) -> None:
     mine(tmp_path, COPY).finish({"state": "blocked", "reason": "its base is stuck"})
     second = mine(tmp_path, COPY)
@@ -387,6 +558,18 @@ def test_a_finished_run_keeps_its_record_curve_and_claims_only(tmp_path: Path) -
     kept = {"run.json", "curve.csv", "claim.1.json", "claim.2.json", "weights.safetensors", "record.json"}
     assert {file.name for file in attempt.path.iterdir()} == kept
     assert records.progress(attempt.path) is None
+
+
+def test_a_heartbeat_says_where_and_when_its_attempt_began(tmp_path: Path) -> None:
+    attempt = mine(tmp_path)
+    attempt.beat(30, 100, first_step=10, began=1234.5)
+    beat = files.read_json(attempt.path / "progress.json")
+    assert beat.pop("time") == pytest.approx(time.time(), abs=60)
+    assert beat == {"format": 1, "attempt": 1, "step": 30, "steps": 100, "first_step": 10, "began": 1234.5}
+    attempt.beat(31, 100, first_step=10, began=1234.5)
+    now = records.progress(attempt.path)
+    assert now is not None
+    assert (now["step"], now["first_step"]) == (31, 10)
 
 
 def test_being_blocked_keeps_the_checkpoint(tmp_path: Path) -> None:
@@ -440,6 +623,55 @@ def test_scanning_finds_all_runs_in_order(tmp_path: Path) -> None:
     assert [path.name for path in records.scan(tmp_path)] == sorted(run.id for run in runs)
     with pytest.raises(BadInput, match=f"no runs directory {tmp_path / 'nowhere'}"):
         next(records.scan(tmp_path / "nowhere"))
+
+
+def test_known_are_the_ids_that_have_a_directory(tmp_path: Path) -> None:
+    assert records.known(tmp_path) == set()
+    assert records.known(tmp_path / "nowhere") == set()
+    for run in (BASE, COPY):
+        records.enrol(tmp_path, run)
+    for name in ("jobs", "sweeps", "submissions", ".clock-0123"):
+        (tmp_path / name / "x").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    assert records.known(tmp_path) == {BASE.id, COPY.id}
+    (tmp_path / "ab" / "ab00000000000000").mkdir(parents=True)  # nothing is in it yet
+    assert records.known(tmp_path) == {BASE.id, COPY.id, "ab00000000000000"}
+
+
+@pytest.mark.parametrize("length", [4, 8, 15, 16])
+def test_a_run_is_found_by_the_beginning_of_its_id(length: int, tmp_path: Path) -> None:
+    for run in (BASE, COPY):
+        records.enrol(tmp_path, run)
+    assert BASE.id[:4] != COPY.id[:4]
+    assert records.find(tmp_path, BASE.id[:length]) == BASE.id
+    assert records.find(tmp_path, COPY.id[:length]) == COPY.id
+
+
+def test_the_beginning_of_several_ids_finds_none_and_names_some(tmp_path: Path) -> None:
+    ids = [f"abcd{k:012x}" for k in range(7)]
+    for run_id in reversed(ids):
+        folder(tmp_path, run_id).mkdir(parents=True)
+    with pytest.raises(BadInput, match=f"^'abcd' begins several runs: {', '.join(ids[:5])}$"):
+        records.find(tmp_path, "abcd")
+    assert records.find(tmp_path, ids[6]) == ids[6]
+
+
+@pytest.mark.parametrize("text", ["", "abc", "abce", "ABCD", "wxyz", "abcd0000000000000", "*", "../x"])
+def test_what_begins_no_run_is_named(text: str, tmp_path: Path) -> None:
+    folder(tmp_path, "abcd000000000000").mkdir(parents=True)
+    wanted = f"no run {text!r} in {tmp_path}; give the first digits of an id, as in `yosinski status {tmp_path}`"
+    with pytest.raises(BadInput, match=f"^{re.escape(wanted)}$"):
+        records.find(tmp_path, text)
+    with pytest.raises(BadInput, match=f"^no runs directory {tmp_path / 'nowhere'}$"):
+        records.find(tmp_path / "nowhere", "abcd")
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [("0123", True), ("abcdef0123456789", True), ("012", False), ("0" * 17, False), ("012G", False), ("01 3", False)],
+)
+def test_four_to_sixteen_hex_digits_may_begin_an_id(text: str, fits: bool) -> None:
+    assert records.is_id(text) == fits
 
 
 def change(path: Path, *keys: str, value: Any) -> None:

@@ -280,7 +280,9 @@ def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "
     """
     path = enrol(runs, run)
     latest = latest_attempt(path)
-    if state(path) in FINAL or (latest and is_alive(path, latest, lambda other: other == job or ended(other))):
+    if state(path) in FINAL or (
+        latest and is_alive(path, latest, lambda other: (other == job and job.startswith("slurm ")) or ended(other))
+    ):
         return None
     attempt = Attempt(path, latest + 1)
     try:
@@ -292,6 +294,17 @@ def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "
         attempt.release()
         return None
     return attempt
+
+
+def blocked(attempt: "Attempt", run: Run, runs: Path, ended: Ended = no_scheduler) -> bool:
+    """Whether a copy cannot be cut from its base; then that is what its record says from now on.
+
+    An edge in a plan is no proof that the base is good.
+    """
+    base = state(folder(runs, run.parent.id), ended) if run.parent else "done"
+    if base != "done":
+        attempt.finish({"state": "blocked", "reason": f"its base {run.parent} is {base}"})
+    return base != "done"
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,8 @@ def run_pack(
                 continue
             claimed.append((run, attempt))
             try:
-                reason = unfit_parent(run, where.runs, ended)
-                if reason is None:
+                if not records.blocked(attempt, run, where.runs, ended):
                     members.append(admit(run, attempt, moments, where, arithmetic))
-                else:
-                    attempt.finish({"state": "blocked", "reason": reason})
             except Failure as failure:
                 attempt.fail(str(failure))
                 failures.append(str(failure))
@@ -86,14 +83,6 @@ def run_pack(
                 attempt.release()
     if failures:
         raise Failure("; ".join(failures))
-
-
-def unfit_parent(run: Run, runs: Path, ended: records.Ended = records.no_scheduler) -> str | None:
-    """Why a copy cannot be cut from its base: an edge in a plan is no proof that the base is good."""
-    if run.parent is None:
-        return None
-    state = records.state(records.folder(runs, run.parent.id), ended)
-    return None if state == "done" else f"its base {run.parent} is {state}"
 
 
 def admit(run: Run, attempt: records.Attempt, moments: Moments, where: Where, arithmetic: Arithmetic) -> Member:

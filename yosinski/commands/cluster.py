@@ -122,11 +122,15 @@ def _submit(
     list_runs(options.runs, options.sweep, parameters, runs)
     before()
     prepare([run for _, group in groups for run in group], options.runs, options.stores, console)
-    for profile, planned in orders:
-        sent = submission.send_all(where.runs, name, planned, profile, where, flying, limits)
-        flying |= {run_id: part.element(run_id) for part in sent.queued for run_id in part.index}
-        limits = limits.after(sum(len(part.elements) for part in sent.queued))
-        console.print(display.sent(sent), highlight=False, soft_wrap=True)
+    for waiting in (False, True):  # all bases before the first copy, whatever profiles they have
+        for profile, planned in orders:
+            now = [array for array in planned if bool(array.parents) == waiting]
+            if not now:
+                continue
+            sent = submission.send_all(where.runs, name, now, profile, where, flying, limits)
+            flying |= {run_id: part.element(run_id) for part in sent.queued for run_id in part.index}
+            limits = limits.after(sum(len(part.elements) for part in sent.queued))
+            console.print(display.sent(sent), highlight=False, soft_wrap=True)
     return 0
 
 

@@ -56,25 +56,26 @@ def show_halves(options: argparse.Namespace) -> None:
 
 def prune(options: argparse.Namespace) -> int:
     """`yosinski prune`."""
-    from sweeps.prune import delete, prunable
-
     from sweeps import cluster
-    from sweeps.submission import scheduled, submissions
+    from sweeps.prune import by_reason, prunable
+    from sweeps.prune import prune as delete
+    from sweeps.submission import submissions
     from yosinski.commands import confirmed
 
     if not options.runs.is_dir():
         raise BadInput(f"no runs directory {options.runs}")
-    everything = [run_id for submission in submissions(options.runs) for run_id in submission.index]
-    if everything:
+    sent = submissions(options.runs)
+    if sent:
         cluster.check_there()  # only the queue knows which of these jobs may still write
-    live = {job.submission.token for job in scheduled(options.runs, everything).values() if job.live}
+    jobs = cluster.elements([submission.name for submission in sent]) if sent else {}
+    live = {submission.token for submission in sent if any(job.live for job in jobs[submission.name].values())}
     found = prunable(options.runs, live)
     for what, sizes in sorted(by_reason(found).items()):
         print(f"{len(sizes)} x {what}: {sum(sizes) / 1e6:.1f} MB")
     if not found:
         print("nothing to prune")
     elif confirmed("delete?", options):
-        delete(found)
+        delete(options.runs, live, found)
     return 0
 
 
