@@ -10,12 +10,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.cluster import Limits
 from sweeps.local import Queue
 from sweeps.plan import Plan
 from sweeps.preflight import saving_seconds
 from sweeps.profile import Profile
+from sweeps.sending import Array, Sent
 from sweeps.status import STATUSES, Sight, Status, Trouble, matrix, troubles
-from sweeps.submission import Array, Limits, Sent
 from yosinski import records
 from yosinski.spec import SERIES
 

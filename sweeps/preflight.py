@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sweeps import cluster, submission
+from sweeps import cluster, sending
 from sweeps.plan import Pack
 from sweeps.profile import Profile
 from sweeps.submission import Submission
@@ -36,12 +36,12 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
     # sbatch itself knows best what it would refuse; with --test-only it queues nothing.
     done = subprocess.run(
         ["sbatch", "--test-only"],
-        input=submission.script(runs, draft, profile),
+        input=sending.script(runs, draft, profile),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode and not submission.QUOTA.search(done.stderr):
+    if done.returncode and not sending.QUOTA.search(done.stderr):
         told = [
             line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
             for line in done.stderr.splitlines()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps import cluster
+from sweeps.cluster import Element
 from yosinski import data
 from yosinski.data import store as data_stores
 from yosinski.data.store import Store
@@ -57,3 +59,11 @@ def small_split(small_split_file: Path) -> Split:
 def small_recipe() -> Recipe:
     """Enough training for a base on five classes to be far above chance, in about a second."""
     return SKETCH.with_values({"batch_size": 32, "epochs": 6.0, "evaluations": 3})
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, Element]]:
+    """What SLURM says of the jobs of a name."""
+    said: dict[str, dict[int, Element]] = {}
+    monkeypatch.setattr(cluster, "elements", lambda names: {name: said.get(name, {}) for name in names})
+    return said

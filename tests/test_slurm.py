@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
-PROFILE = {"partition": "main", "cpus": 1, "memory": "2000M", "time": "10", "grace": 15}
+PROFILE = {"partition": "main", "cpus": 1, "memory": "2000M", "time": "10", "grace": 15, "precision": "float32"}
 
 
 def wait(until: Callable[[], Any], seconds: float = 90, what: str = "") -> Any:

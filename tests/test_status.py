@@ -13,13 +13,14 @@ import pytest
 import synthetic
 from rich.console import Console
 
-from sweeps import cluster, display, status, submission
+from sweeps import cluster, display, sending, status, submission
 from sweeps.cluster import Element
 from sweeps.heal import Healing, healing
 from sweeps.plan import Pack
 from sweeps.profile import Profile
+from sweeps.sending import Array
 from sweeps.status import STATUSES, Sight
-from sweeps.submission import Array, Submission
+from sweeps.submission import Submission
 from yosinski import files, records
 from yosinski.environment import Where
 from yosinski.files import Damaged
@@ -57,7 +58,7 @@ class Sweep:
         self.created += 1
         array = Array(tuple(map(Pack, packs)), ())
         code: dict[str, str | None] = {"path": "/code", "hash": "", "commit": None}
-        made = submission.draft(array, "figure2", profile, Where(self.runs, self.runs), code)
+        made = sending.draft(array, "figure2", profile, Where(self.runs, self.runs), code)
         made = submission.write(self.runs, replace(made, token=f"t{job}", job=job, created=self.created))
         names = [made.element(ids[0]) for ids in made.elements]
         self.answers[made.name] = {

@@ -85,7 +85,7 @@ def _submit(
     before: Any = lambda: None,
 ) -> int:
     """Check, show, ask, and hand groups of runs with a profile each to SLURM."""
-    from sweeps import cluster, display, preflight, submission
+    from sweeps import cluster, display, preflight, sending
     from sweeps.local import check_writable
     from sweeps.plan import Plan, measured, packs
     from yosinski.environment import Where
@@ -102,8 +102,8 @@ def _submit(
     for profile, group in groups:
         packed = packs(group, size=profile.pack)
         plan = Plan(tuple(runs), {}, frozenset(), packed, measured(options.runs, done), len(packed))
-        planned = submission.arrays(packed, ended, limits.array)
-        draft = submission.draft(planned[0], name, profile, where, {"path": "."})
+        planned = sending.arrays(packed, ended, limits.array)
+        draft = sending.draft(planned[0], name, profile, where, {"path": "."})
         preflight.check_profile(profile, options.runs, options.stores, draft)
         preflight.check_grace(profile, packed, plan.costs)
         orders.append((profile, planned))
@@ -111,10 +111,10 @@ def _submit(
     if options.dry_run:
         for profile, planned in orders:
             for k, array in enumerate(planned, 1):
-                draft = submission.draft(array, name, profile, where, {"path": str(where.runs / "jobs" / "code")})
-                draft = submission.waiting(draft, [flying.get(base.id, f"<{base.name}>") for base in array.parents])
+                draft = sending.draft(array, name, profile, where, {"path": str(where.runs / "jobs" / "code")})
+                draft = sending.waiting(draft, [flying.get(base.id, f"<{base.name}>") for base in array.parents])
                 print(f"# array {k}: {'; '.join(pack.name for pack in array.packs)}")
-                print(submission.script(where.runs, draft, profile))
+                print(sending.script(where.runs, draft, profile))
         return 0
     if not confirmed("submit?", options):
         return 0
@@ -127,7 +127,7 @@ def _submit(
             now = [array for array in planned if bool(array.parents) == waiting]
             if not now:
                 continue
-            sent = submission.send_all(where.runs, name, now, profile, where, flying, limits)
+            sent = sending.send_all(where.runs, name, now, profile, where, flying, limits)
             flying |= {run_id: part.element(run_id) for part in sent.queued for run_id in part.index}
             limits = limits.after(sum(len(part.elements) for part in sent.queued))
             console.print(display.sent(sent), highlight=False, soft_wrap=True)
