@@ -17,6 +17,9 @@ LIVE = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"),
     *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
 }
+AT_WORK = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"}
+PAUSED = {"SUSPENDED", "STOPPED"}
+SILENT = "[Uu]nable to contact|Connection refused|Socket timed out|Zero Bytes|[Cc]ommunication|configuration source"
 NAMES_AT_ONCE = 500  # of jobs in one question
 SACCT = ("--allusers", "--allocations", "--noheader", "--parsable2", "--starttime=1970-01-02")
 SQUEUE = ("--array", "--noheader", "--states=all", "--format=%j|%i|%T|%r|%N")
@@ -50,7 +53,7 @@ def ask(*command: str) -> str:
         raise NoAnswer(f"{command[0]} had no answer in {error.timeout:.0f} s") from error
     told = " ".join(done.stderr.split())
     if done.returncode:
-        if re.search(r"[Uu]nable to contact|Connection refused|Socket timed out|Zero Bytes|[Cc]ommunication", told):
+        if re.search(SILENT, told):
             raise NoAnswer(f"the SLURM controller does not answer ({told}); what is recorded is kept, try again later")
         raise Failure(f"{command[0]}: {told or f'exit status {done.returncode}'}")
     return done.stdout
@@ -96,9 +99,8 @@ class Limits:
 
 def limits(account: str = "") -> Limits:
     """The cluster's MaxArraySize, and MaxSubmitJobs of the user's association where accounting knows one."""
-    settings = dict(re.findall(r"^(\w+)\s*= (.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
     queued = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i").split()
-    return Limits(int(settings.get("MaxArraySize", 1001)), _max_submit(account), len(queued))
+    return Limits(int(_settings().get("MaxArraySize", 1001)), _max_submit(account), len(queued))
 
 
 def _max_submit(account: str) -> int | None:
@@ -189,13 +191,19 @@ def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
     return found
 
 
-@cache
 def accounts() -> bool:
     """Whether this cluster keeps accounts."""
-    if not shutil.which("sacct"):
-        return False
-    storage = re.search(r"^AccountingStorageType\s*= (\S+)", ask("scontrol", "show", "config"), re.MULTILINE)
-    return storage is not None and not storage[1].endswith("none")
+    return bool(shutil.which("sacct")) and not _settings().get("AccountingStorageType", "none").endswith("none")
+
+
+def name() -> str:
+    """The name of the cluster that this machine belongs to."""
+    return _settings().get("ClusterName", "")
+
+
+@cache
+def _settings() -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)\s*= (.*?)\s*$", ask("scontrol", "show", "config"), re.MULTILINE))
 
 
 def _index(job: str) -> int:
@@ -233,7 +241,12 @@ def state(job: str) -> str:
 
 def claimant(job: str) -> str:
     """How a job of this cluster signs its claims: its number may be another job's on another cluster."""
-    return f"slurm {os.environ.get('SLURM_CLUSTER_NAME', '')} {job}"
+    return signature(os.environ.get("SLURM_CLUSTER_NAME", ""), job)
+
+
+def signature(cluster: str, job: str) -> str:
+    """How a job of that cluster signs its claims."""
+    return f"slurm {cluster} {job}"
 
 
 def has_ended(name: str) -> bool:

@@ -3,9 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sweeps.profile import Profile, profile_from
 from sweeps.status import MORE, Sight
+from yosinski import files, records
 from yosinski.spec import BadInput
 
 
@@ -16,6 +18,40 @@ class Healing:
     runs: dict[str, list[Sight]]  # by the profile's values
     profiles: dict[str, Profile]
     hopeless: list[tuple[Sight, str]]
+
+
+SPOILT = "with damaged weights"
+
+
+def with_spoilt_bases(runs: Path, seen: Sequence[Sight]) -> list[Sight]:
+    """The same, with finished bases of failed copies as failed where their weights are not those of their record."""
+    suspects = {sight.entry.parent for sight in seen if sight.state == "failed"}
+    return [
+        replace(sight, state="failed", cause=SPOILT)
+        if sight.state == "done" and sight.entry.id in suspects and _spoilt(records.folder(runs, sight.entry.id))
+        else sight
+        for sight in seen
+    ]
+
+
+def _spoilt(path: Path) -> bool:
+    record = records.read_record(path)
+    try:
+        return record is None or records.weights_hash(path) != record["weights"]
+    except (files.Damaged, FileNotFoundError):
+        return True
+
+
+def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
+    """Set aside what stands in the way of training anew: records of stale copies, all of bases with damaged weights."""
+    for sight in seen:
+        path = records.folder(runs, sight.entry.id)
+        if sight.stale:
+            files.set_aside(path / "record.json", "stale")
+        elif sight.cause == SPOILT:
+            for file in (path / "record.json", path / "weights.safetensors"):
+                if file.exists():
+                    files.set_aside(file)
 
 
 def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
@@ -65,12 +101,25 @@ def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> 
         return start
     if more == "smaller":
         return replace(start, pack=min(start.pack, max(1, last.pack // 2), together // 2)) if together > 1 else None
-    size = Profile.mebibytes if more == "memory" else Profile.minutes
-    if size(start, more) > size(last, more):
+    for name in ("memory", "time"):  # what was raised before stays so, up to the caps of the profile to start from
+        kept = min(_size(last, name), _size(start, f"max_{name}"))
+        if name != more and kept > _size(start, name):
+            start = replace(start, **{name: _text(name, kept), f"max_{name}": _text(name, _size(start, f"max_{name}"))})
+    if _size(start, more) > _size(last, more):
         return start  # the user has given more already
-    cap = f"{size(start, f'max_{more}')}" + ("M" if more == "memory" else "")
+    cap = _text(more, _size(start, f"max_{more}"))
     mended = replace(start, **{more: getattr(last, more), f"max_{more}": cap}).more(**{more: True})
-    return mended if size(mended, more) > size(last, more) else None
+    return mended if _size(mended, more) > _size(last, more) else None
+
+
+def _size(profile: Profile, name: str) -> int:
+    """Memory in MiB, or time in minutes."""
+    return profile.minutes(name) if name.endswith("time") else profile.mebibytes(name)
+
+
+def _text(name: str, size: int) -> str:
+    """As profiles write it."""
+    return str(size) if name.endswith("time") else f"{size}M"
 
 
 def _last_profile(seen: Iterable[Sight]) -> Profile | None:

@@ -22,6 +22,8 @@ from yosinski.data import store
 from yosinski.environment import Where
 from yosinski.spec import BadInput, Failure
 
+STARTED = "yosinski: started "  # begins what each turn of a job writes to its log
+
 
 def train_pack(ids: tuple[str, ...], where: Where) -> None:
     """A job on this machine. SIGTERM asks it to save its checkpoints and to end."""
@@ -38,6 +40,7 @@ def train_element(runs: Path, token: str) -> None:
     submission = files.read_json(runs / "submissions" / f"{token}.json")
     ids = tuple(submission["elements"][index])
     where = Where(runs, **{**submission["where"], "stores": Path(submission["where"]["stores"])})
+    print(f"{STARTED}{job} on {os.uname().nodename}", file=sys.stderr, flush=True)
     print(f"{job} on {os.uname().nodename}: {' '.join(records.load(runs, run_id).name for run_id in ids)}", flush=True)
     left = trainable(runs, ids, cluster.claimant(job))
     if left and submission["profile"]["staging"]:

@@ -6,7 +6,7 @@ rules for training it: claimed, whole files only, its record last. So an interru
 
 import filecmp
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -53,8 +53,8 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
     """Bring the runs that ended, the halves and the lists of sweeps of other runs directories into `runs`.
 
     What is there stays; of runs with equal results the first is kept. BadInput, with nothing changed, where a source is
-    missing, a file is damaged or missing, a run has other results in one place than in another, a sweep other runs, or
-    a copy would lie next to other weights of its base than it was cut from.
+    missing, a file is damaged or missing, weights are not those of their record, a run has other results in one place
+    than in another, a sweep other runs, or a copy would lie next to other weights of its base than it was cut from.
     """
     for source in sources:
         if source.resolve() == runs.resolve():
@@ -69,6 +69,7 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         if (records.folder(runs, run_id) / "run.json").exists():
             records.load(runs, run_id)  # it will describe what is put beside it
     check_bases(merged, new)
+    check_weights(new.values())
     lists = {path: source for path, source in halves_and_sweeps([runs, *sources]).items() if not (runs / path).exists()}
 
     for path, source in lists.items():
@@ -118,6 +119,13 @@ def check_bases(merged: Mapping[str, Finished], new: Mapping[str, Finished]) -> 
             continue
         if copy.record.get("parent_weights") != base.record.get("weights"):
             raise BadInput(f"{copy.run} in {copy.runs} was cut from other weights of {base.run} than {base.runs} holds")
+
+
+def check_weights(new: Iterable[Finished]) -> None:
+    """BadInput if the weights of a run are not those that its record names."""
+    for run in new:
+        if records.weights_hash(run.path) != run.record["weights"]:
+            raise BadInput(f"{run.path / 'weights.safetensors'} does not hold the weights that the record names")
 
 
 def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:

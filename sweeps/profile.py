@@ -106,8 +106,8 @@ class Profile:
     def minutes(self, name: str) -> int:
         """`time` or `max_time` in minutes, rounded up; the latter's default is fourfold time."""
         text = getattr(self, name)
-        if not text:
-            return 4 * self.minutes("time") if name == "max_time" else 60
+        if not text and name == "max_time":
+            return 4 * self.minutes("time")
         try:
             found = cluster.minutes(text)
         except ValueError:

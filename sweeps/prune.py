@@ -16,6 +16,7 @@ from yosinski.spec import Failure
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # what yosinski.files writes before it gives a file its name
+TOKEN = re.compile(r"[0-9a-f]{12}")
 OF_LOCAL_JOB = re.compile(r"(\d+)_.+")  # submitit calls a local job by its process
 
 
@@ -85,9 +86,13 @@ def _of_submissions(runs: Path, live: Collection[str], finished: set[str], now: 
         if submission.jobs(runs, sent.token).exists():
             yield submission.jobs(runs, sent.token), "logs and pickles of a finished submission"
         yield runs / "submissions" / f"{sent.token}.json", "note of a finished submission"
-    for path in sorted(submission.jobs(runs).glob("code-*")):
+    for path in sorted([*submission.jobs(runs).glob("code-*"), *submission.jobs(runs).glob(".code-*")]):
         if path.name not in needed and _age(path, now) > HOUR:  # the youngest may be about to be submitted
             yield path, "code that no submission needs"
+    noted = {sent.token for sent in submission.submissions(runs)}
+    for path in sorted(submission.jobs(runs).glob("*")):
+        if TOKEN.fullmatch(path.name) and path.name not in noted and _age(path, now) > DAY:
+            yield path, "logs and pickles without a submission"
 
 
 def _of_local_jobs(runs: Path, busy: set[str], now: float) -> Iterator[tuple[Path, str]]:

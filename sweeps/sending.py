@@ -136,7 +136,7 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
 
     closed(jobs(runs, submission.token))
     path = runs / "submissions" / f"{submission.token}.json"
-    write(runs, submission)
+    submission = write(runs, replace(submission, cluster=cluster.name()))
     made = executor(runs, submission, profile)
     count = len(submission.elements)
     try:
@@ -147,6 +147,7 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
         # "Socket timed out" does not say that nothing was queued.
         found = _find(submission.name)
         if found is not None:
+            print(f"that reply was lost, or wrong: {submission.name} is queued as job {found}", file=sys.stderr)
             return adopt(runs, submission, found)
         path.unlink()
         shutil.rmtree(jobs(runs, submission.token))
@@ -170,9 +171,13 @@ def _find(name: str) -> str | None:
 class Sent:
     """What came of submitting arrays: those that are queued now, and those that SLURM had no room for."""
 
-    queued: tuple[Submission, ...]
-    deferred: tuple[Array, ...]
-    reason: str = ""
+    queued: tuple[Submission, ...] = ()
+    deferred: tuple[Array, ...] = ()
+    reason: str = ""  # of the first that was deferred
+
+    def __add__(self, later: "Sent") -> "Sent":
+        """Both together."""
+        return Sent(self.queued + later.queued, self.deferred + later.deferred, self.reason or later.reason)
 
 
 def send_all(
@@ -199,7 +204,7 @@ def send_all(
         ready = not reason or reason.startswith("MaxSubmitJobs")
         if not fitting or not ready or any(parent.id not in flying for parent in array.parents):
             full = f"MaxSubmitJobs of {limits.submit} is reached"
-            reason = reason or (full if not fitting else "their bases are not queued")
+            reason = reason or (full if not fitting else "their bases are not queued here")
             deferred.append(array)
             continue
         fitted = Array(fitting, array.parents)
@@ -212,6 +217,9 @@ def send_all(
             reason = str(refusal)
             deferred.append(array)
             continue
+        except Failure as failure:
+            numbers = ", ".join(str(before.job) for before in queued)
+            raise Failure(f"{failure}{f' (before that, these were queued: {numbers})' if numbers else ''}") from failure
         room -= len(fitting)
         flying |= {run_id: queued[-1].element(run_id) for run_id in submission.index}
         if len(fitting) < len(array.packs):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps import cluster
+from sweeps.job import STARTED
 from sweeps.plan import look
-from sweeps.submission import Scheduled, jobs, scheduled, submissions
+from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
 from yosinski import files, records
 from yosinski.spec import BadInput, Run, series
 
@@ -104,6 +105,13 @@ def entries_of(runs: Path) -> list[Entry]:
     return sorted(listed.values(), key=lambda entry: entry.parent is not None)
 
 
+def lineage(runs: Path, run_id: str) -> list[Entry]:
+    """A run of a runs directory, behind its base if it has one."""
+    found = {entry.id: entry for entry in entries_of(runs)}
+    base = found.get(found[run_id].parent or "")
+    return [*([base] if base else []), found[run_id]]
+
+
 def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
     return Entry(run_id, name, series(spec), spec["cut"]["n"] if spec["cut"] else 0, spec["parent"])
 
@@ -126,13 +134,13 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
             raise
         silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
     if given:  # the scheduler knows better than a heartbeat which jobs are over
-        over = {job.element.job for job in given.values() if job.element and not job.live}
+        over = {signed(job.submission, job.element.job) for job in given.values() if job.element and not job.live}
         # Nothing is submitted again while it has a live job: all but a run's last job are over.
-        older = {submission.job for submission in submissions(runs)} - {job.submission.job for job in given.values()}
+        last = {job.submission.token for job in given.values()}
+        older = {signed(sent, str(sent.job)) for sent in submissions(runs) if sent.token not in last}
 
         def ended(name: str) -> bool:
-            job = name.split()[-1]
-            return name.startswith("slurm ") and (job in over or job.partition("_")[0] in older)
+            return name in over or name.partition("_")[0] in older
 
         again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
         states |= again
@@ -140,6 +148,11 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
     for entry in wanted:
         shown[entry.id] = _sight(runs, entry, states[entry.id], given.get(entry.id), shown, entry.id in stale)
     return list(shown.values()), silent
+
+
+def signed(sent: Submission, job: str) -> str:
+    """How this job of a submission signs its claims."""
+    return cluster.signature(sent.cluster, job)
 
 
 def _sight(
@@ -154,14 +167,16 @@ def _sight(
     if state in records.FINAL:
         return Sight(entry, state, job=job, stale=stale)
     base = shown.get(entry.parent) if entry.parent else None
+    paused = "suspended by SLURM" if job and job.element and job.element.state in cluster.PAUSED else ""
     if state == "running":
         claim = records.read_claim(path, records.latest_attempt(path)) or {"host": ""}
-        progress, ends_in = _progress(path)
-        return Sight(entry, state, "", progress, ends_in, claim["host"].split(" ")[0], job)
+        return Sight(entry, state, paused, *_progress(path), claim["host"].split(" ")[0], job)
+    if job is not None and job.elsewhere:
+        return Sight(entry, "queued", f"on cluster {job.elsewhere}, which must be asked there", job=job)
     if job is not None and job.live:
         assert job.element is not None
-        if job.element.state == "RUNNING":
-            return Sight(entry, "running", "", 0.0, None, job.element.node, job)
+        if paused or job.element.state in cluster.AT_WORK:
+            return Sight(entry, "running", paused, *_progress(path), job.element.node, job)
         behind = base is not None and base.state not in records.FINAL
         held = f"held by SLURM ({job.element.reason})" if "HELD" in job.element.reason.upper() else ""
         return Sight(entry, "waiting" if behind else "queued", held, job=job)
@@ -209,7 +224,8 @@ def claimed(path: Path) -> float:
 
 def _told(log: str) -> str:
     """What the end of a log says of a failure: a sign that is known, or its last line that is not SLURM's own."""
-    end = [line.strip() for line in log.splitlines() if line.strip()][-20:]
+    last = log.rpartition(STARTED)[2]  # of an earlier turn of the same job it says nothing
+    end = [line.strip() for line in last.splitlines() if line.strip()][-20:]
     for sign, cause in TOLD.items():
         if any(re.search(sign, line, re.IGNORECASE) for line in end):
             return cause

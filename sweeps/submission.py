@@ -7,6 +7,7 @@ lost is found again by name, and whoever looks next knows what is queued already
 import contextlib
 import fcntl
 import getpass
+import os
 import shutil
 import socket
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 from sweeps import cluster
 from sweeps.cluster import Element
 from yosinski import files
+from yosinski.spec import BadInput
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Submission:
     elements: tuple[tuple[str, ...], ...]  # run ids by index in the array
     waits_for: tuple[str, ...] = ()  # SLURM's jobs of the bases
     job: str | None = None  # SLURM's number; None: no reply yet
+    cluster: str = ""  # to which it was handed; only that one knows its jobs
 
     @property
     def name(self) -> str:
@@ -58,10 +61,20 @@ def jobs(runs: Path, token: str = "") -> Path:
 
 
 def closed(folder: Path) -> Path:
-    """Make a folder that nobody else can read or write."""
+    """Make a folder that nobody else can read or write; BadInput if it is somebody else's."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise somebody_elses(folder)
     folder.chmod(0o700)
     return folder
+
+
+def somebody_elses(path: Path) -> BadInput:
+    """What is said to a second user: jobs run under one name, and only that one can read their pickles."""
+    return BadInput(
+        f"{path} is {path.owner()}'s, who alone may submit for this runs directory: "
+        "use one of your own, and bring both together with `yosinski merge`"
+    )
 
 
 def write(runs: Path, submission: Submission) -> Submission:
@@ -91,15 +104,19 @@ def submissions(runs: Path) -> list[Submission]:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """The job that a run was last given to. element: None where SLURM knows nothing of it."""
+    """The job that a run was last given to. element: None where SLURM knows nothing of it.
+
+    elsewhere: the name of another cluster, to which it was given, and which cannot be asked from here.
+    """
 
     submission: Submission
     element: Element | None
+    elsewhere: str = ""
 
     @property
     def live(self) -> bool:
         """Whether that job may still run."""
-        return self.element is not None and self.element.live
+        return bool(self.elsewhere) or (self.element is not None and self.element.live)
 
 
 def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict[str, Scheduled]:
@@ -111,14 +128,16 @@ def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict
     chosen = [submission for submission in submissions(runs) if not wanted.isdisjoint(submission.index)]
     if not chosen:
         return {}
-    shown = cluster.elements([submission.name for submission in chosen])
+    elsewhere = {submission.cluster for submission in chosen} - {"", cluster.name()}
+    shown = cluster.elements([submission.name for submission in chosen if submission.cluster not in elsewhere])
     found: dict[str, Scheduled] = {}
     for submission in chosen:
-        elements = shown[submission.name]
+        elements = shown.get(submission.name, {})
+        place = submission.cluster if submission.cluster in elsewhere else ""
         if submission.job is None and elements and adopting:
             submission = adopt(runs, submission, next(iter(elements.values())).job.partition("_")[0])
         for run_id in wanted & submission.index.keys():
-            job = Scheduled(submission, elements.get(submission.index[run_id]))
+            job = Scheduled(submission, elements.get(submission.index[run_id]), place)
             if run_id not in found or job.live or not found[run_id].live:
                 found[run_id] = job
     return found
@@ -142,7 +161,11 @@ def lock(runs: Path) -> Iterator[None]:
     """Let one process at a time submit to this runs directory; the next one then sees what is queued already."""
     path = runs / "submissions" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        opened = path.open("a+")
+    except PermissionError as error:
+        raise somebody_elses(path if path.exists() else path.parent) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

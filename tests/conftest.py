@@ -65,5 +65,6 @@ def small_recipe() -> Recipe:
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, Element]]:
     """What SLURM says of the jobs of a name."""
     said: dict[str, dict[int, Element]] = {}
+    monkeypatch.setattr(cluster, "name", lambda: "here")
     monkeypatch.setattr(cluster, "elements", lambda names: {name: said.get(name, {}) for name in names})
     return said

@@ -1,5 +1,6 @@
 """Merging: the result is the union, whatever the order and however often; what is refused changes nothing."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -28,11 +29,21 @@ SECOND = synthetic.sweep([2, 5], ["random:1"])
 
 def end(runs: Path, run: Run, top1: float = 0.5, weights: float = 1.0, **values: object) -> Path:
     """What a run leaves that ended; the weights depend on the run and on `weights`."""
-    hashes = {"weights": f"{run.id} {weights}", "parent_weights": f"{run.parent.id} 1.0" if run.parent else None}
+    hashes = {"weights": hashed(run, weights), "parent_weights": hashed(run.parent, 1.0) if run.parent else None}
     synthetic.finish(runs, run, top1, (0.1, top1), **{**hashes, **values})
-    tensors = {"1.weight": np.full(4, weights, np.float32), "1.bias": np.arange(int(run.id[:2], 16), dtype=np.float32)}
-    save_file(tensors, folder(runs, run.id) / "weights.safetensors")
+    save_file(tensors(run, weights), folder(runs, run.id) / "weights.safetensors")
     return folder(runs, run.id)
+
+
+def tensors(run: Run, weights: float) -> dict[str, np.ndarray]:
+    return {"1.weight": np.full(4, weights, np.float32), "1.bias": np.arange(int(run.id[:2], 16), dtype=np.float32)}
+
+
+def hashed(run: Run, weights: float) -> str:
+    """As a record names these tensors."""
+    found = sorted(tensors(run, weights).items())
+    text = b"".join(f"{name} torch.float32 {t.shape}\n".encode() + t.tobytes() for name, t in found)
+    return hashlib.sha256(text).hexdigest()
 
 
 def ended(runs: Path, listed: list[Run]) -> Path:
@@ -388,6 +399,14 @@ def test_a_copy_that_is_stale_here_stays_so_and_hinders_nothing(tmp_path: Path) 
     assert merge([one], here) == Merged(1, 0, 0, 0)
     assert set(frame(here, where={"stale": "True"})["run"]) == {COPY.id}
     refused([here], tmp_path / "new", "was cut from other weights")
+
+
+def test_weights_that_are_not_those_of_their_record_are_refused(tmp_path: Path) -> None:
+    other_weights(end(tmp_path / "one", BASE))
+    refused([tmp_path / "one"], tmp_path / "all", "weights.safetensors does not hold the weights that the record names")
+    weights = folder(tmp_path / "one", BASE.id) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20])
+    refused([tmp_path / "one"], tmp_path / "all", f"^{weights} is damaged$")
 
 
 def test_a_merge_says_what_it_did(tmp_path: Path, places: list[Path]) -> None:

@@ -158,6 +158,14 @@ def test_code_that_was_just_copied_is_kept_for_who_is_submitting(tmp_path: Path)
     assert gone(tmp_path) == {"jobs/code-old"}
 
 
+def test_what_a_killed_submission_left_goes_when_nobody_can_be_submitting_it(tmp_path: Path) -> None:
+    records.enrol(tmp_path, BASE)
+    for name, age in ((".code-old", 2 * HOUR), ("0123456789ab", 25 * HOUR), ("ba9876543210", 2 * HOUR)):
+        write(jobs(tmp_path, name) / "7_submitted.pkl")
+        aged(jobs(tmp_path, name), age)
+    assert gone(tmp_path) == {"jobs/.code-old", "jobs/0123456789ab"}
+
+
 def test_a_pruning_that_was_interrupted_is_completed_by_repeating_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from sweeps import cluster, display, sending, status, submission
 from sweeps.cluster import Element
-from sweeps.heal import Healing, healing
+from sweeps.heal import Healing, healing, set_aside, with_spoilt_bases
+from sweeps.job import STARTED
 from sweeps.plan import Pack
 from sweeps.profile import Profile
 from sweeps.sending import Array
@@ -101,6 +104,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     made = Sweep(tmp_path / "runs")
     made.runs.mkdir()
     monkeypatch.setattr(cluster, "elements", lambda names: {name: made.answers.get(name, {}) for name in names})
+    monkeypatch.setattr(cluster, "name", lambda: "here")
     return made
 
 
@@ -285,6 +289,26 @@ def test_a_held_job_is_queued_and_says_so(reason: str, sweep: Sweep) -> None:
     assert told(sweep.one(BASE_B)) == ("queued", "")
 
 
+def test_a_job_that_is_suspended_or_ending_is_at_work(sweep: Sweep) -> None:
+    sweep.given("5", alone(BASE_A, BASE_B), "SUSPENDED", "COMPLETING")
+    assert [told(sight) for sight in sweep.look(BASE_A, BASE_B)] == [("running", "suspended by SLURM"), ("running", "")]
+    sweep.claimed(BASE_A, "5_0")
+    assert told(sweep.one(BASE_A)) == ("running", "suspended by SLURM")
+
+
+def test_what_was_given_to_another_cluster_is_that_ones_to_tell(sweep: Sweep) -> None:
+    """Its job has the number of one that has ended here."""
+    sweep.given("5", alone(BASE_A), "FAILED")
+    there = sweep.given("6", alone(BASE_B))
+    submission.write(sweep.runs, replace(there, job="5", cluster="there"))
+    assert told(sweep.one(BASE_B)) == ("queued", "on cluster there, which must be asked there")
+    assert sweep.one(BASE_A).state == "failed"
+    path = sweep.claimed(BASE_B, "5")
+    claim = json.loads((path / "claim.1.json").read_text())
+    files.write_json(path / "claim.1.json", {**claim, "job": "slurm there 5"})
+    assert sweep.one(BASE_B).state == "running"
+
+
 def test_what_is_preempted_and_queued_again_is_queued(sweep: Sweep) -> None:
     sweep.given("5", alone(BASE_A), "REQUEUED")
     mine(sweep.runs, BASE_A).release()
@@ -351,6 +375,14 @@ def test_without_a_failure_the_log_of_the_job_says_the_cause(error: str, sweep: 
     sweep.log(made, "5_1", "of another element")
     assert told(sweep.one(BASE_A)) == ("failed", ERRORS[error])
     assert told(sweep.one(BASE_B)) == ("failed", "of another element")
+
+
+def test_of_a_log_only_the_last_turn_of_a_job_counts(sweep: Sweep) -> None:
+    job = sweep.given("5", alone(BASE_A), "FAILED")
+    sweep.log(job, "5", f"{STARTED}5", "CUDA out of memory", f"{STARTED}5 on node2", "the cable was pulled")
+    assert sweep.one(BASE_A).cause == "the cable was pulled"
+    sweep.log(job, "5", f"{STARTED}5", "the cable was pulled", f"{STARTED}5 on node2", "MemoryError")
+    assert sweep.one(BASE_A).cause == "out of memory"
 
 
 @pytest.mark.parametrize("logged", [None, (), ("", "  ")])
@@ -431,9 +463,9 @@ def no_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """A machine without SLURM."""
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    cluster.accounts.cache_clear()
+    cluster._settings.cache_clear()
     yield
-    cluster.accounts.cache_clear()
+    cluster._settings.cache_clear()
 
 
 def everything(sweep: Sweep) -> None:
@@ -779,6 +811,15 @@ def test_time_is_raised_without_losing_the_memory_that_was_raised_before(sweep: 
     assert (found.mebibytes("memory"), found.minutes("time")) == (8192, 120)
 
 
+def test_a_given_profile_does_not_take_back_what_was_raised_before(sweep: Sweep) -> None:
+    sweep.given("5", alone(BASE_A), "TIMEOUT", profile=replace(PROFILE, memory="8192M", max_memory="16384M"))
+    given = replace(PROFILE, name="given", partition="there")
+    (found,) = healed(healing(sweep.look(BASE_A), given)).values()
+    assert (found.partition, found.mebibytes("memory"), found.minutes("time")) == ("there", 8192, 120)
+    (found,) = healed(healing(sweep.look(BASE_A), replace(given, max_memory="6G"))).values()
+    assert (found.mebibytes("memory"), found.mebibytes("max_memory")) == (6144, 6144)
+
+
 def test_copies_that_a_healed_base_blocked_come_along(sweep: Sweep) -> None:
     synthetic.finish(sweep.runs, BASE_B, None, state="stuck")
     sweep.given("5", alone(BASE_A), "OUT_OF_MEMORY")
@@ -805,6 +846,25 @@ def test_copies_of_a_base_that_is_beyond_help_are_left_out_with_it(sweep: Sweep)
     found = healing(sweep.look(), None)
     assert "baseA" in [sight.entry.name for sight, _ in found.hopeless]
     assert healed(found).keys() == {"baseB", "B2B", "B2B+"}
+
+
+def test_a_base_whose_weights_were_damaged_is_trained_again_with_the_copies_that_found_out(sweep: Sweep) -> None:
+    for base in (BASE_A, BASE_B):
+        synthetic.finish(sweep.runs, base, 0.7)
+        path = records.folder(sweep.runs, base.id)
+        save_file({"w": np.ones(3)}, path / "weights.safetensors")
+        if base == BASE_B:
+            synthetic.damage(path / "record.json", lambda record: record.update(weights=records.weights_hash(path)))  # noqa: B023
+    for copy in (A2B, B2B):
+        mine(sweep.runs, copy).fail("weights.safetensors does not hold the weights that the record of a base names")
+    seen = with_spoilt_bases(sweep.runs, sweep.look())
+    assert told(seen[0]) == ("failed", "with damaged weights")
+    assert seen[1].state == "done"
+    assert healed(healing(seen, PROFILE)).keys() == {"baseA", "A2B", "B2B"}
+    set_aside(sweep.runs, seen)
+    path = records.folder(sweep.runs, BASE_A.id)
+    assert {file.name for file in path.glob("*damaged*")} == {"record.json.damaged-1", "weights.safetensors.damaged-1"}
+    assert sweep.states(BASE_A, BASE_B) == ["interrupted", "done"]
 
 
 def test_stale_copies_come_along_and_what_goes_on_does_not(sweep: Sweep) -> None:

@@ -1,9 +1,11 @@
 """Submissions: what is written about them, which job a run belongs to, and who may submit."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -115,6 +117,7 @@ def test_slurm_is_asked_for_the_jobs_of_the_wanted_runs_only(tmp_path: Path, mon
         asked.extend(names)
         return {name: {} for name in asked}
 
+    monkeypatch.setattr(cluster, "name", lambda: "here")
     monkeypatch.setattr(cluster, "elements", elements)
     assert submission.scheduled(tmp_path, [A2B.id]) == {}
     assert asked == []
@@ -208,3 +211,21 @@ def test_the_lock_is_free_again_after_an_error_and_after_a_death(
     with submission.lock(tmp_path):
         pass
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_only_one_user_submits_for_a_runs_directory() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        runs = Path(folder)
+        runs.chmod(0o755)
+        submission.closed(submission.jobs(runs))
+        with submission.lock(runs):
+            pass
+        os.seteuid(12345)
+        try:
+            with pytest.raises(BadInput, match=r"lock is root's, who alone may submit"), submission.lock(runs):
+                pass
+            with pytest.raises(BadInput, match=r"jobs is root's, who alone may submit"):
+                submission.closed(submission.jobs(runs))
+        finally:
+            os.seteuid(0)

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from yosinski import records, surgery
@@ -97,6 +98,14 @@ def test_a_fingerprint_is_the_hash_of_names_types_shapes_and_bytes_in_order() ->
     text = b"a torch.float32 ()\n" + b"\x00\x00\x80\x3f" + b"b torch.uint8 (1, 2)\n" + b"\x01\x02"
     assert surgery.fingerprint(tensors) == hashlib.sha256(text).hexdigest()
     assert surgery.fingerprint(dict(reversed(tensors.items()))) == surgery.fingerprint(tensors)
+
+
+def test_the_hash_of_a_file_of_weights_is_the_fingerprint_of_its_tensors(tmp_path: Path) -> None:
+    kinds = (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
+    tensors = {f"{k}.weight": torch.arange(6).reshape(2, 3).to(kind) for k, kind in enumerate(kinds)}
+    tensors["scalar"] = torch.tensor(3.0)
+    save_file(tensors, tmp_path / "weights.safetensors")
+    assert records.weights_hash(tmp_path) == surgery.fingerprint(tensors)
 
 
 def test_a_fingerprint_does_not_see_how_tensors_lie_in_memory() -> None:

@@ -6,6 +6,7 @@ checks that no later attempt has taken over. Files appear whole (temporary name,
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from typing import Any, Literal, get_args
 from uuid import uuid4
 
 import psutil
+from safetensors import SafetensorError, deserialize
 
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
@@ -208,6 +210,25 @@ def scan(runs: Path) -> Iterator[Path]:
 def known(runs: Path) -> set[str]:
     """The ids that have a directory: one listing for many runs, where a look for each would take long."""
     return {run_id for shard in runs.glob("[0-9a-f][0-9a-f]") for run_id in os.listdir(shard)}
+
+
+DTYPES = {  # as safetensors and torch call them
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
+}
+
+
+def weights_hash(path: Path) -> str:
+    """The hash of the tensors in a run's `weights.safetensors`, by the rule of `surgery.fingerprint`, without torch."""
+    file = path / "weights.safetensors"
+    hashed = hashlib.sha256()
+    try:
+        for name, tensor in sorted(deserialize(file.read_bytes()), key=lambda named: named[0]):
+            hashed.update(f"{name} torch.{DTYPES[tensor['dtype']]} {tuple(tensor['shape'])}\n".encode())
+            hashed.update(tensor["data"])
+    except (SafetensorError, KeyError) as error:
+        raise Damaged(file) from error
+    return hashed.hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------------------- claims

@@ -118,7 +118,10 @@ def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
     tensors = load_file(path / "weights.safetensors")
     found = surgery.fingerprint(tensors)
     if record is None or found != record["weights"]:
-        raise Failure(f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names")
+        raise Failure(
+            f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: "
+            "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
+        )
     return found, tensors
 
 

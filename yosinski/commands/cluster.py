@@ -47,8 +47,8 @@ def submit(options: argparse.Namespace) -> int:
 def heal(options: argparse.Namespace) -> int:
     """`yosinski heal`: what failed, what was waiting for it, and copies whose base was trained anew."""
     from sweeps import cluster, display, status
-    from sweeps.heal import healing
-    from sweeps.plan import in_order, renew
+    from sweeps.heal import healing, set_aside, with_spoilt_bases
+    from sweeps.plan import in_order
     from sweeps.profile import find_profile
     from sweeps.submission import lock
 
@@ -58,6 +58,7 @@ def heal(options: argparse.Namespace) -> int:
     runs = in_order(chosen)
     with lock(options.runs):
         seen, _ = status.sights(options.runs, status.entries(runs), adopting=True)
+        seen = with_spoilt_bases(options.runs, seen)
         console = _console()
         for trouble in status.troubles(seen):
             console.print(display.trouble(trouble), highlight=False, soft_wrap=True)
@@ -71,8 +72,7 @@ def heal(options: argparse.Namespace) -> int:
         groups = [
             (found.profiles[key], [by_id[sight.entry.id] for sight in sights]) for key, sights in found.runs.items()
         ]
-        stale = [sight.entry.id for sight in seen if sight.stale]
-        return _submit(options, console, parameters, runs, groups, seen, lambda: renew(options.runs, stale))
+        return _submit(options, console, parameters, runs, groups, seen, lambda: set_aside(options.runs, seen))
 
 
 def _submit(
@@ -92,8 +92,9 @@ def _submit(
 
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
     submitting = {run.id for _, group in groups for run in group}
-    flying = {s.entry.id: s.job.element.job for s in seen if s.job and s.job.live and s.job.element}
-    ended = {run.id for run in runs} - submitting - flying.keys()
+    given = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
+    flying = {run_id: job.element.job for run_id, job in given.items() if job.element}
+    ended = {run.id for run in runs} - submitting - given.keys()
     name = Path(options.sweep).stem
     states = {sight.entry.id: sight.state for sight in seen}
     done = [run for run in runs if states[run.id] == "done"]
@@ -122,6 +123,7 @@ def _submit(
     list_runs(options.runs, options.sweep, parameters, runs)
     before()
     prepare([run for _, group in groups for run in group], options.runs, options.stores, console)
+    outcome = sending.Sent()
     for waiting in (False, True):  # all bases before the first copy, whatever profiles they have
         for profile, planned in orders:
             now = [array for array in planned if bool(array.parents) == waiting]
@@ -130,7 +132,8 @@ def _submit(
             sent = sending.send_all(where.runs, name, now, profile, where, flying, limits)
             flying |= {run_id: part.element(run_id) for part in sent.queued for run_id in part.index}
             limits = limits.after(sum(len(part.elements) for part in sent.queued))
-            console.print(display.sent(sent), highlight=False, soft_wrap=True)
+            outcome += sent
+    console.print(display.sent(outcome), highlight=False, soft_wrap=True)
     return 0
 
 
@@ -141,7 +144,7 @@ def status(options: argparse.Namespace) -> int:
     from sweeps import display
     from sweeps.status import as_json, sights
 
-    runs, wanted = _listed(options)
+    runs, wanted = _listed(options, with_base=True)
     if options.json:
         seen, silent = sights(runs, wanted)
         print(json.dumps({"runs_directory": str(runs), **as_json(seen, silent)}, indent=1))
@@ -168,9 +171,8 @@ def logs(options: argparse.Namespace) -> int:
 
     run_id = records.find(options.runs, options.run)
     path = records.folder(options.runs, run_id)
-    entry = next(entry for entry in status.entries_of(options.runs) if entry.id == run_id)
-    parent = [e for e in status.entries_of(options.runs) if e.id == entry.parent]
-    sight = status.sights(options.runs, [*parent, entry])[0][-1]
+    *_, entry = status.lineage(options.runs, run_id)
+    *_, sight = status.sights(options.runs, status.lineage(options.runs, run_id))[0]
     print(f"{entry.name} ({run_id}): {sight.state}{f', {sight.cause}' if sight.cause else ''}")
     claims = [records.read_claim(path, number) for number in range(1, records.latest_attempt(path) + 1)]
     names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in claims if claim and claim["job"]}
@@ -202,7 +204,7 @@ def cancel(options: argparse.Namespace) -> int:
     given = {run_id: job for run_id, job in scheduled(runs, everything, adopting=True).items() if job.live}
     doomed = {job.element.job for run_id, job in given.items() if run_id in chosen and job.element}
     if not doomed:
-        print("nothing of this is queued or running")
+        print("nothing of this is queued or running here")
         return 0
     ends = {run_id for run_id, job in given.items() if job.element and job.element.job in doomed}
     bereft = [run_id for run_id in given if run_id not in ends and everything[run_id].parent in ends]
@@ -219,17 +221,20 @@ def cancel(options: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(options: argparse.Namespace) -> "tuple[Path, list[Entry]]":
-    """The runs that SWEEP, DIR or (where it is allowed) RUN means, bases before their copies, and where they are."""
+def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path, list[Entry]]":
+    """The runs that SWEEP, DIR or RUN means, bases before their copies, and where they are.
+
+    with_base: of a single copy its base, too, on which its state depends.
+    """
     from sweeps.plan import in_order
-    from sweeps.status import entries, entries_of
+    from sweeps.status import entries, entries_of, lineage
 
     if Path(options.sweep).is_dir():
         return Path(options.sweep), entries_of(Path(options.sweep))
     if options.sweep.endswith(".py") or not records.is_id(options.sweep):
         return options.runs, entries(in_order(sweep_runs(options)[0]))
-    run_id = records.find(options.runs, options.sweep)
-    return options.runs, [entry for entry in entries_of(options.runs) if entry.id == run_id]
+    found = lineage(options.runs, records.find(options.runs, options.sweep))
+    return options.runs, found if with_base else found[-1:]
 
 
 def _heal(options: argparse.Namespace) -> str:
