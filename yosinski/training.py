@@ -18,6 +18,7 @@ from yosinski.data.store import Store
 from yosinski.data.stream import Stream
 from yosinski.environment import environment, peak_memory
 from yosinski.evaluation import Score, evaluate, evaluation_sets, health
+from yosinski.networks import Masks, dropping
 from yosinski.pack import Arithmetic, Member, at_cuts
 from yosinski.spec import Failure
 
@@ -44,12 +45,14 @@ def train(
     for step in range(min((member.step for member in pack), default=0), stream.steps):
         clock = time.perf_counter()
         active = [member for member in pack if member.step == step]
-        images, labels = (tensor.to(arithmetic.device) for tensor in stream.batch(step))
-        rate = run.recipe.rate(step, stream.steps)
-        with arithmetic.autocast():
+        images, labels = (part.to(arithmetic.device) for part in stream.batch(step))
+        rate, masks = run.recipe.rate(step, stream.steps), Masks(run, step)
+        with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images)
         for member, features in zip(active, inputs, strict=True):
-            take_step(member, features, labels, rate, arithmetic)
+            with arithmetic.autocast(), dropping(masks):
+                outputs = member.network[member.run.frozen :](features)
+            take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
 
         scores = evaluate(active, store, select, arithmetic) if step + 1 in evaluations else []
         for member in active:
@@ -93,19 +96,22 @@ def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[N
             member.attempt.fail(str(failure))
 
 
-def take_step(
-    member: Member, features: torch.Tensor, labels: torch.Tensor, rate: float, arithmetic: Arithmetic
-) -> None:
+def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
     """One step of SGD on what lies above the frozen cut."""
-    with arithmetic.autocast():
-        loss = F.cross_entropy(member.network[member.run.frozen :](features).float(), labels)
-    member.optimiser.zero_grad()
+    recipe, optimiser = member.run.recipe, member.optimiser
+    optimiser.zero_grad()
     loss.backward()
-    group = member.optimiser.param_groups[0]
-    if member.run.recipe.clip:
-        nn.utils.clip_grad_norm_(group["params"], member.run.recipe.clip)
-    group["lr"] = rate
-    member.optimiser.step()
+    if recipe.clip:
+        nn.utils.clip_grad_norm_(member.trained().values(), recipe.clip)
+    rate = recipe.rate(step, steps)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["times"]
+    if recipe.solver == "caffe" and step and recipe.rate(step - 1, steps) != rate:
+        # Caffe's velocity contains the rate of the steps that made it, torch's does not.
+        for state in optimiser.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"] *= recipe.rate(step - 1, steps) / rate
+    optimiser.step()
     member.loss_sum += loss.detach()
     member.loss_steps += 1
     member.step += 1
