@@ -152,9 +152,7 @@ def _layers(segment: Segment, shape: tuple[int, ...]) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def initialise(
-    segment: nn.Module, initialiser: str, *key: str | int, paper: tuple[float, float] | None = None
-) -> None:
+def initialise(segment: nn.Module, initialiser: str, *key: str | int, paper: tuple[float, float] | None = None) -> None:
     """Fill a segment's weights by the initialiser and set its biases to zero, from random numbers of this key alone.
 
     kaiming: Gaussian of variance 2 / fan-in (He et al. 2015); xavier: 2 / (fan-in + fan-out) (Glorot and Bengio 2010);

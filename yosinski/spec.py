@@ -151,7 +151,9 @@ class Recipe:
         if self.schedule == "step" and (self.warmup or not self.step_every):
             raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
         if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
-            raise BadInput("recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1")
+            raise BadInput(
+                "recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1"
+            )
         if self.solver == "caffe" and self.schedule != "step":
             raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
         if self.mean == "image" and self.shift:
@@ -172,7 +174,7 @@ class Recipe:
         return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
 
     def rate(self, step: int, steps: int) -> float:
-        """The weights' learning rate in step 0..steps-1: constant between drops by `gamma`, or two halves of a cosine."""
+        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
         if self.schedule == "step":
             return self.learning_rate * self.gamma ** (step // self.step_every)
         done = (step + 1) / steps
@@ -318,7 +320,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B for random features; A3+2B with two preserved segments."""
+        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: the next two preserved."""
         if self.treatment == "base":
             return f"base{self.half.name}"
         source = self.parent.half.name if self.parent else "R"

@@ -45,7 +45,8 @@ def train(
     for step in range(min((member.step for member in pack), default=0), stream.steps):
         clock = time.perf_counter()
         active = [member for member in pack if member.step == step]
-        images, labels = (part.to(arithmetic.device) for part in stream.batch(step))
+        images, labels = stream.batch(step)
+        images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
         rate, masks = run.recipe.rate(step, stream.steps), Masks(run, step)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images)

@@ -52,10 +52,10 @@ def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray
     first = "all" if run.examples_per_class is None else run.examples_per_class
     path = (stores or Path()) / "moments" / f"{run.half.digest}-{stream.stored}-{first}.npz"
     if stores is not None:
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            with np.load(path, allow_pickle=False) as kept:
-                if kept["images"] == len(stream.used):
-                    return kept["sums"], kept["squares"]
+        damaged = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with damaged, np.load(path, allow_pickle=False) as kept:
+            if kept["images"] == len(stream.used):
+                return kept["sums"], kept["squares"]
 
     sums, squares = (np.zeros((stream.stored, stream.stored, 3), np.uint64) for _ in range(2))
     rows = np.sort(stream.rows[stream.used])
