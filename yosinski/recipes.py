@@ -69,7 +69,7 @@ PAPER_REDUCED = PAPER.with_values(
 # of the paper's steps. Outputs fit the half and nothing is dropped below a frozen cut, so frozen features are the same
 # in training and evaluation. docs/paper-experiment.md compares it with the above, line by line.
 # Command: yosinski submit figure2 --data imagenet:PATH -p network=caffenet -p recipe=modern --profile PROFILE
-# Cost: 1.8e17 FLOPs for a base on 645,000 images. What it reaches has not been measured.
+# Cost: 1.7e17 FLOPs for a base on 650,000 images. What it reaches has not been measured.
 MODERN = Recipe(
     epochs=60.0,
     batch_size=256,
