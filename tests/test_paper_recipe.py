@@ -4,9 +4,11 @@ Most of it on a network with every part that caffenet has, but tiny; bases are n
 nothing here depends on what they have learned.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from yosinski import data, networks, records, surgery
+from yosinski import data, networks, records, surgery, training
 from yosinski import run as procedure
 from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.data import Card
@@ -170,6 +172,27 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
         assert records.state(records.folder(where.runs, run.id)) == "interrupted"
         train(where, [run])
     assert [numbers(where, run) for run in pack] == undisturbed
+
+
+def test_large_checkpoints_are_written_less_often_than_evaluations(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, saved = [0.0], []
+
+    def save(member: Member, *_: Any) -> None:
+        saved.append(member.step)
+        clock[0] += 11.0
+
+    def tick() -> bool:
+        clock[0] += 50.0
+        return False
+
+    monkeypatch.setattr(
+        training, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float)
+    )
+    monkeypatch.setattr(training.checkpoints, "save", save)
+    train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))], tick)
+    assert saved == [1, 5, 9]  # at most once in 20 times 10 s; writing and four steps take 211 s
 
 
 # -------------------------------------------------------------------------------------------------- means and dropout

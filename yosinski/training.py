@@ -24,6 +24,7 @@ from yosinski.spec import Failure
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
 SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
+SAVE_SHARE = 20  # checkpoints that take longer than a second are written in at most one of so many seconds
 
 
 def train(
@@ -41,6 +42,7 @@ def train(
     select, *final = evaluation_sets(store, run)
     size = len(pack)
     beaten = saved = time.monotonic()
+    writing = 0.0  # seconds beyond the first that the last checkpoints took
     began, first = time.time(), {member.run.id: member.step for member in pack}
     for step in range(min((member.step for member in pack), default=0), stream.steps):
         clock = time.perf_counter()
@@ -67,7 +69,8 @@ def train(
 
         stop = stopping() or not pack
         now = time.monotonic()
-        save, beat = bool(scores) or stop or now - saved > SAVE_EVERY, now - beaten > BEAT_EVERY
+        save = stop or now - saved > (SAVE_SHARE * writing if scores else SAVE_EVERY)
+        beat = now - beaten > BEAT_EVERY
         saved, beaten = now if save else saved, now if beat else beaten
         for member in [member for member in active if member in pack]:
             with apart(member, pack, failures):
@@ -75,6 +78,7 @@ def train(
                     checkpoints.save(member, arithmetic)
                 if beat:
                     member.attempt.beat(step + 1, stream.steps, first[member.run.id], began)
+        writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
             return failures
 
