@@ -212,10 +212,13 @@ def test_outputs_are_the_recipes_or_one_per_class() -> None:
     assert replace(COPY, recipe=RECIPE.with_values({"outputs": 1000})).outputs == 1000
 
 
-def test_images_that_are_too_small_are_refused_by_name() -> None:
+def test_images_of_other_sizes_than_the_network_sees_are_refused_by_name() -> None:
     BASE.check_side(32)
-    with pytest.raises(BadInput, match="alexnet32 takes 32 x 32 pixels, emoji has 31 x 31: choose another network"):
-        BASE.check_side(31)
+    BASE.check_side(64)
+    for side in (31, 65, 256):
+        told = f"alexnet32 sees 32 x 32 pixels at a time, emoji has {side} x {side}: choose another network, or store"
+        with pytest.raises(BadInput, match=told):
+            BASE.check_side(side)
 
 
 def test_a_half_needs_two_classes_each_once() -> None:

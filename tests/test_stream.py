@@ -185,7 +185,7 @@ def test_larger_images_are_cropped_everywhere_in_training_and_in_the_middle_with
 
 def test_images_smaller_than_the_networks_input_are_refused(noise: Store) -> None:
     small = replace(noise, images=noise.images[:, :-1, :-1])
-    with pytest.raises(BadInput, match="alexnet32 takes 32 x 32 pixels, toy has 31 x 31"):
+    with pytest.raises(BadInput, match="alexnet32 sees 32 x 32 pixels at a time, toy has 31 x 31"):
         Stream(small, BASE)
 
 

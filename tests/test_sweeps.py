@@ -109,7 +109,7 @@ def test_values_of_either_recipe_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("figure2", "-p", "network=caffenet"), "caffenet takes 227 x 227 pixels, emoji has 32 x 32"),
+        (("figure2", "-p", "network=caffenet"), "caffenet sees 227 x 227 pixels at a time, emoji has 32 x 32"),
         (("figure2", "--data", "nowhere"), "unknown data set 'nowhere'"),
         (("paper",), "sweep paper: paper() missing 1 required positional argument: 'data'"),
     ],

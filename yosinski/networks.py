@@ -86,7 +86,7 @@ class Masks:
         """0 for what is dropped, 1 / (1 - rate) for what is kept; shape, type and device as `like`."""
         if layer not in self.drawn:
             kept = generator("dropout", *self.key, layer).random(like.shape, np.float32) >= rate
-            self.drawn[layer] = torch.from_numpy(kept).to(like.device, like.dtype) / (1 - rate)
+            self.drawn[layer] = torch.from_numpy(kept).to(like.device) / (1 - rate)
         return self.drawn[layer].to(like.dtype)
 
 

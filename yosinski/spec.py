@@ -267,12 +267,12 @@ class Run:
         return tuple(segment.name for segment in ARCHITECTURES[self.network].segments)
 
     def check_side(self, stored: int) -> None:
-        """BadInput if this network takes larger images than those that are stored, of so many pixels a side."""
+        """BadInput if images stored with so many pixels a side are too small for this network, or far too large."""
         side = ARCHITECTURES[self.network].side
-        if stored < side:
+        if not side <= stored <= 2 * side:
             raise BadInput(
-                f"{self.network} takes {side} x {side} pixels, {self.half.data} has {stored} x {stored}: "
-                "choose another network, or store larger images"
+                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: choose "
+                f"another network, or store images of {side} to {2 * side} pixels a side"
             )
 
     @property

@@ -69,7 +69,7 @@ def train(
 
         stop = stopping() or not pack
         now = time.monotonic()
-        save = stop or now - saved > (SAVE_SHARE * writing if scores else SAVE_EVERY)
+        save = stop or now - saved >= min(SAVE_EVERY, SAVE_SHARE * writing if scores else SAVE_EVERY)
         beat = now - beaten > BEAT_EVERY
         saved, beaten = now if save else saved, now if beat else beaten
         for member in [member for member in active if member in pack]:
