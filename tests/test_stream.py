@@ -93,6 +93,14 @@ def test_a_batch_does_not_depend_on_what_was_drawn_before(noise: Store) -> None:
     assert not any(same(forward[j], forward[k]) for j in range(9) for k in range(j))
 
 
+def test_batches_read_ahead_are_the_same(noise: Store) -> None:
+    stream = Stream(noise, BASE)
+    for first in (0, 4, 8):
+        ahead = list(stream.batches(first))
+        assert len(ahead) == 9 - first
+        assert all(same(batch, Stream(noise, BASE).batch(first + k)) for k, batch in enumerate(ahead))
+
+
 def test_an_epoch_has_every_image_once_in_another_order(toy: Store) -> None:
     stream = Stream(toy, BASE)
     epochs = [all_rows(stream.batch(3 * epoch + k) for k in range(3)) for epoch in range(3)]

@@ -271,8 +271,8 @@ class Run:
         side = ARCHITECTURES[self.network].side
         if not side <= stored <= 2 * side:
             raise BadInput(
-                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: choose "
-                f"another network, or store images of {side} to {2 * side} pixels a side"
+                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: "
+                f"choose another network, or store images of {side} to {2 * side} pixels a side"
             )
 
     @property

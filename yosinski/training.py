@@ -44,10 +44,9 @@ def train(
     beaten = saved = time.monotonic()
     writing = 0.0  # seconds beyond the first that the last checkpoints took
     began, first = time.time(), {member.run.id: member.step for member in pack}
-    for step in range(min((member.step for member in pack), default=0), stream.steps):
-        clock = time.perf_counter()
+    earliest, clock = min(first.values()), time.perf_counter()
+    for step, (images, labels) in enumerate(stream.batches(earliest), earliest):
         active = [member for member in pack if member.step == step]
-        images, labels = stream.batch(step)
         images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
         rate, masks = run.recipe.rate(step, stream.steps), Masks(run, step)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
@@ -81,6 +80,7 @@ def train(
         writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
             return failures
+        clock = time.perf_counter()
 
     tests = [evaluate(pack, store, images, arithmetic) for images in (select, *final)]
     for member, *scores in list(zip(pack, *tests, strict=True)):

@@ -6,6 +6,7 @@ the network, the pack, the device or what was drawn before, so that a resumed ru
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -70,6 +71,16 @@ class Stream:
         shift = self.recipe.shift
         corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
         return order, corners, draw.random(self.total) < 0.5
+
+    def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """The batches from step `first` on; each is read while the one before it is trained on."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.batch, first)
+            for step in range(first, self.steps):
+                here = coming.result()
+                if step + 1 < self.steps:
+                    coming = reader.submit(self.batch, step + 1)
+                yield here
 
     def batch(self, step: int) -> tuple[Batch, torch.Tensor]:
         """The crops of one step and their labels, int64 [b]."""
