@@ -27,7 +27,7 @@ SKETCH = EMOJI.with_values({"epochs": 4.0, "evaluations": 4})
 # Source: the training definitions and solvers of github.com/yosinski/convnet_transfer, Caffe's reference model of 2014.
 # What is different here is in docs/paper-experiment.md.
 # Command: yosinski submit paper --data imagenet:PATH --profile PROFILE
-# Hardware and cost: the paper says 9.5 days on a GPU of 2014 for each network; 5.2e17 FLOPs for a base.
+# Hardware and cost: the paper says 9.5 days on a GPU for each network; 5.2e17 FLOPs for a base.
 # Expected, from the published logs (mean of the 10 highest accuracies): base halves 0.625 on average, 0.615 to 0.634;
 # all 1000 classes 0.576; paired with their base BnB -0.030 and AnB -0.047 at n = 5, 0.000 and -0.083 at n = 7.
 # Nobody has trained it to the end with this code.
