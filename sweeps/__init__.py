@@ -13,7 +13,7 @@ from typing import Any
 from yosinski.recipes import recipe
 from yosinski.spec import BadInput, Recipe, Run, choose
 
-SWEEPS = ("figure2",)
+SWEEPS = ("figure2", "figure3", "reduced", "preserved", "paper")
 
 Sweep = Callable[..., list[Run]]
 
@@ -53,25 +53,27 @@ def find(name: str) -> Sweep:
 def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
 
-    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`.
+    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default.
     """
     hints = typing.get_type_hints(sweep)
     parameters = inspect.signature(sweep).parameters
     values: dict[str, Any] = {}
-    recipe_values: dict[str, Any] = {}
+    changed: dict[str, dict[str, Any]] = {}  # values of recipes
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"parameter {text!r} must be given as name=value")
-        if name.startswith("recipe.") and "recipe" in parameters:
-            recipe_values[name.removeprefix("recipe.")] = _literal(value)
+        name, dot, of_recipe = name.partition(".")
+        if dot and hints.get(name) is Recipe:
+            changed.setdefault(name, {})[of_recipe] = _literal(value)
         else:
+            name += dot + of_recipe
             choose("parameter", name, list(parameters))
             values[name] = _parse(name, value, hints.get(name, str))
-    if recipe_values:
-        if "recipe" not in values and not isinstance(parameters["recipe"].default, Recipe):
-            raise BadInput("this sweep has no recipe of its own: give one, too, as recipe=NAME")
-        values["recipe"] = values.get("recipe", parameters["recipe"].default).with_values(recipe_values)
+    for name, recipe_values in changed.items():
+        if name not in values and not isinstance(parameters[name].default, Recipe):
+            raise BadInput(f"this sweep has no {name} of its own: give one, too, as {name}=NAME")
+        values[name] = values.get(name, parameters[name].default).with_values(recipe_values)
     return values
 
 

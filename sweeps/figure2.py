@@ -1,10 +1,15 @@
 """The paper's main experiment: both halves of a split, cut at every layer, frozen and fine-tuned, with selffers."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 from yosinski import data as data_sets
 from yosinski import halves
 from yosinski.architectures import ARCHITECTURES
+from yosinski.data import Card
 from yosinski.recipes import EMOJI
-from yosinski.spec import BadInput, Recipe, Run, Treatment, choose
+from yosinski.spec import BadInput, Half, Recipe, Run, Treatment, choose
 
 
 def figure2(
@@ -24,36 +29,58 @@ def figure2(
     random: initialisers of random frozen features RnB, if any. cuts: None for all. The order is that in which they
     are wanted: one complete thin curve first, replicates later.
     """
-    card = data_sets.card(data)
-    for name, given in {
-        "splits": splits,
-        "directions": directions,
-        "seeds": seeds,
-        "cuts": cuts,
-        "treatments": treatments,
-    }.items():
-        if given is not None and not given and not (name == "treatments" and random):
-            raise BadInput(f"parameter {name} is empty")
-    for direction in directions:
-        choose("direction", direction, ("AB", "BA"))
+    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    none_empty(splits=splits, directions=directions, seeds=seeds)
+    if not random:
+        none_empty(treatments=treatments)
     for treatment in treatments:
         choose("treatment", treatment, ("frozen", "tuned"))
-    choose("network", network, ARCHITECTURES)
-    wanted = range(1, len(ARCHITECTURES[network].segments) + 1) if cuts is None else cuts
-
     runs = []
     for seed in seeds:
-        for name in splits:
-            split = halves.split(card, name)
-            bases = {
-                letter: Run(network, half, recipe, seed, examples_per_class=examples_per_class)
-                for letter, half in {"A": split.a, "B": split.b}.items()
-            }
-            for source, target in directions:
-                base = bases[target]
-                runs += [base, bases[source]]
+        for split in splits:
+            for source, target in pairs(card, split, directions, network, recipe, seed, examples_per_class):
+                runs += [target, source]
                 for treatment in treatments:
-                    for parent in (base, bases[source]):
-                        runs += [base.copy(n, treatment, parent) for n in wanted]
-                runs += [base.copy(n, "random", below=initialiser) for initialiser in random for n in wanted]
+                    for parent in (target, source):
+                        runs += [target.copy(n, treatment, parent) for n in wanted]
+                runs += [target.copy(n, "random", below=initialiser) for initialiser in random for n in wanted]
     return runs
+
+
+def pairs(
+    card: Card,
+    split: str,
+    directions: Sequence[str],
+    network: str,
+    recipe: Recipe,
+    seed: int = 0,
+    examples_per_class: int | None = None,
+) -> list[tuple[Run, Run]]:
+    """For every direction the base of its source and that of its target: (A, B) for AB."""
+    for direction in directions:
+        choose("direction", direction, ("AB", "BA"))
+    both = halves.split(card, split)
+    bases = {
+        letter: Run(network, half, recipe, seed, examples_per_class=examples_per_class)
+        for letter, half in {"A": both.a, "B": both.b}.items()
+    }
+    return [(bases[source], bases[target]) for source, target in directions]
+
+
+def all_classes(card: Card) -> Half:
+    """A task of all classes of a data set, in the domain of its halves; the letter is All."""
+    return replace(halves.split(card, "random:0").a, classes=card.classes, letter="All", split="all")
+
+
+def cuts_of(network: str, cuts: tuple[int, ...] | None) -> Sequence[int]:
+    """The cuts that are asked for, or all of the network's."""
+    choose("network", network, ARCHITECTURES)
+    none_empty(cuts=cuts)
+    return range(1, len(ARCHITECTURES[network].segments) + 1) if cuts is None else cuts
+
+
+def none_empty(**given: Sequence[Any] | None) -> None:
+    """BadInput if one of these parameters is an empty list."""
+    for name, value in given.items():
+        if value is not None and not value:
+            raise BadInput(f"parameter {name} is empty")

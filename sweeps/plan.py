@@ -172,13 +172,14 @@ def renew(where: Path, stale: Iterable[str]) -> None:
 
 
 def _name(run: Run, cuts: list[int]) -> str:
-    """The name of runs that differ in their cuts only: A1-7B+, A3,5B."""
+    """The name of runs that differ in their cuts only: A1-7B+, A3,5B, A3-5+2B."""
     if not run.cut:
         return run.name
     source = run.parent.half.name if run.parent else "R"
     gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
     shown = f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts))
-    return f"{source}{shown}{run.half.name}{'+' if run.treatment == 'tuned' else ''}"
+    kept = f"{shown}+{run.preserved}" if run.preserved else shown
+    return f"{source}{kept}{run.half.name}{'+' if run.treatment == 'tuned' else ''}"
 
 
 def state(run: Run, where: Path) -> State:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear
+from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.architectures import Cost as Row
 from yosinski.cost import cost, images
 from yosinski.data import Card
+from yosinski.data.stream import Batch
 from yosinski.networks import build
 from yosinski.spec import Half, Recipe, Run
 
@@ -40,8 +41,8 @@ BASE = Run("alexnet32", Half("toy", "f00d", ("a", "b", "c"), ("ink", "oil")), RE
 
 
 def test_a_table_done_by_hand() -> None:
-    tiny = Architecture(side=7, segments=(Conv("stem", 4, kernel=5, stride=2, pool=2), Linear("hidden", 6)))
-    assert tiny.costs(classes=2) == [
+    tiny = Architecture(side=7, segments=(Conv("stem", 4, kernel=5, stride=2, pool=Pool(2, 2)), Linear("hidden", 6)))
+    assert tiny.costs(outputs=2) == [
         # 3 * 5 * 5 * 4 weights and 4 biases at 4 x 4 places (every second of 7), pooled to 2 x 2
         Row("stem", 304, 2 * 300 * 16, (4, 2, 2)),
         Row("hidden", 4 * 2 * 2 * 6 + 6, 2 * 96, (6,)),
@@ -50,7 +51,7 @@ def test_a_table_done_by_hand() -> None:
 
 
 def test_alexnet32_is_as_described() -> None:
-    rows = ARCHITECTURES["alexnet32"].costs(classes=100)
+    rows = ARCHITECTURES["alexnet32"].costs(outputs=100)
     assert [row.name for row in rows] == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head"]
     assert [row.shape for row in rows] == [
         (16, 8, 8),
@@ -65,13 +66,32 @@ def test_alexnet32_is_as_described() -> None:
     assert [row.parameters for row in rows] == [1216, 4640, 13872, 20784, 13856, 65664, 16512, 12900]
 
 
+def test_caffenet_is_the_papers() -> None:
+    rows = ARCHITECTURES["caffenet"].costs(outputs=1000)
+    shapes = [(96, 27, 27), (256, 13, 13), (384, 13, 13), (384, 13, 13), (256, 6, 6), (4096,), (4096,), (1000,)]
+    assert [row.shape for row in rows] == shapes
+    assert [row.name for row in rows] == list(ARCHITECTURES["caffenet"].paper)
+    assert [row.parameters for row in rows][:5] == [34944, 307456, 885120, 663936, 442624]
+    assert sum(row.parameters for row in rows) == 60_965_224
+    # Multiply-adds: 105,415,200 in conv1, then 223,948,800, 149,520,384, 112,140,288, 74,760,192, and every weight of
+    # the fully connected layers once.
+    assert sum(row.flops for row in rows) == 2 * (665_784_864 + 9216 * 4096 + 4096 * 4096 + 4096 * 1000)
+
+
+@pytest.mark.parametrize("side", range(3, 12))
+@pytest.mark.parametrize("pool", [Pool(2, 2), Pool(3, 2), Pool(3, 1), Pool(3, 3)], ids=str)
+def test_pooling_counts_windows_that_stick_out(pool: Pool, side: int) -> None:
+    starts = [at for at in range(0, side, pool.stride) if at == 0 or at - pool.stride + pool.size < side]
+    assert pool(side) == len(starts)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("classes", [2, 100])
 def test_the_table_agrees_with_the_modules(name: str, classes: int) -> None:
     architecture = ARCHITECTURES[name]
     rows, network = architecture.costs(classes), build(name, classes)
     assert [row.name for row in rows] == [child for child, _ in network.named_children()]
-    features = torch.zeros(2, 3, architecture.side, architecture.side, dtype=torch.uint8)
+    features = Batch.whole(torch.zeros(2, 3, architecture.side, architecture.side, dtype=torch.uint8))
     for row, segment in zip(rows, network, strict=True):
         assert row.parameters == sum(p.numel() for p in segment.parameters()), row.name
         with FlopCounterMode(display=False) as counted, torch.no_grad():
@@ -86,7 +106,7 @@ def test_forward_and_backward_cost_what_torch_counts(frozen: int) -> None:
     rows, network = ARCHITECTURES["alexnet32"].costs(3), build("alexnet32", 3)
     network[:frozen].requires_grad_(False)
     with FlopCounterMode(display=False) as counted:
-        network(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).sum().backward()
+        network(Batch.whole(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))).sum().backward()
     forward, trained = sum(row.flops for row in rows), sum(row.flops for row in rows[frozen:])
     assert counted.get_total_flops() == forward + 2 * trained - rows[frozen].flops
 
@@ -123,6 +143,16 @@ def test_a_base_costs_what_a_sum_by_hand_says() -> None:
     assert found.parameters == found.trained_parameters == 136931
     assert found.steps == STEPS
     assert found.flops == STEPS * 8 * 3 * sum(FORWARD) + EVALUATED * sum(FORWARD)
+
+
+def test_outputs_are_paid_for_whether_a_class_has_them_or_not() -> None:
+    wide = cost(replace(BASE, recipe=RECIPE.with_values({"outputs": 1000})), CARD)
+    assert wide.parameters == 136931 + 997 * 129
+
+
+def test_preserved_segments_are_trained() -> None:
+    copy = BASE.copy(3, "frozen", BASE)
+    assert cost(replace(copy, preserved=2), CARD) == cost(copy, CARD)
 
 
 def test_a_frozen_copy_costs_no_backward_below_its_cut() -> None:

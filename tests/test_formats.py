@@ -71,6 +71,10 @@ def test_run(where: Where) -> None:
     assert keys == set(first_column("run.json"))
 
 
+def test_recipe() -> None:
+    assert sorted(first_column("A recipe")) == sorted(Recipe.__dataclass_fields__)
+
+
 def test_record(where: Where) -> None:
     written = files.read_json(by_treatment(where, "base") / "record.json")
     listed = {name for name in first_column("record.json") if not name.startswith("<")}

@@ -23,6 +23,7 @@ yosinski.data.emoji
 yosinski.recipes yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
 yosinski.data.stream
+yosinski.data.moments
 yosinski.networks
 yosinski.surgery
 yosinski.pack

@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from yosinski.architectures import INITIALISERS
+from yosinski.data.stream import Batch
 from yosinski.networks import Standardise, build, initialise
+
+PLAIN = tuple(name for name in INITIALISERS if name != "paper")  # those that need no description of the layer
 
 
 def conv() -> nn.Sequential:
@@ -31,7 +34,7 @@ def test_standard_deviations(initialiser: str, deviation: float) -> None:
     assert abs(drawn.mean().item()) < 4 * deviation / 80
 
 
-@pytest.mark.parametrize("initialiser", INITIALISERS)
+@pytest.mark.parametrize("initialiser", PLAIN)
 def test_biases_are_zero_and_what_was_there_is_gone(initialiser: str) -> None:
     first, second = conv(), conv()
     nn.init.constant_(weight(second), 7)
@@ -42,7 +45,7 @@ def test_biases_are_zero_and_what_was_there_is_gone(initialiser: str) -> None:
     assert not any(p.any() for name, p in first.named_parameters() if name.endswith("bias"))
 
 
-@pytest.mark.parametrize("initialiser", INITIALISERS)
+@pytest.mark.parametrize("initialiser", PLAIN)
 def test_weights_depend_on_the_key_alone(initialiser: str) -> None:
     def drawn(*key: str | int, channels_last: bool = False) -> torch.Tensor:
         segment = conv().to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -61,7 +64,7 @@ def test_weights_depend_on_the_key_alone(initialiser: str) -> None:
 def test_initialising_leaves_torchs_global_generator_alone() -> None:
     segment = conv()
     before = torch.get_rng_state()
-    for initialiser in INITIALISERS:
+    for initialiser in PLAIN:
         initialise(segment, initialiser, "key")
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -83,6 +86,21 @@ def test_the_head_has_a_gain_of_one() -> None:
     assert weight(head).std().item() == pytest.approx(0.1, rel=0.04)
 
 
+def test_the_papers_initialiser_draws_a_layer_as_it_is_described() -> None:
+    segment = conv()
+    initialise(segment, "paper", "key", paper=(0.005, 1.0))
+    assert weight(segment).std().item() == pytest.approx(0.005, rel=0.04)
+    assert (segment[0].get_parameter("bias") == 1).all()
+    with pytest.raises(ValueError, match="paper"):
+        initialise(segment, "paper", "key")
+
+
+def test_a_groups_fan_out_is_its_own() -> None:
+    segment = nn.Sequential(nn.Conv2d(16, 64, 5, groups=2))
+    initialise(segment, "xavier", "key")  # fan-in 8 * 25, fan-out 32 * 25
+    assert weight(segment).std().item() == pytest.approx(math.sqrt(2 / 1000), rel=0.04)
+
+
 def test_an_unknown_initialiser_is_refused() -> None:
     with pytest.raises(ValueError, match="he"):
         initialise(conv(), "he", "key")
@@ -94,8 +112,8 @@ def test_standardising_subtracts_the_mean_and_divides_by_the_deviation() -> None
         {"mean": torch.tensor([10.0, 20, 30]).view(3, 1, 1), "std": torch.tensor([1.0, 2, 4]).view(3, 1, 1)}
     )
     pixels = torch.tensor([12, 24, 0], dtype=torch.uint8).view(1, 3, 1, 1)
-    assert first(pixels).flatten().tolist() == [2.0, 2.0, -7.5]
-    assert first(pixels).dtype == torch.float32
+    assert first(Batch.whole(pixels)).flatten().tolist() == [2.0, 2.0, -7.5]
+    assert first(Batch.whole(pixels)).dtype == torch.float32
     assert not list(first.parameters())
 
 
@@ -112,4 +130,4 @@ def test_the_head_has_an_output_per_class_and_no_activation() -> None:
     network = build("alexnet32", 3)
     assert list(dict(network.named_children()))[-1] == "head"
     assert isinstance(network[-1], nn.Linear)
-    assert network(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 3)
+    assert network(Batch.whole(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))).shape == (2, 3)

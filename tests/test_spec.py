@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED
 from yosinski.spec import BadInput, Half, Recipe, Run, canonical, choose, digest
 
 RECIPE = Recipe(
@@ -30,14 +31,14 @@ COPY = Run("alexnet32", B, RECIPE, 0, "frozen", 3, BASE)
 def test_ids_are_stable() -> None:
     # Written down once: a change here orphans all records that exist, unless `SEMANTICS` is meant to be bumped.
     assert A.digest == "47474cf801365e24"
-    assert RECIPE.digest == "97bbd7dc1bb68258"
-    assert BASE.id == "c4ac9f74d9095b7f"
-    assert COPY.id == "a8f6c1666b63f30c"
+    assert RECIPE.digest == "07081c81920bfd97"
+    assert BASE.id == "9e4061f9221b4266"
+    assert COPY.id == "e614fcc69f80c91f"
 
 
 def test_the_spec_of_a_copy_is_spelled_out() -> None:
     assert COPY.spec == {
-        "semantics": 1,
+        "semantics": 2,
         "network": "alexnet32",
         "half": B.digest,
         "source": A.digest,
@@ -46,6 +47,7 @@ def test_the_spec_of_a_copy_is_spelled_out() -> None:
         "treatment": "frozen",
         "cut": {"n": 3, "name": "conv3"},
         "below": None,
+        "preserved": 0,
         "examples_per_class": None,
         "parent": BASE.id,
     }
@@ -91,6 +93,7 @@ def test_data_classes_and_domain_are_in_the_id(half: Half) -> None:
         {"treatment": "tuned"},
         {"cut": 4},
         {"examples_per_class": 5},
+        {"preserved": 1},
         {"parent": replace(BASE, seed=2)},
         {"treatment": "random", "parent": None, "below": "kaiming"},
     ],
@@ -99,27 +102,38 @@ def test_every_field_of_a_run_changes_its_id(change: dict[str, Any]) -> None:
     assert replace(COPY, **change).id != COPY.id
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    {
-        "epochs": 5.0,
-        "batch_size": 9,
-        "learning_rate": 0.2,
-        "warmup": 0.0,
-        "momentum": 0.0,
-        "weight_decay": 0.0,
-        "clip": 0.0,
-        "augment": False,
-        "shift": 0,
-        "initialiser": "xavier",
-        "evaluations": 5,
-    }.items(),
+CHANGES = (
+    {"epochs": 5.0},
+    {"iterations": 7, "epochs": 0.0},
+    {"batch_size": 9},
+    {"learning_rate": 0.2},
+    {"warmup": 0.0},
+    {"schedule": "step", "warmup": 0.0, "step_every": 4},
+    {"step_every": 5, "schedule": "step", "warmup": 0.0},
+    {"gamma": 0.5, "schedule": "step", "warmup": 0.0, "step_every": 4},
+    {"solver": "caffe", "schedule": "step", "warmup": 0.0, "step_every": 4},
+    {"momentum": 0.0},
+    {"weight_decay": 0.0},
+    {"bias_rate": 2.0},
+    {"bias_decay": 0.0},
+    {"clip": 0.0},
+    {"augment": False},
+    {"shift": 0},
+    {"mean": "image", "shift": 0},
+    {"scale": False},
+    {"initialiser": "xavier"},
+    {"outputs": 1000},
+    {"dropout_below": True},
+    {"evaluations": 5},
 )
-def test_every_value_of_the_recipe_changes_the_id(name: str, value: Any) -> None:
-    assert set(asdict(RECIPE)) >= {name}
-    changed = RECIPE.with_values({name: value})
-    assert asdict(changed) == {**asdict(RECIPE), name: value}
-    assert replace(BASE, recipe=changed).id != BASE.id
+
+
+def test_every_value_of_the_recipe_changes_the_id() -> None:
+    assert {next(iter(values)) for values in CHANGES} == set(asdict(RECIPE))
+    for values in CHANGES:
+        assert asdict(RECIPE.with_values(values)) == {**asdict(RECIPE), **values}
+    recipes = [RECIPE, *map(RECIPE.with_values, CHANGES)]
+    assert len({replace(BASE, recipe=recipe).id for recipe in recipes}) == len(recipes)
 
 
 def test_equal_recipes_have_equal_digests() -> None:
@@ -135,6 +149,7 @@ def test_names_are_the_papers() -> None:
     assert replace(COPY, treatment="tuned").name == "A3B+"
     assert replace(COPY, parent=selffer_base).name == "B3B"
     assert BASE.copy(2, "random", below="gaussian").name == "R2A"
+    assert replace(COPY, preserved=2).name == "A3+2B"
     assert replace(BASE, half=replace(A, letter="")).name == "base" + A.digest[:4]
     assert str(BASE) == f"baseA ({BASE.id[:8]})"
 
@@ -174,11 +189,36 @@ def test_a_bad_cut_lists_the_valid_ones(cut: int) -> None:
         ({"treatment": "thawed"}, "unknown treatment 'thawed'; choose from: base, frozen, tuned, random"),
         ({"network": "vgg"}, "unknown network 'vgg'; choose from: alexnet32"),
         ({"examples_per_class": 0}, "examples per class must be at least 1, not 0"),
+        ({"preserved": 5}, r"5 preserved segments: .* from 1 to N - n of them \(cut n = 3, alexnet32 has N = 7"),
+        ({"preserved": -1}, "-1 preserved segments: only a frozen copy has them"),
+        ({"treatment": "tuned", "preserved": 1}, "1 preserved segments: only a frozen copy has them"),
+        ({"recipe": RECIPE.with_values({"outputs": 2})}, "recipe.outputs is 2: too few for the 3 classes of half B"),
+        ({"recipe": RECIPE.with_values({"scale": False})}, "recipe.scale must be the same in both"),
+        ({"recipe": RECIPE.with_values({"mean": "image", "shift": 0})}, "recipe.mean must be the same in both"),
+        (
+            {"recipe": RECIPE.with_values({"initialiser": "paper"})},
+            "not the paper's: .* fits caffenet only",
+        ),
+        ({"treatment": "random", "parent": None, "below": "paper"}, "alexnet32 is not the paper's"),
     ],
 )
 def test_treatment_parent_and_initialiser_must_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         replace(COPY, **change)
+
+
+def test_outputs_are_the_recipes_or_one_per_class() -> None:
+    assert COPY.outputs == 3
+    assert replace(COPY, recipe=RECIPE.with_values({"outputs": 1000})).outputs == 1000
+
+
+def test_images_of_other_sizes_than_the_network_sees_are_refused_by_name() -> None:
+    BASE.check_side(32)
+    BASE.check_side(64)
+    for side in (31, 65, 256):
+        told = f"alexnet32 sees 32 x 32 pixels at a time, emoji has {side} x {side}: choose another network, or store"
+        with pytest.raises(BadInput, match=told):
+            BASE.check_side(side)
 
 
 def test_a_half_needs_two_classes_each_once() -> None:
@@ -197,8 +237,22 @@ def test_a_half_needs_two_classes_each_once() -> None:
         ({"augment": 1}, "recipe.augment takes a bool, not 1"),
         ({"clip": "1"}, "recipe.clip takes a float, not '1'"),
         ({"epochs": True}, "recipe.epochs takes a float, not True"),
-        ({"initialiser": "he"}, "unknown initialiser 'he'; choose from: kaiming, xavier, orthogonal, gaussian"),
-        ({"epochs": 0}, "recipe.epochs must be more than 0"),
+        ({"initialiser": "he"}, "unknown initialiser 'he'; choose from: kaiming, xavier, orthogonal, gaussian, paper"),
+        ({"epochs": 0}, "recipe.epochs is 0 and recipe.iterations 0: one of them must be 0, the other more"),
+        ({"iterations": 10}, "recipe.epochs is 4 and recipe.iterations 10: one of them must be 0, the other more"),
+        ({"schedule": "linear"}, "unknown recipe.schedule 'linear'; choose from: cosine, step"),
+        ({"schedule": "step"}, "step needs recipe.step_every, and has no recipe.warmup"),
+        (
+            {"schedule": "step", "step_every": 5},
+            "step needs recipe.step_every, and has no recipe.warmup",
+        ),
+        ({"gamma": 0.5}, "recipe.step_every and recipe.gamma belong to recipe.schedule step"),
+        ({"step_every": 5}, "recipe.step_every and recipe.gamma belong to recipe.schedule step"),
+        ({"gamma": 0.0}, "recipe.gamma must be more than 0"),
+        ({"solver": "adam"}, "unknown recipe.solver 'adam'; choose from: nesterov, caffe"),
+        ({"solver": "caffe"}, "recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step"),
+        ({"mean": "pixel"}, "unknown recipe.mean 'pixel'; choose from: channel, image"),
+        ({"mean": "image"}, "recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0"),
         ({"learning_rate": 0.0}, "recipe.learning_rate must be more than 0"),
         ({"learning_rate": math.nan}, "recipe.learning_rate is nan, but must be at least 0"),
         ({"epochs": math.inf}, "recipe.epochs is inf"),
@@ -232,6 +286,22 @@ def test_the_rate_rises_to_the_end_of_the_warmup_and_falls_to_zero() -> None:
     assert rates[3:] == sorted(rates[3:], reverse=True)
     assert RECIPE.rate(0, 10_000) < 1e-7
     assert replace(RECIPE, warmup=0.0).rate(0, 10_000) == pytest.approx(0.1)
+
+
+def test_the_rate_drops_in_steps() -> None:
+    recipe = RECIPE.with_values({"schedule": "step", "warmup": 0.0, "step_every": 3, "gamma": 0.1})
+    assert [recipe.rate(step, 7) for step in range(7)] == pytest.approx([0.1] * 3 + [0.01] * 3 + [0.001])
+
+
+def test_the_recipe_of_the_paper_is_the_papers() -> None:
+    rates = [PAPER.rate(step, 450_000) for step in (0, 99_999, 100_000, 200_000, 300_000, 400_000, 449_999)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6])
+    assert PAPER.steps(645_000) == PAPER.steps(1000) == 450_000
+    assert PAPER.evaluated(450_000) == list(range(1000, 450_001, 1000))
+    assert PAPER_REDUCED.evaluated(PAPER_REDUCED.steps(1000)) == list(range(1000, 200_001, 1000))
+    assert PAPER_REDUCED.rate(63_999, 200_000) == 0.0125
+    assert PAPER_REDUCED.rate(64_000, 200_000) == pytest.approx(0.00125)
+    assert MODERN.evaluated(MODERN.steps(256 * 2500)) == list(range(2500, 150_001, 2500))
 
 
 def test_evaluations_are_spread_evenly_and_the_last_is_at_the_end() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ import torch
 
 from yosinski.data import Card
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream, generator, in_order, shifted
-from yosinski.spec import Half, Recipe, Run
+from yosinski.data.stream import Batch, Stream, crops, generator, in_order
+from yosinski.spec import BadInput, Half, Recipe, Run
 
-SIDE = 6
+SIDE = 32
 CARD = Card(
     name="toy",
     fingerprint="f00d",
@@ -55,27 +56,31 @@ def noise(toy: Store) -> Store:
     return replace(toy, images=generator("noise").integers(1, 256, toy.images.shape, np.uint8))
 
 
-def rows(batch: tuple[torch.Tensor, torch.Tensor]) -> list[int]:
+Labelled = tuple[Batch, torch.Tensor]
+
+
+def rows(batch: Labelled) -> list[int]:
     """Which rows of the store a batch consists of."""
-    return (batch[0].amax((1, 2, 3)).int() - 1).tolist()
+    return (batch[0].pixels.amax((1, 2, 3)).int() - 1).tolist()
 
 
-def all_rows(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[int]:
+def all_rows(batches: Iterable[Labelled]) -> list[int]:
     """The rows of several batches."""
     return [row for batch in batches for row in rows(batch)]
 
 
-def same(one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> bool:
-    return torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+def same(one: Labelled, other: Labelled) -> bool:
+    return all(map(torch.equal, (*one[0], one[1]), (*other[0], other[1])))
 
 
 def test_batches_are_uint8_with_their_labels(toy: Store) -> None:
-    images, labels = Stream(toy, BASE).batch(0)
+    batch, labels = Stream(toy, BASE).batch(0)
+    images = batch.pixels
     assert images.dtype == torch.uint8
     assert images.shape == (8, 3, SIDE, SIDE)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert labels.dtype == torch.int64
-    assert labels.tolist() == [0 if row < 12 else 1 for row in rows((images, labels))]
+    assert labels.tolist() == [0 if row < 12 else 1 for row in rows((batch, labels))]
 
 
 def test_a_batch_does_not_depend_on_what_was_drawn_before(noise: Store) -> None:
@@ -86,6 +91,14 @@ def test_a_batch_does_not_depend_on_what_was_drawn_before(noise: Store) -> None:
         assert same(Stream(noise, BASE).batch(step), forward[step])
         assert same(stream.batch(step), forward[step])
     assert not any(same(forward[j], forward[k]) for j in range(9) for k in range(j))
+
+
+def test_batches_read_ahead_are_the_same(noise: Store) -> None:
+    stream = Stream(noise, BASE)
+    for first in (0, 4, 8):
+        ahead = list(stream.batches(first))
+        assert len(ahead) == 9 - first
+        assert all(same(batch, Stream(noise, BASE).batch(first + k)) for k, batch in enumerate(ahead))
 
 
 def test_an_epoch_has_every_image_once_in_another_order(toy: Store) -> None:
@@ -119,10 +132,8 @@ def test_subsets_are_nested_and_see_their_images_as_the_whole_does(noise: Store)
     def epoch(k: int, examples: int | None) -> list[bytes]:
         run = replace(BASE, recipe=RECIPE.with_values({"batch_size": 2}), examples_per_class=examples)
         stream = Stream(noise, run)
-        images = (
-            image for at in range(stream.steps_per_epoch) for image in stream.batch(k * stream.steps_per_epoch + at)[0]
-        )
-        return [image.numpy().tobytes() for image in images]
+        batches = (stream.batch(k * stream.steps_per_epoch + at)[0] for at in range(stream.steps_per_epoch))
+        return [image.numpy().tobytes() for batch in batches for image in batch.pixels]
 
     for k in range(3):
         whole = epoch(k, None)
@@ -132,25 +143,58 @@ def test_subsets_are_nested_and_see_their_images_as_the_whole_does(noise: Store)
             assert part == [image for image in whole if image in part]
 
 
-def test_shifts_and_mirror_images_done_by_hand() -> None:
-    pixels = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3, 1)  # 1 2 3 / 4 5 6 / 7 8 9
-
-    def crop(down: int, right: int, mirrored: bool) -> list[list[int]]:
-        return shifted(pixels, 1, np.array([[down, right]]), np.array([mirrored]))[0, :, :, 0].tolist()
-
-    assert crop(1, 1, False) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
-    assert crop(1, 1, True) == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
-    assert crop(0, 2, False) == [[0, 0, 0], [2, 3, 0], [5, 6, 0]]
-    assert crop(0, 2, True) == [[0, 0, 0], [0, 3, 2], [0, 6, 5]]
-    assert crop(2, 0, False) == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
+def cut(images: np.ndarray, side: int, corners: Any, mirrored: Any) -> np.ndarray:
+    """Crops of the first images, uint8 [b, side, side, channels]."""
+    made = crops(images, np.arange(len(corners)), side, np.array(corners), np.array(mirrored))
+    assert made.corners.tolist() == np.array(corners).tolist()
+    assert made.mirrored.tolist() == list(mirrored)
+    return made.pixels.permute(0, 2, 3, 1).numpy()
 
 
-def test_images_of_a_batch_are_shifted_each_by_its_own(noise: Store) -> None:
-    corners, mirrored = np.array([[0, 1], [2, 2], [1, 0]]), np.array([False, True, True])
-    together = shifted(noise.images[:3], 1, corners, mirrored)
-    alone = [shifted(noise.images[k : k + 1], 1, corners[k : k + 1], mirrored[k : k + 1])[0] for k in range(3)]
+def test_crops_and_mirror_images_done_by_hand() -> None:
+    pixels = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3, 1).repeat(3, -1)  # 1 2 3 / 4 5 6 / 7 8 9
+
+    def crop(side: int, top: int, left: int, mirrored: bool) -> list[list[int]]:
+        return cut(pixels, side, [[top, left]], [mirrored])[0, :, :, 0].tolist()
+
+    assert crop(3, 0, 0, False) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert crop(3, 0, 0, True) == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
+    assert crop(3, -1, 1, False) == [[0, 0, 0], [2, 3, 0], [5, 6, 0]]
+    assert crop(3, -1, 1, True) == [[0, 0, 0], [0, 3, 2], [0, 6, 5]]
+    assert crop(3, 1, -1, False) == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
+    assert crop(2, 0, 1, False) == [[2, 3], [5, 6]]
+    assert crop(2, 1, 0, True) == [[5, 4], [8, 7]]
+
+
+def test_images_of_a_batch_are_cropped_each_by_its_own(noise: Store) -> None:
+    corners, mirrored = [[-1, 0], [1, 1], [0, -1]], [False, True, True]
+    together = cut(noise.images, SIDE, corners, mirrored)
+    alone = [cut(noise.images[k:], SIDE, corners[k : k + 1], mirrored[k : k + 1])[0] for k in range(3)]
     assert (together == np.stack(alone)).all()
-    assert (shifted(noise.images[:3], 0, np.zeros((3, 2), int), np.zeros(3, bool)) == noise.images[:3]).all()
+    assert (cut(noise.images, SIDE, [[0, 0]] * 3, [False] * 3) == noise.images[:3]).all()
+
+
+def test_larger_images_are_cropped_everywhere_in_training_and_in_the_middle_without_augmentation(noise: Store) -> None:
+    large = replace(noise, images=generator("large").integers(1, 256, (36, SIDE + 5, SIDE + 5, 3), np.uint8))
+    recipe = RECIPE.with_values({"shift": 0, "epochs": 40.0})
+    stream = Stream(large, replace(BASE, recipe=recipe))
+    batches = [stream.batch(step)[0] for step in range(stream.steps)]
+    corners = torch.cat([batch.corners for batch in batches])
+    counts = torch.bincount(corners.flatten(), minlength=6)
+    assert len(counts) == 6
+    assert counts.min() > 250  # 960 crops: 320 expected, standard deviation 16
+    plain = Stream(large, replace(BASE, recipe=recipe.with_values({"augment": False}))).batch(0)[0]
+    assert (plain.corners == 2).all()  # half of 5, as Caffe rounds it
+    assert not plain.mirrored.any()
+    chosen, labels = large.rows(BASE.half, "train")
+    evaluated = next(in_order(large.images, chosen, labels, SIDE, 100))[0]
+    assert (evaluated.pixels.permute(0, 2, 3, 1).numpy() == large.images[chosen, 2:-3, 2:-3]).all()
+
+
+def test_images_smaller_than_the_networks_input_are_refused(noise: Store) -> None:
+    small = replace(noise, images=noise.images[:, :-1, :-1])
+    with pytest.raises(BadInput, match="alexnet32 sees 32 x 32 pixels at a time, toy has 31 x 31"):
+        Stream(small, BASE)
 
 
 def test_every_shift_occurs_and_half_of_the_images_are_mirrored() -> None:
@@ -169,7 +213,7 @@ def test_without_augmentation_images_are_raw_and_in_the_same_order(noise: Store)
     }
     for step in range(9):
         images, labels = raw.batch(step)
-        found = [known[image.permute(1, 2, 0).numpy().tobytes()] for image in images]
+        found = [known[image.permute(1, 2, 0).numpy().tobytes()] for image in images.pixels]
         assert [label for label, _ in found] == labels.tolist() == augmented.batch(step)[1].tolist()
     assert not same(raw.batch(0), augmented.batch(0))
 
@@ -211,28 +255,9 @@ def test_random_numbers_are_pinned() -> None:
     assert generator("stream", 0, "base", "f00d", 1).random(3).tolist() != wanted.tolist()
 
 
-def test_moments_are_those_of_the_images_used(toy: Store) -> None:
-    few = replace(toy, images=toy.images.copy())
-    few.images[[0, 24]] = [10, 20, 30]
-    few.images[[6, 30]] = [14, 20, 40]
-    run = replace(BASE, examples_per_class=2)  # rows 0, 6 and 24, 30
-    mean, std = Stream(few, run).moments()
-    assert mean.shape == std.shape == (3, 1, 1)
-    assert mean.flatten().tolist() == [12, 20, 35]
-    assert std.flatten().tolist() == [2, 1, 5]  # at least one grey level: nothing is divided by zero
-
-
-def test_moments_of_many_images_agree_with_numpy(store: Store, toy: Store) -> None:
-    half = Half("emoji", "", store.card.classes[:40], ("noto", "twemoji"))
-    mean, std = Stream(store, replace(BASE, half=half)).moments()  # 1200 images: more than one part
-    pixels = store.images[store.rows(half, "train")[0]].astype(float)
-    np.testing.assert_allclose(mean.flatten(), pixels.mean((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(std.flatten(), pixels.std((0, 1, 2)), rtol=1e-6)
-
-
 def test_evaluation_takes_every_image_once_in_order(toy: Store) -> None:
     chosen, labels = toy.rows(BASE.half, "train")
-    batches = list(in_order(toy.images, chosen, labels, size=10))
+    batches = list(in_order(toy.images, chosen, labels, SIDE, size=10))
     assert [len(batch_labels) for _, batch_labels in batches] == [10, 10, 4]
     assert all_rows(batches) == chosen.tolist()
     assert torch.cat([batch_labels for _, batch_labels in batches]).tolist() == labels.tolist()

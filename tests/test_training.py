@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from yosinski import records, surgery
 from yosinski import run as procedure
+from yosinski.data.moments import Moments
 from yosinski.environment import Where
 from yosinski.halves import Split
 from yosinski.networks import build
@@ -119,7 +120,7 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
 
 def test_copies_of_one_target_start_from_the_same_upper_layers(bases: tuple[Run, Run]) -> None:
     a, b = bases
-    moments = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    moments = Moments(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
     of_a, of_b = (procedure.network_for(base, moments, {}).state_dict() for base in bases)
     copies = [
         procedure.network_for(run, moments, parent).state_dict()

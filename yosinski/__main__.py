@@ -49,10 +49,18 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="records (default: runs)")
 
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
-        what = "a sweep's name (figure2), or the path of a Python file with one" + also
-        sub.add_argument("sweep", metavar="SWEEP", help=what)
+        what = "a sweep's name (figure2, figure3, reduced, preserved, paper), or the path of a Python file with one"
+        sub.add_argument("sweep", metavar="SWEEP", help=what + also)
         sub.add_argument(
             "-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep"
+        )
+        sub.add_argument(
+            "--data",
+            dest="parameters",
+            metavar="DATA",
+            action="append",
+            type="data={}".format,
+            help="short for -p data=DATA: a data set, such as imagenet:PATH",
         )
         with_runs(sub)
 

@@ -4,29 +4,52 @@
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-# Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain.
-INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian")
+# Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
+# draws each layer as the network's description says.
+INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian", "paper")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling; windows that stick out at the end count, as in Caffe: ceil((side - size) / stride) + 1 of them."""
+
+    size: int
+    stride: int
+
+    def __call__(self, side: int) -> int:
+        """Pixels after, given pixels before."""
+        return -(-(side - self.size) // self.stride) + 1
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution with ReLU and, where `pool` is more than 1, max pooling by `pool` afterwards."""
+    """A convolution with ReLU, then max pooling and local response normalisation where they are asked for."""
 
     name: str
     out: int  # channels
     kernel: int
     stride: int = 1
-    pool: int = 1
+    padding: int | None = None  # None: half the kernel, which keeps the side at stride 1
+    groups: int = 1  # each group of outputs sees its own group of inputs only
+    pool: Pool | None = None
+    normalise: bool = False  # Krizhevsky et al. (2012), after pooling, as in Caffe's reference network
+
+    @property
+    def border(self) -> int:
+        """Rows of zeros on every side."""
+        return self.kernel // 2 if self.padding is None else self.padding
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer with ReLU."""
+    """A fully connected layer with ReLU and, where `dropout` is more than 0, that share of its outputs dropped."""
 
     name: str
     out: int
+    dropout: float = 0.0
 
 
 Segment = Conv | Linear
@@ -34,7 +57,10 @@ Segment = Conv | Linear
 
 @dataclass(frozen=True)
 class Cost:
-    """What a segment takes: parameters, and FLOPs of one image's forward pass (a multiply-add counts two)."""
+    """What a segment takes: parameters, and FLOPs of one image's forward pass (a multiply-add counts two).
+
+    Only convolutions and matrix products count; pooling and normalisation are nothing beside them.
+    """
 
     name: str
     parameters: int
@@ -44,22 +70,25 @@ class Cost:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Segments in order, then a linear head with as many outputs as the half has classes."""
+    """Segments in order, then a linear head with as many outputs as the recipe or the half's classes ask for."""
 
     side: int  # pixels of the square input
     segments: tuple[Segment, ...]
+    paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """For the initialiser "paper", by segment: the standard deviation of the weights, and the value of the biases."""
 
-    def costs(self, classes: int) -> list[Cost]:
+    def costs(self, outputs: int) -> list[Cost]:
         """One row per segment and, last, the head."""
         rows: list[Cost] = []
         shape: tuple[int, ...] = (3, self.side, self.side)
-        for segment in (*self.segments, Linear("head", classes)):
+        for segment in (*self.segments, Linear("head", outputs)):
             match segment:
-                case Conv(name, out, kernel, stride, pool):
-                    side = (shape[-1] + stride - 1) // stride
-                    weights = shape[0] * kernel**2 * out
+                case Conv(name, out, kernel, stride):
+                    side = (shape[-1] + 2 * segment.border - kernel) // stride + 1
+                    weights = shape[0] // segment.groups * kernel**2 * out
                     flops = 2 * weights * side**2
-                    shape = (out, side // pool, side // pool)
+                    side = segment.pool(side) if segment.pool else side
+                    shape = (out, side, side)
                 case Linear(name, out):
                     weights = math.prod(shape) * out
                     flops = 2 * weights
@@ -74,13 +103,37 @@ ARCHITECTURES = {
     "alexnet32": Architecture(
         side=32,
         segments=(
-            Conv("conv1", 16, kernel=5, stride=2, pool=2),
-            Conv("conv2", 32, kernel=3, pool=2),
+            Conv("conv1", 16, kernel=5, stride=2, pool=Pool(2, 2)),
+            Conv("conv2", 32, kernel=3, pool=Pool(2, 2)),
             Conv("conv3", 48, kernel=3),
             Conv("conv4", 48, kernel=3),
             Conv("conv5", 32, kernel=3),
             Linear("fc6", 128),
             Linear("fc7", 128),
         ),
+    ),
+    # The paper's network: Caffe's reference model of 2014, AlexNet on one GPU with pooling before normalisation, as the
+    # authors trained it (github.com/yosinski/convnet_transfer). The head is their fc8.
+    "caffenet": Architecture(
+        side=227,
+        segments=(
+            Conv("conv1", 96, kernel=11, stride=4, padding=0, pool=Pool(3, 2), normalise=True),
+            Conv("conv2", 256, kernel=5, groups=2, pool=Pool(3, 2), normalise=True),
+            Conv("conv3", 384, kernel=3),
+            Conv("conv4", 384, kernel=3, groups=2),
+            Conv("conv5", 256, kernel=3, groups=2, pool=Pool(3, 2)),
+            Linear("fc6", 4096, dropout=0.5),
+            Linear("fc7", 4096, dropout=0.5),
+        ),
+        paper={
+            "conv1": (0.01, 0.0),
+            "conv2": (0.01, 1.0),
+            "conv3": (0.01, 0.0),
+            "conv4": (0.01, 1.0),
+            "conv5": (0.01, 1.0),
+            "fc6": (0.005, 1.0),
+            "fc7": (0.005, 1.0),
+            "head": (0.01, 0.0),
+        },
     ),
 }

@@ -28,13 +28,13 @@ def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> i
 
 
 @lru_cache
-def _layers(network: str, classes: int) -> list[LayerCost]:
-    return ARCHITECTURES[network].costs(classes)
+def _layers(network: str, outputs: int) -> list[LayerCost]:
+    return ARCHITECTURES[network].costs(outputs)
 
 
 def cost(run: Run, card: Card) -> Cost:
     """Forward everywhere, backward (twice the forward) above the frozen segments, and all evaluations."""
-    rows = _layers(run.network, len(run.half.classes))
+    rows = _layers(run.network, run.outputs)
     forward = sum(row.flops for row in rows)
     backward = 2 * sum(row.flops for row in rows[run.frozen :])
     train = images(run, card, "train")

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from yosinski import records
+from yosinski.architectures import ARCHITECTURES
 from yosinski.data.store import Store
 from yosinski.data.stream import in_order
 from yosinski.pack import Arithmetic, Member, at_cuts
@@ -23,6 +24,8 @@ class ImageSet:
     rows: np.ndarray
     labels: np.ndarray
     classes: int
+    side: int  # of the crop in the middle that networks take
+    at_a_time: int
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Score:
 
 def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
     """select, test, and unseen where the half leaves out the data set's unseen domains."""
-    classes = len(run.half.classes)
-    sets = [ImageSet(name, *store.rows(run.half, name), classes) for name in ("select", "test")]
-    unseen = ImageSet("unseen", *store.rows(run.half, "test", unseen=True), classes)
+    taken = len(run.half.classes), ARCHITECTURES[run.network].side, run.recipe.batch_size
+    sets = [ImageSet(name, *store.rows(run.half, name), *taken) for name in ("select", "test")]
+    unseen = ImageSet("unseen", *store.rows(run.half, "test", unseen=True), *taken)
     return [*sets, unseen] if len(unseen.rows) else sets
 
 
@@ -48,7 +51,7 @@ def evaluate(members: list[Member], store: Store, images: ImageSet, arithmetic: 
     """The score of every member on one image set, unaugmented."""
     losses = [0.0] * len(members)
     correct = [np.zeros(images.classes, int) for _ in members]
-    for batch, labels in in_order(store.images, images.rows, images.labels):
+    for batch, labels in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
         batch, labels = batch.to(arithmetic.device), labels.to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch)

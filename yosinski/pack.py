@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from yosinski import records, surgery
+from yosinski.data.stream import Batch
 from yosinski.spec import Run
 
 
@@ -47,16 +48,21 @@ class Member:
     train_loss: float = math.nan
 
     def __post_init__(self) -> None:
+        """Biases have a learning rate and a weight decay of their own."""
         recipe = self.run.recipe
         self.certificate = surgery.certificate(self.network, self.run.frozen)
         device = next(self.network.parameters()).device
         self.loss_sum = torch.zeros((), device=device)
+        biases = [p for name, p in self.trained().items() if name.endswith("bias")]
+        weights = [p for name, p in self.trained().items() if not name.endswith("bias")]
         self.optimiser = torch.optim.SGD(
-            self.trained().values(),
+            [
+                {"params": weights, "times": 1.0, "weight_decay": recipe.weight_decay},
+                {"params": biases, "times": recipe.bias_rate, "weight_decay": recipe.weight_decay * recipe.bias_decay},
+            ],
             recipe.learning_rate,
             momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
+            nesterov=recipe.solver == "nesterov" and recipe.momentum > 0,
             fused=device.type in ("cpu", "cuda"),
         )
 
@@ -68,12 +74,12 @@ class Member:
         return str(self.run)
 
 
-def at_cuts(members: list[Member], images: torch.Tensor) -> list[torch.Tensor]:
+def at_cuts(members: list[Member], images: Batch) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Frozen segments from the same parent are computed once, by the member that is cut deepest.
     """
-    inputs = [images] * len(members)
+    inputs: list[Batch | torch.Tensor] = [images] * len(members)
     trunks: dict[str | None, list[int]] = {}
     for k, member in enumerate(members):
         if member.run.frozen:

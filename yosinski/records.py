@@ -105,6 +105,7 @@ def load(runs: Path, run_id: str) -> Run:
             parent=parent,
             below=spec["below"],
             examples_per_class=spec["examples_per_class"],
+            preserved=spec["preserved"],
         )
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error

@@ -2,7 +2,8 @@
 
 A base starts from random weights. A copy takes the first n segments of its base, and starts above from random weights
 that depend on its target, seed and layer names only: so every copy of one target starts from the same upper layers and
-sees the same pictures, and a selffer copy does not start where its base once did.
+sees the same pictures, and a selffer copy does not start where its base once did. A copy may also take the next k
+segments (`preserved`) and train them.
 """
 
 import contextlib
@@ -17,8 +18,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yosinski import checkpoints, data, networks, records, surgery
+from yosinski.architectures import ARCHITECTURES
+from yosinski.data import moments
 from yosinski.data import store as stores
-from yosinski.data.stream import Moments, Stream
+from yosinski.data.moments import Moments
+from yosinski.data.stream import Stream
 from yosinski.environment import Where, cpu_has_bfloat16
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import BadInput, Failure, Run
@@ -47,7 +51,9 @@ def run_pack(
     failures: list[str] = []
     try:
         store = stores.load(data.card(runs[0].half.data), where.stores)
-        moments = Stream(store, runs[0]).moments()
+        stream = Stream(store, runs[0])
+        # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
+        own = moments.blank(stream) if all(run.parent for run in runs) else moments.moments(stream, where.stores)
         for run in runs:
             if run.parent and records.state(records.folder(where.runs, run.parent.id), ended) == "running":
                 continue
@@ -61,7 +67,7 @@ def run_pack(
             claimed.append((run, attempt))
             try:
                 if not records.blocked(attempt, run, where.runs, ended):
-                    members.append(admit(run, attempt, moments, where, arithmetic))
+                    members.append(admit(run, attempt, own, where, arithmetic))
             except Failure as failure:
                 attempt.fail(str(failure))
                 failures.append(str(failure))
@@ -85,10 +91,10 @@ def run_pack(
         raise Failure("; ".join(failures))
 
 
-def admit(run: Run, attempt: records.Attempt, moments: Moments, where: Where, arithmetic: Arithmetic) -> Member:
+def admit(run: Run, attempt: records.Attempt, own: Moments, where: Where, arithmetic: Arithmetic) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
     weights, parent = parent_weights(run, where.runs) if run.parent else (None, {})
-    network = network_for(run, moments, parent).to(arithmetic.device)
+    network = network_for(run, own, parent).to(arithmetic.device)
     member = Member(run, attempt, network, weights)
     checkpoints.resume(member, arithmetic, where.change_arithmetic)
     return member
@@ -96,16 +102,17 @@ def admit(run: Run, attempt: records.Attempt, moments: Moments, where: Where, ar
 
 def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
     """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
-    network = networks.build(run.network, len(run.half.classes))
-    first = network[0].get_submodule("standardise")
-    first.load_state_dict(dict(zip(("mean", "std"), moments, strict=True)))
+    network = networks.build(run.network, run.outputs, moments.mean.shape[-1])
+    network[0].get_submodule("standardise").load_state_dict(moments._asdict())
+    kept = run.cut + run.preserved if run.parent else 0
     for n, (name, segment) in enumerate(network.named_children(), 1):
+        initialiser, role = run.recipe.initialiser, run.role
         if run.below is not None and n <= run.cut:
-            networks.initialise(segment, run.below, run.seed, "random", run.half.digest, name)
-        else:
-            networks.initialise(segment, run.recipe.initialiser, run.seed, run.role, run.half.digest, name)
-    if run.parent is not None:
-        surgery.transplant(parent, network, run.cut)
+            initialiser, role = run.below, "random"
+        if n > kept:
+            paper = ARCHITECTURES[run.network].paper.get(name)
+            networks.initialise(segment, initialiser, run.seed, role, run.half.digest, name, paper=paper)
+    surgery.transplant(parent, network, kept)
     surgery.freeze(network, run.frozen)
     return network
 

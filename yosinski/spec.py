@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from yosinski.architectures import ARCHITECTURES, INITIALISERS
 
-SEMANTICS = 1  # bump by hand when the same spec would now give other numbers
+SEMANTICS = 2  # bump by hand when the same spec would now give other numbers
 
 Treatment = Literal["base", "frozen", "tuned", "random"]
 
@@ -102,17 +102,28 @@ class Half:
 class Recipe:
     """How a network is trained. Named recipes, with what they cost and reach, are in `recipes.py`."""
 
-    epochs: float  # passes over the half's training images
+    epochs: float  # passes over the half's training images; 0: so many `iterations`
     batch_size: int
-    learning_rate: float  # the highest; it rises over `warmup` and falls to zero, both as half a cosine
-    warmup: float  # share of the steps
-    momentum: float  # Nesterov's
+    learning_rate: float  # the highest
+    warmup: float  # share of the steps in which the rate rises, as half a cosine
+    momentum: float
     weight_decay: float
     clip: float  # the gradient's norm is clipped at this; 0: never
-    augment: bool  # random shifts and mirror images
-    shift: int  # pixels, at most, in both directions
+    augment: bool  # random crops and mirror images; without: the crop in the middle
+    shift: int  # pixels of black around stored images, into which crops may reach
     initialiser: str
     evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
+    iterations: int = 0  # steps of training; 0: so many `epochs`
+    schedule: str = "cosine"  # after the warm-up: half a cosine down to zero, or "step"
+    step_every: int = 0  # "step": after so many steps the rate is multiplied ...
+    gamma: float = 1.0  # ... by this, again and again
+    solver: str = "nesterov"  # or "caffe": v = momentum * v + rate * gradient, w = w - v
+    bias_rate: float = 1.0  # the biases' learning rate, in multiples of the weights'
+    bias_decay: float = 1.0  # the biases' weight decay, likewise
+    mean: str = "channel"  # what is subtracted: one mean per channel, or the mean "image" at the crop's place
+    scale: bool = True  # divide by the standard deviation per channel
+    outputs: int = 0  # of the head; 0: one per class of the half
+    dropout_below: bool = False  # whether layers below a frozen cut go on dropping outputs in training
 
     def __post_init__(self) -> None:
         for value in fields(self):
@@ -126,11 +137,27 @@ class Recipe:
             if isinstance(given, int | float) and not least <= given < math.inf:
                 raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
         choose("initialiser", self.initialiser, INITIALISERS)
-        for name in ("epochs", "learning_rate"):
+        choose("recipe.schedule", self.schedule, ("cosine", "step"))
+        choose("recipe.solver", self.solver, ("nesterov", "caffe"))
+        choose("recipe.mean", self.mean, ("channel", "image"))
+        for name in ("learning_rate", "gamma"):
             if getattr(self, name) == 0:
                 raise BadInput(f"recipe.{name} must be more than 0")
         if self.warmup >= 1 or self.momentum >= 1:
             raise BadInput("recipe.warmup and recipe.momentum must be below 1")
+        if (self.epochs == 0) == (self.iterations == 0):
+            given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
+            raise BadInput(f"{given}: one of them must be 0, the other more")
+        if self.schedule == "step" and (self.warmup or not self.step_every):
+            raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
+        if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
+            raise BadInput(
+                "recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1"
+            )
+        if self.solver == "caffe" and self.schedule != "step":
+            raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
+        if self.mean == "image" and self.shift:
+            raise BadInput("recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0")
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -144,10 +171,12 @@ class Recipe:
 
     def steps(self, images: int) -> int:
         """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
-        return max(1, round(self.epochs * (images // min(self.batch_size, images))))
+        return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of step 0..steps-1: half a cosine up over `warmup`, half a cosine down to zero."""
+        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
+        if self.schedule == "step":
+            return self.learning_rate * self.gamma ** (step // self.step_every)
         done = (step + 1) / steps
         if done < self.warmup:
             return self.learning_rate * (1 - math.cos(math.pi * done / self.warmup)) / 2
@@ -169,7 +198,8 @@ class Run:
     """One network to train. A base has no parent; a copy keeps the first `cut` segments of its parent's network.
 
     `treatment` says what happens below the cut: "frozen" and "tuned" copies come from a parent; "random" keeps the
-    first `cut` segments as `below` initialises them, frozen, and has no parent either.
+    first `cut` segments as `below` initialises them, frozen, and has no parent either. A frozen copy may take the next
+    `preserved` segments from its parent, too, and train them.
     """
 
     network: str
@@ -181,6 +211,7 @@ class Run:
     parent: "Run | None" = None
     below: str | None = None  # initialiser of random frozen features
     examples_per_class: int | None = None  # the first so many training images of each class; None: all
+    preserved: int = 0  # so many segments above a frozen cut start as the parent's
 
     def __post_init__(self) -> None:
         choose("network", self.network, ARCHITECTURES)
@@ -197,21 +228,52 @@ class Run:
             raise BadInput(f"treatment {self.treatment!r} with{'out' if self.parent is None else ''} a parent")
         if self.parent is not None and (self.parent.treatment != "base" or self.parent.network != self.network):
             raise BadInput(f"a copy's parent must be a base of the same network, not {self.parent.name}")
+        if self.parent is not None:
+            for name in ("mean", "scale"):
+                if getattr(self.parent.recipe, name) != getattr(self.recipe, name):
+                    raise BadInput(f"a copy subtracts its base's mean: recipe.{name} must be the same in both")
+        if self.preserved and (self.treatment != "frozen" or not 0 < self.preserved <= last - self.cut):
+            raise BadInput(
+                f"{self.preserved} preserved segments: only a frozen copy has them, from 1 to N - n of them "
+                f"(cut n = {self.cut}, {self.network} has N = {last} segments)"
+            )
         if (self.below is not None) != (self.treatment == "random"):
             raise BadInput("an initialiser below the cut belongs to treatment 'random', and only there")
         if self.below is not None:
             choose("initialiser", self.below, INITIALISERS)
+        if "paper" in (self.below, self.recipe.initialiser) and not ARCHITECTURES[self.network].paper:
+            described = [name for name, architecture in ARCHITECTURES.items() if architecture.paper]
+            raise BadInput(f"{self.network} is not the paper's: initialiser 'paper' fits {', '.join(described)} only")
+        if 0 < self.recipe.outputs < len(self.half.classes):
+            classes = f"the {len(self.half.classes)} classes of half {self.half.name}"
+            raise BadInput(f"recipe.outputs is {self.recipe.outputs}: too few for {classes}")
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise BadInput(f"examples per class must be at least 1, not {self.examples_per_class}")
 
-    def copy(self, cut: int, treatment: Treatment, parent: "Run | None" = None, below: str | None = None) -> "Run":
+    def copy(
+        self,
+        cut: int,
+        treatment: Treatment,
+        parent: "Run | None" = None,
+        below: str | None = None,
+        preserved: int = 0,
+    ) -> "Run":
         """A copy with this base's target, recipe and seed, cut from `parent` (or with random features below)."""
-        return replace(self, treatment=treatment, cut=cut, parent=parent, below=below)
+        return replace(self, treatment=treatment, cut=cut, parent=parent, below=below, preserved=preserved)
 
     @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N below which this network can be cut."""
         return tuple(segment.name for segment in ARCHITECTURES[self.network].segments)
+
+    def check_side(self, stored: int) -> None:
+        """BadInput if images stored with so many pixels a side are too small for this network, or far too large."""
+        side = ARCHITECTURES[self.network].side
+        if not side <= stored <= 2 * side:
+            raise BadInput(
+                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: "
+                f"choose another network, or store images of {side} to {2 * side} pixels a side"
+            )
 
     @property
     def role(self) -> Literal["base", "copy"]:
@@ -222,6 +284,11 @@ class Run:
     def frozen(self) -> int:
         """How many of the first segments never change."""
         return self.cut if self.treatment in ("frozen", "random") else 0
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the head has."""
+        return self.recipe.outputs or len(self.half.classes)
 
     @property
     def selffer(self) -> bool:
@@ -241,6 +308,7 @@ class Run:
             "treatment": self.treatment,
             "cut": {"n": self.cut, "name": self.cuts[self.cut - 1]} if self.cut else None,
             "below": self.below,
+            "preserved": self.preserved,
             "examples_per_class": self.examples_per_class,
             "parent": self.parent.id if self.parent else None,
         }
@@ -252,11 +320,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B for random features."""
+        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: the next two preserved."""
         if self.treatment == "base":
             return f"base{self.half.name}"
         source = self.parent.half.name if self.parent else "R"
-        return f"{source}{self.cut}{self.half.name}{'+' if self.treatment == 'tuned' else ''}"
+        kept = f"{self.cut}+{self.preserved}" if self.preserved else self.cut
+        return f"{source}{kept}{self.half.name}{'+' if self.treatment == 'tuned' else ''}"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:8]})"

@@ -18,11 +18,13 @@ from yosinski.data.store import Store
 from yosinski.data.stream import Stream
 from yosinski.environment import environment, peak_memory
 from yosinski.evaluation import Score, evaluate, evaluation_sets, health
+from yosinski.networks import Masks, dropping
 from yosinski.pack import Arithmetic, Member, at_cuts
 from yosinski.spec import Failure
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
 SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
+SAVE_SHARE = 20  # checkpoints that take longer than a second are written in at most one of so many seconds
 
 
 def train(
@@ -40,16 +42,19 @@ def train(
     select, *final = evaluation_sets(store, run)
     size = len(pack)
     beaten = saved = time.monotonic()
+    writing = 0.0  # seconds beyond the first that the last checkpoints took
     began, first = time.time(), {member.run.id: member.step for member in pack}
-    for step in range(min((member.step for member in pack), default=0), stream.steps):
-        clock = time.perf_counter()
+    earliest, clock = min(first.values()), time.perf_counter()
+    for step, (images, labels) in enumerate(stream.batches(earliest), earliest):
         active = [member for member in pack if member.step == step]
-        images, labels = (tensor.to(arithmetic.device) for tensor in stream.batch(step))
-        rate = run.recipe.rate(step, stream.steps)
-        with arithmetic.autocast():
+        images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
+        rate, masks = run.recipe.rate(step, stream.steps), Masks(run, step)
+        with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images)
         for member, features in zip(active, inputs, strict=True):
-            take_step(member, features, labels, rate, arithmetic)
+            with arithmetic.autocast(), dropping(masks):
+                outputs = member.network[member.run.frozen :](features)
+            take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
 
         scores = evaluate(active, store, select, arithmetic) if step + 1 in evaluations else []
         for member in active:
@@ -63,7 +68,8 @@ def train(
 
         stop = stopping() or not pack
         now = time.monotonic()
-        save, beat = bool(scores) or stop or now - saved > SAVE_EVERY, now - beaten > BEAT_EVERY
+        save = stop or now - saved >= min(SAVE_EVERY, SAVE_SHARE * writing if scores else SAVE_EVERY)
+        beat = now - beaten > BEAT_EVERY
         saved, beaten = now if save else saved, now if beat else beaten
         for member in [member for member in active if member in pack]:
             with apart(member, pack, failures):
@@ -71,8 +77,10 @@ def train(
                     checkpoints.save(member, arithmetic)
                 if beat:
                     member.attempt.beat(step + 1, stream.steps, first[member.run.id], began)
+        writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
             return failures
+        clock = time.perf_counter()
 
     tests = [evaluate(pack, store, images, arithmetic) for images in (select, *final)]
     for member, *scores in list(zip(pack, *tests, strict=True)):
@@ -93,19 +101,22 @@ def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[N
             member.attempt.fail(str(failure))
 
 
-def take_step(
-    member: Member, features: torch.Tensor, labels: torch.Tensor, rate: float, arithmetic: Arithmetic
-) -> None:
+def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
     """One step of SGD on what lies above the frozen cut."""
-    with arithmetic.autocast():
-        loss = F.cross_entropy(member.network[member.run.frozen :](features).float(), labels)
-    member.optimiser.zero_grad()
+    recipe, optimiser = member.run.recipe, member.optimiser
+    optimiser.zero_grad()
     loss.backward()
-    group = member.optimiser.param_groups[0]
-    if member.run.recipe.clip:
-        nn.utils.clip_grad_norm_(group["params"], member.run.recipe.clip)
-    group["lr"] = rate
-    member.optimiser.step()
+    if recipe.clip:
+        nn.utils.clip_grad_norm_(member.trained().values(), recipe.clip)
+    rate = recipe.rate(step, steps)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["times"]
+    if recipe.solver == "caffe" and step and recipe.rate(step - 1, steps) != rate:
+        # Caffe's velocity contains the rate of the steps that made it, torch's does not.
+        for state in optimiser.state.values():
+            if state.get("momentum_buffer") is not None:
+                state["momentum_buffer"] *= recipe.rate(step - 1, steps) / rate
+    optimiser.step()
     member.loss_sum += loss.detach()
     member.loss_steps += 1
     member.step += 1

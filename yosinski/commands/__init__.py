@@ -20,17 +20,21 @@ def confirmed(question: str, options: argparse.Namespace) -> bool:
 
 
 def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
-    """The runs of the sweep that was asked for, and its parameters."""
+    """The runs of the sweep that was asked for, and its parameters; BadInput if images are too small for a network."""
     import sweeps
+    from yosinski import data
 
     sweep = sweeps.find(options.sweep)
     given = sweeps.arguments(sweep, options.parameters)
     try:
-        return sweep(**given), sweeps.describe(sweep, given)
+        runs = sweep(**given)
     except TypeError as error:
         if options.debug:
             raise
         raise BadInput(f"sweep {options.sweep}: {error}") from error
+    for run in {(run.half.data, run.network): run for run in runs}.values():
+        run.check_side(data.card(run.half.data).side)
+    return runs, sweeps.describe(sweep, given)
 
 
 def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterable[Run]) -> None:

@@ -1,20 +1,21 @@
 """Streams: the training batches of a half, the same for every network that is trained on it with the same seed.
 
-Order, shifts and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter: never of
+Order, crops and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter: never of
 the network, the pack, the device or what was drawn before, so that a resumed run sees what an undisturbed one sees.
 """
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from yosinski.architectures import ARCHITECTURES
 from yosinski.data.store import Store
 from yosinski.spec import Run, canonical
-
-Moments = tuple[torch.Tensor, torch.Tensor]  # mean and standard deviation, float32 [3, 1, 1] both
 
 
 def generator(*key: str | int) -> np.random.Generator:
@@ -23,11 +24,31 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(hashed[:16], "little")))
 
 
+class Batch(NamedTuple):
+    """Crops as a network takes them: its first segment subtracts a mean, which may be an image, where they were cut."""
+
+    pixels: torch.Tensor  # uint8 [b, 3, side, side], channels last in memory
+    corners: torch.Tensor  # int64 [b, 2]: the crop's first row and column in the stored image
+    mirrored: torch.Tensor  # bool [b]: left and right are exchanged, after cropping
+
+    @classmethod
+    def whole(cls, pixels: torch.Tensor) -> "Batch":
+        """Images as they are: crops at (0, 0), not mirrored."""
+        zeros = torch.zeros(len(pixels), 2, dtype=torch.int64)
+        return cls(pixels, zeros, zeros[:, 0] > 0)
+
+    def to(self, device: str) -> "Batch":
+        """The same on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+
 class Stream:
     """The batches of one half, seed, role and recipe."""
 
     def __init__(self, store: Store, run: Run) -> None:
-        self.images = store.images
+        self.store, self.run, self.recipe = store, run, run.recipe
+        self.stored, self.side = store.images.shape[1], ARCHITECTURES[run.network].side
+        run.check_side(self.stored)
         rows, labels = store.rows(run.half, "train")
         self.total = len(rows)  # draws are made for all images, whether used or not: subsets are nested
         self.used = np.arange(self.total)
@@ -35,55 +56,68 @@ class Stream:
             number_in_class = np.arange(self.total) - np.searchsorted(labels, labels)
             self.used = np.flatnonzero(number_in_class < run.examples_per_class)
         self.rows, self.labels = rows, labels
-        self.recipe = run.recipe
-        self.key = (run.seed, run.role, run.half.digest)
         self.batch_size = min(run.recipe.batch_size, len(self.used))
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
         self._epoch = lru_cache(maxsize=2)(self._draw)
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The order of the used images; for all images the corner of the crop [N, 2] and whether it is mirrored [N]."""
-        draw = generator("stream", *self.key, epoch)
+        """The order of the used images; for all images the corner of the crop [N, 2] and whether it is mirrored [N].
+
+        Corners are counted in stored images, with the border of `shift` around them.
+        """
+        draw = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
         order = self.used[np.argsort(draw.random(self.total)[self.used], kind="stable")]
-        corners = draw.integers(0, 2 * self.recipe.shift + 1, (self.total, 2))
+        shift = self.recipe.shift
+        corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
         return order, corners, draw.random(self.total) < 0.5
 
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [b, 3, side, side] (channels last in memory) and labels int64 [b] of one step."""
+    def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """The batches from step `first` on; each is read while the one before it is trained on."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.batch, first)
+            for step in range(first, self.steps):
+                here = coming.result()
+                if step + 1 < self.steps:
+                    coming = reader.submit(self.batch, step + 1)
+                yield here
+
+    def batch(self, step: int) -> tuple[Batch, torch.Tensor]:
+        """The crops of one step and their labels, int64 [b]."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, corners, mirrored = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
-        pixels = self.images[self.rows[chosen]]
-        if self.recipe.augment:
-            pixels = shifted(pixels, self.recipe.shift, corners[chosen], mirrored[chosen])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(self.labels[chosen])
-
-    def moments(self) -> Moments:
-        """Mean and standard deviation of the used training images per channel, float32 [3, 1, 1] both."""
-        sums, squares, count = np.zeros(3), np.zeros(3), 0
-        for part in np.array_split(self.rows[self.used], max(1, len(self.used) // 1000)):
-            pixels = self.images[part].astype(np.float64)
-            sums += pixels.sum((0, 1, 2))
-            squares += (pixels**2).sum((0, 1, 2))
-            count += pixels[..., 0].size
-        mean = sums / count
-        std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
-        return torch.from_numpy(mean).float().view(3, 1, 1), torch.from_numpy(std).float().view(3, 1, 1)
+        labels = torch.from_numpy(self.labels[chosen])
+        if not self.recipe.augment:
+            return in_the_middle(self.store.images, self.rows[chosen], self.side), labels
+        return crops(self.store.images, self.rows[chosen], self.side, corners[chosen], mirrored[chosen]), labels
 
 
-def shifted(pixels: np.ndarray, shift: int, corners: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Crops of images padded by `shift` black pixels: uint8 [b, s, s, 3], corners [b, 2], mirrored bool [b]."""
-    b, side = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, 0), (shift, shift), (shift, shift), (0, 0)))
-    along = np.arange(side)
-    rows = corners[:, :1] + along
-    columns = corners[:, 1:] + np.where(mirrored[:, None], side - 1 - along, along)
-    return padded[np.arange(b)[:, None, None], rows[:, :, None], columns[:, None, :]]
+def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
+    """Cut one square from each of these rows; only its own pixels are read. What lies outside of an image is black.
+
+    images: uint8 [N, s, s, 3]; rows: int [b]; corners: int [b, 2]; mirrored: bool [b].
+    """
+    stored = images.shape[1]
+    pixels = np.zeros((len(rows), side, side, 3), np.uint8)
+    for crop, row, (top, left), mirror in zip(pixels, rows, corners.tolist(), mirrored, strict=True):
+        target = crop[:, ::-1] if mirror else crop
+        y, x = max(top, 0), max(left, 0)
+        found = images[row, y : min(top + side, stored), x : min(left + side, stored)]
+        target[y - top : y - top + found.shape[0], x - left : x - left + found.shape[1]] = found
+    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(corners), torch.from_numpy(mirrored))
 
 
-def in_order(images: np.ndarray, rows: np.ndarray, labels: np.ndarray, size: int = 500) -> Iterator[tuple]:
-    """Unaugmented batches (uint8 [b, 3, side, side], int64 [b]) for evaluation."""
+def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int) -> Batch:
+    """The squares in the middle of these rows, not mirrored."""
+    corners = np.full((len(rows), 2), (images.shape[1] - side) // 2)
+    return crops(images, rows, side, corners, np.zeros(len(rows), bool))
+
+
+def in_order(
+    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Batches of so many unaugmented images, and their labels, for evaluation."""
     for at in range(0, len(rows), size):
-        pixels = torch.from_numpy(images[rows[at : at + size]]).permute(0, 3, 1, 2)
-        yield pixels, torch.from_numpy(labels[at : at + size])
+        part = slice(at, at + size)
+        yield in_the_middle(images, rows[part], side), torch.from_numpy(labels[part])

@@ -1,0 +1,34 @@
+"""The paper's figure 3: what distance between the tasks costs, and how far random features go."""
+
+from sweeps.figure2 import all_classes, cuts_of, none_empty, pairs
+from yosinski import data as data_sets
+from yosinski.recipes import EMOJI
+from yosinski.spec import Recipe, Run
+
+
+def figure3(
+    data: str = "emoji",
+    network: str = "alexnet32",
+    distant: str = "natman",
+    splits: tuple[str, ...] = ("random:0",),
+    random: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    cuts: tuple[int, ...] | None = None,
+    recipe: Recipe = EMOJI,
+) -> list[Run]:
+    """Frozen copies AnB and BnA of a split into distant tasks and, to compare, of splits of similar ones.
+
+    Then a base on all classes and, for each initialiser of `random` (None: the recipe's own), networks with n random
+    frozen layers.
+    """
+    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    none_empty(seeds=seeds)
+    initialisers = (recipe.initialiser,) if random is None else random
+    runs = []
+    for seed in seeds:
+        for split in (distant, *splits):
+            for source, target in pairs(card, split, ("AB", "BA"), network, recipe, seed):
+                runs += [target, source, *(target.copy(n, "frozen", source) for n in wanted)]
+        base = Run(network, all_classes(card), recipe, seed)
+        runs += [base, *(base.copy(n, "random", below=initialiser) for initialiser in initialisers for n in wanted)]
+    return runs

@@ -1,0 +1,50 @@
+"""The 163 networks of the paper, and the 7 with random features, under the names of the published directories.
+
+Source: the logs in github.com/yosinski/convnet_transfer. What was trained is not quite symmetric: selffers on halves A
+only, fine-tuned copies on two of four splits. The published names call the natural half A; the paper, and we, call
+man-made A. Networks with random features have no parent there either: they are compared with `netbase`.
+"""
+
+from sweeps.figure2 import all_classes
+from sweeps.reduced import COUNTS
+from yosinski import data as data_sets
+from yosinski import halves
+from yosinski.recipes import PAPER, PAPER_REDUCED
+from yosinski.spec import Recipe, Run
+
+CUTS = range(1, 8)
+
+
+def paper(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) -> list[Run]:
+    """All of them, on the ImageNet of `data`; `reduced` is the recipe of those on fewer images."""
+    return list(published(data, recipe, reduced).values())
+
+
+def published(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) -> dict[str, Run]:
+    """Published name -> network, bases before their copies."""
+    card = data_sets.card(data)
+    everything = Run("caffenet", all_classes(card), recipe)
+    halved = {split: halves.split(card, f"paper:{split}") for split in ("0", "1", "2", "3", "natman")}
+    bases = {
+        (split, letter): Run("caffenet", half, recipe)
+        for split, both in halved.items()
+        for letter, half in {"A": both.a, "B": both.b}.items()
+    }
+    bases["natman", "A"], bases["natman", "B"] = bases["natman", "B"], bases["natman", "A"]  # as published
+
+    networks = {f"half{split}{letter}": base for (split, letter), base in bases.items()}
+    networks["netbase"] = everything
+    networks |= {f"nolearn_1_{n}": everything.copy(n, "random", below="paper") for n in CUTS}
+    for count in COUNTS:
+        networks[f"reduced-{count:04}"] = Run("caffenet", everything.half, reduced, examples_per_class=count)
+    for split in ("0", "1", "2", "3"):
+        for source, target in ("AA", "AB", "BA"):
+            base, copy = bases[split, source], bases[split, target].copy
+            name = f"{split}{source}{split}{target}"
+            networks |= {f"transfer{name}_1_{n}": copy(n, "frozen", base) for n in CUTS}
+            if split in ("0", "1"):
+                networks |= {f"transfer-ft{name}_1_{n}": copy(n, "tuned", base) for n in CUTS}
+    for source, target in ("AB", "BA"):
+        base, copy = bases["natman", source], bases["natman", target].copy
+        networks |= {f"transfernatman{source}{target}_1_{n}": copy(n, "frozen", base) for n in CUTS}
+    return networks

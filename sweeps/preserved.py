@@ -1,0 +1,39 @@
+"""An experiment of the authors' notebook: whether it helps to keep the next layers of the base, too, and train them."""
+
+from sweeps.figure2 import cuts_of, none_empty, pairs
+from yosinski import data as data_sets
+from yosinski.architectures import ARCHITECTURES
+from yosinski.recipes import EMOJI
+from yosinski.spec import Recipe, Run
+
+
+def preserved(
+    data: str = "emoji",
+    network: str = "alexnet32",
+    splits: tuple[str, ...] = ("random:0",),
+    directions: tuple[str, ...] = ("AB",),
+    seeds: tuple[int, ...] = (0,),
+    cuts: tuple[int, ...] | None = None,
+    preserved: tuple[int, ...] = (0, 1, 2),
+    recipe: Recipe = EMOJI,
+) -> list[Run]:
+    """Bases, and frozen copies AnB and BnB of which the next 0, 1 and 2 layers start as the base's and are trained.
+
+    A cut that leaves fewer than so many layers below the head has no such copy.
+    """
+    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    none_empty(splits=splits, directions=directions, seeds=seeds, preserved=preserved)
+    last = len(ARCHITECTURES[network].segments)
+    runs = []
+    for seed in seeds:
+        for split in splits:
+            for source, target in pairs(card, split, directions, network, recipe, seed):
+                runs += [target, source]
+                for parent in (target, source):
+                    for kept in preserved:
+                        runs += [
+                            target.copy(n, "frozen", parent, preserved=kept)
+                            for n in wanted
+                            if kept == 0 or n + kept <= last
+                        ]
+    return runs

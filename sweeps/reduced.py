@@ -1,0 +1,46 @@
+"""The supplement's reduced data: bases on the first k images of each class."""
+
+from sweeps.figure2 import all_classes, none_empty
+from yosinski import data as data_sets
+from yosinski import halves
+from yosinski.cost import images
+from yosinski.data import Card
+from yosinski.recipes import EMOJI
+from yosinski.spec import Half, Recipe, Run, choose
+
+COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # the paper's
+
+
+def reduced(
+    data: str = "emoji",
+    network: str = "alexnet32",
+    half: str = "all",
+    counts: tuple[int, ...] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    recipe: Recipe = EMOJI,
+) -> list[Run]:
+    """Bases on all classes, or on one half of a split (`random:0:A`), with so many training images of each class.
+
+    counts: None for the paper's 1, 2, 5, ... 1300, up to the first that takes in all images.
+    """
+    card = data_sets.card(data)
+    none_empty(counts=counts, seeds=seeds)
+    task = half_named(card, half)
+    runs = []
+    for seed in seeds:
+        base = Run(network, task, recipe, seed)
+        for count in COUNTS if counts is None else counts:
+            runs.append(Run(network, task, recipe, seed, examples_per_class=count))
+            if counts is None and images(runs[-1], card, "train") == images(base, card, "train"):
+                break
+    return runs
+
+
+def half_named(card: Card, name: str) -> Half:
+    """`all` classes, or a half by its split and letter, such as random:0:A."""
+    if name == "all":
+        return all_classes(card)
+    split, _, letter = name.rpartition(":")
+    choose("end of parameter half", letter, ("A", "B"))
+    both = halves.split(card, split)
+    return {"A": both.a, "B": both.b}[letter]

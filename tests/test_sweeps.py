@@ -1,0 +1,210 @@
+"""Sweeps other than figure2: which networks they consist of; the paper's own, by name."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sweeps
+from sweeps.figure3 import figure3
+from sweeps.paper import paper, published
+from sweeps.plan import in_order, packs
+from sweeps.preserved import preserved
+from sweeps.reduced import COUNTS, reduced
+from yosinski import data, halves
+from yosinski.data import Card
+from yosinski.recipes import EMOJI, PAPER, PAPER_REDUCED
+from yosinski.spec import BadInput, Half, Run
+
+NETWORKS = Path(__file__).parent.parent / "analysis" / "paper" / "networks.csv"
+CARD = Card("imagenet", "f00d", 256, tuple(f"n{k:08}" for k in range(1000)), images={"train": 1300, "select": 50})
+
+
+def names(runs: list[Run]) -> list[str]:
+    return [run.name for run in runs]
+
+
+# ---------------------------------------------------------------------------------------------- on emoji, as on others
+
+
+def test_figure3_has_distant_tasks_similar_ones_and_random_features() -> None:
+    runs = figure3(cuts=(2, 5), random=("gaussian", "kaiming"))
+    assert names(runs) == [
+        *(["baseB", "baseA", "A2B", "A5B", "baseA", "baseB", "B2A", "B5A"] * 2),
+        *("baseAll", "R2All", "R5All", "R2All", "R5All"),
+    ]
+    assert [run.half.split for run in runs] == ["natman"] * 8 + ["random:0"] * 8 + ["all"] * 5
+    assert runs[-1].half.classes == data.card("emoji").classes
+    assert [run.below for run in runs[-4:]] == ["gaussian"] * 2 + ["kaiming"] * 2
+    assert len(in_order(figure3())) == 4 + 4 * 7 + 1 + 7
+    assert {run.below for run in figure3()} == {None, EMOJI.initialiser}
+    assert names(figure3(cuts=(3,), splits=(), random=())) == [
+        "baseB",
+        "baseA",
+        "A3B",
+        "baseA",
+        "baseB",
+        "B3A",
+        "baseAll",
+    ]
+
+
+def test_reduced_goes_up_to_all_images_or_takes_the_counts_that_are_given() -> None:
+    runs = reduced()  # emoji has 15 training images per picture, and four artists
+    assert [run.examples_per_class for run in runs] == [1, 2, 5, 10, 25, 50, 100]
+    assert {run.name for run in runs} == {"baseAll"}
+    given = reduced(half="natman:A", counts=(3, 400), seeds=(0, 1))
+    assert [(run.examples_per_class, run.seed) for run in given] == [(3, 0), (400, 0), (3, 1), (400, 1)]
+    assert {run.half for run in given} == {halves.split(data.card("emoji"), "natman").a}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"half": "natman"}, "unknown end of parameter half 'natman'; choose from: A, B"),
+        ({"half": "random:0"}, "unknown end of parameter half '0'; choose from: A, B"),
+        ({"half": "odd:A"}, "unknown split 'odd'"),
+        ({"counts": ()}, "parameter counts is empty"),
+        ({"counts": (0,)}, "examples per class must be at least 1"),
+    ],
+)
+def test_reduced_refuses_what_does_not_exist(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        reduced(**given)
+
+
+def test_preserved_keeps_what_lies_below_the_head() -> None:
+    runs = preserved(cuts=(5, 6, 7))
+    kept = [*("B5B", "B6B", "B7B", "B5+1B", "B6+1B", "B5+2B"), *("A5B", "A6B", "A7B", "A5+1B", "A6+1B", "A5+2B")]
+    assert names(runs) == ["baseB", "baseA", *kept]
+    assert {run.treatment for run in runs} == {"base", "frozen"}
+    assert [run.frozen for run in runs if run.preserved == 2] == [5, 5]
+    assert len(in_order(preserved(directions=("AB", "BA")))) == 2 + 2 * 2 * (7 + 6 + 5)
+    assert [pack.name for pack in packs(in_order(preserved(cuts=(1, 2, 3)))[2:])] == [
+        "B1-3B B1-3+1B B1-3+2B",
+        "A1-3B A1-3+1B A1-3+2B",
+    ]
+
+
+def test_every_sweep_is_found_by_its_name() -> None:
+    assert [sweeps.find(name).__name__ for name in sweeps.SWEEPS] == list(sweeps.SWEEPS)
+
+
+def test_values_of_either_recipe_can_be_changed() -> None:
+    given = sweeps.arguments(paper, ["data=x", "recipe.iterations=4", "reduced.iterations=3", "reduced.batch_size=2"])
+    assert given == {
+        "data": "x",
+        "recipe": PAPER.with_values({"iterations": 4}),
+        "reduced": PAPER_REDUCED.with_values({"iterations": 3, "batch_size": 2}),
+    }
+    with pytest.raises(BadInput, match=r"unknown parameter 'data.x'; choose from: data, recipe, reduced"):
+        sweeps.arguments(paper, ["data.x=3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("figure2", "-p", "network=caffenet"), "caffenet sees 227 x 227 pixels at a time, emoji has 32 x 32"),
+        (("figure2", "--data", "nowhere"), "unknown data set 'nowhere'"),
+        (("paper",), "sweep paper: paper() missing 1 required positional argument: 'data'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "yosinski", "run", *arguments, "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+    assert not list((tmp_path / "runs").glob("*/"))
+
+
+def test_data_is_a_short_form(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "yosinski", "plan", "reduced", "--data", "emoji", "-p", "counts=1", "--json"]
+    done = subprocess.run([*command, "--runs", str(tmp_path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["parameters"]["data"] == "emoji"
+
+
+# ------------------------------------------------------------------------------------------------------ the paper's own
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
+    """The published networks on 1000 classes of which we have no images."""
+    real = halves.split
+
+    def split(card: Card, name: str) -> halves.Split:
+        if name != "paper:natman":
+            return real(card, name.replace("paper:", "random:"))  # the same rule
+        man, natural = card.classes[:551], card.classes[551:]
+        return halves.Split(
+            name, *(Half("x", "f00d", classes, (), letter, name) for classes, letter in ((man, "A"), (natural, "B")))
+        )
+
+    monkeypatch.setattr(data, "card", lambda name: CARD)
+    monkeypatch.setattr(halves, "split", split)
+    return published("imagenet:somewhere")
+
+
+def test_the_paper_has_170_networks(networks: dict[str, Run]) -> None:
+    assert len(networks) == len({run.id for run in networks.values()}) == 170
+    assert set(in_order(networks.values())) == set(networks.values())  # all parents are among them
+    kinds = Counter((run.treatment, run.recipe == PAPER, run.half.split) for run in networks.values())
+    assert kinds == {
+        **{("base", True, f"random:{s}"): 2 for s in range(4)},
+        **{("frozen", True, f"random:{s}"): 21 for s in range(4)},
+        **{("tuned", True, f"random:{s}"): 21 for s in range(2)},
+        ("base", True, "paper:natman"): 2,
+        ("frozen", True, "paper:natman"): 14,
+        ("base", True, "all"): 1,
+        ("base", False, "all"): 12,
+        ("random", True, "all"): 7,
+    }
+    assert {run.network for run in networks.values()} == {"caffenet"}
+    assert {run.recipe for run in networks.values()} == {PAPER, PAPER_REDUCED}
+    assert paper("imagenet:somewhere") == list(networks.values())
+
+
+@pytest.mark.skipif(not NETWORKS.exists(), reason="the list of published networks is not in this checkout")
+def test_names_and_edges_are_those_that_were_published(networks: dict[str, Run]) -> None:
+    with NETWORKS.open(newline="") as file:
+        rows = {row["network"]: row for row in csv.DictReader(file)}
+    assert networks.keys() == rows.keys()
+    for name, row in rows.items():
+        run, split = networks[name], row["split_or_images"]
+        what = run.treatment, run.cut, run.parent, run.examples_per_class
+        base = networks.get(f"half{split}{row['source']}")
+        if row["kind"] == "copy":
+            assert what == ("tuned" if row["tuned"] == "1" else "frozen", int(row["n"]), base, None), name
+            assert run.half == networks[f"half{split}{row['target']}"].half, name
+        elif row["kind"] == "base":
+            letter = {"A": "B", "B": "A"}[row["target"]] if split == "natman" else row["target"]
+            assert what == ("base", 0, None, None), name
+            assert run.half == getattr(halves.split(CARD, f"paper:{split}"), letter.lower()), name
+        else:
+            wanted = {
+                "netbase": ("base", 0, None, None),
+                "random": ("random", int(row["n"] or 0), None, None),
+                "reduced": ("base", 0, None, int(split or 0)),
+            }
+            assert what == wanted[row["kind"]], name
+            assert run.half.classes == CARD.classes, name
+            assert run.below == ("paper" if row["kind"] == "random" else None), name
+
+
+def test_the_counts_of_reduced_are_the_papers(networks: dict[str, Run]) -> None:
+    assert [run.examples_per_class for run in networks.values() if run.examples_per_class] == list(COUNTS)
+    assert [run.id for name, run in networks.items() if name.startswith("reduced-")] == [
+        run.id for run in reduced("imagenet:somewhere", "caffenet", recipe=PAPER_REDUCED)
+    ]
+
+
+def test_published_natural_is_a(networks: dict[str, Run]) -> None:
+    assert len(networks["halfnatmanA"].half.classes) == 449
+    assert networks["halfnatmanA"].name == "baseB"  # the paper, and we, call man-made A
+    assert networks["transfernatmanAB_1_3"].name == "B3A"
