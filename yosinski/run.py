@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from yosinski import checkpoints, data, networks, records, surgery
+from yosinski import checkpoints, networks, records, surgery
 from yosinski.data import store as stores
 from yosinski.data.stream import Moments, Stream
 from yosinski.environment import Where, cpu_has_bfloat16
@@ -46,7 +46,7 @@ def run_pack(
     members: list[Member] = []
     failures: list[str] = []
     try:
-        store = stores.load(data.card(runs[0].half.data), where.stores)
+        store = stores.of(runs[0].half, where.stores)
         moments = Stream(store, runs[0]).moments()
         for run in runs:
             if run.parent and records.state(records.folder(where.runs, run.parent.id), ended) == "running":
