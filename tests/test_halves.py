@@ -146,8 +146,8 @@ def test_files_that_are_missing_or_not_json_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "random", "random:", "random:-1", "random:x", "groups:natural", "halves", "A/B"])
 def test_an_unknown_split_lists_the_forms(name: str) -> None:
-    forms = "random:SEED, natman, groups:ONE/OTHER, domains:ONE/OTHER, a .json file of class names"
-    with pytest.raises(BadInput, match=f"unknown split '{name}'; choose from: {forms}$"):
+    forms = "random:SEED, natman, groups:ONE/OTHER, domains:ONE/OTHER, paper:0..3, paper:natman, a .json file"
+    with pytest.raises(BadInput, match=f"unknown split '{name}'; choose from: {forms} of class names$"):
         split(CARD, name)
 
 

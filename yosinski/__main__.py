@@ -52,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     def with_runs(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="records (default: runs)")
 
+    def with_stores(sub: argparse.ArgumentParser) -> None:
+        told = "stores of images (default: $YOSINSKI_STORES, or stores)"
+        sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
+
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
         what = "a sweep's name (figure2), or the path of a Python file with one" + also
         sub.add_argument("sweep", metavar="SWEEP", help=what)
@@ -59,17 +63,13 @@ def parser() -> argparse.ArgumentParser:
             "-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep"
         )
         with_runs(sub)
+        with_stores(sub)
 
     def with_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
         sub.add_argument("--workers", type=int, metavar="N", help="packs at a time (default: GPUs, or cores)")
 
-    def with_stores(sub: argparse.ArgumentParser) -> None:
-        told = "stores of images (default: $YOSINSKI_STORES, or stores)"
-        sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
-
     def with_training(sub: argparse.ArgumentParser) -> None:
-        with_stores(sub)
         sub.add_argument("--change-arithmetic", action="store_true", help="resume runs started with other arithmetic")
 
     def asking(sub: argparse.ArgumentParser) -> None:
@@ -78,7 +78,6 @@ def parser() -> argparse.ArgumentParser:
     plan = command("plan", here.show_plan, "what would run, what is done, and what it costs")
     with_sweep(plan)
     with_workers(plan)
-    with_stores(plan)
     plan.add_argument("--json", action="store_true")
 
     run = command("run", here.run_sweep, "train what is left of a sweep, here")

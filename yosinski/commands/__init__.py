@@ -1,6 +1,7 @@
 """What the commands do. Only the command line imports this; it may import everything."""
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -86,7 +87,7 @@ def make_store(
         return begun
     workers = workers or making.cores()
     images = len(begun.tree.images)
-    took = timedelta(seconds=round(begun.seconds(workers)))
+    took = timedelta(seconds=math.ceil(begun.seconds(workers)))
     console.print(
         f"{begun.path} will hold {images:,} images of {begun.card.name}, {begun.card.side} x {begun.card.side}: "
         f"{making.gigabytes(begun.bytes)}, of which {making.gigabytes(begun.written)} are written; "
