@@ -18,6 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree `t` in the working directory, and a stores directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("YOSINSKI_STORES", str(tmp_path / "stores"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return make_tree(tmp_path / "t", 4, train=3, val=4)
 
 
@@ -112,14 +113,14 @@ def test_a_listing_is_remembered_until_a_directory_changes(here: Path, monkeypat
     (here / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG").unlink()
     assert data.card("imagenet-32:t").total("train") == 11
     assert len(lists) == 2
-    next((data.stores() / "listings").iterdir()).write_text("{")  # it is only a cache
+    next((here.parent / "cache" / "yosinski").iterdir()).write_text("{")  # it is only a cache
     assert data.card("imagenet-32:t").total("train") == 11
 
 
 def test_a_listing_of_a_directory_that_has_just_changed_is_not_remembered(here: Path) -> None:
     began = time.time()
     data.card("imagenet-32:t")
-    assert time.time() - began > imagenet.SETTLED or not (data.stores() / "listings").exists()
+    assert time.time() - began > imagenet.SETTLED or not (here.parent / "cache").exists()
 
 
 def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:

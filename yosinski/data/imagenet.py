@@ -1,5 +1,6 @@
 """ImageNet's card, from the listing of its tree, and how the tree stands to the stores that were made of it."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ def card(place: Place, stores: Path, listing: Mapping[str, Any] | None = None) -
         if len(same_place) == 1:
             return store.described_card(same_place[0][1])
         raise BadInput(f"data set {place.text}: no directory {place.path}")
-    listing = listing or remembered(place.path, stores) or remember(tree(place.path), stores)
+    listing = listing or remembered(place.path) or remember(tree(place.path))
     for _, described in made:
         found = card_of(place, listing, described.get("skipped", ()))
         if found.fingerprint == described["fingerprint"]:
@@ -82,24 +83,25 @@ def changed(place: Place, made: Path) -> str:
     return f"{told}; undo that, or delete the store, or give another --stores"
 
 
-def _note(path: Path, stores: Path) -> Path:
-    return stores / "listings" / f"{digest(str(path))}.json"
+def _note(path: Path) -> Path:
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    return caches / "yosinski" / f"listing-{digest(str(path))}.json"
 
 
-def remembered(path: Path, stores: Path) -> dict[str, Any] | None:
+def remembered(path: Path) -> dict[str, Any] | None:
     """The last listing of a tree, if no file has been added to its directories or taken away since."""
     try:
-        note = files.read_json(_note(path, stores))
+        note = files.read_json(_note(path))
         same = all((path / one).stat().st_mtime_ns == then for one, then in note["watched"].items())
         return note["listing"] if same and note["path"] == str(path) else None
     except (OSError, BadInput, KeyError):
         return None
 
 
-def remember(tree: Tree, stores: Path) -> dict[str, Any]:
+def remember(tree: Tree) -> dict[str, Any]:
     """Keep a listing, unless a directory changed so lately that another change might not show; returns it."""
     if max(tree.watched.values()) < time.time_ns() - SETTLED * 1e9:
         with suppress(OSError):
             note = {"path": str(tree.path), "watched": dict(tree.watched), "listing": tree.listing}
-            files.write_json(_note(tree.path, stores), note)
+            files.write_json(_note(tree.path), note)
     return tree.listing

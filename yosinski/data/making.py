@@ -106,7 +106,7 @@ def begin(text: str, stores: Path) -> Making | Path:
         return path
     if path.exists():
         raise BadInput(f"{path} is in the way: it is no finished store (no store.json)")
-    imagenet.remember(listed, stores)
+    imagenet.remember(listed)
     making = Making(found, listed, card, stores)
     if making.bytes - making.written > making.free:
         raise BadInput(
