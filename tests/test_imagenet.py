@@ -1,4 +1,4 @@
-"""ImageNet's card: what its fingerprint covers, listings that are remembered, and stores of what the tree was before."""
+"""ImageNet's card: what its fingerprint covers, remembered listings, and stores of what the tree was before."""
 
 import shutil
 import time
@@ -145,7 +145,7 @@ def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
 def test_a_store_of_another_version_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored("imagenet-32:t")
     monkeypatch.setattr(imagenet, "GENERATOR", 99)
-    with pytest.raises(BadInput, match="was made of .* by another version"):
+    with pytest.raises(BadInput, match=r"was made of .* by another version"):
         data.card("imagenet-32:t")
 
 

@@ -173,7 +173,7 @@ def test_flat_validation_images_need_labels(copied: Callable[[Layout], Path]) ->
     savemat(kit / "meta.mat", {"other": np.zeros(3)})
     refused(path, r"meta.mat is not the development kit's")
     shutil.rmtree(kit)
-    refused(path, "val has no folders of classes, and there is no file that labels its images: put LOC_val_solution.csv")
+    refused(path, "val has no folders of classes, and there is no file that labels its images: put LOC_val_sol")
 
 
 def test_label_files_that_disagree(copied: Callable[[Layout], Path]) -> None:

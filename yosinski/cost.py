@@ -27,8 +27,12 @@ def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> i
 
 @cache
 def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | None) -> int:
-    per_class = dict(zip(card.classes, card.per_class(set_name), strict=True))
-    counts = [per_class[name] * domains for name in half.classes]
+    count = card.images[set_name]
+    if isinstance(count, tuple):
+        per_class = dict(zip(card.classes, count, strict=True))
+        counts = [per_class[name] * domains for name in half.classes]
+    else:
+        counts = [count * domains] * len(half.classes)
     return sum(counts if at_most is None else (min(count, at_most) for count in counts))
 
 
