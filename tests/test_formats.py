@@ -134,7 +134,8 @@ def test_store_of_image_files(tmp_path: Path) -> None:
     assert {file.name for file in path.iterdir()} == {"images.npy", "index.npz", "sources.parquet", "store.json"}
 
 
-def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOSINSKI_STORES", str(stores))
     assert main(["data", "show", "emoji", "--stores", str(stores), "--json"]) == 0
     text = section("The JSON of `data show`").split("--json`:")[1]
     assert set(json.loads(capsys.readouterr().out)) == named(text) - {"there", "missing"}

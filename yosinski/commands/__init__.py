@@ -97,12 +97,8 @@ def make_store(
     )
     if not agreed(begun.bytes - begun.written):
         return None
-    done = images - sum(shard.stop - shard.start for shard in begun.left)
     with progress(console) as bar:
-        tasks = {
-            "looked at": bar.add_task("looked at", total=images),
-            "stored": bar.add_task("stored", total=images, completed=done),
-        }
+        tasks = {work: bar.add_task(work, total=images) for work in ("looked at", "stored")}
         return making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
 
 

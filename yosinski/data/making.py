@@ -3,7 +3,8 @@
 Images are decoded with Pillow at full resolution (no draft mode), converted to RGB from whatever they are (greyscale,
 CMYK, palettes), not turned by EXIF (in 2014 nobody did), and resized with its antialiased Lanczos filter, which is
 also what ImageMagick reduces images with by default. They go into `<store>.partial/`, a shard at a time: pixels first,
-then a note with their checksum. What is interrupted goes on from the notes. The folder is renamed when all is there.
+then a note with their checksum. What is interrupted goes on from the notes whose pixels still have their checksum. The
+folder is renamed when all is there and on the disk.
 """
 
 import errno
@@ -130,7 +131,7 @@ def fill(
 ) -> Path:
     """Make the store, or go on making it; returns where it lies.
 
-    advance: told of so many more images that were "looked at" or "stored".
+    advance: told of so many more images that were "looked at" or "stored" (or found to be stored already).
 
     Broken images are skipped if asked for; otherwise BadInput names them, and what this call has written is deleted.
     Most of them are found at the beginning, by how the files begin and end, before anything is written.
@@ -267,16 +268,14 @@ def _make_room(path: Path, total: int, side: int) -> None:
 
 
 def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[str, int], None]) -> None:
-    left, images = making.left, making.tree.images
+    shards, images = store.shards(len(making.tree.images)), making.tree.images
     (making.partial / "shards").mkdir(exist_ok=True)
-    if not left:
-        return
     context = multiprocessing.get_context("spawn")  # a fork would inherit whatever threads hold
-    with ProcessPoolExecutor(min(workers, len(left)), context, _start) as pool:
+    with ProcessPoolExecutor(min(workers, len(shards)), context, _start) as pool:
         try:
             jobs = [
                 pool.submit(_shard, making.partial, making.tree.path, images[shard], shard, making.place, broken)
-                for shard in left
+                for shard in shards
             ]
             for job in as_completed(jobs):
                 advance("stored", job.result())
@@ -304,7 +303,11 @@ def _start() -> None:
 
 
 def _shard(partial: Path, root: Path, images: Sequence[Image], shard: slice, place: Place, broken: set[str]) -> int:
-    """Decode and write one shard; broken images stay black."""
+    """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
+    there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
+    note = _note(partial, shard)
+    if note.exists() and store.checksum(there[shard]) == files.read_json(note)["sha256"]:
+        return len(images)
     pixels = np.zeros((len(images), place.side, place.side, 3), np.uint8)
     found: dict[str, str] = {}
     sources = []
@@ -318,13 +321,11 @@ def _shard(partial: Path, root: Path, images: Sequence[Image], shard: slice, pla
                 pixels[k] = decode(content, place.side, place.fit)
             except Broken as error:
                 found[image.name] = str(error)
-    begins = np.load(partial / "images.npy", mmap_mode="r").offset
     with (partial / "images.npy").open("r+b") as file:
-        file.seek(begins + shard.start * pixels[0].nbytes)
+        file.seek(there.offset + shard.start * pixels[0].nbytes)
         file.write(pixels.data)
-        file.flush()
-        os.fsync(file.fileno())  # a note must never be older than its pixels, whatever the machine does
-    files.write_json(_note(partial, shard), {"sha256": store.checksum(pixels), "sources": sources, "broken": found})
+    told = {"sha256": store.checksum(pixels), "sources": sources, "broken": found}
+    files.write_json(note, told, durable=False)
     return len(images)
 
 
@@ -342,6 +343,8 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
             "broken": [broken.get(image.name) for image in images],
         }
     )
+    with (here / "images.npy").open("rb") as file:
+        os.fsync(file.fileno())
     files.replace(here / "sources.parquet", lambda temporary: sources.to_parquet(temporary, index=False))
     classes = {wnid: k for k, wnid in enumerate(card.classes)}
     index = np.zeros((4, len(images)), np.int32)
