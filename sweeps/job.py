@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeps import cluster
-from yosinski import data, files, records
+from yosinski import files, records
 from yosinski.data import store
 from yosinski.environment import Where
-from yosinski.spec import BadInput, Failure
+from yosinski.spec import BadInput, Failure, Half
 
 STARTED = "yosinski: started "  # begins what each turn of a job writes to its log
 
@@ -44,8 +44,8 @@ def train_element(runs: Path, token: str) -> None:
     print(f"{job} on {os.uname().nodename}: {' '.join(records.load(runs, run_id).name for run_id in ids)}", flush=True)
     left = trainable(runs, ids, cluster.claimant(job))
     if left and submission["profile"]["staging"]:
-        data_set = records.load(runs, left[0]).half.data
-        where = replace(where, stores=stage(data_set, where.stores, submission["profile"]["staging"]))
+        half = records.load(runs, left[0]).half
+        where = replace(where, stores=stage(half, where.stores, submission["profile"]["staging"]))
     if left:
         train(left, where, cluster.claimant(job), stopping, cluster.has_ended)
     ended = [records.state(records.folder(runs, run_id)) in (*records.FINAL, "blocked") for run_id in ids]
@@ -108,18 +108,32 @@ def queue_again(job: str, why: str) -> None:
             time.sleep(5)
 
 
-def stage(data_set: str, stores: Path, staging: str) -> Path:
-    """Copy the store of a data set to the node's own disk, once per node; returns the directory that holds it."""
+def stage(half: Half, stores: Path, staging: str) -> Path:
+    """Copy the store of a half's images to the node's own disk, once per node; returns the directory that holds it."""
+    node = os.uname().nodename
     there = Path(os.path.expandvars(staging))
     if "$" in str(there):
-        raise BadInput(f"staging = {staging!r}: no such variable on {os.uname().nodename}")
+        raise BadInput(f"staging = {staging!r}: no such variable on {node}")
     there.mkdir(parents=True, exist_ok=True)
-    source = store.location(data.card(data_set), stores)
-    target = store.location(data.card(data_set), there)
+    source, target = store.location(half, stores), store.location(half, there)
     with (there / f".{source.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # jobs of one node: the first one copies
-        if not target.exists():
-            temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}.", dir=there))
+        if target.exists():
+            return there
+        for left in there.glob(f".{source.name}.*/"):  # by a job that was killed while it copied
+            shutil.rmtree(left, ignore_errors=True)
+        needed = sum(file.stat().st_size for file in source.iterdir())
+        free = shutil.disk_usage(there).free
+        if needed > free:
+            raise BadInput(
+                f"staging = {staging!r}: {source.name} needs {needed / 1e9:.1f} GB, {there} on {node} has "
+                f"{free / 1e9:.1f} GB free"
+            )
+        temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}.", dir=there))
+        try:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
+            temporary.chmod(0o755)
             temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return there

@@ -23,6 +23,12 @@ SMALL = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered of directories does not go where the user's caches are."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("caches"))
+
+
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stores directory with emoji in it; the workers of pytest-xdist share one, which the first of them draws."""

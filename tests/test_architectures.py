@@ -122,6 +122,17 @@ def test_images_are_counted_from_the_card() -> None:
     assert images(replace(BASE, half=replace(BASE.half, domain=())), plain, "train") == 3 * 15
 
 
+def test_classes_may_have_different_numbers_of_images() -> None:
+    uneven = {"train": (7, 2, 9, 100, 100, 100), "select": 5, "test": (1, 2, 3, 4, 5, 6)}
+    card = replace(CARD, images=uneven, domains=(), default_domain=(), unseen=())
+    base = replace(BASE, half=replace(BASE.half, classes=("c", "a", "b"), domain=()))
+    assert [images(base, card, name) for name in ("train", "select", "test")] == [18, 15, 6]
+    assert images(replace(base, examples_per_class=3), card, "train") == 3 + 2 + 3
+    assert images(BASE, replace(CARD, images=uneven), "train") == 2 * 18
+    assert cost(base, card).steps == 2 * (18 // 8)
+    assert (card.total("train"), card.total("select"), CARD.total("test")) == (318, 30, 6 * 3 * 10)
+
+
 # Forward FLOPs of one image of alexnet32 with three classes, segment by segment: 2 * weights * places.
 FORWARD = [
     2 * 1200 * 256,

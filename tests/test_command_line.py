@@ -136,6 +136,21 @@ def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Pa
         assert made.stdout.startswith(f"{tmp_path}/frame.{suffix}: 36 rows")
 
 
+def test_halves_of_the_paper_need_no_images(tmp_path: Path) -> None:
+    def halves(*arguments: str) -> dict[str, list[str]]:
+        return json.loads(yosinski("halves", *arguments, "--json", cwd=tmp_path).stdout)
+
+    paper = halves("paper:2")
+    assert [len(paper[letter]) for letter in "AB"] == [500, 500]
+    assert halves("random:2", "--data", "imagenet") == paper
+    assert halves("natman", "--data", "imagenet") == halves("paper:natman")
+    (tmp_path / "mine.json").write_text(json.dumps(paper))
+    assert halves("mine.json", "--data", "imagenet") == paper
+    told = yosinski("halves", "paper:2", cwd=tmp_path).stdout
+    assert told.startswith("A: 500 classes of imagenet\n  n01440764, ")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine.json"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,6 +173,13 @@ def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Pa
         ("draw 9", "unknown figure '9'; choose from: 2, curves"),
         ("draw 2 --runs nowhere", "no runs directory nowhere"),
         ("frame --runs nowhere --out frame.csv", "no runs directory nowhere"),
+        ("plan figure2 -p data=imagenet", "data set 'imagenet' does not say where its images are"),
+        ("plan figure2 -p data=imagenet:nowhere", "data set imagenet:"),
+        ("data store imagenet:file", "data set imagenet:"),
+        ("data store imagenet-8:file", "data set 'imagenet-8:file': the side must be 16 to 1024, not 8"),
+        ("data store emoji --workers 0", "--workers must be at least 1, not 0"),
+        ("data show cifar", "unknown data set 'cifar'; choose from: emoji, imagenet:PATH"),
+        ("halves paper:0 --data emoji", "split paper:0 takes the 1000 classes of ILSVRC-2012; emoji lacks n01440764"),
         ("halves natmen", "unknown split 'natmen'; choose from: random:SEED, natman"),
     ],
 )

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from imagenet import make_tree
 
 from analysis.frame import frame
 from sweeps.plan import plan
 from yosinski import data, files, records
 from yosinski import run as procedure
+from yosinski.__main__ import main
+from yosinski.data import making
 from yosinski.data import store as data_stores
 from yosinski.environment import Where
 from yosinski.halves import Split
@@ -113,12 +117,36 @@ def test_halves(where: Where) -> None:
 def test_store(stores: Path) -> None:
     path = data_stores.location(data.card("emoji"), stores)
     text = section("A store")
-    assert json.loads((path / "store.json").read_text()).keys() - {"format"} <= named(text)
+    of_files = {"fit", "decoder", "skipped"}
+    assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store")) - of_files
     with np.load(path / "index.npz") as index:
         assert set(index) <= named(text)
         assert {index[name].dtype for name in index} == {np.dtype(np.int32)}
     assert {file.name for file in path.iterdir()} == {"images.npy", "index.npz", "store.json"}
     assert all(f"`{name}`" in text for name in ("images.npy", "index.npz", "store.json"))
+
+
+def test_store_of_image_files(tmp_path: Path) -> None:
+    text = f"imagenet-32:{make_tree(tmp_path / 't', 4, train=2, val=2)}"
+    begun = making.begin(text, tmp_path / "stores")
+    assert isinstance(begun, making.Making)
+    path = making.fill(begun, workers=1)
+    assert (path / "store.json").parent == data_stores.location(data.card(text), tmp_path / "stores")
+    assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store"))
+    listed = named(section("A store").split("`sources.parquet`, too:")[1].split("in the order of")[0])
+    assert set(pd.read_parquet(path / "sources.parquet")) == listed
+    assert {file.name for file in path.iterdir()} == {"images.npy", "index.npz", "sources.parquet", "store.json"}
+
+
+def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOSINSKI_STORES", str(stores))
+    assert main(["data", "show", "emoji", "--stores", str(stores), "--json"]) == 0
+    text = section("The JSON of `data show`").split("--json`:")[1]
+    assert set(json.loads(capsys.readouterr().out)) == named(text) - {"there", "missing"}
+
+
+def test_data_texts() -> None:
+    assert tuple(first_column("Where data sets are found")) == data.FORMS
 
 
 def test_frame(where: Where) -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from yosinski import data
-from yosinski.data import Card
+from yosinski.data import Card, synsets
 from yosinski.halves import Split, split
 from yosinski.spec import BadInput
 
@@ -34,6 +35,59 @@ def test_random_splits_are_the_papers(seed: int, first: list[int]) -> None:
     assert b == sorted(b)
     assert len(a) == len(b) == 500
     assert sorted(a + b) == list(range(1000))
+
+
+KNOWN = synsets.card()
+
+
+@pytest.mark.parametrize(("which", "first"), [("0", [0, 1, 2, 5, 9, 10, 15, 16]), ("1", [1, 5, 7, 9, 15, 16, 17, 19])])
+def test_the_papers_random_splits_of_the_1000_wnids(which: str, first: list[int]) -> None:
+    halves = split(KNOWN, f"paper:{which}")
+    assert halves.a.classes[:8] == tuple(KNOWN.classes[k] for k in first)
+    assert (len(halves.a.classes), len(halves.b.classes)) == (500, 500)
+    assert halves.name == halves.b.split == f"paper:{which}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_papers_splits_are_those_of_the_same_seed_without_groups(seed: int) -> None:
+    papers, ours = split(KNOWN, f"paper:{seed}"), split(KNOWN, f"random:{seed}")
+    assert (papers.a, papers.b) == (ours.a, ours.b)
+    indices = np.random.RandomState([seed]).choice(np.arange(1000), 500, replace=False)
+    assert papers.a.classes == tuple(KNOWN.classes[k] for k in sorted(indices))
+    assert len({split(KNOWN, f"paper:{other}").a.digest for other in range(4)}) == 4
+
+
+def test_natural_and_man_made_are_the_papers() -> None:
+    papers, ours = split(KNOWN, "paper:natman"), split(KNOWN, "natman")
+    assert (papers.a, papers.b) == (ours.a, ours.b)
+    assert (len(papers.a.classes), len(papers.b.classes)) == (551, 449)
+    assert sorted(papers.a.classes + papers.b.classes) == list(KNOWN.classes) == sorted(set(KNOWN.classes))
+    assert "n02123045" in papers.b.classes  # tabby cat
+    assert "n02690373" in papers.a.classes  # airliner
+    for half in (papers.a, papers.b):
+        assert list(half.classes) == sorted(half.classes)
+
+
+def test_the_papers_splits_take_the_1000_classes_whatever_else_there_is() -> None:
+    more = replace(KNOWN, classes=(*KNOWN.classes, "n99999999"), groups=(*KNOWN.groups, "other"))
+    assert split(more, "paper:3").b == split(KNOWN, "paper:3").b
+    fewer = replace(KNOWN, classes=KNOWN.classes[2:], groups=KNOWN.groups[2:])
+    for which in ("paper:2", "paper:natman"):
+        with pytest.raises(BadInput, match=f"split {which} takes the 1000 .*; imagenet lacks n01440764, n01443537$"):
+            split(fewer, which)
+    with pytest.raises(BadInput, match=r"toy lacks n01440764, .* and 980 more$"):
+        split(CARD, "paper:0")
+    with pytest.raises(BadInput, match="unknown split of the paper '4'; choose from: 0, 1, 2, 3, natman"):
+        split(KNOWN, "paper:4")
+
+
+def test_some_of_the_classes_split_by_kind_or_at_random() -> None:
+    few = replace(KNOWN, classes=KNOWN.classes[390:406], groups=KNOWN.groups[390:406])
+    assert split(few, "natman").b.classes == few.classes[:8]
+    assert split(few, "natman").a.classes == few.classes[8:]
+    other = replace(few, classes=(*few.classes, "n99999999"), groups=(*few.groups, "other"))
+    assert split(other, "natman").b == split(few, "natman").b
+    assert len(split(other, "random:0").a.classes) == 8  # of 17, whatever their groups
 
 
 def test_random_splits_take_half_of_every_group() -> None:
@@ -146,8 +200,8 @@ def test_files_that_are_missing_or_not_json_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "random", "random:", "random:-1", "random:x", "groups:natural", "halves", "A/B"])
 def test_an_unknown_split_lists_the_forms(name: str) -> None:
-    forms = "random:SEED, natman, groups:ONE/OTHER, domains:ONE/OTHER, a .json file of class names"
-    with pytest.raises(BadInput, match=f"unknown split '{name}'; choose from: {forms}$"):
+    forms = "random:SEED, natman, groups:ONE/OTHER, domains:ONE/OTHER, paper:0..3, paper:natman, a .json file"
+    with pytest.raises(BadInput, match=f"unknown split '{name}'; choose from: {forms} of class names$"):
         split(CARD, name)
 
 

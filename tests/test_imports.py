@@ -19,10 +19,12 @@ yosinski.architectures
 yosinski.spec
 yosinski.files
 yosinski.data
-yosinski.data.emoji
+yosinski.data.emoji yosinski.data.synsets
 yosinski.recipes yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
-yosinski.data.stream
+yosinski.data.tree
+yosinski.data.imagenet
+yosinski.data.making yosinski.data.stream
 yosinski.data.moments
 yosinski.networks
 yosinski.surgery
@@ -32,7 +34,7 @@ yosinski.training
 yosinski.run
 """.strip().splitlines()
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
-LAZY = {("yosinski.data", "yosinski.data.emoji")}
+LAZY = {("yosinski.data", "yosinski.data.emoji"), ("yosinski.data", "yosinski.data.imagenet")}
 
 
 def modules() -> dict[str, Path]:
@@ -150,6 +152,8 @@ COMMANDS = {
     "plan": "assert main(['plan', 'figure2']) == 0",
     "plan as JSON": "assert main(['plan', 'figure2', '--json']) == 0",
     "halves": "assert main(['halves', 'natman']) == 0",
+    "the paper's halves": "assert main(['halves', 'paper:2', '--json']) == 0",
+    "data show": "assert main(['data', 'show', 'emoji']) == 0",
     "bad input": "assert main(['plan', 'figure9']) == 2",
 }
 

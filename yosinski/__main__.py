@@ -1,17 +1,21 @@
 """The command line. Exit status: 0 done, 1 something failed while running, 2 bad input, 130 stopped by Ctrl-C."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from yosinski.commands import cluster, here, reading
+from yosinski.commands import cluster, data, here, reading
+from yosinski.data import FORMS, stores
 from yosinski.spec import BadInput, Failure
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr unless --debug."""
     options = parser().parse_args(argv)
+    if "stores" in options:
+        os.environ["YOSINSKI_STORES"] = str(options.stores.absolute())  # for all that asks for a data set's card
     try:
         return options.command(options) or 0
     except BadInput as error:
@@ -39,14 +43,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="yosinski", description=sys.modules["yosinski"].__doc__)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, function: Any, help: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
+    def command(name: str, function: Any, help: str, among: Any = commands) -> argparse.ArgumentParser:
+        sub = among.add_parser(name, help=help, description=help)
         sub.set_defaults(command=function)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         return sub
 
     def with_runs(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="records (default: runs)")
+
+    def with_stores(sub: argparse.ArgumentParser) -> None:
+        told = "stores of images (default: $YOSINSKI_STORES, or stores)"
+        sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
 
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
         what = "a sweep's name (figure2, figure3, reduced, preserved, paper), or the path of a Python file with one"
@@ -63,13 +71,13 @@ def parser() -> argparse.ArgumentParser:
             help="short for -p data=DATA: a data set, such as imagenet:PATH",
         )
         with_runs(sub)
+        with_stores(sub)
 
     def with_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
         sub.add_argument("--workers", type=int, metavar="N", help="packs at a time (default: GPUs, or cores)")
 
     def with_training(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--stores", type=Path, default=Path("stores"), metavar="DIR", help="data (default: stores)")
         sub.add_argument("--change-arithmetic", action="store_true", help="resume runs started with other arithmetic")
 
     def asking(sub: argparse.ArgumentParser) -> None:
@@ -144,9 +152,27 @@ def parser() -> argparse.ArgumentParser:
     draw.add_argument("--run", dest="chosen", action="append", metavar="RUN", help="curves: a run's name or id")
 
     halves = command("halves", reading.show_halves, "the classes of the halves of a split")
-    halves.add_argument("split", metavar="SPLIT", help="random:SEED, natman, groups:A/B, domains:A/B, or a .json file")
-    halves.add_argument("--data", default="emoji", help="data set (default: emoji)")
+    splits = "random:SEED, natman, paper:0..3, paper:natman, groups:A/B, domains:A/B, or a .json file"
+    halves.add_argument("split", metavar="SPLIT", help=splits)
+    halves.add_argument(
+        "--data", metavar="DATA", help="data set (default: emoji); imagenet alone means ILSVRC-2012's names, no images"
+    )
+    with_stores(halves)
     halves.add_argument("--json", action="store_true")
+
+    about_data = "data sets and the stores of their images"
+    data_commands = commands.add_parser("data", help=about_data, description=about_data)
+    of_data = data_commands.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    store = command("store", data.store_data, "make the store of a data set, or go on making it", of_data)
+    show = command("show", data.show_data, "what is known of a data set, and where its store lies", of_data)
+    for sub in (store, show):
+        sub.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}")
+        with_stores(sub)
+    store.add_argument("--skip-broken", action="store_true", help="leave out broken images, and write down which")
+    store.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores)")
+    asking(store)
+    show.add_argument("--check", action="store_true", help="read the whole store and compare its checksums")
+    show.add_argument("--json", action="store_true")
     return top
 
 

@@ -1,12 +1,12 @@
 """What a run costs, counted from its architecture before anything is trained. No torch."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from yosinski.architectures import ARCHITECTURES
 from yosinski.architectures import Cost as LayerCost
 from yosinski.data import Card
-from yosinski.spec import Run
+from yosinski.spec import Half, Run
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,19 @@ class Cost:
 
 def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> int:
     """How many images of a set the run's half has."""
-    per_class = card.images[set_name] * (max(1, len(run.half.domain)) if domains is None else domains)
-    if set_name == "train" and run.examples_per_class is not None:
-        per_class = min(per_class, run.examples_per_class)
-    return per_class * len(run.half.classes)
+    domains = max(1, len(run.half.domain)) if domains is None else domains
+    return _images(card, run.half, set_name, domains, run.examples_per_class if set_name == "train" else None)
+
+
+@cache
+def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | None) -> int:
+    count = card.images[set_name]
+    if isinstance(count, tuple):
+        per_class = dict(zip(card.classes, count, strict=True))
+        counts = [per_class[name] * domains for name in half.classes]
+    else:
+        counts = [count * domains] * len(half.classes)
+    return sum(counts if at_most is None else (min(count, at_most) for count in counts))
 
 
 @lru_cache

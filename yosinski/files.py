@@ -55,7 +55,7 @@ def set_aside(path: Path, why: str = "damaged") -> Path:
     return path.rename(aside)
 
 
-def replace(path: Path, write: Callable[[Path], None], durable: bool = True) -> None:
+def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
     """Write a file under a temporary name, then put it in place of the old one."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:

@@ -2,8 +2,9 @@
 
 A split is named by a short text, which is also what figures call it:
 
-    random:SEED        half of the classes, drawn as the paper's authors drew theirs, evenly from every group
+    random:SEED        half of the classes, drawn as the paper's authors drew theirs; emoji's evenly from every group
     natman             A: the man-made classes, B: the natural ones (as in the paper)
+    paper:0 .. paper:3, paper:natman   the paper's own halves of the 1000 classes of ILSVRC-2012
     groups:ONE/OTHER   A: the classes of one group, B: those of another
     domains:A/B        all classes in both, A in one domain's pictures, B in another's (join several with +)
     PATH.json          {"A": [names], "B": [names]}; a half may also be {"classes": [names], "domain": [names]}
@@ -17,10 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from yosinski.data import Card
+from yosinski.data import Card, some, synsets
 from yosinski.spec import BadInput, Half, choose
 
-FORMS = ("random:SEED", "natman", "groups:ONE/OTHER", "domains:ONE/OTHER", "a .json file of class names")
+FORMS = (
+    "random:SEED",
+    "natman",
+    "groups:ONE/OTHER",
+    "domains:ONE/OTHER",
+    "paper:0..3",
+    "paper:natman",
+    "a .json file of class names",
+)
+PAPER = ("0", "1", "2", "3", "natman")
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,10 @@ def split(card: Card, name: str) -> Split:
     if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:
         raise BadInput(f"split {name}: the seed must be below 2**32")
     if kind == "random" and rest.isdecimal():
-        a, b = _random(card, int(rest))
-        return _halves(card, name, a, b)
+        return _halves(card, name, *_random(card, int(rest)))
+    if kind == "paper":
+        choose("split of the paper", rest, PAPER)
+        return _halves(card, name, *_papers(card, name, rest))
     if name == "natman":
         return _halves(card, name, _of_group(card, "man-made"), _of_group(card, "natural"))
     if kind == "groups" and rest.count("/") == 1:
@@ -56,16 +68,27 @@ def split(card: Card, name: str) -> Split:
 def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
     """Half of every group by legacy numpy's RandomState([seed]), the rule behind the paper's published splits.
 
-    For a data set without groups this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
+    Where the card is not stratified this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
     """
     random = np.random.RandomState([seed])
-    groups = np.array(card.groups if card.groups else [""] * len(card.classes))
+    groups = np.array(card.groups if card.stratified and card.groups else [""] * len(card.classes))
     chosen: set[int] = set()
     for group in dict.fromkeys(groups.tolist()):
         members = np.flatnonzero(groups == group)
         chosen.update(random.choice(members, len(members) // 2, replace=False).tolist())
     a = [name for k, name in enumerate(card.classes) if k in chosen]
     return a, [name for k, name in enumerate(card.classes) if k not in chosen]
+
+
+def _papers(card: Card, name: str, which: str) -> tuple[list[str], list[str]]:
+    """The paper's halves: of exactly the 1000 classes of ILSVRC-2012, whatever else there is."""
+    known = synsets.card()
+    missing = sorted(set(known.classes) - set(card.classes))
+    if missing:
+        raise BadInput(f"split {name} takes the 1000 classes of ILSVRC-2012; {card.name} lacks {some(missing)}")
+    if which == "natman":
+        return _of_group(known, "man-made"), _of_group(known, "natural")
+    return _random(known, int(which))
 
 
 def _of_group(card: Card, group: str) -> list[str]:

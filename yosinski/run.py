@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from yosinski import checkpoints, data, networks, records, surgery
+from yosinski import checkpoints, networks, records, surgery
 from yosinski.architectures import ARCHITECTURES
 from yosinski.data import moments
 from yosinski.data import store as stores
@@ -50,7 +50,7 @@ def run_pack(
     members: list[Member] = []
     failures: list[str] = []
     try:
-        store = stores.load(data.card(runs[0].half.data), where.stores)
+        store = stores.of(runs[0].half, where.stores)
         stream = Stream(store, runs[0])
         # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
         own = moments.blank(stream) if all(run.parent for run in runs) else moments.moments(stream, where.stores)

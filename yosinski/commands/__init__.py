@@ -1,7 +1,9 @@
 """What the commands do. Only the command line imports this; it may import everything."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +49,66 @@ def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterab
 
 def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> None:
     """Make what jobs read: the runs' specs, and the stores of their data sets."""
-    from yosinski import data, records
+    from yosinski import records
     from yosinski.data import store
 
     for run in chosen:
         records.enrol(runs, run)
-    for name in sorted({run.half.data for run in chosen}):
-        card = data.card(name)
-        if not store.location(card, stores).exists():
-            with console.status(f"drawing the images of {name}"):
+    halves = {(run.half.data, run.half.fingerprint): run.half for run in chosen}
+    for _, half in sorted(halves.items()):
+        if (store.location(half, stores) / "store.json").exists():
+            continue
+        made = make_store(half.data, stores, console)
+        if made != store.location(half, stores):
+            raise BadInput(f"{half.data} has changed: these runs want {store.location(half, stores)}, it gave {made}")
+
+
+def make_store(
+    text: str,
+    stores: Path,
+    console: Any,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    agreed: Callable[[int], bool] = lambda size: True,
+) -> Path | None:
+    """Make the store of a data set, or go on making it; says beforehand what it takes. None if it is not agreed to.
+
+    agreed: whether so many bytes may be written.
+    """
+    from yosinski import data
+    from yosinski.data import making, store
+
+    if data.place(text).path is None:
+        card = data.card(text)
+        path = store.location(card, stores)
+        if not (path / "store.json").exists():
+            with console.status(f"drawing the images of {text}"):
                 store.make(card, stores)
+        return path
+    with console.status(f"listing {text}"):
+        begun = making.begin(text, stores)
+    if isinstance(begun, Path):
+        return begun
+    workers = workers or making.cores()
+    images = len(begun.tree.images)
+    took = timedelta(seconds=math.ceil(begun.seconds(workers)))
+    console.print(
+        f"{begun.path} will hold {images:,} images of {begun.card.name}, {begun.card.side} x {begun.card.side}: "
+        f"{making.gigabytes(begun.bytes)}, of which {making.gigabytes(begun.written)} are written; "
+        f"{making.gigabytes(begun.free)} are free; about {took} with {workers} processes",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not agreed(begun.bytes - begun.written):
+        return None
+    with progress(console) as bar:
+        tasks = {work: bar.add_task(work, total=images) for work in ("looked at", "stored")}
+        return making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
+
+
+def progress(console: Any) -> Any:
+    """A bar for images: how many are done, how many a second, and when it ends."""
+    from rich import progress
+
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn()
+    return progress.Progress(*columns, progress.TimeRemainingColumn(), console=console)

@@ -42,15 +42,19 @@ def draw_figure(options: argparse.Namespace) -> None:
 def show_halves(options: argparse.Namespace) -> None:
     """`yosinski halves`."""
     from yosinski import data
+    from yosinski.data import synsets
     from yosinski.halves import split
 
-    halves = split(data.card(options.data), options.split)
+    text = options.data or ("imagenet" if options.split.startswith("paper:") else "emoji")
+    card = synsets.card() if text == "imagenet" else data.card(text)  # for names alone nobody needs images
+    halves = split(card, options.split)
     if options.json:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
         return
     for half in (halves.a, halves.b):
         drawn = f", drawn by {', '.join(half.domain)}" if half.domain else ""
-        print(f"{half.letter} ({half.digest}): {len(half.classes)} classes of {half.data}{drawn}")
+        known = f" ({half.digest})" if half.fingerprint else ""
+        print(f"{half.letter}{known}: {len(half.classes)} classes of {half.data}{drawn}")
         print("  " + ", ".join(half.classes))
 
 

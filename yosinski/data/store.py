@@ -3,19 +3,24 @@
 Layout in `docs/formats.md`. A store is made under a temporary name and renamed when it is whole.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from yosinski import data, files
 from yosinski.data import Card
-from yosinski.spec import BadInput, Half
+from yosinski.spec import BadInput, Failure, Half
 
 FORMAT = 1
 SETS = ("train", "select", "test")
+SHARD = 256  # as many images have one checksum
 
 
 @dataclass(frozen=True)
@@ -50,32 +55,125 @@ class Store:
         return rows[order], labels[order]
 
 
-def location(card: Card, stores: Path) -> Path:
-    """Where the store of this data set lies, or will lie."""
-    return stores / f"{card.name}-{card.fingerprint}"
+def location(of: Card | Half, stores: Path) -> Path:
+    """Where the store of a data set lies, or will lie."""
+    text = of.data if isinstance(of, Half) else of.name
+    return stores / f"{text.partition(':')[0]}-{of.fingerprint}"
 
 
 def load(card: Card, stores: Path) -> Store:
-    """Open a store, making it first where it is missing."""
+    """Open a store. Where it is missing, one of images that are drawn is made first; Failure for one of image files."""
     path = location(card, stores)
-    if not (path / "store.json").exists():
+    if not (path / "store.json").exists() and ":" not in card.name:
         make(card, stores)
+    description(path)
+    with np.load(path / "index.npz", allow_pickle=False) as index:
+        columns = [index[name] for name in ("set", "class", "domain", "number")]
+    return Store(card, np.load(path / "images.npy", mmap_mode="r", allow_pickle=False), *columns)
+
+
+def of(half: Half, stores: Path) -> Store:
+    """The store that a half's images lie in, found without the files that it was made of: nodes need not see them."""
+    if ":" in half.data:
+        return load(described_card(description(location(half, stores))), stores)
+    card = data.card(half.data)
+    if card.fingerprint != half.fingerprint:
+        raise Failure(
+            f"half {half.name} was made of another version of {half.data}: its fingerprint is {half.fingerprint}, "
+            f"that of the one installed here {card.fingerprint}"
+        )
+    return load(card, stores)
+
+
+def description(path: Path) -> dict[str, Any]:
+    """What `store.json` says of a store; Failure if there is none, BadInput if it is damaged or of a newer format."""
     try:
-        newest = json.loads((path / "store.json").read_text())["format"]
+        described = json.loads((path / "store.json").read_text())
+        newest = described["format"]
+    except FileNotFoundError:
+        raise Failure(f"no store {path}; `yosinski data store` makes it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path / 'store.json'} is damaged; delete {path}, it will be made again") from error
     if newest > FORMAT:
         raise BadInput(f"{path} is of format {newest}; this version reads up to {FORMAT}: update yosinski")
-    with np.load(path / "index.npz", allow_pickle=False) as index:
-        columns = [index[name] for name in ("set", "class", "domain", "number")]
-    return Store(card, np.load(path / "images.npy", mmap_mode="r", allow_pickle=False), *columns)
+    return described
+
+
+def described_card(described: dict[str, Any]) -> Card:
+    """The card of the data set that a store was made of."""
+
+    def as_tuple(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    images = {name: as_tuple(count) for name, count in described["per_class"].items()}
+    told = {**described, "name": described["data"], "images": images}
+    return Card(**{value.name: as_tuple(told[value.name]) for value in fields(Card)})
+
+
+def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The finished stores whose names begin so, such as "imagenet-128", with their descriptions."""
+    for path in sorted(stores.glob(f"{name}-*/store.json")):
+        described = description(path.parent)
+        if path.parent.name == f"{name}-{described['fingerprint']}":
+            yield path.parent, described
+
+
+def describe(path: Path, card: Card, index: np.ndarray, checksums: Sequence[str], **more: Any) -> None:
+    """Write what belongs to the images in a folder: their index, int32 [4, N], and last of all `store.json`."""
+    columns = dict(zip(("set", "class", "domain", "number"), index, strict=True))
+
+    def write_index(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **columns)
+
+    files.replace(path / "index.npz", write_index)
+    described = {
+        "format": FORMAT,
+        "data": card.name,
+        "fingerprint": card.fingerprint,
+        "side": card.side,
+        "sets": SETS,
+        "classes": card.classes,
+        "groups": card.groups,
+        "stratified": card.stratified,
+        "domains": card.domains,
+        "default_domain": card.default_domain,
+        "unseen": card.unseen,
+        "images": index.shape[1],
+        "per_class": dict(card.images),
+        **more,
+        "shard": SHARD,
+        "sha256": list(checksums),
+    }
+    text = json.dumps(described, indent=1) + "\n"
+    files.replace(path / "store.json", lambda temporary: temporary.write_text(text))
+
+
+def checksum(pixels: np.ndarray) -> str:
+    """SHA-256 of uint8 images, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def shards(total: int) -> list[slice]:
+    """Images in the groups that have one checksum."""
+    return [slice(at, min(at + SHARD, total)) for at in range(0, total, SHARD)]
+
+
+def check(path: Path) -> Iterator[tuple[slice, bool]]:
+    """Read all images of a store, shard by shard, and say whether they still have their checksums."""
+    described = description(path)
+    if "sha256" not in described:
+        raise BadInput(f"{path} was made by a version that wrote no checksums")
+    images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+    for shard, expected in zip(shards(len(images)), described["sha256"], strict=True):
+        yield shard, checksum(images[shard]) == expected
 
 
 def make(card: Card, stores: Path) -> Path:
     """Draw the whole data set into a store."""
     from yosinski.data import emoji
 
-    total = sum(card.images.values()) * len(card.classes) * max(1, len(card.domains))
+    total = sum(card.total(name) for name in SETS)
     path = location(card, stores)
     stores.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=stores))
@@ -93,20 +191,7 @@ def make(card: Card, stores: Path) -> Path:
             index[3, here] = np.arange(len(drawn))
             at += len(drawn)
         pixels.flush()
-        names = ("set", "class", "domain", "number")
-        np.savez(temporary / "index.npz", **dict(zip(names, index, strict=True)))
-        described = {
-            "format": FORMAT,
-            "data": card.name,
-            "fingerprint": card.fingerprint,
-            "side": card.side,
-            "sets": SETS,
-            "classes": card.classes,
-            "groups": card.groups,
-            "domains": card.domains,
-            "images": total,
-        }
-        (temporary / "store.json").write_text(json.dumps(described, indent=1) + "\n")
+        describe(temporary, card, index, [checksum(pixels[shard]) for shard in shards(total)])
         try:
             temporary.rename(path)
         except OSError:

@@ -1,0 +1,409 @@
+"""Stores of image files: what is decoded, resuming, broken images, and what a failure leaves behind."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from imagenet import make_tree, wnids
+from PIL import Image, ImageOps
+
+from yosinski import data
+from yosinski.data import making
+from yosinski.data import store as data_stores
+from yosinski.data.making import Making, decode
+from yosinski.halves import split
+from yosinski.spec import BadInput, Failure
+
+FEW = wnids(4)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with nothing wrong in it: 4 classes, 6 + 4 images each."""
+    return make_tree(tmp_path_factory.mktemp("whole") / "t", 4, train=6, val=4)
+
+
+@pytest.fixture
+def torn(tmp_path: Path) -> Path:
+    """The same with two truncated images."""
+    return make_tree(tmp_path / "t", 4, train=6, val=4, truncated=2)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_stores, "SHARD", 6)  # 40 images: 7 shards, the last one of 4 images
+
+
+def begun(tree: Path, stores: Path, kind: str = "imagenet-32") -> Making:
+    found = making.begin(f"{kind}:{tree}", stores)
+    assert isinstance(found, Making)
+    return found
+
+
+def filled(tree: Path, stores: Path, kind: str = "imagenet-32", skip_broken: bool = False, workers: int = 1) -> Path:
+    return making.fill(begun(tree, stores, kind), skip_broken, workers)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+# --------------------------------------------------------------------------------------------------------- one image
+
+
+def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, quality=95)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+def test_greyscale_and_cmyk_become_rgb(mode: str) -> None:
+    colour = (200, 60, 30) if mode != "L" else (90, 90, 90)
+    content = encoded(Image.new("RGB", (41, 57), colour).convert(mode))
+    assert Image.open(io.BytesIO(content)).mode == mode
+    assert np.abs(decode(content, 16, "warp").astype(int) - colour).max() <= 4
+
+
+def test_pngs_palettes_and_transparency_become_rgb() -> None:
+    image = Image.new("RGBA", (20, 20), (200, 60, 30, 255))
+    assert (decode(encoded(image, "PNG"), 16, "warp") == (200, 60, 30)).all()
+    palette = image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    assert (decode(encoded(palette, "PNG"), 16, "warp") == (200, 60, 30)).all()
+
+
+def test_warp_resizes_everything_and_crop_takes_the_square_in_the_middle() -> None:
+    thirds = np.zeros((64, 192, 3), np.uint8)
+    thirds[:, :64, 0] = thirds[:, 64:128, 1] = thirds[:, 128:, 2] = 255
+    content = encoded(Image.fromarray(thirds), "PNG")
+    warped, cropped = (decode(content, 32, fit).astype(int) for fit in ("warp", "crop"))
+    assert warped.shape == cropped.shape == (32, 32, 3)
+    assert [warped[16, x].argmax() for x in (2, 16, 29)] == [0, 1, 2]
+    assert (cropped[:, 4:-4] == (0, 255, 0)).all()
+    tall = decode(encoded(Image.fromarray(thirds.transpose(1, 0, 2)), "PNG"), 32, "crop")
+    assert (tall[4:-4] == (0, 255, 0)).all()
+
+
+def test_images_are_reduced_without_aliasing() -> None:
+    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    inner = decode(encoded(Image.fromarray(checks), "PNG"), 32, "warp")[2:-2, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 2  # nearest neighbours would be all black or all white
+
+
+def test_images_are_not_turned_by_exif() -> None:
+    image = Image.fromarray(np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0))
+    image.getexif()[0x0112] = 6
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=image.getexif())
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
+    assert np.asarray(turned)[0].std() < 1 < np.asarray(image)[0].std()  # a viewer would turn it
+    assert decode(file.getvalue(), 32, "warp")[0, :, 0].std() > 50
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "cannot identify image file"),
+        (b"<html>404 Not Found</html>", "cannot identify image file"),
+        (encoded(Image.new("RGB", (50, 50)))[:300], "truncated"),
+        (encoded(Image.effect_noise((50, 50), 80))[:-200], "truncated"),
+        (encoded(Image.effect_noise((50, 50), 80), "PNG")[:-200], "truncated"),
+    ],
+)
+def test_what_is_no_whole_image(content: bytes, why: str) -> None:
+    with pytest.raises(making.Broken, match=f"(?i){why}"):
+        decode(content, 16, "warp")
+
+
+# -------------------------------------------------------------------------------------------------------- all images
+
+
+def test_a_store_holds_every_image_at_its_place(whole: Path, tmp_path: Path) -> None:
+    path = filled(whole, tmp_path)
+    card = data.card(f"imagenet-32:{whole}")
+    assert path == data_stores.location(card, tmp_path)
+    assert sorted(contents(path)) == ["images.npy", "index.npz", "sources.parquet", "store.json"]
+    store = data_stores.load(card, tmp_path)
+    assert store.images.shape == (40, 32, 32, 3)
+    assert np.bincount(store.sets).tolist() == [24, 8, 8]
+    halves = split(card, "random:0")
+    for half in (halves.a, halves.b):
+        for set_name, folder, of_class in (
+            ("train", "train", slice(None)),
+            ("select", "val", slice(0, None, 2)),
+            ("test", "val", slice(1, None, 2)),
+        ):
+            files = [file for wnid in half.classes for file in sorted((whole / folder / wnid).iterdir())[of_class]]
+            rows, labels = store.rows(half, set_name)
+            assert labels.tolist() == [half.classes.index(file.parent.name) for file in files]
+            for row, file in zip(rows, files, strict=True):
+                assert (store.images[row] == decode(file.read_bytes(), 32, "warp")).all()
+    assert data_stores.of(halves.a, tmp_path).card == card
+
+
+def test_a_store_says_what_it_was_made_of_and_has_checksums(whole: Path, tmp_path: Path) -> None:
+    path = filled(whole, tmp_path, "imagenet-48-crop")
+    described = json.loads((path / "store.json").read_text())
+    assert described["data"] == f"imagenet-48-crop:{whole}"
+    assert (described["fit"], described["side"], described["skipped"]) == ("crop", 48, {})
+    assert described["decoder"].startswith("Pillow ")
+    sources = pd.read_parquet(path / "sources.parquet")
+    assert len(sources) == 40
+    for row in sources.to_dict("records"):
+        content = (whole / row["file"]).read_bytes()
+        assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        assert row["broken"] is None
+    assert all(right for _, right in data_stores.check(path))
+    images = np.load(path / "images.npy", mmap_mode="r+")
+    images[13, 5, 5, 1] ^= 1
+    images.flush()
+    assert [shard.start for shard, right in data_stores.check(path) if not right] == [12]
+
+
+def test_the_number_of_processes_does_not_matter(whole: Path, tmp_path: Path) -> None:
+    one, two = (filled(whole, tmp_path / name, workers=n) for name, n in (("one", 1), ("two", 2)))
+    assert contents(one) == contents(two)
+
+
+def test_what_a_killed_process_has_stored_is_kept(whole: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, signal, multiprocessing\n"
+        "from pathlib import Path\n"
+        "from yosinski.data import making, store\n"
+        "store.SHARD = 6\n"
+        "done = []\n"
+        "def advance(work, images):\n"
+        "    done.extend([images] * (work == 'stored'))\n"
+        "    if len(done) == 3:\n"
+        "        print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"making.fill(making.begin('imagenet-32:{whole}', Path({str(tmp_path)!r})), workers=1, advance=advance)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode == -9
+    deadline = time.monotonic() + 30
+    for pid in map(int, killed.stdout.split()):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "a process outlives the one that it works for"
+            time.sleep(0.01)
+    left = begun(whole, tmp_path)
+    assert list(data_stores.made(tmp_path, "imagenet-32")) == []
+    assert 1 <= len(left.left) <= 4
+    assert left.written > 0
+    kept = {note.name: note.stat().st_mtime_ns for note in (left.partial / "shards").iterdir()}
+    images = np.load(left.partial / "images.npy", mmap_mode="r+")
+    images[7] ^= 1  # as after a power cut: the note of the second shard is there, its pixels are not
+    images.flush()
+    renewed: list[str] = []
+
+    def look(work: str, images: int) -> None:
+        notes = {note.name: note.stat().st_mtime_ns for note in (left.partial / "shards").iterdir()}
+        renewed[:] = [name for name in kept if notes[name] != kept[name]]
+
+    path = making.fill(left, workers=1, advance=look)
+    assert renewed == ["6-12.json"]
+    assert contents(path) == contents(filled(whole, tmp_path / "undisturbed"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, "undisturbed"]
+
+
+def test_a_half_made_store_is_none(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(work: str, images: int) -> None:
+        if work == "stored":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        making.fill(begun(whole, tmp_path), workers=1, advance=interrupt)
+    half = split(data.card(f"imagenet-32:{whole}"), "random:0").a
+    with pytest.raises(Failure, match=r"no store .*imagenet-32-\w+; `yosinski data store` makes it"):
+        data_stores.of(half, tmp_path)
+    with pytest.raises(Failure, match="no store"):
+        data_stores.load(data.card(f"imagenet-32:{whole}"), tmp_path)
+    filled(whole, tmp_path)
+    assert len(data_stores.of(half, tmp_path).images) == 40
+
+
+def test_two_at_once_make_one_store(whole: Path, tmp_path: Path) -> None:
+    plans, found = [begun(whole, tmp_path) for _ in range(2)], []
+    threads = [threading.Thread(target=lambda plan=plan: found.append(making.fill(plan, workers=1))) for plan in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert [one.name for one in tmp_path.iterdir()] == [found[0].name] == [found[1].name]
+
+
+def test_a_store_that_is_there_is_not_made_again(whole: Path, tmp_path: Path) -> None:
+    path = filled(whole, tmp_path)
+    assert making.begin(f"imagenet-32:{whole}", tmp_path) == path
+    (path / "store.json").unlink()
+    with pytest.raises(BadInput, match="is in the way"):
+        making.begin(f"imagenet-32:{whole}", tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------ what is wrong
+
+
+def test_truncated_images_are_all_named_and_nothing_is_left(torn: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        filled(torn, tmp_path / "stores")
+    told = str(refused.value)
+    assert told.startswith("2 of 40 images are broken: ")
+    for k in (1, 2):
+        assert f"{torn}/train/{FEW[0]}/{FEW[0]}_{k}.JPEG (image file is truncated" in told
+    assert f"yosinski data store imagenet-32:{torn} --skip-broken" in told
+    assert list((tmp_path / "stores").iterdir()) == []
+
+
+def test_skipped_images_are_written_down_and_never_seen(torn: Path, tmp_path: Path) -> None:
+    path = filled(torn, tmp_path / "stores", skip_broken=True)
+    described = data_stores.description(path)
+    assert list(described["skipped"]) == [f"train/{FEW[0]}/{FEW[0]}_{k}.JPEG" for k in (1, 2)]
+    card = data_stores.described_card(described)
+    assert card.images["train"] == (4, 6, 6, 6)
+    store = data_stores.load(card, tmp_path / "stores")
+    rows, labels = store.rows(split(card, "natman").b, "train")
+    assert np.bincount(labels).tolist() == [4, 6]
+    files = sorted((torn / "train" / FEW[0]).iterdir())[2:]
+    expected = [decode(file.read_bytes(), 32, "warp") for file in files]
+    assert (store.images[rows[labels == 0]] == expected).all()
+    assert len(pd.read_parquet(path / "sources.parquet").dropna()) == 2
+    assert making.begin(f"imagenet-32:{torn}", tmp_path / "stores") == path
+
+
+@pytest.fixture
+def sly(tmp_path: Path) -> Path:
+    """A tree with an image that is broken in the middle and whole at both ends."""
+    path = make_tree(tmp_path / "t", 4, train=6, val=4)
+    image = path / "train" / FEW[3] / f"{FEW[3]}_6.JPEG"
+    content = image.read_bytes()
+    image.write_bytes(content[:2] + bytes(len(content) - 4) + content[-2:])
+    return path
+
+
+def test_images_that_only_decoding_finds_broken(sly: Path, tmp_path: Path) -> None:
+    stores = tmp_path / "stores"
+    with pytest.raises(BadInput, match=rf"1 of 40 images are broken: {sly}/train/{FEW[3]}/{FEW[3]}_6.JPEG \("):
+        filled(sly, stores)
+    assert list(stores.iterdir()) == []
+    path = filled(sly, stores, skip_broken=True)
+    assert list(data_stores.description(path)["skipped"]) == [f"train/{FEW[3]}/{FEW[3]}_6.JPEG"]
+    assert data_stores.described_card(data_stores.description(path)).images["train"] == (6, 6, 6, 5)
+
+
+def test_bad_input_does_not_delete_what_an_interrupted_call_left(sly: Path, tmp_path: Path) -> None:
+    stores = tmp_path / "stores"
+
+    def interrupt(work: str, images: int) -> None:
+        if work == "stored":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        making.fill(begun(sly, stores), workers=1, advance=interrupt)
+    with pytest.raises(BadInput, match="1 of 40 images are broken"):
+        filled(sly, stores)
+    assert begun(sly, stores).left == []
+    filled(sly, stores, skip_broken=True)  # there is nothing more to decode
+    assert len(list(stores.iterdir())) == 1
+
+
+def test_space_is_compared_before_anything_is_written(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=7_000_000))
+    with pytest.raises(BadInput, match=r"imagenet-\w+ needs 7.9 MB, of which 0.0 MB are written; .* has 7.0 MB free"):
+        making.begin(f"imagenet:{whole}", tmp_path / "stores")
+    assert not (tmp_path / "stores").exists()
+    assert begun(whole, tmp_path / "stores", "imagenet-128").bytes == 40 * (128 * 128 * 3 + 256)
+
+
+def test_a_full_disk_keeps_what_is_done(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(making.ProcessPoolExecutor, "submit", full)
+        with pytest.raises(Failure, match=r"no space left on the disk of .*; what is done so far is kept"):
+            filled(whole, tmp_path)
+    assert filled(whole, tmp_path).exists()
+
+
+def test_an_image_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "t", 4, train=6, val=4)
+    plan = begun(tree, tmp_path / "stores")
+    image = tree / "train" / FEW[0] / f"{FEW[0]}_3.JPEG"
+    image.write_bytes(image.read_bytes() + b"\0\xff\xd9")
+    with pytest.raises(Failure, match=f"{image} has changed since the tree was listed"):
+        making.fill(plan, workers=1)
+
+
+def test_the_estimate_is_for_what_is_left(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    plan = begun(whole, tmp_path)
+    assert plan.seconds(workers=2, sample=10) == pytest.approx(40 / 10 / 2)  # the clock says one second for ten
+
+
+# ------------------------------------------------------------------------------------------------ from the command line
+
+
+def yosinski(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "yosinski", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "YOSINSKI_STORES"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+def test_data_store_and_show(torn: Path, tmp_path: Path) -> None:
+    refused = yosinski("data", "store", "imagenet-32:t", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("yosinski: 2 of 40 images are broken: ")
+    assert refused.stderr.count("\n") == 1
+    assert "will hold 40 images" in refused.stdout
+    assert list((tmp_path / "stores").iterdir()) == []
+    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--workers", "1", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.endswith("is there; 2 broken images are left out\n")
+
+    shown = json.loads(yosinski("data", "show", "imagenet-32:t", "--json", "--check", cwd=tmp_path).stdout)
+    assert (shown["state"], shown["images"]) == ("there", {"train": 22, "select": 8, "test": 8})
+    assert shown["per_class"]["train"] == [4, 6]
+    (store,) = (tmp_path / "stores").iterdir()
+    assert shown["store"] == f"stores/{store.name}"
+    told = yosinski("data", "show", "imagenet-32:t", cwd=tmp_path).stdout
+    assert "4 classes (2 man-made, 2 natural)" in told
+    assert f"left out: train/{FEW[0]}/{FEW[0]}_1.JPEG (image file is truncated" in told
+    images = np.load(store / "images.npy", mmap_mode="r+")
+    images[0] ^= 255
+    images.flush()
+    damaged = yosinski("data", "show", "imagenet-32:t", "--check", cwd=tmp_path)
+    assert damaged.returncode == 1
+    assert "images.npy is damaged: images 0 to 39;" in damaged.stderr
+
+
+def test_run_refuses_broken_images_and_plan_finds_what_a_store_skipped(torn: Path, tmp_path: Path) -> None:
+    plan = ["-pdata=imagenet-32:t", "-psplits=natman", "-pcuts=1", "-ptreatments=frozen", "-pdirections=AB"]
+    tiny = ["-precipe=sketch", "-precipe.epochs=1", "-precipe.evaluations=1", "--device=cpu"]
+    refused = yosinski("run", "figure2", *plan, *tiny, "--stores", "elsewhere", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "2 of 40 images are broken" in refused.stderr
+    assert not list((tmp_path / "elsewhere").iterdir())
+    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--stores", "elsewhere", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    plans = [
+        json.loads(yosinski("plan", "figure2", *plan, "--json", *stores, cwd=tmp_path).stdout)
+        for stores in ([], ["--stores", "elsewhere"])
+    ]
+    assert {run["id"] for run in plans[0]["runs"]}.isdisjoint({run["id"] for run in plans[1]["runs"]})

@@ -1,0 +1,368 @@
+"""Making the store of a tree of image files: by as many processes as there are cores, resumable, checked.
+
+Images are decoded with Pillow at full resolution (no draft mode), converted to RGB from whatever they are (greyscale,
+CMYK, palettes), not turned by EXIF (in 2014 nobody did), and resized with its antialiased Lanczos filter, which is
+also what ImageMagick reduces images with by default. They go into `<store>.partial/`, a shard at a time: pixels first,
+then a note with their checksum. What is interrupted goes on from the notes whose pixels still have their checksum. The
+folder is renamed when all is there and on the disk.
+"""
+
+import errno
+import fcntl
+import hashlib
+import io
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from yosinski import files
+from yosinski.data import Card, Place, imagenet, place, some, store
+from yosinski.data.store import SETS
+from yosinski.data.tree import Image, Tree, tree
+from yosinski.spec import BadInput, Failure
+
+WHOLE = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89P", b"\x60\x82"))  # how JPEGs and PNGs begin and end
+NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
+
+
+@dataclass(frozen=True)
+class Making:
+    """A store that is made of a tree; `card` is that of the whole tree, or of what an earlier store left of it."""
+
+    place: Place
+    tree: Tree
+    card: Card
+    stores: Path
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the store lies once it is made, if nothing is skipped."""
+        return store.location(self.card, self.stores)
+
+    @property
+    def partial(self) -> Path:
+        """Where it lies until then."""
+        return self.path.with_name(f"{self.path.name}.partial")
+
+    @property
+    def bytes(self) -> int:
+        """What it needs in the end."""
+        return len(self.tree.images) * (3 * self.place.side**2 + NOTES)
+
+    @property
+    def written(self) -> int:
+        """What of that is there already."""
+        images = self.partial / "images.npy"
+        return 512 * images.stat().st_blocks if images.exists() else 0
+
+    @property
+    def free(self) -> int:
+        """How much more the disk takes, in bytes."""
+        there = next(path for path in (self.stores.absolute(), *self.stores.absolute().parents) if path.is_dir())
+        return shutil.disk_usage(there).free
+
+    @property
+    def left(self) -> list[slice]:
+        """The shards that are not done."""
+        return [shard for shard in store.shards(len(self.tree.images)) if not _note(self.partial, shard).exists()]
+
+    def seconds(self, workers: int, sample: int = 32) -> float:
+        """How long so many processes will take for what is left, judged by some images."""
+        left = sum(shard.stop - shard.start for shard in self.left)
+        images, began = self.tree.images, time.perf_counter()
+        tried = images[:: -(-len(images) // sample)]
+        for image in tried:
+            _why_broken(self.tree.path / image.path, self.place)
+        return left * (time.perf_counter() - began) / len(tried) / workers
+
+
+def begin(text: str, stores: Path) -> Making | Path:
+    """What it takes to make the store of a tree; the store itself if it is there already.
+
+    BadInput if the tree is not as it should be, if another store was made of it when it held other images, or if the
+    disk has too little space.
+    """
+    found = place(text)
+    assert found.path is not None
+    listed = tree(found.path) if found.path.is_dir() else None
+    card = imagenet.card(found, stores, listed.listing if listed else None)
+    path = store.location(card, stores)
+    if (path / "store.json").exists() or listed is None:
+        return path
+    if path.exists():
+        raise BadInput(f"{path} is in the way: it is no finished store (no store.json)")
+    imagenet.remember(listed)
+    making = Making(found, listed, card, stores)
+    if making.bytes - making.written > making.free:
+        raise BadInput(
+            f"{making.path} needs {gigabytes(making.bytes)}, of which {gigabytes(making.written)} are written; "
+            f"{stores.absolute()} has {gigabytes(making.free)} free: give another --stores, or a smaller side, such as "
+            f"{replace(found, side=found.side // 2).text}"
+        )
+    return making
+
+
+def gigabytes(size: float) -> str:
+    """A size for people."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+
+
+def fill(
+    making: Making,
+    skip_broken: bool = False,
+    workers: int | None = None,
+    advance: Callable[[str, int], None] = lambda work, images: None,
+) -> Path:
+    """Make the store, or go on making it; returns where it lies.
+
+    advance: told of so many more images that were "looked at" or "stored" (or found to be stored already).
+
+    Broken images are skipped if asked for; otherwise BadInput names them, and what this call has written is deleted.
+    Most of them are found at the beginning, by how the files begin and end, before anything is written.
+    """
+    here, total = making.partial, len(making.tree.images)
+    with _lock(here):
+        resumed = (here / "images.npy").exists()
+        try:
+            there = store.location(imagenet.card(making.place, making.stores, making.tree.listing), making.stores)
+            if (there / "store.json").exists():
+                return there  # somebody else has made it meanwhile
+            broken = _glance(making, advance)
+            refuse(making, broken, skip_broken)
+            _make_room(here / "images.npy", total, making.place.side)
+            _decode(making, set(broken), workers or cores(), advance)
+            notes = [files.read_json(_note(here, shard)) for shard in store.shards(total)]
+            for note in notes:
+                broken |= note["broken"]
+            refuse(making, broken, skip_broken)
+            card = imagenet.card_of(making.place, making.tree.listing, broken)
+            resumed = True
+            return _finish(making, card, broken, notes)
+        except BadInput:
+            if not resumed:
+                shutil.rmtree(here)
+            raise
+        finally:
+            if here.exists() and not (here / "images.npy").exists():
+                shutil.rmtree(here)
+
+
+def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
+    """BadInput if there are broken images that nobody said to skip."""
+    if broken and not skip_broken:
+        paths = {image.name: image.path for image in making.tree.images if image.name in broken}
+        told = [f"{making.tree.path / paths[name]} ({why})" for name, why in sorted(broken.items())]
+        raise BadInput(
+            f"{len(broken)} of {len(making.tree.images)} images are broken: {some(told)}; mend them, "
+            f"or leave them out: yosinski data store {making.place.text} --skip-broken"
+        )
+
+
+def cores() -> int:
+    """How many processes can work at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --------------------------------------------------------------------------------------------------------- one image
+
+
+class Broken(ValueError):
+    """Bytes that are no whole image."""
+
+
+def decode(content: bytes, side: int, fit: str) -> np.ndarray:
+    """An image file's bytes as uint8 [side, side, 3], RGB; Broken if they are no whole image."""
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            rgb = image.convert("RGB")
+            if fit == "warp":
+                return np.asarray(rgb.resize((side, side), PIL.Image.Resampling.LANCZOS))
+            return np.asarray(PIL.ImageOps.fit(rgb, (side, side), PIL.Image.Resampling.LANCZOS))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise what they like
+        told = str(error).partition("<_io")[0].strip() or type(error).__name__
+        raise Broken("cannot identify image file" if told.startswith("cannot identify") else told) from error
+
+
+def _why_broken(path: Path, place: Place) -> str | None:
+    """Why an image is broken, if it is; BadInput if it cannot be read."""
+    try:
+        decode(path.read_bytes(), place.side, place.fit)
+    except Broken as error:
+        return str(error)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+    return None
+
+
+def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, str]:
+    """Which images are broken, by name, and why, as far as the files' first and last bytes tell."""
+    kept = making.partial / "broken.json"
+    if kept.exists():
+        return files.read_json(kept)["broken"]
+
+    def why(path: Path) -> str | None:
+        with suppress(OSError), path.open("rb") as file:
+            begins = file.read(2)
+            file.seek(-2, os.SEEK_END)
+            if (begins, file.read(2)) in WHOLE:
+                return None
+        return _why_broken(path, making.place)
+
+    images = making.tree.images
+    with ThreadPoolExecutor(16) as threads:
+        reasons = threads.map(why, [making.tree.path / image.path for image in images])
+        broken: dict[str, str] = {}
+        for image, reason in zip(images, reasons, strict=True):
+            advance("looked at", 1)
+            if reason:
+                broken[image.name] = reason
+    files.write_json(kept, {"broken": broken})
+    return broken
+
+
+# --------------------------------------------------------------------------------------------------------- all images
+
+
+def _note(partial: Path, shard: slice) -> Path:
+    return partial / "shards" / f"{shard.start}-{shard.stop}.json"
+
+
+def _lock(partial: Path) -> IO[str]:
+    """Wait until no other process works on this store; closing the file ends that. The lock moves with the folder."""
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (partial / "lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(lock.fileno()), (partial / "lock").stat()):
+                return lock
+            lock.close()
+        except FileNotFoundError:  # the other one has just renamed or deleted the folder
+            continue
+
+
+def _make_room(path: Path, total: int, side: int) -> None:
+    """A file for all images, which takes up space only as it is filled."""
+    if not path.exists():
+        empty = path.with_name("empty.npy")
+        np.lib.format.open_memmap(empty, "w+", np.uint8, shape=(total, side, side, 3))
+        empty.rename(path)
+
+
+def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[str, int], None]) -> None:
+    shards, images = store.shards(len(making.tree.images)), making.tree.images
+    (making.partial / "shards").mkdir(exist_ok=True)
+    context = multiprocessing.get_context("spawn")  # a fork would inherit whatever threads hold
+    with ProcessPoolExecutor(min(workers, len(shards)), context, _start) as pool:
+        try:
+            jobs = [
+                pool.submit(_shard, making.partial, making.tree.path, images[shard], shard, making.place, broken)
+                for shard in shards
+            ]
+            for job in as_completed(jobs):
+                advance("stored", job.result())
+        except OSError as error:
+            told = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
+            raise Failure(f"{told}; what is done so far is kept, the same command goes on") from error
+        except BrokenProcessPool as error:
+            raise Failure("a process that decodes images was killed; the same command goes on") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start() -> None:
+    """In a new process: Ctrl-C is the parent's business, and when the parent is gone there is nothing more to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # of odd but whole images
+
+    def end() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _shard(partial: Path, root: Path, images: Sequence[Image], shard: slice, place: Place, broken: set[str]) -> int:
+    """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
+    there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
+    note = _note(partial, shard)
+    if note.exists() and store.checksum(there[shard]) == files.read_json(note)["sha256"]:
+        return len(images)
+    pixels = np.zeros((len(images), place.side, place.side, 3), np.uint8)
+    found: dict[str, str] = {}
+    sources = []
+    for k, image in enumerate(images):
+        content = (root / image.path).read_bytes()
+        sources.append(hashlib.sha256(content).hexdigest())
+        if len(content) != image.size:
+            raise Failure(f"{root / image.path} has changed since the tree was listed")
+        if image.name not in broken:
+            try:
+                pixels[k] = decode(content, place.side, place.fit)
+            except Broken as error:
+                found[image.name] = str(error)
+    with (partial / "images.npy").open("r+b") as file:
+        file.seek(there.offset + shard.start * pixels[0].nbytes)
+        file.write(pixels.data)
+    told = {"sha256": store.checksum(pixels), "sources": sources, "broken": found}
+    files.write_json(note, told, durable=False)
+    return len(images)
+
+
+def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[dict[str, Any]]) -> Path:
+    """Write the index, where every image came from, and `store.json`; put the folder where stores lie."""
+    import pandas as pd
+
+    here, images = making.partial, making.tree.images
+    sources = pd.DataFrame(
+        {
+            "image": [image.name for image in images],
+            "file": [image.path for image in images],
+            "bytes": [image.size for image in images],
+            "sha256": [one for note in notes for one in note["sources"]],
+            "broken": [broken.get(image.name) for image in images],
+        }
+    )
+    with (here / "images.npy").open("rb") as file:
+        os.fsync(file.fileno())
+    files.replace(here / "sources.parquet", lambda temporary: sources.to_parquet(temporary, index=False))
+    classes = {wnid: k for k, wnid in enumerate(card.classes)}
+    index = np.zeros((4, len(images)), np.int32)
+    index[0] = [-1 if image.name in broken else SETS.index(image.set_name) for image in images]
+    index[1] = [classes[image.wnid] for image in images]
+    index[3] = [image.number for image in images]
+    store.describe(
+        here,
+        card,
+        index,
+        [note["sha256"] for note in notes],
+        fit=making.place.fit,
+        decoder=f"Pillow {PIL.__version__}",
+        skipped=broken,
+    )
+    there = store.location(card, making.stores)
+    here.rename(there)
+    shutil.rmtree(there / "shards")
+    for name in ("broken.json", "lock"):
+        (there / name).unlink()
+    return there

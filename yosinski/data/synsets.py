@@ -1,0 +1,28 @@
+"""The 1000 classes of ILSVRC-2012, and which are natural: known without an image. Source: ilsvrc2012/SOURCE.md."""
+
+from functools import cache
+from pathlib import Path
+
+from yosinski.data import Card, Place
+
+FOLDER = Path(__file__).with_name("ilsvrc2012")
+
+
+@cache
+def groups() -> dict[str, str]:
+    """The group of every class, `natural` or `man-made`, by WordNet id ("wnid") in sorted order."""
+    wnids = (FOLDER / "synsets.txt").read_text().split()
+    natural = {int(index) for index in (FOLDER / "half_nat_idx.txt").read_text().split()}
+    return {wnid: "natural" if index in natural else "man-made" for index, wnid in enumerate(wnids)}
+
+
+def card() -> Card:
+    """What is known of ImageNet where no images are at hand: enough to name halves, not to train on them."""
+    return Card(
+        name="imagenet",
+        fingerprint="",
+        side=Place("imagenet").side,
+        classes=tuple(groups()),
+        groups=tuple(groups().values()),
+        stratified=False,
+    )
