@@ -9,15 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from analysis import marks
 from analysis.frame import listed
 from analysis.paired import METRICS, by_origin, compare, metric_for, one_row_per_run
-from analysis.style import GREY, faded, in_order, look, style
+from analysis.style import GREY, UNLIKE, faded, in_order, look, style
 from yosinski.spec import BadInput
 
-TARGETS = {"A": ("to man-made", "s", (0, (5, 1.5))), "B": ("to natural", "^", "-")}  # letter -> words, marker, line
+TARGETS = {"B": ("to natural", "o", "-"), "A": ("to man-made", "s", (0, (5, 1.5)))}  # letter -> words, marker, line
 NATMAN, RANDOM, FEATURES = "AnB, natural / man-made", "AnB, random splits", "RnB, random features"
 
 
@@ -31,7 +32,8 @@ class _Part:
     pale: bool
 
     def colour(self, series: str) -> str:
-        return look(series, self.pale).colour
+        """Of copies between unlike halves, or of bases."""
+        return _looks(NATMAN, self.pale)[0] if series == "AnB" else look(series, self.pale).colour
 
 
 def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
@@ -152,7 +154,8 @@ def _draw_differences(axes: Axes, parts: list[_Part], numbers: pd.DataFrame) -> 
     axes.set_ylim(floor - strip, max(copies.max(), 0) + 0.1 * max(room, 1))
     axes.axhline(0, color=look("base").colour, linestyle=look("base").line, linewidth=0.9, zorder=1)
 
-    for part in parts:
+    for k, part in enumerate(parts):
+        aside = 0.28 * (k - (len(parts) - 1) / 2)  # lest what two origins have beyond the axis overlaps
         its_rows = _rows(numbers, part.natman, "bottom")
         for words in dict.fromkeys(its_rows["series"]):
             colour, marker, line = _looks(words, part.pale)
@@ -160,27 +163,23 @@ def _draw_differences(axes: Axes, parts: list[_Part], numbers: pd.DataFrame) -> 
             n, heights = np.array([0, *its["n"]], float), np.array([0, *(100 * its["difference"])], float)
             dot: Any = {"marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 6.5}
             seen = np.where(heights >= floor, heights, np.nan)
-            leaves = heights.copy()  # as far as the line can be followed towards the edge
-            axes.plot(n, leaves, color=colour, linestyle=line, linewidth=1.6, zorder=2, clip_on=True)
+            (drawn,) = axes.plot(n, heights, color=colour, linestyle=line, linewidth=1.6, zorder=2)
+            drawn.set_clip_path(Rectangle((-1, floor), max(n) + 2, 1e3, transform=axes.transData))
             axes.plot(n[1:], seen[1:], color=colour, linestyle="", **dot, zorder=3)
             sure = its.dropna(subset=["low"])
             axes.vlines(sure["n"], 100 * sure["low"], 100 * sure["high"], color=colour, linewidth=1.2, zorder=2)
             for place, height in zip(n[heights < floor], heights[heights < floor], strict=True):
-                axes.plot(place, floor - 0.8 * strip, "v", color=colour, markersize=5, clip_on=False, zorder=4)
+                axes.plot(place + aside, floor - 0.8 * strip, "v", color=colour, markersize=5, zorder=4)
                 told: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": colour, "zorder": 4}
-                axes.text(place, floor - 0.62 * strip, f"{height:.0f}".replace("-", "\N{MINUS SIGN}"), **told)
+                axes.text(place + aside, floor - 0.62 * strip, f"{height:.0f}".replace("-", "\N{MINUS SIGN}"), **told)
 
 
 def _looks(words: str, pale: bool) -> tuple[str, str, Any]:
     """Colour, marker and line of a series of the lower panel."""
-    if words == RANDOM:
-        grey = faded(GREY_BLUE) if pale else GREY_BLUE
-        return grey, "D", (0, (5, 1.5))
-    own = look("AnB" if words == NATMAN else words.replace(FEATURES, "RnB"), pale)
-    return own.colour, own.marker, own.line if words != NATMAN else "-"
-
-
-GREY_BLUE = look("BnB").colour
+    if words == NATMAN:
+        return faded(UNLIKE) if pale else UNLIKE, "o", "-"
+    own = look("AnB" if words == RANDOM else words.replace(FEATURES, "RnB"), pale)
+    return own.colour, own.marker, own.line
 
 
 def _label(
@@ -191,8 +190,8 @@ def _label(
     left.set_title("Between unlike halves")
     right.set_title("Random features, frozen")
     bottom.set_title("Relative to the base of the same target")
+    right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
     for axes in (left, right):
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.set_ylabel(f"Top-1 accuracy\n({measured})")
         axes.set_xlabel("Cut n")
     bottom.set_ylabel(f"Points from base\n({measured})")
@@ -201,7 +200,7 @@ def _label(
     def dot(**values: Any) -> Line2D:
         return Line2D([], [], **marks.edged(**values))
 
-    entries = [dot(color=own.colour("base"), marker="o", label="base")]
+    entries = [dot(color=own.colour("base"), marker=marker, label=f"base, {words[3:]}") for words, marker, _ in TARGETS.values()]
     for words, marker, line in TARGETS.values():
         entry = {"color": own.colour("AnB"), "marker": marker, "label": f"AnB {words}"}
         entries.append(dot(**entry | {"linestyle": line}))
@@ -220,7 +219,7 @@ def _label(
         colour, marker, line = _looks(words, pale=False)
         entries.append(dot(color=colour, marker=marker, linestyle=line, label=words))
     if len(parts) > 1:
-        entries.append(dot(color=parts[0].colour("AnB"), marker="^", label="pale: the published networks"))
+        entries.append(dot(color=parts[0].colour("AnB"), marker="o", label="pale: the published networks"))
     if numbers.loc[numbers["panel"] == "bottom", "low"].notna().any():
         entries.append(Line2D([], [], color=GREY, linewidth=1.2, label="95 % t interval over splits"))
     bottom.legend(handles=entries, loc="lower left", bbox_to_anchor=(0.0, 0.14))

@@ -33,6 +33,7 @@ LOOKS = {
     "AnB+": Look("transfer, fine-tuned", _COLOURS[1], "v", (0, (5, 1.5))),
     "RnB": Look("random features, frozen", _COLOURS[2], "X", (0, (1, 1))),
 }
+UNLIKE = _COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits
 _RANDOM = {"kaiming": (2, "X"), "xavier": (4, "P"), "orthogonal": (5, "*"), "gaussian": (7, "p")}
 
 

@@ -1,0 +1,128 @@
+"""Whether layers preserved above the frozen ones, and trained, repair what freezing breaks."""
+
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import marks
+from analysis.frame import listed
+from analysis.paired import METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative
+from analysis.style import faded, look, style
+from yosinski.spec import BadInput
+
+SERIES = ("BnB", "AnB")
+ASIDE = 0.08  # lest lines hide each other
+MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (8, 1, 1.5, 1)))
+
+
+def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy of frozen copies over the cut n, one line per number of preserved layers: selffers left, transfers right.
+
+    frame and metric: as for `figure2.draw`, but with published networks the metric is `select_top1`: one number of each is
+    known, of these networks no more. Published networks beside others are drawn pale, and all in points from the base of
+    the same target. Returns the figure and the numbers behind it, one row per origin, series, number of preserved layers
+    and n, the rest as `paired.compare` has it. BadInput: no copies with preserved layers, no base, or mixed runs.
+    Source: the notebook in the authors' repository yosinski/convnet_transfer; not in the paper.
+    """
+    metric = metric_for(frame, metric or ("select_top1" if (frame["origin"] == "paper").any() else None))
+    origins = [one_row_per_run(its, metric) for its in by_origin(_of_this_figure(frame))]
+    overlaid = len(origins) > 1
+    numbers = pd.concat([_numbers(runs) for runs in origins], ignore_index=True)
+
+    with style():
+        figure = Figure(figsize=(11.2, 4.6))
+        panels = figure.subplots(1, 2, sharey=True)
+        kinds = sorted(numbers["preserved"].unique())
+        for axes, series in zip(panels, SERIES, strict=True):
+            for runs in origins:
+                _draw_series(axes, runs, numbers, series, overlaid, pale=overlaid and runs is origins[0])
+            _label(axes, series, numbers)
+        what = "Points from base (same target)" if overlaid else "Mean top-1 accuracy"
+        panels[0].set_ylabel(f"{what}\n({METRICS[metric]})")
+        entries: list[Any] = [_entry(k, max(kinds)) for k in kinds]
+        entries.append(Line2D([], [], color=look("base").colour, linestyle="--", linewidth=0.9, label="base"))
+        if overlaid:
+            dot = marks.edged(marker="o", color=look("AnB", pale=True).colour)
+            entries.append(Line2D([], [], **dot, label="pale: the published networks"))
+        entries += marks.notes(pd.concat(origins))
+        figure.legend(handles=entries, loc="outside right upper")
+        about = "\n".join(f"{marks.subject(its)}; {listed(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1])
+        figure.suptitle(about, x=0.01, ha="left", fontsize=10.5)
+    return figure, numbers
+
+
+def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
+    """Frozen copies that are also there with preserved layers, and the bases of their targets."""
+    notebook = (frame["origin"] == "runs") | (frame["recipe"] == "paper-preserved")
+    copies = frame.loc[frame["series"].isin(SERIES) & notebook]
+    if not (copies["preserved"].fillna(0) > 0).any():
+        there = listed(pd.Series(frame["series"].dropna())) or "none"
+        raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {there}")
+    bases = frame.loc[(frame["series"] == "base") & frame["target_half"].isin(copies["target_half"])]
+    return pd.concat([copies, bases])
+
+
+def _subset(runs: pd.DataFrame, series: str, preserved: int) -> pd.DataFrame:
+    """The copies of one line, and the bases of their targets."""
+    its = runs.loc[(runs["series"] == series) & (runs["preserved"] == preserved)]
+    bases = runs.loc[(runs["series"] == "base") & runs["target_half"].isin(its["target_half"])]
+    return pd.concat([its, bases])
+
+
+def _numbers(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for series in SERIES:
+        for k in sorted(runs.loc[runs["series"] == series, "preserved"].unique()):
+            its = compare(_subset(runs, series, k)).query("series != 'base'").sort_values("n")
+            its.insert(0, "origin", runs["origin"].iloc[0])
+            its.insert(2, "preserved", k)
+            rows.append(its)
+    return pd.concat(rows)
+
+
+def _colour(series: str, k: int, most: int, pale: bool = False) -> str:
+    """Of a line: the series' own, darker the more layers are preserved."""
+    colour = to_hex(sns.dark_palette(look(series).colour, most + 2, reverse=True)[k])
+    return faded(colour) if pale else colour
+
+
+def _entry(k: int, most: int) -> Line2D:
+    colour = str(0.62 - 0.5 * k / max(most, 1))
+    dot: Any = marks.edged(marker=MARKERS[k % len(MARKERS)], color=colour, linestyle=DASHES[k % len(DASHES)])
+    kept = f"n frozen, the next {k} kept and trained" if k else "n frozen, all above anew"
+    return Line2D([], [], **dot, label=kept)
+
+
+def _draw_series(
+    axes: Axes, runs: pd.DataFrame, numbers: pd.DataFrame, series: str, overlaid: bool, pale: bool
+) -> None:
+    """The lines of one panel and its networks."""
+    rows = numbers.loc[(numbers["origin"] == runs["origin"].iloc[0]) & (numbers["series"] == series)]
+    if rows.empty:
+        return
+    all_of_it = pd.concat([_subset(runs, series, k) for k in rows["preserved"].unique()]).drop_duplicates("run")
+    bases, unit = (0.0, 100.0) if overlaid else (level(all_of_it), 1.0)
+    axes.axhline(bases, color=look("base").colour, linestyle="--", linewidth=0.9, zorder=1)
+    for k in rows["preserved"].unique():
+        its = rows.loc[rows["preserved"] == k]
+        colour = _colour(series, k, numbers["preserved"].max(), pale)
+        x = its["n"] + ASIDE * (k - 1)
+        axes.plot(x, bases + unit * its["difference"], color=colour, linestyle=DASHES[k % len(DASHES)], linewidth=1.5)
+        copies = _subset(runs, series, k)
+        copies = (relative(copies, unit) if overlaid else copies).query("series != 'base'")
+        dots = copies.assign(x=copies["n"] + ASIDE * (k - 1), colour=colour, marker=MARKERS[k % len(MARKERS)])
+        marks.networks(axes, dots)
+
+
+def _label(axes: Axes, series: str, numbers: pd.DataFrame) -> None:
+    axes.set_title(f"{series}: {look(series).meaning}")
+    cuts = numbers.drop_duplicates("n").set_index("n")["cut"].sort_index()
+    axes.set_xticks(cuts.index.tolist(), [f"{n}\n{name}" for n, name in cuts.items()])
+    axes.set_xlim(cuts.index.min() - 0.5, cuts.index.max() + 0.5)
+    axes.set_xlabel("Cut n: the first n layers are frozen")
+    axes.spines[["top", "right"]].set_visible(False)
