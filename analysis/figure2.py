@@ -12,9 +12,8 @@ from matplotlib.patches import Patch
 
 from analysis import marks
 from analysis.frame import listed
-from analysis.paired import FEWEST, METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative
+from analysis.paired import FEWEST, METRICS, by_origin, compare, level, main_experiment, metric_for, one_row_per_run, relative
 from analysis.style import GREY, in_order, look, style
-from yosinski.spec import BadInput
 
 SPREAD = 0.64  # how wide the series of one cut stand side by side
 # The parts into which the paper takes the means apart: above, below, whose colour, hatch for grey print, and meaning.
@@ -49,7 +48,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, Figure 2.
     """
     metric = metric_for(frame, metric)
-    shown = _of_this_figure(frame)
+    shown = main_experiment(frame)
     origins = [one_row_per_run(its, metric) for its in by_origin(shown)]
     overlaid = len(origins) > 1
     order = in_order(pd.concat([runs["series"].dropna() for runs in origins]))
@@ -69,13 +68,6 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         for axes, its in ((top, entries), (bottom, parts)):
             axes.legend(handles=its, loc="upper left", bbox_to_anchor=(beyond, 1.0), borderaxespad=0.0)
     return figure, pd.concat([its.numbers for its in drawn], ignore_index=True)
-
-
-def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.loc[frame["preserved"].fillna(0) == 0]
-    published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
-    random = published & frame["split"].str.startswith("random:", na=False)
-    return frame.loc[(frame["origin"] == "runs") | (random if random.any() else published)]
 
 
 def _drawn(runs: pd.DataFrame, order: list[str], overlaid: bool, pale: bool) -> _Drawn:

@@ -29,6 +29,14 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
     return metric
 
 
+def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without preserved layers; of the published networks those on random splits only, unless there are none."""
+    frame = frame.loc[frame["preserved"].fillna(0) == 0]
+    published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
+    random = published & frame["split"].str.startswith("random:", na=False)
+    return frame.loc[(frame["origin"] == "runs") | (random if random.any() else published)]
+
+
 def by_origin(frame: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows of the published networks and those of records, where there are any, the published ones first."""
     if frame.empty:
