@@ -16,7 +16,10 @@ from analysis.paired import by_origin
 from analysis.style import GREY, counted, in_order, look, style
 from yosinski.spec import BadInput
 
-COLUMNS = ["origin", "run", "name", "state", "series", "n", "cut", "target", "seed", "step", "epoch", "select_top1", "test_top1"]
+COLUMNS = [
+    *("origin", "run", "name", "state", "series", "n", "cut", "target", "seed"),
+    *("step", "epoch", "select_top1", "test_top1"),
+]
 TOGETHER = 8  # more runs than these get one panel per series
 DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5))]
 
@@ -24,9 +27,10 @@ DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5))]
 def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd.DataFrame]:
     """Accuracy on the select images over epochs; markers at the right show the accuracy on the test images.
 
-    frame: of `analysis.frame`, `analysis.paper.networks` or both. Published networks are drawn over iterations, of their epochs
-    nothing is known; beside others they are pale, and all over the share of their training. runs: names (A3B), ids or
-    beginnings of ids; None for all. Colour stands for the series, shade for n. Returns the figure and the numbers behind it, one row per run and evaluation in the columns `COLUMNS`.
+    frame: of `analysis.frame`, `analysis.paper.networks` or both. Published networks are drawn over iterations, since
+    of their epochs nothing is known; beside others they are pale, and all are drawn over the share of their training.
+    runs: names (A3B), ids or beginnings of ids; None for all. Colour stands for the series, shade for n. Returns the
+    figure and the numbers behind it, one row per run and evaluation in the columns `COLUMNS`.
     BadInput: an unknown run, or no evaluations.
     """
     chosen = frame if runs is None else frame.loc[_are(frame, runs)]
@@ -44,7 +48,7 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
             axes.spines[["top", "right"]].set_visible(False)
         for axes in left:
             axes.set_ylabel(f"Top-1 accuracy\n({data}, select images)")
-        if not together and drawn["pale"].any():
+        if not together and True in set(drawn["pale"]):
             dot: Any = {"color": look("base", pale=True).colour, "linewidth": 2}
             entries.append(Line2D([], [], **dot, label="pale: the published networks"))
         figure.legend(handles=entries + _notes(chosen, drawn), loc="outside right upper")
@@ -56,11 +60,12 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
 def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The evaluations with the columns `x` and `pale`, and what x is."""
     published = drawn["origin"] == "paper"
-    overlaid = published.any() and not published.all()
+    origins = set(drawn["origin"])
+    overlaid = len(origins) > 1
     if overlaid:
         last = drawn.groupby(["origin", "recipe"], dropna=False)["step"].transform("max")
         x, over = drawn["step"].astype(float) / last.astype(float), "Share of the training"
-    elif published.any():
+    elif origins == {"paper"}:
         x, over = drawn["step"].astype(float) / 1000, "Iteration (thousands)"
     else:
         x, over = drawn["epoch"], "Epoch"
@@ -131,8 +136,21 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
         series = look(about["series"], about["pale"])
         colour = _shade(series.colour, about["n"], deepest)
         dash = next(dashes.setdefault((about["series"], about["n"]), cycle(DASHES)))
-        line: Any = {"color": colour, "linestyle": dash, "linewidth": 1.3, "zorder": 1.8 if about["pale"] else 2, "marker": series.marker, "markersize": 4}
-        axes.plot(its["x"], its["select_top1"], **line, markevery=max(every, len(its) // 20) if every else [], markeredgewidth=0)
+        line: Any = {
+            "color": colour,
+            "linestyle": dash,
+            "linewidth": 1.3,
+            "zorder": 1.8 if about["pale"] else 2,
+            "marker": series.marker,
+            "markersize": 4,
+        }
+        axes.plot(
+            its["x"],
+            its["select_top1"],
+            **line,
+            markevery=max(every, len(its) // 20) if every else [],
+            markeredgewidth=0,
+        )
 
         finished = about["state"] == "done"
         beyond = end * (1.02 + 0.07 * (k + 0.5) / len(runs))  # side by side, lest the markers hide each other
@@ -170,7 +188,7 @@ def _notes(chosen: pd.DataFrame, drawn: pd.DataFrame) -> list[Line2D]:
     unfinished = runs.loc[~runs["state"].isin(["done", "stuck", "diverged"])]
     absent = chosen.loc[~chosen["run"].isin(drawn["run"])].drop_duplicates("run")
     notes = []
-    if runs["test_top1"].notna().any():
+    if len(runs["test_top1"].dropna()):
         notes.append(Line2D([], [], marker="o", **dot, label="on the test images"))
     if len(failed):
         notes.append(Line2D([], [], marker="o", markerfacecolor="white", **dot, label=counted(failed)))

@@ -12,7 +12,17 @@ from matplotlib.patches import Patch
 
 from analysis import marks
 from analysis.frame import listed
-from analysis.paired import FEWEST, METRICS, by_origin, compare, level, main_experiment, metric_for, one_row_per_run, relative
+from analysis.paired import (
+    FEWEST,
+    METRICS,
+    by_origin,
+    compare,
+    level,
+    main_experiment,
+    metric_for,
+    one_row_per_run,
+    relative,
+)
 from analysis.style import GREY, in_order, look, style
 
 SPREAD = 0.64  # how wide the series of one cut stand side by side
@@ -38,13 +48,13 @@ class _Drawn:
 def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
     """Accuracy of all copies over the cut n: points above; below, means as paired differences from the base.
 
-    frame: of `analysis.frame`, `analysis.paper.networks` or both; published networks beside others are drawn pale, and all in
-    points from the base of the same target. metric: `test_top1`, `select_top1` (of the last evaluation), `unseen_top1` or
-    `best10_top1`; `paired.metric_for` has the defaults. Networks with preserved layers belong to another figure, and so
-    do published ones other than those on random splits (unless there are none).
+    frame: of `analysis.frame`, `analysis.paper.networks` or both; published networks beside others are drawn pale, and
+    all in points from the base of the same target. metric: `test_top1`, `select_top1` (of the last evaluation),
+    `unseen_top1` or `best10_top1`; `paired.metric_for` has the defaults. Networks with preserved layers belong to
+    another figure, and so do published ones that are not on random splits (unless there are no others).
     Returns the figure and the numbers behind its lower panel, one row per origin, series and n as `paired.compare` has
-    them, and `drawn`: the mean of the bases plus the difference (overlaid: the difference in points), which is where the
-    line passes. BadInput: an empty frame, nothing done, no base, or runs that must not be averaged.
+    them, and `drawn`: where the line passes, the mean of the bases plus the difference (overlaid: the difference in
+    points). BadInput: an empty frame, nothing done, no base, or runs that must not be averaged.
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, Figure 2.
     """
     metric = metric_for(frame, metric)
@@ -88,12 +98,14 @@ def _offsets(order: list[str]) -> dict[str, float]:
 
 def _draw_points(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> list[Line2D]:
     """Every network; what has no place in the means is marked as such. Returns the legend's entries."""
-    width = 0.72 * SPREAD / max(1, len(beside) - 2) / len(drawn)  # of one series of one origin
+    width = min(0.15, 0.72 * SPREAD / max(1, len(beside) - 2)) / len(drawn)  # of one series of one origin
     placed = []
     for k, its in enumerate(drawn):
         runs = its.runs.dropna(subset=["series", "n"]).sort_values(["split", "target", "seed", "run"])
         cell = runs.groupby(["series", "n"])
-        within = (cell.cumcount() + 0.5) / cell["run"].transform("size") - 0.5  # side by side, lest they hide each other
+        within = (cell.cumcount() + 0.5) / cell["run"].transform(
+            "size"
+        ) - 0.5  # side by side, lest they hide each other
         centre = runs["n"].astype(float) + [beside[series] for series in runs["series"]]
         placed.append(marks.dressed(runs.assign(x=centre + width * (within + k - (len(drawn) - 1) / 2)), its.pale))
     everything = pd.concat(placed)
@@ -116,7 +128,7 @@ def _draw_points(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> l
 def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> list[Any]:
     """Lines through the means, the last with the paper's parts shaded. Returns the legend's entries for the parts."""
     heights, sure, plain = {}, False, False
-    deepest = max([1, *(int(its.numbers["n"].max()) for its in drawn)])
+    deepest = max([1, *(max(its.numbers["n"]) for its in drawn)])
     fine = np.linspace(0, deepest, 100 * deepest + 1)
     for its in drawn:
         base = look("base", its.pale)
@@ -128,10 +140,19 @@ def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> li
             # A copy cut at 0 is a base, where every line starts; it breaks at a cut of which there is no result.
             n, means = [0, *rows["n"]], [its.bases, *rows["drawn"]]
             own = look(series, its.pale)
-            line: Any = {"color": own.colour, "linestyle": own.line, "marker": own.marker, "zorder": 2 if its.pale else 3}
+            line: Any = {
+                "color": own.colour,
+                "linestyle": own.line,
+                "marker": own.marker,
+                "zorder": 2 if its.pale else 3,
+            }
             edge: Any = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markevery": slice(1, None)}
             axes.plot(n, means, **line, **edge, markersize=5.5, linewidth=1.6)
-            if not its.pale and (rows["origin"] == "paper").any() and ((rows["mean"] - rows["drawn"]).abs() > 0.001).any():
+            if (
+                not its.pale
+                and (rows["origin"] == "paper").any()
+                and ((rows["mean"] - rows["drawn"]).abs() > 0.001).any()
+            ):
                 axes.plot(n, [its.bases, *rows["mean"]], color=own.colour, linestyle=":", linewidth=1, zorder=2)
                 plain = True
             heights[series] = np.interp(fine, n, means, right=np.nan)
@@ -150,7 +171,9 @@ def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> li
             entries.append(Patch(**shade, label=words))
     if plain:
         dots: Any = {"color": GREY, "linestyle": ":", "linewidth": 1}
-        entries.append(Line2D([], [], **dots, label="plain means, as the paper has them:\nnot every target has all copies"))
+        entries.append(
+            Line2D([], [], **dots, label="plain means, as the paper has them:\nnot every target has all copies")
+        )
     if sure:
         entries.append(Line2D([], [], color=GREY, linewidth=1.2, label="95 % t interval over splits"))
     return entries

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import marks
 from analysis.frame import listed
-from analysis.paired import METRICS, by_origin, compare, metric_for, one_row_per_run
+from analysis.paired import METRICS, by_origin, compare, metric_for, one_row_per_run, with_their_bases
 from analysis.style import GREY, UNLIKE, faded, in_order, look, style
 from yosinski.spec import BadInput
 
@@ -40,10 +40,10 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     """Frozen copies between man-made and natural classes, random features, and both relative to base.
 
     frame and metric: as for `figure2.draw`; published networks beside others are drawn pale. Top left, AnB on split
-    `natman`, one line per target; top right, RnB of any half; bottom, paired differences from the base of the same target, with AnB on
-    random splits beside them. Random features far below the axis are marked at its edge with their difference.
-    Returns the figure and the numbers behind it, one row per origin, panel, series (`to natural`, ...) and n, the rest as
-    `paired.compare` has it. BadInput: no copies or no base on `natman`, or runs that must not be averaged.
+    `natman`, one line per target; top right, RnB of any half; bottom, paired differences from the base of the same
+    target, with AnB on random splits beside them. Random features far below the axis are marked at its edge with their
+    difference. Returns the figure and the numbers behind it, one row per origin, panel, series (`to natural`, ...) and
+    n, the rest as in `paired.compare`. BadInput: no copies or no base on `natman`, or runs that must not be averaged.
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, Figure 3.
     """
     metric = metric_for(frame, metric)
@@ -61,7 +61,9 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
             if part.features is not None:
                 _draw_features(right, part, part.features, numbers)
         if all(part.features is None for part in parts):
-            right.text(0.5, 0.5, "no random features\namong these runs", transform=right.transAxes, ha="center", color=GREY)
+            right.text(
+                0.5, 0.5, "no random features\namong these runs", transform=right.transAxes, ha="center", color=GREY
+            )
         _draw_differences(bottom, parts, numbers)
         _label(left, right, bottom, parts, numbers, METRICS[metric])
     return figure, numbers
@@ -72,17 +74,13 @@ def _part(frame: pd.DataFrame, metric: str, pale: bool) -> _Part:
     frame = frame.loc[(frame["origin"] == "runs") | (frame["recipe"] == "paper")]
     natman, random = frame["split"] == "natman", frame["split"].str.startswith("random:", na=False)
     copies, features = frame["series"] == "AnB", frame["treatment"] == "random"
-    bases = frame["series"] == "base"
-    if not (natman & copies).any():
-        there = listed(pd.Series(frame["split"].dropna())) or "none"
-        raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of these runs are: {there}")
-    halves = frame.loc[features, "target_half"]
-    return _Part(
-        one_row_per_run(frame.loc[natman & (copies | bases)], metric),
-        one_row_per_run(frame.loc[random & (copies | bases)], metric) if (random & copies).any() else None,
-        one_row_per_run(frame.loc[features | bases & frame["target_half"].isin(halves)], metric) if len(halves) else None,
-        pale,
-    )
+    if frame.loc[natman & copies].empty:
+        there = listed(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
+        raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of such copies here: {there}")
+    kinds = [natman & copies, random & copies, features]
+    runs = [one_row_per_run(with_their_bases(frame, kind), metric) if kind.any() else None for kind in kinds]
+    assert runs[0] is not None
+    return _Part(runs[0], runs[1], runs[2], pale)
 
 
 def _numbers(part: _Part) -> Iterator[pd.DataFrame]:
@@ -128,7 +126,9 @@ def _draw_features(axes: Axes, part: _Part, runs: pd.DataFrame, numbers: pd.Data
     for series in in_order(rows["series"]):
         if series != "base":
             its, own = rows.loc[rows["series"] == series], look(series, part.pale)
-            axes.plot([0, *its["n"]], [bases, *its["mean"]], color=own.colour, linestyle=own.line, linewidth=1.6, zorder=2)
+            axes.plot(
+                [0, *its["n"]], [bases, *its["mean"]], color=own.colour, linestyle=own.line, linewidth=1.6, zorder=2
+            )
     marks.networks(axes, marks.dressed(_beside(runs), part.pale))
 
 
@@ -182,9 +182,7 @@ def _looks(words: str, pale: bool) -> tuple[str, str, Any]:
     return own.colour, own.marker, own.line
 
 
-def _label(
-    left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: pd.DataFrame, measured: str
-) -> None:
+def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: pd.DataFrame, measured: str) -> None:
     """Titles, axes and legends."""
     own = parts[-1]
     left.set_title("Between unlike halves")
@@ -200,7 +198,10 @@ def _label(
     def dot(**values: Any) -> Line2D:
         return Line2D([], [], **marks.edged(**values))
 
-    entries = [dot(color=own.colour("base"), marker=marker, label=f"base, {words[3:]}") for words, marker, _ in TARGETS.values()]
+    entries = [
+        dot(color=own.colour("base"), marker=marker, label=f"base, {words[3:]}")
+        for words, marker, _ in TARGETS.values()
+    ]
     for words, marker, line in TARGETS.values():
         entry = {"color": own.colour("AnB"), "marker": marker, "label": f"AnB {words}"}
         entries.append(dot(**entry | {"linestyle": line}))

@@ -44,7 +44,7 @@ COLUMNS = {
     "select_loss": "on the select images",
     "select_top1": "on the select images",
     "seconds": "of computing until this evaluation, summed over attempts",
-    "best10_top1": "of the whole run: mean of the 10 highest select_top1, empty for fewer evaluations; the paper's score",
+    "best10_top1": "of the whole run, the paper's score: mean of the 10 highest select_top1, empty for fewer",
     "lost": "evaluations of a finished run that its curve lacks: published logs that were lost; 0 for records",
     "last": "whether this is the run's last evaluation: true in exactly one row of every run",
     "test_loss": "of the trained network on the test images",
@@ -67,7 +67,8 @@ _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
 _ARITHMETIC = ("dtype", "device", "threads")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
-    **dict.fromkeys(("n", "preserved", "lost", "seed", "semantics", "examples_per_class", "step", "classes", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
+    **dict.fromkeys(("threads", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -101,20 +102,20 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     """The frame of runs and their evaluations, in its documented order and types.
 
-    of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns of
-    `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
+    of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns
+    of `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
     """
     table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
-    table["best10_top1"] = table["k"].map(_best(table["k"], table["select_top1"]))
+    table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
     whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if len(table) else table
     return _typed(whole)
 
 
-def _best(runs: pd.Series, top1: pd.Series, most: int = 10) -> pd.Series:
-    """The mean of the highest accuracies of each run, for the runs that have so many."""
-    top1 = pd.to_numeric(top1)
-    highest = top1.sort_values(ascending=False).groupby(runs).head(most).groupby(runs)
-    return highest.mean().where(highest.count() == most)
+def _best10(evaluations: pd.DataFrame) -> pd.Series:
+    """The mean of the 10 highest accuracies of each run, NaN for runs with fewer."""
+    top1 = evaluations.loc[:, ["k", "select_top1"]].astype({"select_top1": "float64"})
+    highest: Any = top1.sort_values(by="select_top1", ascending=False).groupby("k").head(10).groupby("k")["select_top1"]
+    return highest.mean().where(highest.count() == 10)
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks as marks: filled if they count, hollow if they failed, a cross without a result; and what legends say of it."""
+"""Networks as marks: filled if they count, hollow if they failed, a cross without a result; and the legend for it."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def subject(runs: pd.DataFrame) -> str:
     """What was trained on what, for a title: "caffenet on imagenet (published)"."""
     data = ", ".join(runs["data"].dropna().unique()) or "unknown data"
     network = ", ".join(runs["network"].dropna().unique())
-    return f"{network} on {data}" + " (published)" * (runs["origin"] == "paper").any()
+    return f"{network} on {data}{' (published)' if 'paper' in set(runs['origin']) else ''}"
 
 
 def edged(**dot: Any) -> Any:
@@ -40,7 +40,7 @@ def span(axes: Axes, runs: pd.DataFrame) -> tuple[float, float]:
     lowest, highest = good["value"].min(), good["value"].max()
     room = max(highest - lowest, 0.02)
     floor = lowest - 0.08 * room
-    strip = 0.16 * room if len(failed) or not runs["counts"].all() else 0.0
+    strip = 0.16 * room if len(failed) or len(good) < len(runs) else 0.0
     axes.set_ylim(floor - strip, highest + 0.08 * room)
     return floor, strip
 
@@ -51,7 +51,9 @@ def networks(axes: Axes, runs: pd.DataFrame, floor: float = -np.inf, strip: floa
     Without a strip, runs without a result are not drawn. A white dot marks a log that is not whole, a ring a copy whose
     base has changed since.
     """
-    for (colour, marker), its in runs.groupby(["colour", "marker"], sort=False):
+    kind: Any
+    for kind, its in runs.groupby(["colour", "marker"], sort=False):
+        colour, marker = kind
         good, failed = its.loc[its["counts"]], its.loc[its["state"].isin(FAILED)]
         axes.plot(good["x"], good["value"], **edged(marker=marker, color=colour), zorder=3)
         height = failed["value"].where(failed["value"] >= floor, floor - 0.25 * strip)
@@ -62,7 +64,7 @@ def networks(axes: Axes, runs: pd.DataFrame, floor: float = -np.inf, strip: floa
         place = np.full(len(absent), floor - 0.7 * strip)
         axes.plot(absent["x"], place, "x", color=GREY, markersize=5.5, zorder=3)
     good = runs.loc[runs["counts"]]
-    part, stale = good.loc[_in_part(good)], good.loc[good["stale"]]
+    part, stale = good.loc[good["lost"].fillna(0) > 0], good.loc[good["stale"]]
     axes.plot(part["x"], part["value"], ".", color="white", markersize=3.5, zorder=4)
     axes.plot(stale["x"], stale["value"], **_RING, zorder=4)
 
@@ -83,7 +85,7 @@ def notes(runs: pd.DataFrame, floor: float = -np.inf) -> list[Line2D]:
     unpaired = good.loc[~good["target_half"].isin(good.loc[good["series"] == "base", "target_half"])]
     if len(unpaired):
         entries.append(Line2D([], [], linestyle="", label=f"{len(unpaired)} not in the means: no base of their target"))
-    if part := _in_part(good).sum():
+    if part := len(good.loc[good["lost"].fillna(0) > 0]):
         dot: Any = {"linestyle": "", "marker": "o", "markersize": 4.5, "mfc": "white", "mec": GREY, "mew": 2.0}
         words = f"{part} whose log is lost in part:\nscored by what is left"
         entries.append(Line2D([], [], **dot, label=words))
@@ -93,7 +95,3 @@ def notes(runs: pd.DataFrame, floor: float = -np.inf) -> list[Line2D]:
 
 
 _RING: Any = {"linestyle": "", "marker": "o", "color": "0.1", "mfc": "none", "markersize": 11, "mew": 0.8}
-
-
-def _in_part(runs: pd.DataFrame) -> pd.Series:
-    return runs["lost"].fillna(0) > 0

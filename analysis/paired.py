@@ -20,7 +20,7 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
 
     BadInput: one that the published networks, which have a single set of images, do not have.
     """
-    published = (frame["origin"] == "paper").any()
+    published = "paper" in set(frame["origin"])
     if metric is None:
         return "best10_top1" if published else "test_top1"
     choose("metric", metric, METRICS)
@@ -30,7 +30,7 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
 
 
 def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without preserved layers; of the published networks those on random splits only, unless there are none."""
+    """The rows without preserved layers; of published networks those on random splits only, unless there are none."""
     frame = frame.loc[frame["preserved"].fillna(0) == 0]
     published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
     random = published & frame["split"].str.startswith("random:", na=False)
@@ -107,6 +107,16 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
     rows["cut"] = rows.index.get_level_values("n").map(names)
     columns = ["cut", "runs", "left_out", "targets", "splits", "mean", "base", "difference", "low", "high"]
     return rows.loc[:, columns].reset_index()
+
+
+def with_their_bases(frame: pd.DataFrame, copies: pd.Series) -> pd.DataFrame:
+    """The rows marked as copies, and those of bases on the same targets with as many images per class.
+
+    So that other bases on the same targets, such as those of figure S1, are not mixed in.
+    """
+    key = ["target_half", "examples_per_class"]
+    bases = (frame["series"] == "base") & frame.set_index(key).index.isin(frame.loc[copies].set_index(key).index)
+    return frame.loc[copies | bases]
 
 
 def with_base(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Whether layers preserved above the frozen ones, and trained, repair what freezing breaks."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -11,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from analysis import marks
 from analysis.frame import listed
-from analysis.paired import METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative
-from analysis.style import faded, look, style
+from analysis.paired import METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative, with_their_bases
+from analysis.style import GREY, faded, look, style
 from yosinski.spec import BadInput
 
 SERIES = ("BnB", "AnB")
@@ -21,15 +22,16 @@ MARKERS, DASHES = ("o", "s", "D", "^", "v", "P"), ("-", (0, (5, 1.5)), (0, (1.5,
 
 
 def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
-    """Accuracy of frozen copies over the cut n, one line per number of preserved layers: selffers left, transfers right.
+    """Accuracy of frozen copies over the cut n, one line per number of preserved layers; selffers are left.
 
-    frame and metric: as for `figure2.draw`, but with published networks the metric is `select_top1`: one number of each is
-    known, of these networks no more. Published networks beside others are drawn pale, and all in points from the base of
-    the same target. Returns the figure and the numbers behind it, one row per origin, series, number of preserved layers
-    and n, the rest as `paired.compare` has it. BadInput: no copies with preserved layers, no base, or mixed runs.
+    frame and metric: as for `figure2.draw`, but with published networks the metric is `select_top1`: of these, one
+    number each is known, and no more. Published networks beside others are drawn pale, and all in points from the
+    base of the same target. Returns the figure and the numbers behind it, one row per origin, series, number of
+    preserved layers and n, the rest as in `paired.compare`. BadInput: no copies with preserved layers, no base, or
+    runs that must not be averaged.
     Source: the notebook in the authors' repository yosinski/convnet_transfer; not in the paper.
     """
-    metric = metric_for(frame, metric or ("select_top1" if (frame["origin"] == "paper").any() else None))
+    metric = metric_for(frame, metric or ("select_top1" if "paper" in set(frame["origin"]) else None))
     origins = [one_row_per_run(its, metric) for its in by_origin(_of_this_figure(frame))]
     overlaid = len(origins) > 1
     numbers = pd.concat([_numbers(runs) for runs in origins], ignore_index=True)
@@ -38,9 +40,15 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         figure = Figure(figsize=(11.2, 4.6))
         panels = figure.subplots(1, 2, sharey=True)
         kinds = sorted(numbers["preserved"].unique())
+        drawn = [
+            (axes, _draw_means(axes, runs, numbers, series, overlaid, pale=overlaid and runs is origins[0]))
+            for axes, series in zip(panels, SERIES, strict=True)
+            for runs in origins
+        ]
+        floor, strip = marks.span(panels[0], pd.concat([runs for _, runs in drawn]))
+        for axes, runs in drawn:
+            _draw_networks(axes, runs, floor, strip)
         for axes, series in zip(panels, SERIES, strict=True):
-            for runs in origins:
-                _draw_series(axes, runs, numbers, series, overlaid, pale=overlaid and runs is origins[0])
             _label(axes, series, numbers)
         what = "Points from base (same target)" if overlaid else "Mean top-1 accuracy"
         panels[0].set_ylabel(f"{what}\n({METRICS[metric]})")
@@ -49,9 +57,14 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         if overlaid:
             dot = marks.edged(marker="o", color=look("AnB", pale=True).colour)
             entries.append(Line2D([], [], **dot, label="pale: the published networks"))
-        entries += marks.notes(pd.concat(origins))
+        networks = pd.concat(origins)
+        if networks.query("series != 'base'").duplicated(["origin", "series", "n", "preserved"]).any():
+            entries.append(Line2D([], [], linestyle="", marker="_", color=GREY, label="single networks"))
+        entries += marks.notes(networks, floor)
         figure.legend(handles=entries, loc="outside right upper")
-        about = "\n".join(f"{marks.subject(its)}; {listed(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1])
+        about = "\n".join(
+            f"{marks.subject(its)}; {listed(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1]
+        )
         figure.suptitle(about, x=0.01, ha="left", fontsize=10.5)
     return figure, numbers
 
@@ -59,12 +72,11 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
 def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
     """Frozen copies that are also there with preserved layers, and the bases of their targets."""
     notebook = (frame["origin"] == "runs") | (frame["recipe"] == "paper-preserved")
-    copies = frame.loc[frame["series"].isin(SERIES) & notebook]
-    if not (copies["preserved"].fillna(0) > 0).any():
+    copies: Any = frame["series"].isin(SERIES) & notebook
+    if frame.loc[copies & (frame["preserved"].fillna(0) > 0)].empty:
         there = listed(pd.Series(frame["series"].dropna())) or "none"
         raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {there}")
-    bases = frame.loc[(frame["series"] == "base") & frame["target_half"].isin(copies["target_half"])]
-    return pd.concat([copies, bases])
+    return with_their_bases(frame, copies)
 
 
 def _subset(runs: pd.DataFrame, series: str, preserved: int) -> pd.DataFrame:
@@ -98,31 +110,38 @@ def _entry(k: int, most: int) -> Line2D:
     return Line2D([], [], **dot, label=kept)
 
 
-def _draw_series(
+def _draw_means(
     axes: Axes, runs: pd.DataFrame, numbers: pd.DataFrame, series: str, overlaid: bool, pale: bool
-) -> None:
-    """The lines of one panel and its networks."""
+) -> pd.DataFrame:
+    """One line per number of preserved layers. Returns the networks behind them with their place, colour and marker."""
     rows = numbers.loc[(numbers["origin"] == runs["origin"].iloc[0]) & (numbers["series"] == series)]
-    if rows.empty:
-        return
-    all_of_it = pd.concat([_subset(runs, series, k) for k in rows["preserved"].unique()]).drop_duplicates("run")
-    bases, unit = (0.0, 100.0) if overlaid else (level(all_of_it), 1.0)
+    kinds = rows["preserved"].unique()
+    everything = pd.concat([runs.iloc[:0], *(_subset(runs, series, k) for k in kinds)]).drop_duplicates("run")
+    bases, unit = (0.0, 100.0) if overlaid else (level(everything) if len(everything) else math.nan, 1.0)
     axes.axhline(bases, color=look("base").colour, linestyle="--", linewidth=0.9, zorder=1)
-    for k in rows["preserved"].unique():
-        its = rows.loc[rows["preserved"] == k]
-        colour = _colour(series, k, numbers["preserved"].max(), pale)
-        x = its["n"] + ASIDE * (k - 1)
-        axes.plot(x, bases + unit * its["difference"], color=colour, linestyle=DASHES[k % len(DASHES)], linewidth=1.5)
+    networks = [runs.iloc[:0].assign(x=0.0, colour="", marker="")]
+    for k in kinds:
+        its, aside = rows.loc[rows["preserved"] == k], ASIDE * (k - 1)
+        colour, marker = _colour(series, k, max(numbers["preserved"]), pale), MARKERS[k % len(MARKERS)]
+        dot = marks.edged(marker=marker, color=colour, linestyle=DASHES[k % len(DASHES)])
+        axes.plot(its["n"] + aside, bases + unit * its["difference"], **dot, linewidth=1.5, zorder=2 if pale else 3)
         copies = _subset(runs, series, k)
         copies = (relative(copies, unit) if overlaid else copies).query("series != 'base'")
-        dots = copies.assign(x=copies["n"] + ASIDE * (k - 1), colour=colour, marker=MARKERS[k % len(MARKERS)])
-        marks.networks(axes, dots)
+        networks.append(copies.assign(x=copies["n"] + aside, colour=colour, marker=marker))
+    return pd.concat(networks)
+
+
+def _draw_networks(axes: Axes, runs: pd.DataFrame, floor: float, strip: float) -> None:
+    """Small bars for the networks that count, since the means have the markers; the others as in every figure."""
+    for colour, its in runs.loc[runs["counts"]].groupby("colour"):
+        axes.plot(its["x"], its["value"], "_", color=colour, markersize=6, markeredgewidth=1, zorder=1.5)
+    marks.networks(axes, runs.loc[~runs["counts"]], floor, strip)
 
 
 def _label(axes: Axes, series: str, numbers: pd.DataFrame) -> None:
     axes.set_title(f"{series}: {look(series).meaning}")
     cuts = numbers.drop_duplicates("n").set_index("n")["cut"].sort_index()
     axes.set_xticks(cuts.index.tolist(), [f"{n}\n{name}" for n, name in cuts.items()])
-    axes.set_xlim(cuts.index.min() - 0.5, cuts.index.max() + 0.5)
+    axes.set_xlim(min(cuts.index) - 0.5, max(cuts.index) + 0.5)
     axes.set_xlabel("Cut n: the first n layers are frozen")
     axes.spines[["top", "right"]].set_visible(False)

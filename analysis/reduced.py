@@ -21,10 +21,11 @@ MARKERS = ("o", "s", "D", "^", "v", "P")
 def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
     """Accuracy of bases over the number of training images per class, on a linear and on a logarithmic axis.
 
-    frame and metric: as for `figure2.draw`; published networks beside others are drawn pale. One line per target through the
-    means over seeds of those that learned; it breaks where none did. A dashed line is the base of the same target with
-    all images, a dotted one chance. Returns the figure and the numbers behind it, one row per target and number of images
-    (empty: all of them). BadInput: no bases with `examples_per_class`, none that learned, or several recipes.
+    frame and metric: as for `figure2.draw`; published networks beside others are drawn pale. One line per target
+    through the means over seeds of those that learned; it breaks where none did. A dashed line is the base of the same
+    target with all images, a dotted one chance. Returns the figure and the numbers behind it, one row per target and
+    number of images (empty: all of them). BadInput: no bases with `examples_per_class`, none that learned, or runs
+    that must not be averaged.
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, supplement, Figure S1.
     """
     metric = metric_for(frame, metric)
@@ -34,7 +35,9 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         there = listed(pd.Series(frame["treatment"].dropna()))
         raise BadInput(f"figure S1 needs bases with examples_per_class; these runs are: {there}, on all images")
     origins = [_few(its, metric) for its in by_origin(few)]
-    whole = bases.loc[bases["examples_per_class"].isna() & bases["target_half"].isin(few["target_half"]) & bases["last"]]
+    whole = bases.loc[
+        bases["examples_per_class"].isna() & bases["target_half"].isin(few["target_half"]) & bases["last"]
+    ]
     whole = whole.assign(value=whole[metric], counts=(whole["state"] == "done") & whole[metric].notna())
     numbers = pd.concat([_numbers(runs) for runs in [*origins, whole] if len(runs)], ignore_index=True)
 
@@ -45,7 +48,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         for runs in origins:
             entries = [*_lines(axes, runs, whole, pale=runs is not origins[-1]), *entries]
         entries += marks.notes(pd.concat(origins))
-        if (whole["counts"]).any():
+        if len(whole.loc[whole["counts"]]):
             entries.append(Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="base with all images"))
         entries.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1.1, label="chance: 1/K"))
         _label(axes, origins, METRICS[metric])
@@ -66,12 +69,12 @@ def _numbers(runs: pd.DataFrame) -> pd.DataFrame:
     key = [name for name in COLUMNS if name not in ("runs", "left_out", "mean")]
     groups = runs.assign(mean=runs["value"].where(runs["counts"])).groupby([*key, "target_half"], dropna=False)
     rows = groups.agg(runs=("counts", "sum"), listed=("counts", "size"), mean=("mean", "mean")).reset_index()
-    return rows.assign(left_out=rows["listed"] - rows["runs"])[COLUMNS]
+    return rows.assign(left_out=rows["listed"] - rows["runs"]).loc[:, COLUMNS]
 
 
 def _lines(axes: Any, runs: pd.DataFrame, whole: pd.DataFrame, pale: bool) -> list[Line2D]:
     """One line and its networks per target, in both panels. Returns the legend's entries."""
-    colour = look("base", pale).colour if pale or (runs["origin"] == "paper").all() else look("BnB").colour
+    colour = look("base", pale).colour if pale or set(runs["origin"]) == {"paper"} else look("BnB").colour
     entries = []
     for k, (_, its) in enumerate(runs.groupby("target_half", sort=False)):
         marker = MARKERS[k % len(MARKERS)]

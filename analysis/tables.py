@@ -1,4 +1,4 @@
-"""Tables by name: the paper's Table 1, the bases, the drops behind Figure 2, and which runs are not as they should be."""
+"""Tables by name: the paper's Table 1, the bases, the drops behind Figure 2, and which runs did not end well."""
 
 import json
 import math
@@ -19,7 +19,7 @@ GAINS = (("AnB+", "base"), ("AnB+", "BnB+"), ("BnB+", "base"))  # the third is n
 
 @dataclass
 class Table:
-    """`rows` are the numbers, `shown` the same as text for people; further tables and what is to be said of them follow."""
+    """`rows` are the numbers and `shown` the same as text for people; `notes` are sentences."""
 
     title: str
     rows: pd.DataFrame
@@ -30,9 +30,9 @@ class Table:
 
     def as_json(self) -> str:
         """`title`, `rows`, `pairs` (null where there are none) and `notes`; empty cells are null."""
-        rows, pairs = (None if its is None else json.loads(its.to_json(orient="records", double_precision=15))
-                       for its in (self.rows, self.pairs))  # fmt: skip
-        return json.dumps({"title": self.title, "rows": rows, "pairs": pairs, "notes": self.notes}, indent=1)
+        both = [None if its is None else json.loads(str(its.to_json(orient="records", double_precision=15)))
+                for its in (self.rows, self.pairs)]  # fmt: skip
+        return json.dumps({"title": self.title, "rows": both[0], "pairs": both[1], "notes": self.notes}, indent=1)
 
 
 def table(name: str, frame: pd.DataFrame, metric: str | None = None) -> Table:
@@ -61,16 +61,17 @@ def write(table: Table, path: Path) -> None:
 def gains(frame: pd.DataFrame, metric: str) -> Table:
     """What fine-tuned transfer gains, in points, pooled over copies that keep at least 1, 3 or 5 layers.
 
-    unpaired   mean of the copies - mean of all bases (or of all BnB+ that keep as many layers), as in the paper; `printed`
-               is the same to one decimal
-    paired     mean over the copies of: copy - base of the same target (or BnB+ of the same target and n); empty with 0 pairs
+    unpaired   mean of the copies - mean of all bases (or of all BnB+ that keep as many layers), as in the paper;
+               `printed` is the same to one decimal
+    paired     mean over the copies of: copy - base of the same target (or BnB+ of the same target and n); empty with
+               0 pairs
     low, high  paired +- the 95 % t margin of the means of the splits, empty for fewer than three splits
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, Table 1.
     """
     rows, pairs = [], []
     for its in by_origin(main_experiment(frame)):
         runs = one_row_per_run(its, metric)
-        if not (runs["counts"] & (runs["series"] == "AnB+")).any():
+        if runs.loc[runs["counts"] & (runs["series"] == "AnB+")].empty:
             there = ", ".join(sorted(runs["series"].dropna().unique()))
             raise BadInput(f"table 1 needs fine-tuned transfers AnB+ that are done; these runs are: {there}")
         for copies, reference in GAINS:
@@ -134,8 +135,8 @@ def _shown_gains(rows: pd.DataFrame) -> pd.DataFrame:
         interval = f" [{row.low:+.2f}, {row.high:+.2f}]" if pd.notna(row.low) else ""
         return f"{row.paired:+.2f}{interval}, {row.pairs} pairs, {_many(row.splits, 'split')}"
 
-    shown = [
-        {
+    def line(row: Any) -> dict[str, str]:
+        return {
             "gain of": f"{row.copies} over {row.reference}",
             "layers": f"{row.first}-{row.last}",
             "unpaired": f"{row.unpaired:+.2f}" if pd.notna(row.unpaired) else "",
@@ -143,17 +144,17 @@ def _shown_gains(rows: pd.DataFrame) -> pd.DataFrame:
             "networks": f"{row.networks} over {row.references}",
             "paired with the same target": paired(row),
         }
-        for row in rows.itertuples()
-    ]
-    table = pd.DataFrame(shown)
-    return _with_origin(table, rows)
+
+    return _with_origin(pd.DataFrame(map(line, rows.itertuples())), rows)
 
 
 def _shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     """The points of every pair, one line per direction, one column per n (means over seeds)."""
     whose = pairs["copies"] + " over " + pairs["reference"]
     place = pairs.assign(pair=whose, to=pairs["split"].fillna("") + ", target " + pairs["target"].fillna(""))
-    wide = place.pivot_table(index=["origin", "pair", "to"], columns="n", values="points", sort=False).sort_index(axis=1)
+    wide = place.pivot_table(index=["origin", "pair", "to"], columns="n", values="points", sort=False).sort_index(
+        axis=1
+    )
     text = wide.map(lambda cell: "" if pd.isna(cell) else f"{cell:+.2f}").rename(columns=lambda n: f"n = {n}")
     text = text.reset_index().rename(columns={"pair": "points of each pair", "to": "split"})
     return _with_origin(text.drop(columns="origin"), text)
@@ -165,19 +166,19 @@ def _said(frame: pd.DataFrame, rows: pd.DataFrame, metric: str) -> list[str]:
     for its in by_origin(main_experiment(frame)):
         good = one_row_per_run(its, metric).query("counts")
         bases, copies = good.query("series == 'base'"), good.query("series == 'AnB+'")
-        per_target = copies["target_half"].value_counts()
-        if len(per_target) < bases["target_half"].nunique():
-            mean = bases.groupby("target_half")["value"].mean().sort_values(ascending=False)
-            rank = list(mean.index).index(per_target.index[0]) + 1
+        per_target = copies.loc[copies["target_half"].isin(bases["target_half"]), "target_half"].value_counts()
+        mean: Any = bases.groupby("target_half")["value"].mean()
+        if 0 < len(per_target) < len(mean):
+            rank = int(mean.rank(ascending=False)[per_target.index[0]])
             about: Any = copies.loc[copies["target_half"] == per_target.index[0]].iloc[0]
             whose = "published " if about["origin"] == "paper" else ""
             uneven = (
-                f": {per_target.iloc[0]} of {len(copies)} {whose}AnB+ have half {about['target']} of {about['split']} as target,"
-                f" whose base is number {rank} of {len(mean)} in accuracy"
+                f": {per_target.iloc[0]} of {len(copies)} {whose}AnB+ have half {about['target']} of"
+                f" {about['split']} as target, whose base is number {rank} of {len(mean)} in accuracy"
             )
     first = (
-        "Unpaired, as in the paper, copies are compared with the mean of all bases (or of all BnB+), so that a part of the gain"
-        f" may be how easy the targets of these copies are{uneven}."
+        "Unpaired, as in the paper, copies are compared with the mean of all bases (or of all BnB+), so that a part of"
+        f" the gain may be how easy the targets of these copies are{uneven}."
     )
     few = rows.loc[(rows["pairs"] > 0) & (rows["splits"] < FEWEST)]
     limit = f"; fewer than {FEWEST} splits allow no interval, so every pair is listed" if len(few) else ""
@@ -222,7 +223,9 @@ def drops(frame: pd.DataFrame, metric: str) -> Table:
             "n": rows["n"].astype(str),
             "cut": rows["cut"],
             "points": rows["points"].map("{:+.2f}".format).replace("+nan", ""),
-            "interval": [f"{a:+.2f} to {b:+.2f}" if a == a else "" for a, b in zip(rows["low"], rows["high"], strict=True)],
+            "interval": [
+                f"{a:+.2f} to {b:+.2f}" if a == a else "" for a, b in zip(rows["low"], rows["high"], strict=True)
+            ],
             "runs": rows["runs"].astype(str),
             "left out": rows["left_out"].astype(str),
             "splits": rows["splits"].astype(str),
@@ -236,10 +239,10 @@ def drops(frame: pd.DataFrame, metric: str) -> Table:
 
 
 def health(frame: pd.DataFrame, metric: str) -> Table:
-    """Runs that are not done, and those whose curve lacks evaluations, with their last loss and accuracy beside ln K and 1/K.
+    """Runs that are not done, and those whose curve lacks evaluations, with last loss and accuracy beside ln K and 1/K.
 
-    peers_lose: of a curve that lacks evaluations: by how much `best10_top1` would be lower, at most, for the whole curves
-    of the same series and n if they had only the evaluations at the same steps.
+    peers_lose: of a curve that lacks evaluations: by how much `best10_top1` would be lower, at most, for the whole
+    curves of the same series and n if they had only the evaluations at the same steps.
     """
     last = frame.loc[frame["last"]]
     rows = last.loc[(last["state"] != "done") | (last["lost"].fillna(0) > 0)]
@@ -261,13 +264,17 @@ def health(frame: pd.DataFrame, metric: str) -> Table:
         **{name: rows[name].map("{:.3f}".format).replace("nan", "") for name in ("loss", "ln_k")},
         **{name: rows[name].map("{:.5f}".format).replace("nan", "") for name in ("top1", "chance", "peers_lose")},
     )
-    shown = shown.astype("string").fillna("").rename(columns={"examples_per_class": "images", "peers_lose": "peers lose"})
+    shown = (
+        shown.astype("string").fillna("").rename(columns={"examples_per_class": "images", "peers_lose": "peers lose"})
+    )
     states = ", ".join(f"{count} {state}" for state, count in last["state"].value_counts().items())
     notes = [f"{len(last)} runs: {states}."]
-    if (rows["state"] == "stuck").any():
+    if "stuck" in set(rows["state"]):
         notes.append("stuck: the loss ended at ln K and the accuracy at 1/K; nothing was learned.")
-    if rows["peers_lose"].notna().any():
-        notes.append("lost: evaluations not in the log; peers lose: what the score of whole logs would lose by it, at most.")
+    if len(rows["peers_lose"].dropna()):
+        notes.append(
+            "lost: evaluations not in the log; peers lose: what the score of whole logs would lose by it, at most."
+        )
     return Table("Runs that are not done, or not whole", rows, shown.drop(columns="origin"), notes)
 
 
@@ -292,7 +299,7 @@ def _many(number: int, what: str) -> str:
 
 def _with_origin(shown: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Name the origin in the text where there are two of them."""
-    if rows["origin"].nunique() > 1:
+    if len(set(rows["origin"])) > 1:
         shown.insert(0, "origin", rows["origin"].to_numpy())
     return shown
 

@@ -3,11 +3,11 @@
 Source: the logs in the authors' repository yosinski/convnet_transfer; README.md beside this file describes the data.
 """
 
-import math
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.frame import EVALUATION, filtered, joined
@@ -21,14 +21,14 @@ LETTERS = {"A": "B", "B": "A"}  # the files call the natural half A, the paper t
 
 
 def networks(where: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """All published networks as `analysis.frame.frame` gives records: same columns, types and meaning, by name and step.
+    """All published networks as `analysis.frame.frame` gives records: same columns, types, meaning; by name and step.
 
     `origin` is "paper", `run` the published name. `recipe` is "paper", "paper-reduced" (networks on the first images of
     each class) or "paper-preserved" (those of the authors' notebook: one number, no step). The networks have one set
-    of images, which counts as `select`. A network without a log is `missing`. One is `stuck` if its *validation* loss ended
-    at ln K (or above 0.99 ln K) and its accuracy at 1/K, within two standard errors: the training loss that health
-    judges is not in the logs, and of the validation loss alone little can be told, since it also rises where
-    images are learned by heart. where: as in `analysis.frame.frame`.
+    of images, which counts as `select`. A network without a log is `missing`. One is `stuck` if its *validation* loss
+    ended at ln K (0.99 ln K or above) and its accuracy at 1/K, within two standard errors. Both are asked for: the
+    training loss that the health of records goes by is not in the logs, and the validation loss alone says little,
+    since it is as high where images were learned by heart. where: as in `analysis.frame.frame`.
     """
     told = [*map(_network, _rows("networks.csv")), *map(_preserved, _rows("preserved.csv"))]
     of_runs = pd.DataFrame(told).sort_values("run", ignore_index=True)
@@ -40,8 +40,8 @@ def networks(where: Mapping[str, str] | None = None) -> pd.DataFrame:
     its = its.sort_values(["k", "step"], kind="stable").reindex(columns=["k", *EVALUATION])
 
     counts, last = its.groupby("k")["step"].count(), its.drop_duplicates("k", keep="last").set_index("k")
-    measured = last["select_top1"].notna()
-    of_runs["state"] = measured.map({True: "done", False: "missing"}).mask(_stuck(last, of_runs["classes"]), "stuck")
+    measured, stuck = last["select_top1"].notna(), _stuck(last.join(of_runs["classes"]))
+    of_runs["state"] = np.select([stuck, measured], ["stuck", "done"], "missing")
     of_runs["lost"] = (of_runs.pop("evaluations") - counts).where(counts > 0).mask(~measured, 0)
     return filtered(joined(of_runs.drop(columns="top1"), its), where or {})
 
@@ -58,11 +58,13 @@ def _rows(name: str) -> list[dict[str, Any]]:
     return [{str(key): None if pd.isna(cell) else cell for key, cell in row.items()} for row in rows]
 
 
-def _stuck(last: pd.DataFrame, classes: pd.Series) -> pd.Series:
+def _stuck(last: pd.DataFrame) -> np.ndarray:
     """Whether runs never learned, from their last evaluations; `networks` has the rule."""
+    classes = last["classes"].to_numpy(float)
     chance = 1 / classes
-    error = (chance * (1 - chance) / (PER_CLASS * classes)) ** 0.5
-    return (last["select_loss"] >= 0.99 * classes.map(math.log)) & (last["select_top1"] <= chance + 2 * error)
+    error = np.sqrt(chance * (1 - chance) / (PER_CLASS * classes))
+    at_chance = last["select_top1"].to_numpy(float) <= chance + 2 * error
+    return at_chance & (last["select_loss"].to_numpy(float) >= 0.99 * np.log(classes))
 
 
 def _network(row: dict[str, Any]) -> dict[str, Any]:

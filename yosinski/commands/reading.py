@@ -11,8 +11,8 @@ from yosinski.spec import BadInput, choose
 def records_frame(options: argparse.Namespace) -> Any:
     """The frame that --paper, --runs, --sweep and --where ask for.
 
-    --paper alone reads the published networks and nothing else; with --runs, too, records come beside them, and --sweep and
-    --where choose among the records. Without either, records are read from `runs`.
+    --paper alone reads the published networks and nothing else; with --runs, too, records come beside them, and --sweep
+    and --where choose among the records. Without either, records are read from `runs`.
     """
     from analysis import frame
 
@@ -78,7 +78,9 @@ def show_table(options: argparse.Namespace) -> None:
         if rows is not None:
             shown = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
             for column in rows.columns:
-                shown.add_column(str(column), no_wrap=True, justify="left" if rows[column].map(_is_word).any() else "right")
+                shown.add_column(
+                    str(column), no_wrap=True, justify="left" if any(map(_is_word, rows[column])) else "right"
+                )
             for row in rows.itertuples(index=False):
                 shown.add_row(*map(str, row))
             console.print(shown)
