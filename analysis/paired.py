@@ -1,7 +1,7 @@
 """Runs paired with the bases of their targets: what may be compared, the mean differences and their intervals."""
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.frame import listed
 from yosinski.spec import BadInput, choose
@@ -92,7 +92,7 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
 
     rows = over_splits.mean().rename(columns={"value": "mean"})
     rows["splits"] = over_splits.size()
-    margin = over_splits["difference"].sem() * stats.t.ppf(0.975, rows["splits"] - 1)
+    margin = over_splits["difference"].sem() * stdtrit(rows["splits"] - 1, 0.975)
     margin = margin.where((rows["splits"] >= FEWEST) & (rows.index.get_level_values("series") != "base"))
     rows["low"], rows["high"] = rows["difference"] - margin, rows["difference"] + margin
     rows["targets"] = by_target.groupby(place, dropna=False).size()

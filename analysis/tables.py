@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.paired import FEWEST, METRICS, by_origin, compare, main_experiment, metric_for, one_row_per_run
 from yosinski.spec import BadInput, choose
@@ -107,7 +107,7 @@ def _gain(
     by_split = its.groupby("split", dropna=False)["points"].mean()
     paired, margin = its["points"].mean(), math.nan
     if len(by_split) >= FEWEST:
-        margin = by_split.sem() * stats.t.ppf(0.975, len(by_split) - 1)
+        margin = by_split.sem() * stdtrit(len(by_split) - 1, 0.975)
     return {
         "origin": runs["origin"].iloc[0],
         "copies": copies,
