@@ -184,7 +184,9 @@ def test_unknown_figures_options_metrics_and_suffixes(tmp_path: Path) -> None:
         draw("9", frame, [tmp_path / "a.png"])
     with pytest.raises(BadInput, match="unknown option of figure 2 'runs'; choose from: metric"):
         draw("2", frame, [tmp_path / "a.png"], runs=["A3B"])
-    with pytest.raises(BadInput, match="unknown metric 'top5'; choose from: test_top1, select_top1, unseen_top1, best10_top1"):
+    with pytest.raises(
+        BadInput, match="unknown metric 'top5'; choose from: test_top1, select_top1, unseen_top1, best10_top1"
+    ):
         draw("2", frame, [tmp_path / "a.png"], metric="top5")
     with pytest.raises(BadInput, match=r"choose from: \.png, \.pdf, \.svg"):
         draw("2", frame, [tmp_path / "a.png", tmp_path / "a.bmp"])
