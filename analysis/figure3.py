@@ -61,9 +61,8 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
             if part.features is not None:
                 _draw_features(right, part, part.features, numbers)
         if all(part.features is None for part in parts):
-            right.text(
-                0.5, 0.5, "no random features\namong these runs", transform=right.transAxes, ha="center", color=GREY
-            )
+            words = "no random features\namong these runs"
+            right.text(0.5, 0.5, words, transform=right.transAxes, ha="center", color=GREY)
         _draw_differences(bottom, parts, numbers)
         _label(left, right, bottom, parts, numbers, METRICS[metric])
     return figure, numbers
@@ -89,14 +88,12 @@ def _numbers(part: _Part) -> Iterator[pd.DataFrame]:
     for target, (words, *_) in TARGETS.items():
         its = compare(part.natman.loc[part.natman["target"] == target])
         yield its.assign(series=words).pipe(_placed, origin, "top left")
-    lines = {NATMAN: part.natman, RANDOM: part.random, FEATURES: part.features}
-    for words, runs in lines.items():
+    if part.features is not None:
+        yield compare(part.features).pipe(_placed, origin, "top right")
+    for words, runs in {NATMAN: part.natman, RANDOM: part.random, FEATURES: part.features}.items():
         if runs is not None:
-            its = compare(runs)
-            its = its.loc[its["series"] != "base"]
+            its = compare(runs).query("series != 'base'")
             series = its["series"].str.replace("RnB", FEATURES) if words == FEATURES else words
-            if words == FEATURES:
-                yield compare(runs).pipe(_placed, origin, "top right")
             yield its.assign(series=series).pipe(_placed, origin, "bottom")
 
 

@@ -63,7 +63,9 @@ def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     runs["counts"] = (runs["state"] == "done") & runs["value"].notna()
     if not runs["counts"].any():
         states = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
-        few = " with fewer than 10 evaluations; choose another --metric" * (metric == "best10_top1")
+        few = " with fewer than 10 evaluations; choose another --metric" * (
+            metric == "best10_top1" and "done" in set(runs["state"])
+        )
         raise BadInput(f"no run is done and has {metric}: {states}{few}")
     if not (runs["counts"] & (runs["series"] == "base")).any():
         raise BadInput("no base is done, so that there is nothing to compare with; widen --where or --sweep")

@@ -244,6 +244,8 @@ def health(frame: pd.DataFrame, metric: str) -> Table:
     peers_lose: of a curve that lacks evaluations: by how much `best10_top1` would be lower, at most, for the whole
     curves of the same series and n if they had only the evaluations at the same steps.
     """
+    if frame.empty:
+        raise BadInput("there are no runs")
     last = frame.loc[frame["last"]]
     rows = last.loc[(last["state"] != "done") | (last["lost"].fillna(0) > 0)]
     counts = frame.groupby("run")["step"].count()

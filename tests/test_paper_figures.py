@@ -311,6 +311,10 @@ def test_refusals(runs: Path, published: pd.DataFrame, tmp_path: Path) -> None:
         table("bases", published.loc[published["series"] != "base"])
     with pytest.raises(BadInput, match="there are no copies"):
         table("drops", published.loc[published["series"] == "base"])
+    with pytest.raises(BadInput, match="there are no runs"):
+        table("health", published.iloc[:0])
+    with pytest.raises(BadInput, match=r"no run is done and has best10_top1: 5 stuck$"):
+        reduced.draw(published.loc[(published["state"] == "stuck") & (published["treatment"] == "base")])
     with pytest.raises(BadInput, match=r"choose from: \.csv, \.json"):
         write(table("bases", published), tmp_path / "bases.xlsx")
     for name in ("2", "3", "S1", "preserved", "curves"):
