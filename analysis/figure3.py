@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import marks
 from analysis.frame import listed
-from analysis.paired import METRICS, by_origin, compare, metric_for, one_row_per_run, with_their_bases
+from analysis.paired import METRICS, by_origin, compare, kind_of_split, metric_for, one_row_per_run, with_their_bases
 from analysis.style import GREY, UNLIKE, faded, in_order, look, style
 from yosinski.spec import BadInput
 
@@ -71,7 +71,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
 def _part(frame: pd.DataFrame, metric: str, pale: bool) -> _Part:
     """The three comparisons of one origin; each is refused by itself if it mixes what must not be averaged."""
     frame = frame.loc[(frame["origin"] == "runs") | (frame["recipe"] == "paper")]
-    natman, random = frame["split"] == "natman", frame["split"].str.startswith("random:", na=False)
+    natman, random = kind_of_split(frame) == "natman", kind_of_split(frame) == "random"
     copies, features = frame["series"] == "AnB", frame["treatment"] == "random"
     if frame.loc[natman & copies].empty:
         there = listed(pd.Series(frame.loc[copies, "split"].dropna())) or "none"

@@ -33,8 +33,18 @@ def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows without preserved layers; of published networks those on random splits only, unless there are none."""
     frame = frame.loc[frame["preserved"].fillna(0) == 0]
     published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
-    random = published & frame["split"].str.startswith("random:", na=False)
-    return frame.loc[(frame["origin"] == "runs") | (random if random.any() else published)]
+    random = published & (kind_of_split(frame) == "random")
+    return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]
+
+
+def kind_of_split(frame: pd.DataFrame) -> pd.Series:
+    """Of every row: "random", "natman", "all", "file" and so on; the paper's own splits are of the first two kinds."""
+    kinds = {}
+    for split in frame["split"].dropna().unique():
+        kind, _, rest = split.partition(":")
+        papers = "natman" if rest == "natman" else "random"
+        kinds[split] = "file" if split.endswith(".json") else papers if kind == "paper" else kind
+    return pd.Series([kinds.get(split) for split in frame["split"]], frame.index, dtype="string")
 
 
 def by_origin(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -156,6 +166,5 @@ def _refuse_mixtures(runs: pd.DataFrame) -> None:
         if values.nunique(dropna=False) > 1:
             raise BadInput(f"these runs mix {name}: {listed(values)}; choose one with --where {name}=VALUE")
     splits = known["split"].dropna()
-    kinds = {"file" if split.endswith(".json") else split.partition(":")[0] for split in splits}
-    if len(kinds) > 1:
+    if kind_of_split(known).nunique() > 1:
         raise BadInput(f"these runs mix kinds of split: {listed(splits)}; choose with --sweep or --where split=VALUE")

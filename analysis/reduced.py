@@ -81,7 +81,7 @@ def _lines(axes: Any, runs: pd.DataFrame, whole: pd.DataFrame, pale: bool) -> li
         rows = _numbers(its)
         full = whole.loc[whole["counts"] & (whole["target_half"] == its["target_half"].iloc[0]), "value"].mean()
         about: Any = its.iloc[0]
-        whose = "" if pd.isna(about["target"]) else f", half {about['target']} of {about['split']}"
+        whose = "" if about["split"] == "all" else f", half {about['target']} of {about['split']}"
         for panel in axes:
             panel.plot(rows["examples_per_class"].astype(float), rows["mean"], color=colour, linewidth=1.4, zorder=2)
             marks.networks(panel, its.assign(x=its["examples_per_class"].astype(float), colour=colour, marker=marker))

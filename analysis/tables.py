@@ -10,7 +10,16 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.paired import FEWEST, METRICS, by_origin, compare, main_experiment, metric_for, one_row_per_run
+from analysis.paired import (
+    FEWEST,
+    METRICS,
+    by_origin,
+    compare,
+    kind_of_split,
+    main_experiment,
+    metric_for,
+    one_row_per_run,
+)
 from yosinski.spec import BadInput, choose
 
 FIRST_LAYERS = (1, 3, 5)  # the paper pools the copies that keep at least so many layers
@@ -194,8 +203,8 @@ def bases(frame: pd.DataFrame, metric: str) -> Table:
     good = its.loc[(its["state"] == "done") & its[metric].notna()]
     if good.empty:
         raise BadInput(f"no base on all images is done and has {metric}")
-    kind = good["split"].fillna("").str.split(":").str[0].rename("halves")
-    rows = good.groupby(["origin", "network", "data", kind, "recipe"], dropna=False, sort=False)[metric].agg(
+    kind = kind_of_split(good).rename("halves")
+    rows = good.groupby(["origin", "network", "data", kind, "recipe"], dropna=False)[metric].agg(
         bases="size", mean="mean", lowest="min", highest="max"
     )
     rows = rows.reset_index()

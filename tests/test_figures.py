@@ -155,6 +155,7 @@ def test_what_did_not_learn_or_has_no_base_is_left_out_and_counted() -> None:
         ("recipe", ["r", "q"], "mix recipe: q, r"),
         ("examples_per_class", [None, 10], "mix examples_per_class: 10, (empty)"),
         ("split", ["random:0", "natman"], "mix kinds of split: natman, random:0"),
+        ("split", ["paper:0", "paper:natman"], "mix kinds of split: paper:0, paper:natman"),
     ],
 )
 def test_unlike_runs_are_not_averaged(column: str, values: list, message: str) -> None:

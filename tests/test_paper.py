@@ -56,9 +56,10 @@ def test_names_halves_and_bases(last: pd.DataFrame) -> None:
     halves = ["random:1", "A", "B", "half1A", "half1B", 500]
     assert rows.loc["transfer1A1B_1_3"].tolist() == ["A3B", "AnB", 3, "conv3", *halves]
     assert rows.loc["transfer-ft1A1B_1_3"].tolist() == ["A3B+", "AnB+", 3, "conv3", *halves]
-    whole = ["all", None, None, None, "netbase", 1000]
-    assert rows.loc["nolearn_1_6"].tolist() == ["R6", "RnB", 6, "fc6", *whole]
-    assert rows.loc["netbase"].tolist() == ["base", "base", 0, None, *whole]
+    whole = ["all", None, "All", None, "netbase", 1000]
+    assert rows.loc["nolearn_1_6"].tolist() == ["R6All", "RnB", 6, "fc6", *whole]
+    assert rows.loc["netbase"].tolist() == ["baseAll", "base", 0, None, *whole]
+    assert rows.loc["preserved2-0A0B_1_3", "name"] == "A3+2B"
     assert last.loc["reduced-0250", "examples_per_class"] == 250
     parents = last["parent"].dropna()
     assert set(parents) <= set(last.index)

@@ -156,6 +156,14 @@ def test_figure_3_of_records_has_random_features_beside_their_own_bases(runs: Pa
     }
 
 
+def test_the_papers_splits_are_of_its_two_kinds_by_whatever_name(runs: Path) -> None:
+    own = frame(runs)
+    renamed = own.assign(split=own["split"].replace({"natman": "paper:natman", "random:1": "paper:1"}))
+    pd.testing.assert_frame_equal(figure3.draw(renamed)[1], figure3.draw(own)[1])
+    for its in (own, renamed):
+        assert table("bases", its).rows.set_index("halves")["bases"].to_dict() == {"random": 6, "natman": 2}
+
+
 def test_figure_3_needs_natman_and_says_which_splits_there_are(runs: Path, published: pd.DataFrame) -> None:
     message = r"figure 3 needs frozen copies AnB on split natman; .*: random:0, random:1, random:2$"
     with pytest.raises(BadInput, match=message):

@@ -72,7 +72,13 @@ def _network(row: dict[str, Any]) -> dict[str, Any]:
     kind, split = row["kind"], row["split_or_images"]
     halves = kind in ("base", "copy")  # the others are trained on all classes
     treatment = {"random": "random", "copy": "tuned" if row["tuned"] else "frozen"}.get(kind, "base")
-    told: dict[str, Any] = {"split": "all", "classes": 1000, "recipe": "paper", "target_half": "netbase"}
+    told: dict[str, Any] = {
+        "split": "all",
+        "classes": 1000,
+        "recipe": "paper",
+        "target": "All",
+        "target_half": "netbase",
+    }
     if kind == "reduced":
         told |= {"recipe": "paper-reduced", "examples_per_class": int(split)}
     if kind == "random":
@@ -110,11 +116,12 @@ def _columns(name: str, treatment: str, n: int, told: dict[str, Any]) -> dict[st
     """What every network's rows hold; told: the columns that are known of this one."""
     halves = {"treatment": treatment, "half": told["target_half"], "source": told.get("source_half")}
     source = "R" if treatment == "random" else told.get("source") or ""
-    cut = f"{source}{n}" if n else "base"
+    kept = f"+{told['preserved']}" if told.get("preserved") else ""
+    cut = f"{source}{n}{kept}" if n else "base"
     return {
         "origin": "paper",
         "run": name,
-        "name": f"{cut}{told.get('target') or ''}{'+' if treatment == 'tuned' else ''}",
+        "name": f"{cut}{told['target']}{'+' if treatment == 'tuned' else ''}",
         "treatment": treatment,
         "relation": relation(halves),
         "series": series(halves),
