@@ -70,13 +70,14 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
 
 
 def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
-    """Frozen copies that are also there with preserved layers, and the bases of their targets."""
+    """Frozen copies on targets on which there are some with preserved layers, and the bases of these targets."""
     notebook = (frame["origin"] == "runs") | (frame["recipe"] == "paper-preserved")
     copies: Any = frame["series"].isin(SERIES) & notebook
-    if frame.loc[copies & (frame["preserved"].fillna(0) > 0)].empty:
+    kept = frame.loc[copies & (frame["preserved"].fillna(0) > 0), "target_half"]
+    if kept.empty:
         there = listed(pd.Series(frame["series"].dropna())) or "none"
         raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {there}")
-    return with_their_bases(frame, copies)
+    return with_their_bases(frame, copies & frame["target_half"].isin(kept))
 
 
 def _subset(runs: pd.DataFrame, series: str, preserved: int) -> pd.DataFrame:

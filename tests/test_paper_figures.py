@@ -226,6 +226,8 @@ def test_preserved_of_records_and_both(runs: Path, published: pd.DataFrame) -> N
         assert rows.loc[("BnB", kept, 2), "difference"] == pytest.approx(-0.02 + kept / 100)
     assert rows["splits"].tolist() == [3] * 12
     assert "single networks" in said(figure)
+    natman = frame(runs, where={"split": "natman"})  # without preserved layers: nothing to be compared
+    pd.testing.assert_frame_equal(preserved.draw(pd.concat([own, natman], ignore_index=True))[1], numbers)
     overlaid, numbers = preserved.draw(both(published, own))
     assert set(numbers["origin"]) == {"paper", "runs"}
     assert "Points from base (same target)\n(select images)" in said(overlaid)
