@@ -185,7 +185,8 @@ def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: p
     left.set_title("Between unlike halves")
     right.set_title("Random features, frozen")
     bottom.set_title("Relative to the base of the same target")
-    right.set_ylim(bottom=min(0.0, right.get_ylim()[0]))
+    low, high = right.get_ylim()
+    right.set_ylim(min(-0.02 * high, low), 1.03 * high)
     for axes in (left, right):
         axes.set_ylabel(f"Top-1 accuracy\n({measured})")
         axes.set_xlabel("Cut n")
@@ -203,7 +204,7 @@ def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: p
         entry = {"color": own.colour("AnB"), "marker": marker, "label": f"AnB {words}"}
         entries.append(dot(**entry | {"linestyle": line}))
     runs = pd.concat([its for part in parts for its in (part.natman, part.features) if its is not None])
-    left.legend(handles=entries + marks.notes(pd.concat([part.natman for part in parts])), loc="lower left")
+    left.legend(handles=entries + marks.notes(pd.concat([part.natman for part in parts])), loc="best")
     features = [part.features for part in parts if part.features is not None]
     if features:
         series = [name for name in in_order(pd.concat(features)["series"]) if name != "base"]
@@ -211,7 +212,7 @@ def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: p
         for name in series:
             its = look(name)
             entries.append(dot(color=its.colour, marker=its.marker, linestyle=its.line, label=name))
-        right.legend(handles=entries + marks.notes(pd.concat(features)), loc="upper right")
+        right.legend(handles=entries + marks.notes(pd.concat(features)), loc="best")
     entries = []
     for words in dict.fromkeys(numbers.loc[numbers["panel"] == "bottom", "series"]):
         colour, marker, line = _looks(words, pale=False)
