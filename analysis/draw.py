@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import curves, figure2
+from analysis import curves, figure2, figure3, preserved, reduced
 from analysis.style import style
 from yosinski.spec import BadInput, choose
 
-FIGURES = {"2": figure2.draw, "curves": curves.draw}
+FIGURES = {"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw}
 # What matplotlib would write of its own version and the time of day.
 METADATA = {
     ".png": {"Software": None},

@@ -14,7 +14,8 @@ from yosinski.records import FINAL
 from yosinski.spec import BadInput, Half, Recipe, choose, digest, relation, series
 
 COLUMNS = {
-    "run": "id of the run, 16 hex digits",
+    "origin": "runs: records; paper: the published networks of `analysis.paper`",
+    "run": "id of the run, 16 hex digits; of a published network its published name",
     "name": "in the paper's notation: baseB, A3B, A3B+, R3B",
     "state": "done, stuck, diverged, blocked, failed, running, interrupted or missing",
     "treatment": "base, frozen, tuned or random",
@@ -22,6 +23,7 @@ COLUMNS = {
     "series": "base, BnB, BnB+, AnB, AnB+ or RnB: treatment and relation, B being the target",
     "n": "the cut's index, 0 for a base",
     "cut": "name of the last segment below the cut; empty for a base",
+    "preserved": "how many layers above a frozen cut are initialised from the base, too, and trained",
     "network": "the network's name",
     "data": "the data set's name",
     "split": "the split that the target half was first made for",
@@ -42,6 +44,8 @@ COLUMNS = {
     "select_loss": "on the select images",
     "select_top1": "on the select images",
     "seconds": "of computing until this evaluation, summed over attempts",
+    "best10_top1": "of the whole run, the paper's score: mean of the 10 highest select_top1, empty for fewer",
+    "lost": "evaluations of a finished run that its curve lacks: published logs that were lost; 0 for records",
     "last": "whether this is the run's last evaluation: true in exactly one row of every run",
     "test_loss": "of the trained network on the test images",
     "test_top1": "of the trained network on the test images",
@@ -63,8 +67,9 @@ _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
 _ARITHMETIC = ("dtype", "device", "threads")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
-    **dict.fromkeys(("n", "seed", "semantics", "examples_per_class", "step", "classes", "threads", *_COUNTS), "Int64"),
-    **dict.fromkeys((*EVALUATION[1:], *_WHOLE_RUN), "float64"),
+    **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
+    **dict.fromkeys(("threads", *_COUNTS), "Int64"),
+    **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
 _RECIPE_DTYPES = {
@@ -91,9 +96,26 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in found])
     evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
     table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
-    table["last"] = ~table["k"].duplicated(keep="last")
-    whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if found else table
-    return _filtered(_typed(whole), where or {})
+    return filtered(joined(of_runs, table), where or {})
+
+
+def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
+    """The frame of runs and their evaluations, in its documented order and types.
+
+    of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns
+    of `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
+    """
+    table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
+    table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
+    whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if len(table) else table
+    return _typed(whole)
+
+
+def _best10(evaluations: pd.DataFrame) -> pd.Series:
+    """The mean of the 10 highest accuracies of each run, NaN for runs with fewer."""
+    top1 = evaluations.loc[:, ["k", "select_top1"]].astype({"select_top1": "float64"})
+    highest: Any = top1.sort_values(by="select_top1", ascending=False).groupby("k").head(10).groupby("k")["select_top1"]
+    return highest.mean().where(highest.count() == 10)
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
@@ -215,6 +237,7 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
     arithmetic = record.get("arithmetic") or {}
     now, then = weights.get(spec.get("parent") or ""), record.get("parent_weights")
     return {
+        "origin": "runs",
         "run": run.id,
         "name": run.name,
         "state": run.state,
@@ -223,6 +246,7 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
         "series": series(spec) if spec else None,
         "n": cut.get("n", 0) if spec else None,
         "cut": cut.get("name"),
+        "preserved": spec.get("preserved", 0) if spec else None,
         "network": spec.get("network"),
         "data": target.data if target else None,
         "split": target.split if target else None,
@@ -237,6 +261,7 @@ def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dic
         **{name: metrics.get(name) for name in _WHOLE_RUN},
         **{name: record.get(name) for name in _COUNTS},
         **{name: arithmetic.get(name) for name in _ARITHMETIC},
+        "lost": 0,
         "stale": None not in (now, then) and now != then,
     }
 
@@ -253,7 +278,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _filtered(table: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+def filtered(table: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    """The rows whose columns, as text, equal these values; BadInput: no such column, or no such row."""
     for name, wanted in where.items():
         column = pd.Series(table[choose("column", name, list(table.columns))])
         chosen = as_text(column) == wanted

@@ -1,14 +1,58 @@
 """Runs paired with the bases of their targets: what may be compared, the mean differences and their intervals."""
 
-import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from analysis.frame import listed
 from yosinski.spec import BadInput, choose
 
-METRICS = {"test_top1": "test", "select_top1": "select", "unseen_top1": "unseen"}  # column -> set of images
+METRICS = {  # column -> what it was measured on
+    "test_top1": "test images",
+    "select_top1": "select images",
+    "unseen_top1": "unseen images",
+    "best10_top1": "select images, mean of 10 best",
+}
 FEWEST = 3  # splits; an interval over fewer says nothing
+
+
+def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
+    """The metric asked for, or else the paper's own where published networks are among the runs, or `test_top1`.
+
+    BadInput: one that the published networks, which have a single set of images, do not have.
+    """
+    published = "paper" in set(frame["origin"])
+    if metric is None:
+        return "best10_top1" if published else "test_top1"
+    choose("metric", metric, METRICS)
+    if published and metric in ("test_top1", "unseen_top1"):
+        raise BadInput(f"published networks have no {metric}, only one set of images; choose: best10_top1, select_top1")
+    return metric
+
+
+def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without preserved layers; of published networks those on random splits only, unless there are none."""
+    frame = frame.loc[frame["preserved"].fillna(0) == 0]
+    published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
+    random = published & (kind_of_split(frame) == "random")
+    return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]
+
+
+def kind_of_split(frame: pd.DataFrame) -> pd.Series:
+    """Of every row: "random", "natman", "all", "file" and so on; the paper's own splits are of the first two kinds."""
+    kinds = {}
+    for split in frame["split"].dropna().unique():
+        kind, _, rest = split.partition(":")
+        papers = "natman" if rest == "natman" else "random"
+        kinds[split] = "file" if split.endswith(".json") else papers if kind == "paper" else kind
+    return pd.Series([kinds.get(split) for split in frame["split"]], frame.index, dtype="string")
+
+
+def by_origin(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of the published networks and those of records, where there are any, the published ones first."""
+    if frame.empty:
+        raise BadInput("there are no runs to draw")
+    origins = [frame.loc[frame["origin"] == origin] for origin in ("paper", "runs")]
+    return [its for its in origins if len(its)]
 
 
 def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -16,20 +60,23 @@ def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     `value`: the metric, NaN unless the run has got so far. `counts`: whether it enters means, that is whether the run
     is done and has a value. Random features of several initialisers are told apart in `series`: "RnB kaiming".
-    BadInput: an empty frame, or one that mixes what must not be averaged.
+    BadInput: an empty frame, or records that mix what must not be averaged.
     """
     choose("metric", metric, METRICS)
     if frame.empty:
         raise BadInput("there are no runs to draw")
     runs = frame.loc[frame["last"]].reset_index(drop=True)
-    _refuse_mixtures(runs)
+    _refuse_mixtures(runs.loc[runs["origin"] == "runs"])
     if runs["below"].nunique() > 1:
         runs["series"] += (" " + runs["below"]).fillna("")
     runs["value"] = runs[metric]
     runs["counts"] = (runs["state"] == "done") & runs["value"].notna()
     if not runs["counts"].any():
         states = ", ".join(f"{count} {state}" for state, count in runs["state"].value_counts().items())
-        raise BadInput(f"no run is done and has {metric}: {states}")
+        few = " with fewer than 10 evaluations; choose another --metric" * (
+            metric == "best10_top1" and "done" in set(runs["state"])
+        )
+        raise BadInput(f"no run is done and has {metric}: {states}{few}")
     if not (runs["counts"] & (runs["series"] == "base")).any():
         raise BadInput("no base is done, so that there is nothing to compare with; widen --where or --sweep")
     return runs
@@ -46,8 +93,7 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
     difference       mean - base
     low, high        95 % t interval of the difference over the splits, empty for fewer than three
     """
-    own = runs.loc[runs["counts"] & (runs["series"] == "base")].groupby("target_half")["value"].mean()
-    runs = runs.assign(base=runs["target_half"].map(own).astype("float64"))
+    runs = with_base(runs)
     runs["used"] = runs["counts"] & runs["base"].notna()
 
     place = ["series", "n"]
@@ -58,7 +104,7 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
 
     rows = over_splits.mean().rename(columns={"value": "mean"})
     rows["splits"] = over_splits.size()
-    margin = over_splits["difference"].sem() * stats.t.ppf(0.975, rows["splits"] - 1)
+    margin = over_splits["difference"].sem() * stdtrit(rows["splits"] - 1, 0.975)
     margin = margin.where((rows["splits"] >= FEWEST) & (rows.index.get_level_values("series") != "base"))
     rows["low"], rows["high"] = rows["difference"] - margin, rows["difference"] + margin
     rows["targets"] = by_target.groupby(place, dropna=False).size()
@@ -73,6 +119,32 @@ def compare(runs: pd.DataFrame) -> pd.DataFrame:
     rows["cut"] = rows.index.get_level_values("n").map(names)
     columns = ["cut", "runs", "left_out", "targets", "splits", "mean", "base", "difference", "low", "high"]
     return rows.loc[:, columns].reset_index()
+
+
+def with_their_bases(frame: pd.DataFrame, copies: pd.Series) -> pd.DataFrame:
+    """The rows marked as copies, and those of bases on the same targets with as many images per class.
+
+    So that other bases on the same targets, such as those of figure S1, are not mixed in.
+    """
+    key = ["target_half", "examples_per_class"]
+    bases = (frame["series"] == "base") & frame.set_index(key).index.isin(frame.loc[copies].set_index(key).index)
+    return frame.loc[copies | bases]
+
+
+def with_base(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with one more column, `base`: the mean of the bases of the same target, NaN where none counts."""
+    own = runs.loc[runs["counts"] & (runs["series"] == "base")].groupby("target_half")["value"].mean()
+    return runs.assign(base=runs["target_half"].map(own).astype("float64"))
+
+
+def relative(runs: pd.DataFrame, unit: float) -> pd.DataFrame:
+    """The runs with their `value` as the difference from the base of the same target, in units of 1 / unit.
+
+    Without such a base there is nothing to be said of a run: it no longer counts.
+    """
+    paired = with_base(runs)
+    value = unit * (paired["value"] - paired["base"])
+    return runs.assign(value=value, counts=runs["counts"] & value.notna())
 
 
 def level(runs: pd.DataFrame) -> float:
@@ -94,6 +166,5 @@ def _refuse_mixtures(runs: pd.DataFrame) -> None:
         if values.nunique(dropna=False) > 1:
             raise BadInput(f"these runs mix {name}: {listed(values)}; choose one with --where {name}=VALUE")
     splits = known["split"].dropna()
-    kinds = np.where(splits.str.endswith(".json"), "file", splits.str.partition(":")[0])
-    if len(set(kinds)) > 1:
+    if kind_of_split(known).nunique() > 1:
         raise BadInput(f"these runs mix kinds of split: {listed(splits)}; choose with --sweep or --where split=VALUE")

@@ -3,7 +3,7 @@
 import contextlib
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -33,16 +33,26 @@ LOOKS = {
     "AnB+": Look("transfer, fine-tuned", _COLOURS[1], "v", (0, (5, 1.5))),
     "RnB": Look("random features, frozen", _COLOURS[2], "X", (0, (1, 1))),
 }
+UNLIKE = _COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits
 _RANDOM = {"kaiming": (2, "X"), "xavier": (4, "P"), "orthogonal": (5, "*"), "gaussian": (7, "p")}
 
 
-def look(series: str) -> Look:
-    """The look of a series; that of random features varies with their initialiser ("RnB xavier")."""
+def look(series: str, pale: bool = False) -> Look:
+    """The look of a series; that of random features varies with their initialiser ("RnB xavier").
+
+    pale: as published networks are drawn beneath a user's own.
+    """
     known, _, initialiser = series.partition(" ")
-    if not initialiser:
-        return LOOKS[known]
-    colour, marker = _RANDOM[initialiser]
-    return Look(LOOKS[known].meaning, _COLOURS[colour], marker, LOOKS[known].line)
+    its = LOOKS[known]
+    if initialiser:
+        colour, marker = _RANDOM[initialiser]
+        its = Look(its.meaning, _COLOURS[colour], marker, its.line)
+    return replace(its, colour=faded(its.colour)) if pale else its
+
+
+def faded(colour: str) -> str:
+    """The colour in a pale, greyish tone."""
+    return to_hex(sns.blend_palette([sns.desaturate(colour, 0.6), "white"], 20)[10])
 
 
 def in_order(series: Iterable[str]) -> list[str]:

@@ -170,7 +170,7 @@ def test_halves_of_the_paper_need_no_images(tmp_path: Path) -> None:
         ("plan figure2 --device cuda", "no GPU found for --device cuda; choose from: auto, cpu"),
         ("run figure2 --workers 0", "--workers must be at least 1, not 0"),
         ("run figure2 --runs file", "cannot write to the runs directory file"),
-        ("draw 9", "unknown figure '9'; choose from: 2, curves"),
+        ("draw 9", "unknown figure '9'; choose from: 2, 3, S1, preserved, curves"),
         ("draw 2 --runs nowhere", "no runs directory nowhere"),
         ("frame --runs nowhere --out frame.csv", "no runs directory nowhere"),
         ("plan figure2 -p data=imagenet", "data set 'imagenet' does not say where its images are"),

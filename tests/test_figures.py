@@ -32,6 +32,7 @@ def table(*rows: tuple, **same: object) -> pd.DataFrame:
         "dtype": "float32",
         "device": "cpu",
     }
+    columns |= {"origin": "runs", "preserved": 0, "lost": 0, "best10_top1": None}
     columns |= {"stale": False, "last": True, "step": 10, "epoch": 1.0, "select_top1": 0.5, **same}
     return pd.DataFrame(
         [
@@ -154,6 +155,7 @@ def test_what_did_not_learn_or_has_no_base_is_left_out_and_counted() -> None:
         ("recipe", ["r", "q"], "mix recipe: q, r"),
         ("examples_per_class", [None, 10], "mix examples_per_class: 10, (empty)"),
         ("split", ["random:0", "natman"], "mix kinds of split: natman, random:0"),
+        ("split", ["paper:0", "paper:natman"], "mix kinds of split: paper:0, paper:natman"),
     ],
 )
 def test_unlike_runs_are_not_averaged(column: str, values: list, message: str) -> None:
@@ -179,11 +181,13 @@ def test_nothing_to_compare(frame: pd.DataFrame, message: str) -> None:
 
 def test_unknown_figures_options_metrics_and_suffixes(tmp_path: Path) -> None:
     frame = table(("base", 0, "s", "A", 0.8))
-    with pytest.raises(BadInput, match="unknown figure '9'; choose from: 2, curves"):
+    with pytest.raises(BadInput, match="unknown figure '9'; choose from: 2, 3, S1, preserved, curves"):
         draw("9", frame, [tmp_path / "a.png"])
     with pytest.raises(BadInput, match="unknown option of figure 2 'runs'; choose from: metric"):
         draw("2", frame, [tmp_path / "a.png"], runs=["A3B"])
-    with pytest.raises(BadInput, match="unknown metric 'top5'; choose from: test_top1, select_top1, unseen_top1"):
+    with pytest.raises(
+        BadInput, match="unknown metric 'top5'; choose from: test_top1, select_top1, unseen_top1, best10_top1"
+    ):
         draw("2", frame, [tmp_path / "a.png"], metric="top5")
     with pytest.raises(BadInput, match=r"choose from: \.png, \.pdf, \.svg"):
         draw("2", frame, [tmp_path / "a.png", tmp_path / "a.bmp"])

@@ -162,7 +162,7 @@ def test_sweep_and_where(runs: Path) -> None:
     ("options", "message"),
     [
         ({"sweep": "three"}, "unknown sweep 'three'; choose from: all, two"),
-        ({"where": {"layer": "1"}}, "unknown column 'layer'; choose from: run, name, state"),
+        ({"where": {"layer": "1"}}, "unknown column 'layer'; choose from: origin, run, name, state"),
         ({"where": {"n": "9"}}, "no row has n=9; n holds: 0, 1, 2, 3, 4"),
         ({"where": {"series": "AnB", "n": "0"}}, "no row has n=0; n holds: 1, 2, 3, 4"),
     ],

@@ -130,16 +130,22 @@ def parser() -> argparse.ArgumentParser:
     with_runs(merge)
 
     def with_records(sub: argparse.ArgumentParser) -> None:
-        with_runs(sub)
+        sub.add_argument("--runs", type=Path, metavar="DIR", help="records (default: runs, or none with --paper)")
+        sub.add_argument("--paper", action="store_true", help="the published networks of 2014, beside --runs if given")
         sub.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep, missing ones included")
         sub.add_argument("--where", metavar="COLUMN=VALUE", action="append", default=[], help="only these rows")
+
+    def with_metric(sub: argparse.ArgumentParser) -> None:
+        metrics = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
+        what = "on which images; best10: mean of the 10 best evaluations (default: test_top1, with --paper best10_top1)"
+        sub.add_argument("--metric", choices=metrics, help=what)
 
     frame = command("frame", reading.write_frame, "all records as one table: CSV or Parquet")
     with_records(frame)
     frame.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .csv or .parquet file")
 
-    draw = command("draw", reading.draw_figure, "a figure from records")
-    draw.add_argument("figure", metavar="FIGURE", help="2 or curves")
+    draw = command("draw", reading.draw_figure, "a figure from records, from the published networks, or both")
+    draw.add_argument("figure", metavar="FIGURE", help="2, 3, S1, preserved or curves")
     with_records(draw)
     draw.add_argument(
         "--out",
@@ -148,8 +154,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="a .png, .pdf or .svg file; may be given several times",
     )
-    draw.add_argument("--metric", choices=["test_top1", "select_top1", "unseen_top1"], help="figure 2: on which images")
+    with_metric(draw)
     draw.add_argument("--run", dest="chosen", action="append", metavar="RUN", help="curves: a run's name or id")
+
+    table = command("table", reading.show_table, "a table from records, from the published networks, or both")
+    table.add_argument("table", metavar="TABLE", help="1, bases, drops or health")
+    with_records(table)
+    with_metric(table)
+    table.add_argument("--json", action="store_true")
+    table.add_argument("--out", type=Path, metavar="PATH", help="also as a .csv or .json file")
 
     halves = command("halves", reading.show_halves, "the classes of the halves of a split")
     splits = "random:SEED, natman, paper:0..3, paper:natman, groups:A/B, domains:A/B, or a .json file"

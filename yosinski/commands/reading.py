@@ -9,13 +9,28 @@ from yosinski.spec import BadInput, choose
 
 
 def records_frame(options: argparse.Namespace) -> Any:
-    """The frame that --runs, --sweep and --where ask for."""
+    """The frame that --paper, --runs, --sweep and --where ask for.
+
+    --paper alone reads the published networks and nothing else; with --runs, too, records come beside them, and --sweep
+    and --where choose among the records. Without either, records are read from `runs`.
+    """
     from analysis import frame
 
     for text in options.where:
         if "=" not in text:
             raise BadInput(f"--where {text!r} must be given as column=value")
-    return frame(options.runs, options.sweep, dict(text.split("=", 1) for text in options.where))
+    where = dict(text.split("=", 1) for text in options.where)
+    if not options.paper:
+        return frame(options.runs or Path("runs"), options.sweep, where)
+    import pandas as pd
+
+    from analysis.paper import networks
+
+    if options.runs is None:
+        if options.sweep is not None:
+            raise BadInput("--sweep chooses among records: give --runs DIR beside --paper")
+        return networks(where)
+    return pd.concat([networks(), frame(options.runs, options.sweep, where)], ignore_index=True)
 
 
 def write_frame(options: argparse.Namespace) -> None:
@@ -37,6 +52,47 @@ def draw_figure(options: argparse.Namespace) -> None:
     outs = options.out or [Path("figures") / f"{'figure' if figure.isdecimal() else ''}{figure}.png"]
     for path in draw(figure, records_frame(options), outs, **given):
         print(path)
+
+
+def show_table(options: argparse.Namespace) -> None:
+    """`yosinski table`."""
+    from analysis.tables import TABLES, table, write
+
+    name = choose("table", options.table, TABLES)
+    if options.out is not None:
+        choose("kind of file", options.out.suffix, (".csv", ".json"))
+    made = table(name, records_frame(options), options.metric)
+    if options.out is not None:
+        write(made, options.out)
+    if options.json:
+        print(made.as_json())
+        return
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
+    print(made.title)
+    for rows in (made.shown, made.shown_pairs):
+        if rows is not None:
+            shown = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+            for column in rows.columns:
+                shown.add_column(
+                    str(column), no_wrap=True, justify="left" if any(map(_is_word, rows[column])) else "right"
+                )
+            for row in rows.itertuples(index=False):
+                shown.add_row(*map(str, row))
+            console.print(shown)
+    for note in made.notes:
+        print(note)
+    if options.out is not None:
+        print(options.out)
+
+
+def _is_word(cell: str) -> bool:
+    """Whether a cell is aligned as text."""
+    return cell[:1].isalpha()
 
 
 def show_halves(options: argparse.Namespace) -> None:
