@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from sweeps.plan import in_order, packs
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
 from yosinski import data, halves
-from yosinski.data import Card
+from yosinski.data import synsets
 from yosinski.recipes import EMOJI, PAPER, PAPER_REDUCED
-from yosinski.spec import BadInput, Half, Run
+from yosinski.spec import BadInput, Run
 
 NETWORKS = Path(__file__).parent.parent / "analysis" / "paper" / "networks.csv"
-CARD = Card("imagenet", "f00d", 256, tuple(f"n{k:08}" for k in range(1000)), images={"train": 1300, "select": 50})
+CARD = replace(synsets.card(), fingerprint="f00d", images={"train": 1300, "select": 25})
 
 
 def names(runs: list[Run]) -> list[str]:
@@ -136,18 +137,7 @@ def test_data_is_a_short_form(tmp_path: Path) -> None:
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
     """The published networks on 1000 classes of which we have no images."""
-    real = halves.split
-
-    def split(card: Card, name: str) -> halves.Split:
-        if name != "paper:natman":
-            return real(card, name.replace("paper:", "random:"))  # the same rule
-        man, natural = card.classes[:551], card.classes[551:]
-        return halves.Split(
-            name, *(Half("x", "f00d", classes, (), letter, name) for classes, letter in ((man, "A"), (natural, "B")))
-        )
-
     monkeypatch.setattr(data, "card", lambda name: CARD)
-    monkeypatch.setattr(halves, "split", split)
     return published("imagenet:somewhere")
 
 
@@ -156,9 +146,9 @@ def test_the_paper_has_170_networks(networks: dict[str, Run]) -> None:
     assert set(in_order(networks.values())) == set(networks.values())  # all parents are among them
     kinds = Counter((run.treatment, run.recipe == PAPER, run.half.split) for run in networks.values())
     assert kinds == {
-        **{("base", True, f"random:{s}"): 2 for s in range(4)},
-        **{("frozen", True, f"random:{s}"): 21 for s in range(4)},
-        **{("tuned", True, f"random:{s}"): 21 for s in range(2)},
+        **{("base", True, f"paper:{s}"): 2 for s in range(4)},
+        **{("frozen", True, f"paper:{s}"): 21 for s in range(4)},
+        **{("tuned", True, f"paper:{s}"): 21 for s in range(2)},
         ("base", True, "paper:natman"): 2,
         ("frozen", True, "paper:natman"): 14,
         ("base", True, "all"): 1,
@@ -170,7 +160,6 @@ def test_the_paper_has_170_networks(networks: dict[str, Run]) -> None:
     assert paper("imagenet:somewhere") == list(networks.values())
 
 
-@pytest.mark.skipif(not NETWORKS.exists(), reason="the list of published networks is not in this checkout")
 def test_names_and_edges_are_those_that_were_published(networks: dict[str, Run]) -> None:
     with NETWORKS.open(newline="") as file:
         rows = {row["network"]: row for row in csv.DictReader(file)}

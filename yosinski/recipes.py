@@ -25,7 +25,7 @@ EMOJI = Recipe(
 SKETCH = EMOJI.with_values({"epochs": 4.0, "evaluations": 4})
 
 # Source: the training definitions and solvers of github.com/yosinski/convnet_transfer, Caffe's reference model of 2014.
-# What is different here is in docs/paper-experiment.md.
+# What is different here is in docs/paper.md.
 # Command: yosinski submit paper --data imagenet:PATH --profile PROFILE
 # Hardware and cost: the paper says 9.5 days on a GPU for each network; 5.2e17 FLOPs for a base.
 # Expected, from the published logs (mean of the 10 highest accuracies): base halves 0.625 on average, 0.615 to 0.634;
@@ -67,7 +67,7 @@ PAPER_REDUCED = PAPER.with_values(
 # Source: what is usual for this network now: Nesterov's momentum, a warm-up and one cosine instead of drops, He's
 # initialiser, channel moments, the rate and batch of torchvision's reference training of AlexNet (0.01 at 256), a third
 # of the paper's steps. Outputs fit the half and nothing is dropped below a frozen cut, so frozen features are the same
-# in training and evaluation. docs/paper-experiment.md compares it with the above, line by line.
+# in training and evaluation. docs/paper.md compares it with the above, line by line.
 # Command: yosinski submit figure2 --data imagenet:PATH -p network=caffenet -p recipe=modern --profile PROFILE
 # Cost: 1.7e17 FLOPs for a base on 650,000 images. What it reaches has not been measured.
 MODERN = Recipe(
