@@ -18,7 +18,6 @@ from sweeps.profile import Profile
 from sweeps.sending import Array, Sent
 from sweeps.status import STATUSES, Sight, Status, Trouble, matrix, troubles
 from yosinski import records
-from yosinski.spec import SERIES
 
 
 def duration(seconds: float) -> str:
@@ -140,8 +139,8 @@ def status(seen: Sequence[Sight], silent: str, mend: str) -> Group:
     table.add_column("")
     for n in cuts:
         table.add_column(str(n) if n else "", justify="right")
-    for name in sorted(cells, key=list(SERIES.values()).index):
-        table.add_row(name, *(_cell(cells[name].get(n, Counter())) for n in cuts))
+    for name, row in cells.items():
+        table.add_row(name, *(_cell(row.get(n, Counter())) for n in cuts))
     lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]
     if silent:
         lines.append(Text(f"SLURM was not asked: {silent}", "yellow"))

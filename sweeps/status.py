@@ -18,7 +18,7 @@ from sweeps.job import STARTED
 from sweeps.plan import look
 from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
 from yosinski import files, records
-from yosinski.spec import BadInput, Run, series
+from yosinski.spec import SERIES, BadInput, Run, series
 
 Status = Literal[records.State, "queued", "waiting"]
 STATUSES: tuple[Status, ...] = (
@@ -53,6 +53,12 @@ class Entry:
     series: str
     n: int
     parent: str | None
+    preserved: int = 0  # how many layers above a frozen cut start as the base's
+
+    @property
+    def row(self) -> str:
+        """Its row in a matrix of cuts: the series, or An+2B where the next two layers are preserved."""
+        return self.series.replace("n", f"n+{self.preserved}") if self.preserved else self.series
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ def lineage(runs: Path, run_id: str) -> list[Entry]:
 
 
 def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
-    return Entry(run_id, name, series(spec), spec["cut"]["n"] if spec["cut"] else 0, spec["parent"])
+    n = spec["cut"]["n"] if spec["cut"] else 0
+    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0))
 
 
 def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple[list[Sight], str]:
@@ -260,12 +267,14 @@ def troubles(seen: Iterable[Sight]) -> list[Trouble]:
     return sorted(found, key=lambda trouble: -len(trouble.failed) - len(trouble.blocked))
 
 
-def matrix(seen: Iterable[Sight]) -> dict[str, dict[int, Counter[Status]]]:
-    """How many runs of every series and cut have which state."""
+def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
+    """How many runs of every series (those with preserved layers apart) and cut have which state; rows in order."""
     cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
     for sight in seen:
-        cells[sight.entry.series][sight.entry.n][sight.state] += 1
-    return {name: dict(row) for name, row in cells.items()}
+        cells[sight.entry.row][sight.entry.n][sight.state] += 1
+    order = list(SERIES.values())
+    place = {sight.entry.row: (order.index(sight.entry.series), sight.entry.preserved) for sight in seen}
+    return {name: dict(cells[name]) for name in sorted(cells, key=place.__getitem__)}
 
 
 def as_json(seen: Sequence[Sight], silent: str) -> dict[str, Any]:

@@ -583,6 +583,13 @@ def test_the_matrix_counts_every_run_once_by_series_and_cut(sweep: Sweep) -> Non
     }
 
 
+def test_copies_with_preserved_layers_have_rows_of_their_own(sweep: Sweep) -> None:
+    kept = [replace(A2B, preserved=k) for k in (0, 2, 1)]
+    matrix = status.matrix(sweep.look(BASE_A, BASE_B, B2B_TUNED, *kept))
+    assert list(matrix) == ["base", "BnB+", "AnB", "An+1B", "An+2B"]
+    assert matrix["An+2B"] == {2: {"missing": 1}}
+
+
 # ---------------------------------------------------------------------------------------------------- JSON and display
 
 
@@ -612,11 +619,13 @@ def test_status_as_json_is_plain_json_and_says_all(sweep: Sweep) -> None:
     assert [run["id"] for run in listed] == [run.id for run in RUNS]
     nothing = {"cause": None, "progress": None, "ends_in": None, "host": None, "job": None, "job_state": None}
     assert listed[2] == {
-        **{"id": A2B.id, "name": "A2B", "series": "AnB", "n": 2, "parent": BASE_A.id, "state": "done", "stale": True},
+        **{"id": A2B.id, "name": "A2B", "series": "AnB", "n": 2, "preserved": 0, "parent": BASE_A.id},
+        **{"state": "done", "stale": True},
         **nothing,
     }
     assert {**nothing, **listed[3]} == {
-        **{"id": A3B.id, "name": "A3B", "series": "AnB", "n": 3, "parent": BASE_A.id, "state": "running"},
+        **{"id": A3B.id, "name": "A3B", "series": "AnB", "n": 3, "preserved": 0, "parent": BASE_A.id},
+        **{"state": "running"},
         **{"cause": None, "progress": 0.25, "ends_in": 300.0, "host": "node7", "stale": False},
         **{"job": "5_1", "job_state": "RUNNING"},
     }
