@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeps import cluster
-from yosinski import files, records
+from yosinski import claims, files, records
 from yosinski.data import store
 from yosinski.environment import Where
 from yosinski.spec import BadInput, Failure, Half
@@ -71,7 +71,7 @@ def train(
     where: Where,
     job: str,
     stopping: Callable[[], bool],
-    ended: records.Ended = records.no_scheduler,
+    ended: claims.Ended = claims.no_scheduler,
 ) -> None:
     """Train a pack; a failure is one line at the end of the log, and exit status 1."""
     from yosinski.run import run_pack

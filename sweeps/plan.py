@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from yosinski import data, files, records
+from yosinski import claims, data, files, records
 from yosinski.cost import Cost, cost
 from yosinski.records import State
 from yosinski.spec import Run
@@ -139,7 +139,7 @@ def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
 def look(
     runs: Iterable[tuple[str, str | None]],
     where: Path,
-    ended: records.Ended = records.no_scheduler,
+    ended: claims.Ended = claims.no_scheduler,
     bases: Mapping[str, State] | None = None,
 ) -> tuple[dict[str, State], frozenset[str]]:
     """What became of runs, by id, and which copies are stale.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps import submission
-from yosinski import records
+from yosinski import claims, records
 from yosinski.spec import Failure
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
@@ -35,7 +35,7 @@ def prunable(runs: Path, live: Collection[str], now: float | None = None) -> lis
     live: tokens of the submissions of which SLURM may still run a job; now: seconds since 1970.
     """
     states: dict[Path, records.State] = {path: records.state(path) for path in records.scan(runs)}
-    now = time.time() + records.ahead(runs) if now is None else now
+    now = time.time() + claims.ahead(runs) if now is None else now
     found = [
         *_in_runs(states, now),
         *_of_submissions(runs, live, {path.name for path, state in states.items() if state in records.FINAL}, now),
@@ -107,7 +107,7 @@ def _of_local_jobs(runs: Path, busy: set[str], now: float) -> Iterator[tuple[Pat
 
 def _job(path: Path) -> str:
     """The name of the job that is training a run."""
-    claim = records.read_claim(path, records.latest_attempt(path))
+    claim = claims.read_claim(path, claims.latest_attempt(path))
     return claim["job"] if claim else ""
 
 

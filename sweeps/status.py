@@ -17,7 +17,7 @@ from sweeps import cluster
 from sweeps.job import STARTED
 from sweeps.plan import look
 from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
-from yosinski import files, records
+from yosinski import claims, files, records
 from yosinski.spec import SERIES, BadInput, Run, series
 
 Status = Literal[records.State, "queued", "waiting"]
@@ -176,7 +176,7 @@ def _sight(
     base = shown.get(entry.parent) if entry.parent else None
     paused = "suspended by SLURM" if job and job.element and job.element.state in cluster.PAUSED else ""
     if state == "running":
-        claim = records.read_claim(path, records.latest_attempt(path)) or {"host": ""}
+        claim = claims.read_claim(path, claims.latest_attempt(path)) or {"host": ""}
         return Sight(entry, state, paused, *_progress(path), claim["host"].split(" ")[0], job)
     if job is not None and job.elsewhere:
         return Sight(entry, "queued", f"on cluster {job.elsewhere}, which must be asked there", job=job)
@@ -211,7 +211,7 @@ def _cause(runs: Path, path: Path, entry: Entry, state: records.State, job: Sche
     element = job.element if job else None
     if element is None or job is None or element.state in ("COMPLETED", "CANCELLED"):
         return ""
-    claim = records.read_claim(path, records.latest_attempt(path))
+    claim = claims.read_claim(path, claims.latest_attempt(path))
     mine = claim is not None and claim["job"].split(" ")[-1] == element.job
     if claim is not None and not mine and claimed(path) > job.submission.created:
         return ""  # somebody else had it since
@@ -226,7 +226,7 @@ def _cause(runs: Path, path: Path, entry: Entry, state: records.State, job: Sche
 
 def claimed(path: Path) -> float:
     """When a run was last claimed, in seconds since 1970."""
-    return (path / f"claim.{records.latest_attempt(path)}.json").stat().st_mtime
+    return (path / f"claim.{claims.latest_attempt(path)}.json").stat().st_mtime
 
 
 def _told(log: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from yosinski import files, records
+from yosinski import claims, files, records
 
 COMMAND = [sys.executable, "-m", "yosinski"]
 
@@ -89,7 +89,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
     assert numbers(tmp_path) == numbers(undisturbed)
-    assert any(records.latest_attempt(path) == 2 for path in interrupted)
+    assert any(claims.latest_attempt(path) == 2 for path in interrupted)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(
@@ -119,7 +119,7 @@ def test_two_processes_on_one_directory_train_nothing_twice(
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert numbers(tmp_path) == numbers(undisturbed)
-    assert [records.latest_attempt(path) for path in records.scan(tmp_path)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in records.scan(tmp_path)] == [1] * 6
 
 
 def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ORDER = """
 yosinski
 yosinski.architectures
 yosinski.spec
-yosinski.files
+yosinski.files yosinski.claims
 yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.recipes yosinski.halves yosinski.records yosinski.environment yosinski.cost

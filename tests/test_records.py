@@ -19,7 +19,7 @@ import pytest
 import synthetic
 
 from sweeps import job as jobs
-from yosinski import files, records
+from yosinski import claims, files, records
 from yosinski.environment import Where
 from yosinski.files import Damaged
 from yosinski.records import Attempt, Superseded, claim, folder, state
@@ -167,7 +167,7 @@ def test_another_process_with_the_dead_ones_number_does_not_hold_its_claim(tmp_p
     claim_file = attempt.path / "claim.1.json"
     content = json.loads(claim_file.read_text())
     claim_file.write_text(json.dumps({**content, "started": content["started"] - 1000}))
-    assert not records.is_alive(attempt.path, 1)
+    assert not claims.is_alive(attempt.path, 1)
 
 
 def test_a_run_that_ended_cannot_be_claimed(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_silence_of_another_host_counts_as_death_and_a_heartbeat_as_life(tmp_pat
     another_hosts_claim(path, age=200)
     assert claim(tmp_path, BASE) is None
     another_hosts_claim(path, age=400)
-    assert not records.is_alive(path, 1)
+    assert not claims.is_alive(path, 1)
     (path / "progress.json").write_text("{}")  # now
     assert state(path) == "running"
     set_age(path / "progress.json", 400)
@@ -266,7 +266,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
 # ----------------------------------------------------------------------------------------------------- what others know
 
 
-def asked_about(names: list[str], answer: bool) -> records.Ended:
+def asked_about(names: list[str], answer: bool) -> claims.Ended:
     """A scheduler that says of every job whether it has ended, and notes the names that it was asked about."""
 
     def ended(name: str) -> bool:
@@ -286,8 +286,8 @@ def test_a_claim_does_not_outlive_its_job(elsewhere: bool, tmp_path: Path) -> No
     names: list[str] = []
     assert claim(tmp_path, BASE, "slurm x 8", asked_about(names, False)) is None
     assert set(names) == {"slurm x 7_1"}
-    assert records.is_alive(path, 1, asked_about(names, False))
-    assert not records.is_alive(path, 1, asked_about(names, True))
+    assert claims.is_alive(path, 1, asked_about(names, False))
+    assert not claims.is_alive(path, 1, asked_about(names, True))
     assert (state(path), state(path, asked_about(names, True))) == ("running", "interrupted")
     later = claim(tmp_path, BASE, "slurm x 8", asked_about(names, True))
     assert later is not None
@@ -312,7 +312,7 @@ def test_no_scheduler_is_asked_about_a_claim_without_a_job_or_a_run_that_ended(t
 def test_of_no_job_is_it_known_without_a_scheduler_that_it_has_ended(tmp_path: Path) -> None:
     path = folder(tmp_path, BASE.id)
     another_hosts_claim(path, job="slurm x 7")
-    assert not records.no_scheduler("slurm x 7")
+    assert not claims.no_scheduler("slurm x 7")
     assert state(path) == "running"
     assert claim(tmp_path, BASE, "slurm x 8") is None
 
@@ -356,27 +356,27 @@ def test_a_local_job_of_another_host_is_not_this_hosts_job_of_the_same_number(
 def test_another_hosts_heartbeat_is_judged_by_the_file_servers_clock(
     fast: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "time", SimpleNamespace(time=lambda: time.time() + fast))
+    monkeypatch.setattr(claims, "time", SimpleNamespace(time=lambda: time.time() + fast))
     path = folder(tmp_path, BASE.id)
     for age, alive in ((0, True), (200, True), (400, False)):
         another_hosts_claim(path, age=age)
-        assert records.is_alive(path, 1) == alive
+        assert claims.is_alive(path, 1) == alive
     (path / "progress.json").write_text("{}")
     for age, alive in ((0, True), (200, True), (400, False)):
         set_age(path / "progress.json", age)
-        assert records.is_alive(path, 1) == alive
+        assert claims.is_alive(path, 1) == alive
     claim_file = path / "claim.1.json"
     claim_file.write_text("")  # not yet filled
-    assert records.is_alive(path, 1)
+    assert claims.is_alive(path, 1)
     set_age(claim_file, 60)
-    assert not records.is_alive(path, 1)
-    assert records.ahead(tmp_path) == pytest.approx(-fast, abs=2)
+    assert not claims.is_alive(path, 1)
+    assert claims.ahead(tmp_path) == pytest.approx(-fast, abs=2)
 
 
 def test_the_clock_that_dates_files_is_looked_at_without_a_trace(tmp_path: Path) -> None:
-    assert records.ahead(tmp_path) == pytest.approx(0, abs=2)
+    assert claims.ahead(tmp_path) == pytest.approx(0, abs=2)
     assert list(tmp_path.iterdir()) == []
-    assert records.ahead(tmp_path / "nowhere") == 0
+    assert claims.ahead(tmp_path / "nowhere") == 0
     assert not (tmp_path / "nowhere").exists()
 
 

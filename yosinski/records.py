@@ -9,27 +9,22 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
-from uuid import uuid4
 
-import psutil
 from safetensors import SafetensorError, deserialize
 
+from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
-SILENCE = 300.0  # seconds without a heartbeat after which an attempt on another host counts as dead
 
 State = Literal["done", "stuck", "diverged", "blocked", "failed", "running", "interrupted", "missing"]
 FINAL: tuple[State, ...] = ("done", "stuck", "diverged")
-Ended = Callable[[str], bool]  # whether a scheduler says that the job of that name has ended
 
 
 class Superseded(Failure):
@@ -134,11 +129,6 @@ def find(runs: Path, text: str) -> str:
     return found[0]
 
 
-def no_scheduler(job: str) -> bool:
-    """Of no job is it known that it has ended."""
-    return False
-
-
 def read_record(path: Path) -> dict[str, Any] | None:
     """The `record.json` in a run's directory, None where there is none."""
     record = path / "record.json"
@@ -159,7 +149,7 @@ def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any]
     record = read_record(path) if "record.json" in names else None
     if record is not None and record["state"] in FINAL:
         return record["state"], record
-    attempt = _latest(names)
+    attempt = latest_of(names)
     if attempt and is_alive(path, attempt, ended):
         return "running", record
     if record is not None and record["attempts"] == attempt:
@@ -235,66 +225,6 @@ def weights_hash(path: Path) -> str:
 # ------------------------------------------------------------------------------------------------------------- claims
 
 
-@cache
-def _self() -> dict[str, Any]:
-    """Who this process is; a pid means something only on the same host and in the same pid namespace."""
-    namespace = Path("/proc/self/ns/pid")
-    host = f"{socket.gethostname()} {namespace.readlink()}" if namespace.is_symlink() else socket.gethostname()
-    return {"host": host, "pid": os.getpid(), "started": psutil.Process().create_time()}
-
-
-def latest_attempt(path: Path) -> int:
-    """The highest attempt number that has claimed this run, 0 if none has."""
-    return _latest(os.listdir(path)) if path.is_dir() else 0
-
-
-def _latest(names: Iterable[str]) -> int:
-    return max((int(n.split(".")[1]) for n in names if n.startswith("claim.") and n.endswith(".json")), default=0)
-
-
-def read_claim(path: Path, attempt: int) -> dict[str, Any] | None:
-    """Who claimed this run as its attempt of that number; None where that is not (yet) written."""
-    with contextlib.suppress(ValueError, FileNotFoundError):
-        return json.loads((path / f"claim.{attempt}.json").read_text())
-    return None
-
-
-@cache
-def ahead(runs: Path) -> float:
-    """By how many seconds the clock that dates the files in a runs directory is ahead of this host's."""
-    probe = runs / f".clock-{uuid4().hex[:12]}"
-    with contextlib.suppress(OSError):
-        probe.touch()
-        try:
-            return probe.stat().st_mtime - time.time()
-        finally:
-            probe.unlink()
-    return 0.0
-
-
-def is_alive(path: Path, attempt: int, ended: Ended = no_scheduler) -> bool:
-    """Whether the process behind a claim still runs.
-
-    Its scheduler knows when it has ended; a process on this host is seen directly, one on another by its heartbeat.
-    """
-    claim_file = path / f"claim.{attempt}.json"
-    now = time.time() + ahead(path.parent.parent)
-    claim = read_claim(path, attempt)
-    if claim is None:  # created a moment ago and not yet filled, or its writer died there
-        return now - claim_file.stat().st_mtime < 10
-    if claim["released"] or (claim["job"] and ended(claim["job"])):
-        return False
-    if claim["host"] == _self()["host"]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(claim["pid"])
-            return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - claim["started"]) < 2
-        return False
-    last = claim_file.stat().st_mtime
-    with contextlib.suppress(FileNotFoundError):  # deleted when the run is done
-        last = max(last, (path / "progress.json").stat().st_mtime)
-    return now - last < SILENCE
-
-
 def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "Attempt | None":
     """Claim a run for this process; None if it is done or another live process has it.
 
@@ -309,7 +239,9 @@ def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "
     attempt = Attempt(path, latest + 1)
     try:
         with (path / f"claim.{attempt.number}.json").open("x") as file:
-            json.dump({"format": FORMAT, "attempt": attempt.number, "job": job, "released": False, **_self()}, file)
+            json.dump(
+                {"format": FORMAT, "attempt": attempt.number, "job": job, "released": False, **this_process()}, file
+            )
     except FileExistsError:
         return None
     if state(path) in FINAL:  # the earlier attempt ended between our look and our claim

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from yosinski import checkpoints, networks, records, surgery
+from yosinski import checkpoints, claims, networks, records, surgery
 from yosinski.architectures import ARCHITECTURES
 from yosinski.data import moments
 from yosinski.data import store as stores
@@ -34,7 +34,7 @@ def run_pack(
     where: Where,
     job: str = "",
     stopping: Callable[[], bool] = lambda: False,
-    ended: records.Ended = records.no_scheduler,
+    ended: claims.Ended = claims.no_scheduler,
 ) -> None:
     """Train those runs of a pack that are neither done nor claimed by another live process.
 

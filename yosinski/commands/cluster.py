@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yosinski import records
+from yosinski import claims, records
 from yosinski.commands import confirmed, list_runs, prepare, sweep_runs
 from yosinski.spec import Run
 
@@ -174,8 +174,8 @@ def logs(options: argparse.Namespace) -> int:
     *_, entry = status.lineage(options.runs, run_id)
     *_, sight = status.sights(options.runs, status.lineage(options.runs, run_id))[0]
     print(f"{entry.name} ({run_id}): {sight.state}{f', {sight.cause}' if sight.cause else ''}")
-    claims = [records.read_claim(path, number) for number in range(1, records.latest_attempt(path) + 1)]
-    names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in claims if claim and claim["job"]}
+    made = [claims.read_claim(path, number) for number in range(1, claims.latest_attempt(path) + 1)]
+    names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in made if claim and claim["job"]}
     if sight.job and sight.job.element:
         names.setdefault(sight.job.element.job, sight.job.element.node)
     found = [
