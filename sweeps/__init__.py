@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.recipes import recipe
+from yosinski.recipes import recipe, usual
 from yosinski.spec import BadInput, Recipe, Run, choose
 
 SWEEPS = ("figure2", "figure3", "reduced", "preserved", "paper")
@@ -53,7 +53,8 @@ def find(name: str) -> Sweep:
 def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
 
-    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default.
+    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default, or of
+    the usual recipe of the network.
     """
     hints = typing.get_type_hints(sweep)
     parameters = inspect.signature(sweep).parameters
@@ -64,16 +65,19 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise BadInput(f"parameter {text!r} must be given as name=value")
         name, dot, of_recipe = name.partition(".")
-        if dot and hints.get(name) is Recipe:
+        if dot and Recipe in (hints.get(name), *typing.get_args(hints.get(name))):
             changed.setdefault(name, {})[of_recipe] = _literal(value)
         else:
             name += dot + of_recipe
             choose("parameter", name, list(parameters))
             values[name] = _parse(name, value, hints.get(name, str))
     for name, recipe_values in changed.items():
-        if name not in values and not isinstance(parameters[name].default, Recipe):
+        start = values.get(name, parameters[name].default)
+        if start is None and "network" in parameters:
+            start = usual(values.get("network", parameters["network"].default))
+        if not isinstance(start, Recipe):
             raise BadInput(f"this sweep has no {name} of its own: give one, too, as {name}=NAME")
-        values[name] = values.get(name, parameters[name].default).with_values(recipe_values)
+        values[name] = start.with_values(recipe_values)
     return values
 
 

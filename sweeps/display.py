@@ -21,11 +21,22 @@ from yosinski import records
 
 
 def duration(seconds: float) -> str:
-    """For people: 45 s, 12 min, 3 h 20 min."""
+    """For people: 45 s, 12 min, 3 h 20 min, 12 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= 48 * 60:
+        return f"{minutes / 1440:,.0f} days"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def large(number: float) -> str:
+    """For people, in three digits: 173 k, 61 M, 524 P."""
+    for prefix in ("", " k", " M", " G", " T", " P"):
+        if number < 999.5:
+            return f"{number:.3g}{prefix}"
+        number /= 1000
+    return f"{number:,.3g} E"
 
 
 def count(number: int, what: str) -> str:
@@ -37,22 +48,22 @@ def count(number: int, what: str) -> str:
 def table(plan: Plan) -> Table:
     """One row per run, and the sums."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for text in ("run", "id", "waits for", "state"):
+    for text in ("run", "id", "base", "state"):
         shown.add_column(text)
-    for number in ("pack", "trained", "parameters", "GFLOPs", "time"):
-        shown.add_column(number, justify="right")
+    for number in ("pack", "trained", "of", "FLOPs", "time"):
+        shown.add_column(number, justify="right", no_wrap=True)
     pack_of = {run.id: k for k, pack in enumerate(plan.packs, 1) for run in pack.runs}
     for run in plan.runs[:SHOWN]:
         cost = plan.costs[run.id]
         shown.add_row(
             run.name,
             run.id[:8],
-            str(run.parent) if run.parent else "",
+            run.parent.id[:8] if run.parent else "",
             plan.states[run.id] + (", stale" if run.id in plan.stale else ""),
             str(pack_of.get(run.id, "")),
-            f"{cost.trained_parameters:,}",
-            f"{cost.parameters:,}",
-            f"{cost.flops / 1e9:,.0f}",
+            large(cost.trained_parameters),
+            large(cost.parameters),
+            large(cost.flops),
             duration(plan.seconds(run)) if run.id in pack_of else "",
         )
     if len(plan.runs) > SHOWN:
@@ -73,8 +84,8 @@ def summary(plan: Plan) -> str:
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
     return there + (
-        f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {trained:,} trained parameters, "
-        f"{flops / 1e12:,.1f} TFLOPs\n"
+        f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
+        f"{large(flops)} FLOPs\n"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
         f"the estimate rests on {plan.speeds.basis}"
     )

@@ -8,7 +8,7 @@ from yosinski import data as data_sets
 from yosinski import halves
 from yosinski.architectures import ARCHITECTURES
 from yosinski.data import Card
-from yosinski.recipes import EMOJI
+from yosinski.recipes import usual
 from yosinski.spec import BadInput, Half, Recipe, Run, Treatment, choose
 
 
@@ -21,7 +21,7 @@ def figure2(
     cuts: tuple[int, ...] | None = None,
     treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
     random: tuple[str, ...] = (),
-    recipe: Recipe = EMOJI,
+    recipe: Recipe | None = None,
     examples_per_class: int | None = None,
 ) -> list[Run]:
     """Bases A and B; for direction AB the copies AnB, AnB+ and their selffer controls BnB, BnB+ at every cut.
@@ -30,6 +30,7 @@ def figure2(
     are wanted: one complete thin curve first, replicates later.
     """
     card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds)
     if not random:
         none_empty(treatments=treatments)

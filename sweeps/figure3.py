@@ -2,7 +2,7 @@
 
 from sweeps.figure2 import all_classes, cuts_of, none_empty, pairs
 from yosinski import data as data_sets
-from yosinski.recipes import EMOJI
+from yosinski.recipes import usual
 from yosinski.spec import Recipe, Run
 
 
@@ -14,7 +14,7 @@ def figure3(
     random: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int, ...] | None = None,
-    recipe: Recipe = EMOJI,
+    recipe: Recipe | None = None,
 ) -> list[Run]:
     """Frozen copies AnB and BnA of a split into distant tasks and, to compare, of splits of similar ones.
 
@@ -22,6 +22,7 @@ def figure3(
     frozen layers.
     """
     card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    recipe = recipe or usual(network)
     none_empty(seeds=seeds)
     initialisers = (recipe.initialiser,) if random is None else random
     runs = []

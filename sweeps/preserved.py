@@ -3,7 +3,7 @@
 from sweeps.figure2 import cuts_of, none_empty, pairs
 from yosinski import data as data_sets
 from yosinski.architectures import ARCHITECTURES
-from yosinski.recipes import EMOJI
+from yosinski.recipes import usual
 from yosinski.spec import Recipe, Run
 
 
@@ -15,13 +15,14 @@ def preserved(
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int, ...] | None = None,
     preserved: tuple[int, ...] = (0, 1, 2),
-    recipe: Recipe = EMOJI,
+    recipe: Recipe | None = None,
 ) -> list[Run]:
     """Bases, and frozen copies AnB and BnB of which the next 0, 1 and 2 layers start as the base's and are trained.
 
     A cut that leaves fewer than so many layers below the head has no such copy.
     """
     card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds, preserved=preserved)
     last = len(ARCHITECTURES[network].segments)
     runs = []

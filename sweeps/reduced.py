@@ -5,7 +5,7 @@ from yosinski import data as data_sets
 from yosinski import halves
 from yosinski.cost import images
 from yosinski.data import Card
-from yosinski.recipes import EMOJI
+from yosinski.recipes import usual
 from yosinski.spec import Half, Recipe, Run, choose
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # the paper's
@@ -17,13 +17,14 @@ def reduced(
     half: str = "all",
     counts: tuple[int, ...] | None = None,
     seeds: tuple[int, ...] = (0,),
-    recipe: Recipe = EMOJI,
+    recipe: Recipe | None = None,
 ) -> list[Run]:
     """Bases on all classes, or on one half of a split (`random:0:A`), with so many training images of each class.
 
     counts: None for the paper's 1, 2, 5, ... 1300, up to the first that takes in all images.
     """
     card = data_sets.card(data)
+    recipe = recipe or usual(network)
     none_empty(counts=counts, seeds=seeds)
     task = half_named(card, half)
     runs = []

@@ -86,6 +86,13 @@ MODERN = Recipe(
 
 RECIPES = {"emoji": EMOJI, "sketch": SKETCH, "paper": PAPER, "paper-reduced": PAPER_REDUCED, "modern": MODERN}
 
+USUAL = {"alexnet32": EMOJI, "caffenet": PAPER}  # by network, where nothing else is said
+
+
+def usual(network: str) -> Recipe:
+    """The recipe with which a network is trained unless another one is asked for; BadInput if there is none such."""
+    return USUAL[choose("network", network, USUAL)]
+
 
 def recipe(name: str) -> Recipe:
     """A recipe by name."""
