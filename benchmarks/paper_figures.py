@@ -1,4 +1,4 @@
-"""How long all figures and tables of the published networks take, each as a command of its own, start included.
+"""How long the figures and tables of the published networks take, in commands as users give them, start included.
 
     python benchmarks/paper_figures.py [DIRECTORY]
 
@@ -11,16 +11,16 @@ import tempfile
 import time
 from pathlib import Path
 
-TARGET = ("draw 2", "draw 3", "draw S1", "draw preserved", "table 1")
-BESIDES = ("draw curves", "table bases", "table drops", "table health")
+TARGET = ("draw 2 3 S1 preserved", "table 1")
+BESIDES = ("draw 2", "draw 3", "draw S1", "draw preserved", "draw curves", "table bases", "table drops", "table health")
 
 
 def seconds(command: str, directory: Path) -> float:
-    """Of one command; a figure is written as PNG, PDF and SVG."""
-    kind, name = command.split()
-    outs = [f"--out={directory / name}{suffix}" for suffix in (".png", ".pdf", ".svg")] if kind == "draw" else []
+    """Of one command; figures are written as PNG, PDF and SVG."""
+    outs = [f"--out={directory}"] if command.startswith("draw") else []
+    line = [sys.executable, "-m", "yosinski", *command.split(), "--paper", *outs]
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "yosinski", kind, name, "--paper", *outs], capture_output=True, check=True)
+    subprocess.run(line, capture_output=True, check=True)
     return time.perf_counter() - began
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         for command in (*TARGET, *BESIDES):
             took[command] = seconds(command, directory)
             print(f"{command} --paper: {took[command]:.1f} s", flush=True)
-        print(f"{', '.join(TARGET)} together: {sum(took[command] for command in TARGET):.1f} s")
+        print(f"{' and '.join(TARGET)} together: {sum(took[command] for command in TARGET):.1f} s")
 
 
 if __name__ == "__main__":

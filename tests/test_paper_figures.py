@@ -359,7 +359,16 @@ def test_the_paper_alone_needs_no_records(yosinski: Command, tmp_path: Path) -> 
     assert [row["paired"] for row in told["rows"][3:6]] == [None] * 3
     assert len(told["pairs"]) == 20
     status, out, _ = yosinski("draw", "3", "--paper")
-    assert (status, out.split()) == (0, ["figures/figure3.png", "figures/figure3.csv"])
+    assert (status, out.split()) == (0, [f"figures/figure3.{kind}" for kind in ("png", "pdf", "svg", "csv")])
+
+
+def test_several_figures_go_into_a_directory(yosinski: Command, tmp_path: Path) -> None:
+    status, out, _ = yosinski("draw", "S1", "preserved", "--paper", "--out", "there")
+    names = {f"{name}.{kind}" for name in ("S1", "preserved") for kind in ("png", "pdf", "svg", "csv")}
+    assert (status, {path.name for path in (tmp_path / "there").iterdir()}) == (0, names)
+    assert len(out.split()) == 8
+    refused = "yosinski: several figures do not fit into one.png: give a directory to --out\n"
+    assert yosinski("draw", "2", "3", "--paper", "--out", "one.png") == (2, "", refused)
 
 
 def test_tables_print_every_digit_whatever_the_terminal(tmp_path: Path) -> None:

@@ -144,15 +144,15 @@ def parser() -> argparse.ArgumentParser:
     with_records(frame)
     frame.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .csv or .parquet file")
 
-    draw = command("draw", reading.draw_figure, "a figure from records, from the published networks, or both")
-    draw.add_argument("figure", metavar="FIGURE", help="2, 3, S1, preserved or curves")
+    draw = command("draw", reading.draw_figures, "figures from records, from the published networks, or both")
+    draw.add_argument("figures", metavar="FIGURE", nargs="+", help="2, 3, S1, preserved or curves")
     with_records(draw)
     draw.add_argument(
         "--out",
         type=Path,
         action="append",
         metavar="PATH",
-        help="a .png, .pdf or .svg file; may be given several times",
+        help="a .png, .pdf or .svg file, or a directory for all three (default: figures); may be given several times",
     )
     with_metric(draw)
     draw.add_argument("--run", dest="chosen", action="append", metavar="RUN", help="curves: a run's name or id")

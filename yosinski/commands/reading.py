@@ -42,16 +42,23 @@ def write_frame(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(table)} rows, {len(table.columns)} columns")
 
 
-def draw_figure(options: argparse.Namespace) -> None:
+def draw_figures(options: argparse.Namespace) -> None:
     """`yosinski draw`."""
-    from analysis.draw import FIGURES, draw
+    from analysis.draw import FIGURES, METADATA, draw
 
-    figure = choose("figure", options.figure, FIGURES)
+    figures = {choose("figure", figure, FIGURES): list[Path]() for figure in options.figures}
+    for out in options.out or [Path("figures")]:
+        if out.suffix and len(figures) > 1:
+            raise BadInput(f"several figures do not fit into {out}: give a directory to --out")
+        for figure, outs in figures.items():
+            name = f"{'figure' if figure.isdecimal() else ''}{figure}"
+            outs += [out] if out.suffix else [out / f"{name}{kind}" for kind in METADATA]
     chosen = {"metric": options.metric, "runs": options.chosen}
     given = {name: value for name, value in chosen.items() if value is not None}
-    outs = options.out or [Path("figures") / f"{'figure' if figure.isdecimal() else ''}{figure}.png"]
-    for path in draw(figure, records_frame(options), outs, **given):
-        print(path)
+    frame = records_frame(options)
+    for figure, outs in figures.items():
+        for path in draw(figure, frame, outs, **given):
+            print(path)
 
 
 def show_table(options: argparse.Namespace) -> None:
