@@ -32,7 +32,7 @@ test: install
 	$(BIN)/python -m pytest -n 2
 
 test-slurm: install
-	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 tests/test_slurm.py
+	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 $(ONLY) tests/test_slurm.py
 
 lint: install
 	$(BIN)/ruff check .

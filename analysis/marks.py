@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.style import GREY, counted, look
+from yosinski.spec import BadInput
 
 FAILED = ("stuck", "diverged")
 
@@ -34,9 +35,11 @@ def dressed(runs: pd.DataFrame, pale: bool) -> pd.DataFrame:
 def span(axes: Axes, runs: pd.DataFrame) -> tuple[float, float]:
     """Make the axis span the runs that count, above a strip for what failed far away or has no result.
 
-    Returns the strip's upper edge and its height.
+    Returns the strip's upper edge and its height. BadInput if none of the runs counts.
     """
     good, failed = runs.loc[runs["counts"]], runs.loc[runs["state"].isin(FAILED)]
+    if good.empty:
+        raise BadInput("none of the copies that this figure shows is done yet")
     lowest, highest = good["value"].min(), good["value"].max()
     room = max(highest - lowest, 0.02)
     floor = lowest - 0.08 * room

@@ -106,6 +106,7 @@ def limits(account: str = "") -> Limits:
 def _max_submit(account: str) -> int | None:
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "association"]
     command += ["where", f"user={getpass.getuser()}", *([f"account={account}"] if account else [])]
+    command += [f"cluster={name()}"] if name() else []
     try:
         lines = ask(*command, "format=maxsubmitjobs,grpsubmitjobs").splitlines()
     except (Failure, FileNotFoundError):

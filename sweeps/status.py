@@ -147,7 +147,8 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
         older = {signed(sent, str(sent.job)) for sent in submissions(runs) if sent.token not in last}
 
         def ended(name: str) -> bool:
-            return name in over or name.partition("_")[0] in older
+            cluster_of, _, job = name.rpartition(" ")
+            return name in over or f"{cluster_of} {job.partition('_')[0]}" in older
 
         again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
         states |= again

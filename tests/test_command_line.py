@@ -1,5 +1,6 @@
 """The command line as a user has it: real processes, a real queue, kill -9, two at once, bad input."""
 
+import contextlib
 import json
 import os
 import signal
@@ -82,8 +83,10 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     first.wait()
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in killed):
-        time.sleep(0.01)
+    for pid in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
     interrupted = [path for path in records.scan(tmp_path) if records.state(path) == "interrupted"]
     assert interrupted
     second = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ Most of it on a network with every part that caffenet has, but tiny; bases are n
 nothing here depends on what they have learned.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,8 +159,14 @@ def test_runs_alone_equal_the_same_runs_in_a_pack(where: Where, bases: tuple[Run
     assert len({result["weights"] for result in together}) == len(pack)
 
 
-@pytest.mark.parametrize("after", [3, 4, 5])  # the rate drops after 4
-def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run], after: int) -> None:
+def after(looks: int) -> Callable[[], bool]:
+    """A `stopping` that says so from that look on; there is one after each step and each batch of an evaluation."""
+    made = iter(range(10**9))
+    return lambda: next(made) >= looks - 1
+
+
+@pytest.mark.parametrize("looks", [3, 4, 5])  # the rate drops after 4 steps
+def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run], looks: int) -> None:
     a, b = bases
     pack = [replace(b, seed=1), b.copy(3, "frozen", a), b.copy(2, "tuned", a)]
     for run in pack:
@@ -167,11 +174,46 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     undisturbed = [numbers(where, run) for run in pack]
     aside(where, pack)
     for run in pack:
-        looks = iter([False] * (after - 1) + [True])
-        train(where, [run], lambda looks=looks: next(looks))
+        train(where, [run], after(looks))
         assert records.state(records.folder(where.runs, run.id)) == "interrupted"
         train(where, [run])
     assert [numbers(where, run) for run in pack] == undisturbed
+
+
+def test_a_run_stopped_at_every_look_even_within_evaluations_ends_the_same(
+    where: Where, bases: tuple[Run, Run]
+) -> None:
+    run = bases[1].copy(2, "tuned", bases[0])
+    train(where, [run])
+    undisturbed = numbers(where, run)
+    aside(where, [run])
+    path, steps = records.folder(where.runs, run.id), []
+    for looks in (1, 2, 1, 2, 3, 1, 4, 2, 5, 3, *range(6, 30)):  # an evaluation takes several: it must end once
+        train(where, [run], after(looks))
+        if records.state(path) in records.FINAL:
+            break
+        steps.append(torch.load(path / "checkpoint.pt", weights_only=True)["step"])
+    assert steps == sorted(steps)
+    assert len(steps) > len(set(steps)) > 2
+    assert numbers(where, run) == undisturbed
+
+
+def test_a_tuned_copy_whose_base_was_trained_anew_does_not_go_on_from_the_old_one(
+    where: Where, bases: tuple[Run, Run]
+) -> None:
+    run = bases[1].copy(2, "tuned", bases[0])
+    train(where, [run], after(3))
+    path = records.folder(where.runs, bases[0].id)
+    changed = {name: tensor + 1 for name, tensor in weights(where, bases[0]).items()}
+    save_file(changed, path / "weights.safetensors")
+    record = json.loads((path / "record.json").read_text())
+    (path / "record.json").write_text(json.dumps({**record, "weights": surgery.fingerprint(changed)}))
+    with pytest.raises(Failure, match=r"its base was trained anew since; .* was set aside"):
+        train(where, [run])
+    train(where, [run])
+    found = records.read_record(records.folder(where.runs, run.id))
+    assert found is not None
+    assert found["parent_weights"] == surgery.fingerprint(changed)
 
 
 def test_large_checkpoints_are_written_less_often_than_evaluations(
@@ -183,15 +225,17 @@ def test_large_checkpoints_are_written_less_often_than_evaluations(
         saved.append(member.step)
         clock[0] += 11.0
 
-    def tick() -> bool:
+    def take_step(*arguments: Any) -> None:
         clock[0] += 50.0
-        return False
+        real(*arguments)
 
+    real = training.take_step
+    monkeypatch.setattr(training, "take_step", take_step)
     monkeypatch.setattr(
         training, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float)
     )
     monkeypatch.setattr(training.checkpoints, "save", save)
-    train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))], tick)
+    train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))])
     assert saved == [1, 5, 9]  # at most once in 20 times 10 s; writing and four steps take 211 s
 
 

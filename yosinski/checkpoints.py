@@ -23,6 +23,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
         "arithmetic": asdict(arithmetic),
         "tensors": {name: t for name, t in member.network.state_dict().items() if name not in frozen},
         "frozen": member.certificate,
+        "parent_weights": member.parent_weights,
         "momentum": {name: momentum for name, momentum in momenta.items() if momentum is not None},
         "loss_sum": member.loss_sum,
         "loss_steps": member.loss_steps,
@@ -64,7 +65,8 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     except Exception as error:  # whatever a foreign or torn file makes torch.load raise
         aside = files.set_aside(path)
         raise Failure(f"{path} is damaged and was set aside as {aside.name}; run again to train it anew") from error
-    if content["frozen"] != member.certificate:
+    cut_from = content.get("parent_weights", member.parent_weights)
+    if content["frozen"] != member.certificate or cut_from != member.parent_weights:
         aside = files.set_aside(path)
         raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
     if started_in != arithmetic and not change_arithmetic:

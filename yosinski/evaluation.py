@@ -1,7 +1,7 @@
 """Evaluate networks on the select, test and unseen images of their half, and judge their health."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,19 @@ def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
 
 
 @torch.no_grad()
-def evaluate(members: list[Member], store: Store, images: ImageSet, arithmetic: Arithmetic) -> list[Score]:
-    """The score of every member on one image set, unaugmented."""
+def evaluate(
+    members: list[Member],
+    store: Store,
+    images: ImageSet,
+    arithmetic: Arithmetic,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[Score]:
+    """The score of every member on one image set, unaugmented; none if `stopping` says so between two batches."""
     losses = [0.0] * len(members)
     correct = [np.zeros(images.classes, int) for _ in members]
     for batch, labels in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
+        if stopping():
+            return []
         batch, labels = batch.to(arithmetic.device), labels.to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch)

@@ -43,7 +43,7 @@ def run_pack(
     training is left as it is. job: the scheduler's name for this process; ended: what it says of others.
     """
     arithmetic = choose_arithmetic(where)
-    torch.set_num_threads(arithmetic.threads)
+    settle(arithmetic)
     keep_freed_memory()
     runs = [records.load(where.runs, run_id) for run_id in ids]
     claimed: list[tuple[Run, records.Attempt]] = []
@@ -138,9 +138,21 @@ def choose_arithmetic(where: Where) -> Arithmetic:
     device = next(name for name, there in found.items() if there) if where.device == "auto" else where.device
     if not found.get(device, False):
         raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in found if found[n])}")
-    fast = device == "cuda" or (device == "cpu" and cpu_has_bfloat16())
+    fast = cpu_has_bfloat16() if device == "cpu" else device == "cuda" and gpu_has_bfloat16()
     precision = ("bfloat16" if fast else "float32") if where.precision == "auto" else where.precision
     return Arithmetic(precision, device, where.threads)
+
+
+def gpu_has_bfloat16() -> bool:
+    """Whether the GPU multiplies bfloat16 itself (from Ampere on); elsewhere that is slower than float32."""
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
+def settle(arithmetic: Arithmetic) -> None:
+    """Let the arithmetic be what it is called: float32 without TensorFloat's ten bits, the same sums in every run."""
+    torch.set_num_threads(arithmetic.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def keep_freed_memory() -> None:

@@ -33,7 +33,8 @@ def train(
     """Train all members to their ends, or until `stopping` says so; then checkpoints allow to go on.
 
     Members that stand at different steps (after a failure, say) catch up before they go on together. One that fails or
-    is taken over by another process leaves the pack, and the others go on; returned is why.
+    is taken over by another process leaves the pack, and the others go on; returned is why. An evaluation in which the
+    training was stopped is made when it goes on: until then the loss since the last one stays in the checkpoint.
     """
     failures: list[str] = []
     run = pack[0].run
@@ -44,11 +45,37 @@ def train(
     beaten = saved = time.monotonic()
     writing = 0.0  # seconds beyond the first that the last checkpoints took
     began, first = time.time(), {member.run.id: member.step for member in pack}
+
+    def asked() -> bool:
+        """Show life now and then, and say whether to stop."""
+        nonlocal beaten
+        if time.monotonic() - beaten > BEAT_EVERY:
+            beaten = time.monotonic()
+            for member in list(pack):
+                with apart(member, pack, failures):
+                    member.attempt.beat(member.step, stream.steps, first[member.run.id], began)
+        return stopping()
+
+    def write_down(scored: list[Member], scores: list[Score]) -> None:
+        for member, score in zip(scored, scores, strict=False):
+            if member not in pack:  # taken over meanwhile
+                continue
+            with apart(member, pack, failures):
+                add_to_curve(member, score, stream)
+                if not math.isfinite(member.train_loss):
+                    finish(member, [score], store, arithmetic, size)
+                    pack.remove(member)
+
+    due = [member for member in pack if member.step in evaluations and member.loss_steps]
+    scores = evaluate(due, store, select, arithmetic, asked)
+    if due and not scores:
+        return failures
+    write_down(due, scores)
     earliest, clock = min(first.values()), time.perf_counter()
     for step, (images, labels) in enumerate(stream.batches(earliest), earliest):
         active = [member for member in pack if member.step == step]
         images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
-        rate, masks = run.recipe.rate(step, stream.steps), Masks(run, step)
+        masks = Masks(run, step)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images)
         for member, features in zip(active, inputs, strict=True):
@@ -56,36 +83,34 @@ def train(
                 outputs = member.network[member.run.frozen :](features)
             take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
 
-        scores = evaluate(active, store, select, arithmetic) if step + 1 in evaluations else []
+        evaluated = step + 1 in evaluations
+        scores = evaluate(active, store, select, arithmetic, asked) if evaluated else []
         for member in active:
             member.seconds += (time.perf_counter() - clock) / len(active)
-        for member, score in zip(active, scores, strict=False):
-            with apart(member, pack, failures):
-                add_to_curve(member, score, rate, (step + 1) / stream.steps_per_epoch)
-                if not math.isfinite(member.train_loss):
-                    finish(member, [score], store, arithmetic, size)
-                    pack.remove(member)
+        write_down(active, scores)
 
-        stop = stopping() or not pack
+        stop = asked() or not pack or (evaluated and not scores)
         now = time.monotonic()
         save = stop or now - saved >= min(SAVE_EVERY, SAVE_SHARE * writing if scores else SAVE_EVERY)
-        beat = now - beaten > BEAT_EVERY
-        saved, beaten = now if save else saved, now if beat else beaten
-        for member in [member for member in active if member in pack]:
+        saved = now if save else saved
+        for member in [member for member in active if save and member in pack]:
             with apart(member, pack, failures):
-                if save:
-                    checkpoints.save(member, arithmetic)
-                if beat:
-                    member.attempt.beat(step + 1, stream.steps, first[member.run.id], began)
+                checkpoints.save(member, arithmetic)
         writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
             return failures
         clock = time.perf_counter()
 
-    tests = [evaluate(pack, store, images, arithmetic) for images in (select, *final)]
-    for member, *scores in list(zip(pack, *tests, strict=True)):
-        with apart(member, pack, failures):
-            finish(member, scores, store, arithmetic, size)
+    tested = list(pack)
+    tests = [evaluate(tested, store, images, arithmetic, asked) for images in (select, *final)]
+    for member, *scores in zip(tested, *tests, strict=False):  # no scores at all if it was stopped meanwhile
+        if member in pack:
+            with apart(member, pack, failures):
+                finish(member, scores, store, arithmetic, size)
+    if not all(tests):
+        for member in list(pack):
+            with apart(member, pack, failures):
+                checkpoints.save(member, arithmetic)
     return failures
 
 
@@ -122,7 +147,7 @@ def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None
     member.step += 1
 
 
-def add_to_curve(member: Member, score: Score, rate: float, epoch: float) -> None:
+def add_to_curve(member: Member, score: Score, stream: Stream) -> None:
     """Write an evaluation down and start a new mean of the training loss."""
     member.train_loss = member.loss_sum.item() / member.loss_steps
     member.loss_sum.zero_()
@@ -130,8 +155,8 @@ def add_to_curve(member: Member, score: Score, rate: float, epoch: float) -> Non
     member.attempt.append(
         {
             "step": member.step,
-            "epoch": epoch,
-            "learning_rate": rate,
+            "epoch": member.step / stream.steps_per_epoch,
+            "learning_rate": member.run.recipe.rate(member.step - 1, stream.steps),
             "train_loss": member.train_loss,
             "select_loss": score.loss,
             "select_top1": float(score.top1),
