@@ -77,7 +77,9 @@ def _part(frame: pd.DataFrame, metric: str, pale: bool) -> _Part:
         there = listed(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
         raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of such copies here: {there}")
     kinds = [natman & copies, random & copies, features]
-    runs = [one_row_per_run(with_their_bases(frame, kind), metric) if kind.any() else None for kind in kinds]
+    ended = frame["state"].isin(["done", *marks.FAILED])  # what has no result yet leaves the others as they are
+    shown = [kinds[0], *(kind if (kind & ended).any() else None for kind in kinds[1:])]
+    runs = [None if kind is None else one_row_per_run(with_their_bases(frame, kind), metric) for kind in shown]
     assert runs[0] is not None
     return _Part(runs[0], runs[1], runs[2], pale)
 
@@ -145,6 +147,8 @@ def _draw_differences(axes: Axes, parts: list[_Part], numbers: pd.DataFrame) -> 
     rows = numbers.loc[numbers["panel"] == "bottom"]
     points = 100 * rows["difference"]
     copies = points.loc[~rows["series"].str.startswith("RnB")].dropna()
+    if copies.empty:
+        raise BadInput("none of the copies that this figure shows is done yet")
     room = max(copies.max(), 0) - min(copies.min(), 0)
     floor = min(copies.min(), 0) - 0.1 * max(room, 1)
     strip = 0.2 * max(room, 1) if points.min() < floor else 0.0

@@ -156,6 +156,19 @@ def test_figure_3_of_records_has_random_features_beside_their_own_bases(runs: Pa
     }
 
 
+def test_figures_in_the_middle_of_a_sweep_show_what_is_done_or_say_that_nothing_is(runs: Path) -> None:
+    own = frame(runs)
+    features = (own["treatment"] == "random") | (own["target"] == "All")
+    left = own.assign(state=own["state"].mask(features, "missing"), test_top1=own["test_top1"].mask(features))
+    numbers = figure3.draw(left)[1]
+    assert set(numbers["panel"]) == {"top left", "bottom"}
+    assert figure3.FEATURES not in set(numbers["series"])
+    copies = own["treatment"] != "base"
+    bare = own.assign(state=own["state"].mask(copies, "missing"), test_top1=own["test_top1"].mask(copies))
+    with pytest.raises(BadInput, match="none of the copies that this figure shows is done yet"):
+        figure3.draw(bare)
+
+
 def test_the_papers_splits_are_of_its_two_kinds_by_whatever_name(runs: Path) -> None:
     own = frame(runs)
     renamed = own.assign(split=own["split"].replace({"natman": "paper:natman", "random:1": "paper:1"}))

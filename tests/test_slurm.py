@@ -469,7 +469,7 @@ def test_two_submissions_at_once_and_a_local_worker_train_nothing_twice(
 
 def test_cancelled_and_submitted_again(grid: Grid, undisturbed: dict[str, Any]) -> None:
     grid.submit()
-    grid.training()
+    psutil.Process(grid.training()).suspend()  # until it is cancelled: SLURM wakes what it ends
     refused = grid.yosinski("cancel", *grid.sweep, "--runs", grid.runs, status=2)
     assert "cancels 4 jobs that train 6 runs" in refused
     assert "nobody to ask" in refused
