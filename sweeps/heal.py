@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sweeps.plan import renew
 from sweeps.profile import Profile, profile_from
 from sweeps.status import MORE, Sight
 from yosinski import files, records
@@ -44,14 +45,12 @@ def _spoilt(path: Path) -> bool:
 
 def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
     """Set aside what stands in the way of training anew: records of stale copies, all of bases with damaged weights."""
-    for sight in seen:
-        path = records.folder(runs, sight.entry.id)
-        if sight.stale:
-            files.set_aside(path / "record.json", "stale")
-        elif sight.cause == SPOILT:
-            for file in (path / "record.json", path / "weights.safetensors"):
-                if file.exists():
-                    files.set_aside(file)
+    seen = list(seen)
+    renew(runs, [sight.entry.id for sight in seen if sight.stale])
+    for path in [records.folder(runs, sight.entry.id) for sight in seen if sight.cause == SPOILT]:
+        for file in (path / "record.json", path / "weights.safetensors"):
+            if file.exists():
+                files.set_aside(file)
 
 
 def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_training import after, numbers
 from torch.nn import functional as F
 
 from yosinski import data, networks, records, surgery, training
@@ -106,16 +107,6 @@ def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: 
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
-def numbers(where: Where, run: Run) -> dict[str, Any]:
-    """All of a run's results that must not depend on how it was trained."""
-    path = records.folder(where.runs, run.id)
-    record = records.read_record(path)
-    assert record is not None
-    kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
-    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
-    return {**kept, "curve": curve}
-
-
 def weights(where: Where, run: Run) -> dict[str, torch.Tensor]:
     return load_file(records.folder(where.runs, run.id) / "weights.safetensors")
 
@@ -157,12 +148,6 @@ def test_runs_alone_equal_the_same_runs_in_a_pack(where: Where, bases: tuple[Run
         train(where, [run])
     assert [numbers(where, run) for run in pack] == together
     assert len({result["weights"] for result in together}) == len(pack)
-
-
-def after(looks: int) -> Callable[[], bool]:
-    """A `stopping` that says so from that look on; there is one after each step and each batch of an evaluation."""
-    made = iter(range(10**9))
-    return lambda: next(made) >= looks - 1
 
 
 @pytest.mark.parametrize("looks", [3, 4, 5])  # the rate drops after 4 steps

@@ -51,10 +51,10 @@ def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: 
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
-def after(steps: int) -> Callable[[], bool]:
-    """A `stopping` that says so after this many steps."""
-    looks: Iterator[int] = iter(range(10**9))
-    return lambda: next(looks) >= steps - 1
+def after(looks: int) -> Callable[[], bool]:
+    """A `stopping` that says so from that look on; there is one after each step and in each batch of an evaluation."""
+    made: Iterator[int] = iter(range(10**9))
+    return lambda: next(made) >= looks - 1
 
 
 def numbers(where: Where, run: Run) -> dict[str, Any]:
