@@ -31,6 +31,17 @@ LOOKS = {
     "BnB+": Look("selffer, fine-tuned", _COLOURS[9], "D", (0, (2.5, 1))),
     "AnB": Look("transfer, frozen", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
     "AnB+": Look("transfer, fine-tuned", _COLOURS[1], "v", (0, (5, 1.5))),
+    **{
+        f"{copy}+{treatment}": Look(f"{relation}, {meaning}", _COLOURS[colour], marker, line)
+        for copy, relation, line in (("BnB", "selffer", ":"), ("AnB", "transfer", (0, (4, 1, 1, 1, 1, 1))))
+        for treatment, (meaning, colour, marker) in {
+            "decayed": ("slower the deeper", 5, "<"),
+            "probed": ("probed, then fine-tuned", 6, ">"),
+            "thawed": ("unfrozen one by one", 7, "p"),
+            "single": ("one segment fine-tuned", 8, "h"),
+        }.items()
+    },
+    "outside": Look("trained elsewhere", "#222222", "*", "--"),
     "RnB": Look("random features, frozen", _COLOURS[2], "X", (0, (1, 1))),
 }
 UNLIKE = _COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits

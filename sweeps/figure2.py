@@ -6,10 +6,10 @@ from typing import Any
 
 from yosinski import data as data_sets
 from yosinski import halves
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import architecture
 from yosinski.data import Card
 from yosinski.recipes import usual
-from yosinski.spec import BadInput, Half, Recipe, Run, Treatment, choose
+from yosinski.spec import COPIES, BadInput, Half, Recipe, Run, Treatment, choose
 
 
 def figure2(
@@ -35,7 +35,7 @@ def figure2(
     if not random:
         none_empty(treatments=treatments)
     for treatment in treatments:
-        choose("treatment", treatment, ("frozen", "tuned"))
+        choose("treatment", treatment, list(COPIES))
     runs = []
     for seed in seeds:
         for split in splits:
@@ -75,9 +75,9 @@ def all_classes(card: Card) -> Half:
 
 def cuts_of(network: str, cuts: tuple[int, ...] | None) -> Sequence[int]:
     """The cuts that are asked for, or all of the network's."""
-    choose("network", network, ARCHITECTURES)
+    named = architecture(network).cuts
     none_empty(cuts=cuts)
-    return range(1, len(ARCHITECTURES[network].segments) + 1) if cuts is None else cuts
+    return range(1, len(named) + 1) if cuts is None else cuts
 
 
 def none_empty(**given: Sequence[Any] | None) -> None:

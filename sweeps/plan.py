@@ -173,13 +173,8 @@ def renew(where: Path, stale: Iterable[str]) -> None:
 
 def _name(run: Run, cuts: list[int]) -> str:
     """The name of runs that differ in their cuts only: A1-7B+, A3,5B, A3-5+2B."""
-    if not run.cut:
-        return run.name
-    source = run.parent.half.name if run.parent else "R"
     gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
-    shown = f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts))
-    kept = f"{shown}+{run.preserved}" if run.preserved else shown
-    return f"{source}{kept}{run.half.name}{'+' if run.treatment == 'tuned' else ''}"
+    return run.named(f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts)))
 
 
 def state(run: Run, where: Path) -> State:
@@ -198,9 +193,9 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        parent = run.parent.id if run.parent else run.below
+        parent = run.parent.id if run.parent else None
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
-        groups[*shared, parent].append(run)
+        groups[*shared, parent, run.below].append(run)
     parts = -(-2 * workers // len(groups)) if groups and size is None else 1
     return tuple(
         Pack(part)

@@ -2,7 +2,7 @@
 
 from sweeps.figure2 import cuts_of, none_empty, pairs
 from yosinski import data as data_sets
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import architecture
 from yosinski.recipes import usual
 from yosinski.spec import Recipe, Run
 
@@ -24,7 +24,7 @@ def preserved(
     card, wanted = data_sets.card(data), cuts_of(network, cuts)
     recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds, preserved=preserved)
-    last = len(ARCHITECTURES[network].segments)
+    last = len(architecture(network).cuts)
     runs = []
     for seed in seeds:
         for split in splits:

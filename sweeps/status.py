@@ -273,8 +273,7 @@ def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
     cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
     for sight in seen:
         cells[sight.entry.row][sight.entry.n][sight.state] += 1
-    order = list(SERIES.values())
-    place = {sight.entry.row: (order.index(sight.entry.series), sight.entry.preserved) for sight in seen}
+    place = {sight.entry.row: (SERIES.index(sight.entry.series), sight.entry.preserved) for sight in seen}
     return {name: dict(cells[name]) for name in sorted(cells, key=place.__getitem__)}
 
 

@@ -732,7 +732,7 @@ def test_a_tampered_or_missing_half_is_refused_by_name(tmp_path: Path) -> None:
 def test_other_semantics_are_refused(tmp_path: Path) -> None:
     path = records.enrol(tmp_path, BASE) / "run.json"
     change(path, "spec", "semantics", value=1)
-    with pytest.raises(BadInput, match=f"{path} was made with semantics 1; this version computes 2"):
+    with pytest.raises(BadInput, match=f"{path} was made with semantics 1; this version computes 3"):
         records.load(tmp_path, BASE.id)
 
 

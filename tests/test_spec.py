@@ -31,14 +31,14 @@ COPY = Run("alexnet32", B, RECIPE, 0, "frozen", 3, BASE)
 def test_ids_are_stable() -> None:
     # Written down once: a change here orphans all records that exist, unless `SEMANTICS` is meant to be bumped.
     assert A.digest == "47474cf801365e24"
-    assert RECIPE.digest == "07081c81920bfd97"
-    assert BASE.id == "9e4061f9221b4266"
-    assert COPY.id == "e614fcc69f80c91f"
+    assert RECIPE.digest == "88755969f3c20fb2"
+    assert BASE.id == "379d1b818b2d93c8"
+    assert COPY.id == "2d1681452d56e33f"
 
 
 def test_the_spec_of_a_copy_is_spelled_out() -> None:
     assert COPY.spec == {
-        "semantics": 2,
+        "semantics": 3,
         "network": "alexnet32",
         "half": B.digest,
         "source": A.digest,
@@ -124,6 +124,12 @@ CHANGES = (
     {"initialiser": "xavier"},
     {"outputs": 1000},
     {"dropout_below": True},
+    {"norm_below": "recalibrated"},
+    {"affine_below": True},
+    {"layer_decay": 0.9},
+    {"probe": 0.25},
+    {"thaw": 0.25},
+    {"views": 2},
     {"evaluations": 5},
 )
 
@@ -149,7 +155,10 @@ def test_names_are_the_papers() -> None:
     assert replace(COPY, treatment="tuned").name == "A3B+"
     assert replace(COPY, parent=selffer_base).name == "B3B"
     assert BASE.copy(2, "random", below="gaussian").name == "R2A"
+    assert BASE.copy(2, "random", COPY.parent, below="matched").name == "R2A"
     assert replace(COPY, preserved=2).name == "A3+2B"
+    assert replace(COPY, treatment="thawed").name == "A3B+thawed"
+    assert COPY.named("1-7") == "A1-7B"
     assert replace(BASE, half=replace(A, letter="")).name == "base" + A.digest[:4]
     assert str(BASE) == f"baseA ({BASE.id[:8]})"
 
@@ -160,6 +169,33 @@ def test_role_frozen_and_selffer_follow_from_the_treatment() -> None:
     assert [run.frozen for run in (BASE, COPY, tuned, random)] == [0, 3, 0, 2]
     assert [run.selffer for run in (BASE, COPY, tuned, random)] == [False, False, False, False]
     assert replace(COPY, parent=replace(BASE, half=replace(B, letter="X"))).selffer
+
+
+def test_what_is_trained_when_follows_from_the_treatment() -> None:
+    def begins(treatment: str) -> list[float]:
+        run = replace(COPY, treatment=treatment)
+        return [run.begins(n) for n in range(1, 9)]
+
+    never = math.inf
+    assert begins("frozen") == [never] * 3 + [0.0] * 5
+    assert begins("tuned") == begins("decayed") == [0.0] * 8
+    assert begins("probed") == [0.5] * 3 + [0.0] * 5
+    assert begins("thawed") == pytest.approx([0.5, 1 / 3, 1 / 6] + [0.0] * 5)
+    assert begins("single") == [never, never, 0.0, *[never] * 4, 0.0]
+    thawed, single = replace(COPY, treatment="thawed"), replace(COPY, treatment="single")
+    assert [thawed.held(done) for done in (0.0, 0.1, 0.2, 0.4, 0.5, 1.0)] == [3, 3, 2, 1, 0, 0]
+    assert (thawed.frozen, thawed.fixed, thawed.kept) == (0, (), 3)
+    assert (single.frozen, single.fixed, single.kept) == (2, (1, 2, 4, 5, 6, 7), 7)
+    assert replace(COPY, preserved=2).kept == 5
+    assert [replace(COPY, treatment="decayed").pace(n) for n in range(1, 6)] == [0.125, 0.25, 0.5, 1, 1]
+    assert [COPY.pace(n) for n in range(1, 6)] == [1] * 5
+
+
+def test_both_parts_of_a_probed_training_have_the_whole_schedule() -> None:
+    probed = replace(COPY, treatment="probed", recipe=RECIPE.with_values({"probe": 0.3}))
+    parts = [RECIPE.rate(step, 3) for step in range(3)] + [RECIPE.rate(step, 7) for step in range(7)]
+    assert [probed.rate(step, 10) for step in range(10)] == parts
+    assert [COPY.rate(step, 10) for step in range(10)] == [RECIPE.rate(step, 10) for step in range(10)]
 
 
 def test_a_copy_has_the_bases_target_recipe_and_seed() -> None:
@@ -181,12 +217,14 @@ def test_a_bad_cut_lists_the_valid_ones(cut: int) -> None:
         ({"treatment": "base", "cut": 0}, "'base' with a parent"),
         ({"parent": None}, "'frozen' without a parent"),
         ({"treatment": "tuned", "parent": None}, "'tuned' without a parent"),
-        ({"treatment": "random", "below": "xavier"}, "'random' with a parent"),
+        ({"treatment": "random", "below": "xavier"}, "'random' and below 'xavier' with a parent"),
+        ({"treatment": "random", "below": "matched", "parent": None}, "'random' and below 'matched' without a parent"),
+        ({"treatment": "outside", "cut": 0}, "'outside' with a parent"),
         ({"parent": COPY}, "must be a base of the same network, not A3B"),
         ({"below": "xavier"}, "belongs to treatment 'random', and only there"),
         ({"treatment": "random", "parent": None}, "belongs to treatment 'random', and only there"),
-        ({"treatment": "random", "parent": None, "below": "he"}, "unknown initialiser 'he'; choose from: kaiming"),
-        ({"treatment": "thawed"}, "unknown treatment 'thawed'; choose from: base, frozen, tuned, random"),
+        ({"treatment": "random", "parent": None, "below": "he"}, "of alexnet32 'he'; choose from: kaiming"),
+        ({"treatment": "melted"}, "unknown treatment 'melted'; choose from: base, outside, frozen, tuned, decayed"),
         ({"network": "vgg"}, "unknown network 'vgg'; choose from: alexnet32"),
         ({"examples_per_class": 0}, "examples per class must be at least 1, not 0"),
         ({"preserved": 5}, r"5 preserved segments: .* from 1 to N - n of them \(cut n = 3, alexnet32 has N = 7"),
@@ -197,9 +235,9 @@ def test_a_bad_cut_lists_the_valid_ones(cut: int) -> None:
         ({"recipe": RECIPE.with_values({"mean": "image", "shift": 0})}, "recipe.mean must be the same in both"),
         (
             {"recipe": RECIPE.with_values({"initialiser": "paper"})},
-            "not the paper's: .* fits caffenet only",
+            "unknown initialiser of alexnet32 'paper'; choose from: kaiming, xavier, orthogonal, gaussian$",
         ),
-        ({"treatment": "random", "parent": None, "below": "paper"}, "alexnet32 is not the paper's"),
+        ({"treatment": "random", "parent": None, "below": "own"}, "initialiser of alexnet32 'own'; choose"),
     ],
 )
 def test_treatment_parent_and_initialiser_must_fit(change: dict[str, Any], message: str) -> None:
@@ -237,7 +275,10 @@ def test_a_half_needs_two_classes_each_once() -> None:
         ({"augment": 1}, "recipe.augment takes a bool, not 1"),
         ({"clip": "1"}, "recipe.clip takes a float, not '1'"),
         ({"epochs": True}, "recipe.epochs takes a float, not True"),
-        ({"initialiser": "he"}, "unknown initialiser 'he'; choose from: kaiming, xavier, orthogonal, gaussian, paper"),
+        (
+            {"initialiser": "he"},
+            "unknown initialiser 'he'; choose from: kaiming, xavier, orthogonal, gaussian, paper, own",
+        ),
         ({"epochs": 0}, "recipe.epochs is 0 and recipe.iterations 0: one of them must be 0, the other more"),
         ({"iterations": 10}, "recipe.epochs is 4 and recipe.iterations 10: one of them must be 0, the other more"),
         ({"schedule": "linear"}, "unknown recipe.schedule 'linear'; choose from: cosine, step"),
@@ -260,6 +301,13 @@ def test_a_half_needs_two_classes_each_once() -> None:
         ({"shift": -1}, "recipe.shift is -1, but must be at least 0"),
         ({"batch_size": 0}, "recipe.batch_size is 0, but must be at least 1"),
         ({"evaluations": 0}, "recipe.evaluations is 0, but must be at least 1"),
+        ({"norm_below": "none"}, "unknown recipe.norm_below 'none'; choose from: frozen, batch, recalibrated"),
+        ({"probe": 0.0}, "recipe.probe is 0, but must be more than 0 and at most 1"),
+        ({"thaw": 1.5}, "recipe.thaw is 1.5, but must be more than 0 and at most 1"),
+        ({"layer_decay": 0}, "recipe.layer_decay is 0, but must be more than 0"),
+        ({"views": 2, "dropout_below": True}, "recipe.views stores features, but with recipe.dropout_below true"),
+        ({"views": 2, "norm_below": "batch"}, "recipe.views stores features, but with recipe.norm_below batch"),
+        ({"views": 2, "affine_below": True}, "recipe.views stores features, but with recipe.affine_below true"),
         ({"warmup": 1.0}, "must be below 1"),
         ({"momentum": 1}, "must be below 1"),
     ],

@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from yosinski.errors import choose
+
 # Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
-# draws each layer as the network's description says.
-INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian", "paper")
+# draws each layer as the network's description says, "own" as the constructor of a network from elsewhere does.
+INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian", "paper", "own")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ class Architecture:
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """For the initialiser "paper", by segment: the standard deviation of the weights, and the value of the biases."""
 
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """The names of the segments n = 1..N below which the network can be cut."""
+        return tuple(segment.name for segment in self.segments)
+
+    @property
+    def initialisers(self) -> tuple[str, ...]:
+        """Those that can draw its weights."""
+        return tuple(name for name in INITIALISERS if name != "own" and (self.paper or name != "paper"))
+
     def costs(self, outputs: int) -> list[Cost]:
         """One row per segment and, last, the head."""
         rows: list[Cost] = []
@@ -137,3 +149,8 @@ ARCHITECTURES = {
         },
     ),
 }
+
+
+def architecture(network: str) -> Architecture:
+    """The description of a network by its name; BadInput for an unknown one."""
+    return ARCHITECTURES[choose("network", network, ARCHITECTURES)]

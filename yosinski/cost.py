@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from yosinski.architectures import ARCHITECTURES
 from yosinski.architectures import Cost as LayerCost
+from yosinski.architectures import architecture
 from yosinski.data import Card
 from yosinski.spec import Half, Run
 
@@ -38,14 +38,21 @@ def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | 
 
 @lru_cache
 def _layers(network: str, outputs: int) -> list[LayerCost]:
-    return ARCHITECTURES[network].costs(outputs)
+    return architecture(network).costs(outputs)
 
 
 def cost(run: Run, card: Card) -> Cost:
-    """Forward everywhere, backward (twice the forward) above the frozen segments, and all evaluations."""
+    """Forward everywhere, backward as far down as something is trained, and all evaluations.
+
+    Where a segment's weights are trained its backward pass costs twice the forward one, where gradients only pass
+    through it as much as that. A segment that is trained from some time on costs so much from then on.
+    """
     rows = _layers(run.network, run.outputs)
     forward = sum(row.flops for row in rows)
-    backward = 2 * sum(row.flops for row in rows[run.frozen :])
+    backward, reached = 0.0, 1.0  # the share of the training after which gradients reach the segment
+    for n, row in enumerate(rows, 1):
+        reached = min(reached, run.begins(n))
+        backward += row.flops * (1 - reached + max(0.0, 1 - run.begins(n)))
     train = images(run, card, "train")
     steps = run.recipe.steps(train)
     unseen = 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
@@ -56,7 +63,7 @@ def cost(run: Run, card: Card) -> Cost:
     )
     return Cost(
         parameters=sum(row.parameters for row in rows),
-        trained_parameters=sum(row.parameters for row in rows[run.frozen :]),
+        trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if n not in run.fixed),
         steps=steps,
-        flops=steps * min(run.recipe.batch_size, train) * (forward + backward) + evaluated * forward,
+        flops=round(steps * min(run.recipe.batch_size, train) * (forward + backward)) + evaluated * forward,
     )

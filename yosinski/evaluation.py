@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from yosinski import records
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import architecture
 from yosinski.data.store import Store
 from yosinski.data.stream import in_order
 from yosinski.pack import Arithmetic, Member, at_cuts
@@ -40,7 +40,7 @@ class Score:
 
 def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
     """select, test, and unseen where the half leaves out the data set's unseen domains."""
-    taken = len(run.half.classes), ARCHITECTURES[run.network].side, run.recipe.batch_size
+    taken = len(run.half.classes), architecture(run.network).side, run.recipe.batch_size
     sets = [ImageSet(name, *store.rows(run.half, name), *taken) for name in ("select", "test")]
     unseen = ImageSet("unseen", *store.rows(run.half, "test", unseen=True), *taken)
     return [*sets, unseen] if len(unseen.rows) else sets

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.architectures import ARCHITECTURES, Conv, Linear, Segment
+from yosinski.architectures import Conv, Linear, Segment, architecture
 from yosinski.data.stream import Batch, generator
 from yosinski.spec import Run, canonical
 
@@ -121,13 +121,13 @@ def build(name: str, outputs: int, mean_side: int = 1) -> nn.Sequential:
 
     mean_side: of the mean that is subtracted, 1 or the side of stored images.
     """
-    architecture = ARCHITECTURES[name]
+    described = architecture(name)
     children: OrderedDict[str, nn.Module] = OrderedDict()
-    shapes = [(3, architecture.side, architecture.side), *(cost.shape for cost in architecture.costs(outputs))]
-    for k, (segment, shape) in enumerate(zip(architecture.segments, shapes, strict=False)):
+    shapes = [(3, described.side, described.side), *(cost.shape for cost in described.costs(outputs))]
+    for k, (segment, shape) in enumerate(zip(described.segments, shapes, strict=False)):
         layers = OrderedDict(standardise=Standardise(mean_side)) if k == 0 else OrderedDict()
         children[segment.name] = nn.Sequential(OrderedDict(**layers, **_layers(segment, shape)))
-    children["head"] = nn.Linear(math.prod(shapes[len(architecture.segments)]), outputs)
+    children["head"] = nn.Linear(math.prod(shapes[len(described.segments)]), outputs)
     return nn.Sequential(children).to(memory_format=torch.channels_last)
 
 

@@ -1,6 +1,125 @@
-"""Named recipes, each with its source, command, hardware, cost and what it reached."""
+"""How networks are trained: named recipes, each with its source, command, hardware, cost and what it reached."""
 
-from yosinski.spec import Recipe, choose
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from yosinski.architectures import INITIALISERS
+from yosinski.errors import BadInput, choose
+from yosinski.identity import digest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Named recipes, with what they cost and reach, are in `recipes.py`."""
+
+    epochs: float  # passes over the half's training images; 0: so many `iterations`
+    batch_size: int
+    learning_rate: float  # the highest
+    warmup: float  # share of the steps in which the rate rises, as half a cosine
+    momentum: float
+    weight_decay: float
+    clip: float  # the gradient's norm is clipped at this; 0: never
+    augment: bool  # random crops and mirror images; without: the crop in the middle
+    shift: int  # pixels of black around stored images, into which crops may reach
+    initialiser: str
+    evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
+    iterations: int = 0  # steps of training; 0: so many `epochs`
+    schedule: str = "cosine"  # after the warm-up: half a cosine down to zero, or "step"
+    step_every: int = 0  # "step": after so many steps the rate is multiplied ...
+    gamma: float = 1.0  # ... by this, again and again
+    solver: str = "nesterov"  # or "caffe": v = momentum * v + rate * gradient, w = w - v
+    bias_rate: float = 1.0  # the biases' learning rate, in multiples of the weights'
+    bias_decay: float = 1.0  # the biases' weight decay, likewise
+    mean: str = "channel"  # what is subtracted: one mean per channel, or the mean "image" at the crop's place
+    scale: bool = True  # divide by the standard deviation per channel
+    outputs: int = 0  # of the head; 0: one per class of the half
+    dropout_below: bool = False  # whether layers below a frozen cut go on dropping outputs in training
+    norm_below: str = "frozen"  # batch norm's statistics below a frozen cut: "frozen", "batch" or "recalibrated"
+    affine_below: bool = False  # whether batch norm's scales and offsets are trained there all the same
+    layer_decay: float = 0.5  # treatment "decayed": the rate is multiplied by this with every segment below the cut
+    probe: float = 0.5  # treatment "probed": the share of the steps in which the copied segments are frozen
+    thaw: float = 0.5  # treatment "thawed": the share of the steps over which they are unfrozen, from the cut down
+    views: int = 0  # of every image, drawn once, on which copies are trained by stored features; 0: ever new ones
+
+    def __post_init__(self) -> None:
+        for value in fields(self):
+            given = getattr(self, value.name)
+            assert isinstance(value.type, type)
+            if value.type is float and type(given) is int:  # equal recipes have equal digests
+                object.__setattr__(self, value.name, float(given))
+            elif type(given) is not value.type:
+                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
+            least = 1 if value.name in ("batch_size", "evaluations") else 0
+            if isinstance(given, int | float) and not least <= given < math.inf:
+                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
+        choose("initialiser", self.initialiser, INITIALISERS)
+        choose("recipe.schedule", self.schedule, ("cosine", "step"))
+        choose("recipe.solver", self.solver, ("nesterov", "caffe"))
+        choose("recipe.mean", self.mean, ("channel", "image"))
+        choose("recipe.norm_below", self.norm_below, ("frozen", "batch", "recalibrated"))
+        for name in ("layer_decay", "probe", "thaw"):
+            if not 0 < getattr(self, name) <= 1:
+                raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be more than 0 and at most 1")
+        for name in ("learning_rate", "gamma"):
+            if getattr(self, name) == 0:
+                raise BadInput(f"recipe.{name} must be more than 0")
+        if self.warmup >= 1 or self.momentum >= 1:
+            raise BadInput("recipe.warmup and recipe.momentum must be below 1")
+        if (self.epochs == 0) == (self.iterations == 0):
+            given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
+            raise BadInput(f"{given}: one of them must be 0, the other more")
+        if self.schedule == "step" and (self.warmup or not self.step_every):
+            raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
+        if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
+            raise BadInput(
+                "recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1"
+            )
+        if self.solver == "caffe" and self.schedule != "step":
+            raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
+        if self.mean == "image" and self.shift:
+            raise BadInput("recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0")
+        changing = {"dropout_below": self.dropout_below, "norm_below": self.norm_below == "batch"}
+        for name, changes in {**changing, "affine_below": self.affine_below}.items():
+            if self.views and changes:
+                given = f"recipe.{name} {str(getattr(self, name)).lower()}"
+                raise BadInput(f"recipe.views stores features, but with {given} they are not the same in every step")
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """All values by name; shared, not to be changed."""
+        return asdict(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over all values."""
+        return digest(self.values)
+
+    def steps(self, images: int) -> int:
+        """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
+        return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
+        if self.schedule == "step":
+            return self.learning_rate * self.gamma ** (step // self.step_every)
+        done = (step + 1) / steps
+        if done < self.warmup:
+            return self.learning_rate * (1 - math.cos(math.pi * done / self.warmup)) / 2
+        return self.learning_rate * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+    def evaluated(self, steps: int) -> list[int]:
+        """The numbers of steps after which the network is evaluated; fewer than `evaluations` in a short training."""
+        return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
+
+    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
+        """Change some values; unknown names and wrong types raise BadInput."""
+        for name in values:
+            choose("recipe value", name, [value.name for value in fields(self)])
+        return replace(self, **values)
+
 
 # Source: tried out on splits random:100 and above of emoji (docs/log.md), then frozen.
 # Command: yosinski run figure2

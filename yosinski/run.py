@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yosinski import checkpoints, claims, networks, records, surgery
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import architecture
 from yosinski.data import moments
 from yosinski.data import store as stores
 from yosinski.data.moments import Moments
@@ -110,7 +110,7 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
         if run.below is not None and n <= run.cut:
             initialiser, role = run.below, "random"
         if n > kept:
-            paper = ARCHITECTURES[run.network].paper.get(name)
+            paper = architecture(run.network).paper.get(name)
             networks.initialise(segment, initialiser, run.seed, role, run.half.digest, name, paper=paper)
     surgery.transplant(parent, network, kept)
     surgery.freeze(network, run.frozen)

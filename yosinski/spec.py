@@ -3,66 +3,44 @@
 Nothing here knows of devices, precision, packs or clusters: they are never part of the id.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from yosinski.architectures import ARCHITECTURES, INITIALISERS
+from yosinski.architectures import architecture
+from yosinski.errors import BadInput, Failure, choose
+from yosinski.identity import canonical, digest
+from yosinski.recipes import Recipe
 
-SEMANTICS = 2  # bump by hand when the same spec would now give other numbers
+__all__ = ["BadInput", "Failure", "Half", "Recipe", "Run", "canonical", "choose", "digest", "relation", "series"]
 
-Treatment = Literal["base", "frozen", "tuned", "random"]
+SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
 
-
-SERIES = {
-    ("base", "base"): "base",
-    ("frozen", "selffer"): "BnB",
-    ("tuned", "selffer"): "BnB+",
-    ("frozen", "transfer"): "AnB",
-    ("tuned", "transfer"): "AnB+",
-    ("random", "random"): "RnB",
+Treatment = Literal["base", "outside", "frozen", "tuned", "decayed", "probed", "thawed", "single", "random"]
+COPIES: dict[Treatment, str] = {  # that have a parent, with what marks them in the paper's notation
+    "frozen": "",
+    "tuned": "+",
+    "decayed": "+decayed",
+    "probed": "+probed",
+    "thawed": "+thawed",
+    "single": "+single",
 }
+SERIES = ("base", "outside", *(f"{copy}{mark}" for copy in ("BnB", "AnB") for mark in COPIES.values()), "RnB")
 
 
 def relation(spec: Mapping[str, Any]) -> str:
-    """How a run's source and target are related: base, selffer, transfer or random."""
-    if spec["treatment"] in ("base", "random"):
+    """How a run's source and target are related: base (or outside), selffer, transfer or random."""
+    if spec["treatment"] not in COPIES:
         return spec["treatment"]
     return "selffer" if spec["source"] == spec["half"] else "transfer"
 
 
 def series(spec: Mapping[str, Any]) -> str:
-    """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+ or RnB."""
-    return SERIES[spec["treatment"], relation(spec)]
-
-
-class BadInput(ValueError):
-    """The user asked for something that cannot be: one line, exit status 2."""
-
-
-class Failure(RuntimeError):
-    """Something went wrong while running: one line, exit status 1."""
-
-
-def choose(what: str, given: str, valid: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    """Return `given` if it is among the valid choices, else raise BadInput that lists them."""
-    if given not in valid:
-        raise BadInput(f"unknown {what} {given!r}; choose from: {', '.join(valid)}")
-    return given
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values have equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+    """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+, RnB and so on."""
+    copy = {"selffer": "BnB", "transfer": "AnB", "random": "RnB"}.get(relation(spec), spec["treatment"])
+    return copy + COPIES.get(spec["treatment"], "")
 
 
 @dataclass(frozen=True)
@@ -99,107 +77,21 @@ class Half:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. Named recipes, with what they cost and reach, are in `recipes.py`."""
-
-    epochs: float  # passes over the half's training images; 0: so many `iterations`
-    batch_size: int
-    learning_rate: float  # the highest
-    warmup: float  # share of the steps in which the rate rises, as half a cosine
-    momentum: float
-    weight_decay: float
-    clip: float  # the gradient's norm is clipped at this; 0: never
-    augment: bool  # random crops and mirror images; without: the crop in the middle
-    shift: int  # pixels of black around stored images, into which crops may reach
-    initialiser: str
-    evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
-    iterations: int = 0  # steps of training; 0: so many `epochs`
-    schedule: str = "cosine"  # after the warm-up: half a cosine down to zero, or "step"
-    step_every: int = 0  # "step": after so many steps the rate is multiplied ...
-    gamma: float = 1.0  # ... by this, again and again
-    solver: str = "nesterov"  # or "caffe": v = momentum * v + rate * gradient, w = w - v
-    bias_rate: float = 1.0  # the biases' learning rate, in multiples of the weights'
-    bias_decay: float = 1.0  # the biases' weight decay, likewise
-    mean: str = "channel"  # what is subtracted: one mean per channel, or the mean "image" at the crop's place
-    scale: bool = True  # divide by the standard deviation per channel
-    outputs: int = 0  # of the head; 0: one per class of the half
-    dropout_below: bool = False  # whether layers below a frozen cut go on dropping outputs in training
-
-    def __post_init__(self) -> None:
-        for value in fields(self):
-            given = getattr(self, value.name)
-            assert isinstance(value.type, type)
-            if value.type is float and type(given) is int:  # equal recipes have equal digests
-                object.__setattr__(self, value.name, float(given))
-            elif type(given) is not value.type:
-                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
-            least = 1 if value.name in ("batch_size", "evaluations") else 0
-            if isinstance(given, int | float) and not least <= given < math.inf:
-                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
-        choose("initialiser", self.initialiser, INITIALISERS)
-        choose("recipe.schedule", self.schedule, ("cosine", "step"))
-        choose("recipe.solver", self.solver, ("nesterov", "caffe"))
-        choose("recipe.mean", self.mean, ("channel", "image"))
-        for name in ("learning_rate", "gamma"):
-            if getattr(self, name) == 0:
-                raise BadInput(f"recipe.{name} must be more than 0")
-        if self.warmup >= 1 or self.momentum >= 1:
-            raise BadInput("recipe.warmup and recipe.momentum must be below 1")
-        if (self.epochs == 0) == (self.iterations == 0):
-            given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
-            raise BadInput(f"{given}: one of them must be 0, the other more")
-        if self.schedule == "step" and (self.warmup or not self.step_every):
-            raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
-        if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
-            raise BadInput(
-                "recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1"
-            )
-        if self.solver == "caffe" and self.schedule != "step":
-            raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
-        if self.mean == "image" and self.shift:
-            raise BadInput("recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0")
-
-    @cached_property
-    def values(self) -> dict[str, Any]:
-        """All values by name; shared, not to be changed."""
-        return asdict(self)
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hex digits over all values."""
-        return digest(self.values)
-
-    def steps(self, images: int) -> int:
-        """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
-        return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
-
-    def rate(self, step: int, steps: int) -> float:
-        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
-        if self.schedule == "step":
-            return self.learning_rate * self.gamma ** (step // self.step_every)
-        done = (step + 1) / steps
-        if done < self.warmup:
-            return self.learning_rate * (1 - math.cos(math.pi * done / self.warmup)) / 2
-        return self.learning_rate * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
-
-    def evaluated(self, steps: int) -> list[int]:
-        """The numbers of steps after which the network is evaluated; fewer than `evaluations` in a short training."""
-        return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
-
-    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
-        """Change some values; unknown names and wrong types raise BadInput."""
-        for name in values:
-            choose("recipe value", name, [value.name for value in fields(self)])
-        return replace(self, **values)
-
-
-@dataclass(frozen=True)
 class Run:
     """One network to train. A base has no parent; a copy keeps the first `cut` segments of its parent's network.
 
-    `treatment` says what happens below the cut: "frozen" and "tuned" copies come from a parent; "random" keeps the
-    first `cut` segments as `below` initialises them, frozen, and has no parent either. A frozen copy may take the next
-    `preserved` segments from its parent, too, and train them.
+    What happens below the cut n of a copy is its `treatment`:
+
+    frozen    segments 1..n never change; the next `preserved` ones may start as the parent's, too, and are trained
+    tuned     everything is trained
+    decayed   the same, at a rate that falls by `recipe.layer_decay` with every segment from the cut down
+    probed    frozen for the first `recipe.probe` of the steps, then tuned, each part with a schedule of its own
+    thawed    frozen at first; from the cut down one segment after another is tuned, within `recipe.thaw` of the steps
+    single    all segments but the head are the parent's, and only segment n is trained, with the head
+
+    "random" keeps the first n segments as `below` initialises them, frozen. It has no parent, unless `below` is
+    "matched": then every tensor is Gaussian with mean and deviation of the parent's. "outside" is a base that somebody
+    else has trained; its half stands for whatever it was trained on.
     """
 
     network: str
@@ -214,21 +106,21 @@ class Run:
     preserved: int = 0  # so many segments above a frozen cut start as the parent's
 
     def __post_init__(self) -> None:
-        choose("network", self.network, ARCHITECTURES)
         choose("treatment", self.treatment, get_args(Treatment))
         last = len(self.cuts)
-        if self.treatment == "base" and self.cut != 0:
+        if self.is_base and self.cut != 0:
             raise BadInput(f"a base is not cut, but cut {self.cut} was asked for")
-        if self.treatment != "base" and not 1 <= self.cut <= last:
+        if not self.is_base and not 1 <= self.cut <= last:
             raise BadInput(
                 f"{self.network} has no cut {self.cut}; choose from: "
                 + ", ".join(f"{n} ({name})" for n, name in enumerate(self.cuts, 1))
             )
-        if (self.parent is not None) != (self.treatment in ("frozen", "tuned")):
-            raise BadInput(f"treatment {self.treatment!r} with{'out' if self.parent is None else ''} a parent")
-        if self.parent is not None and (self.parent.treatment != "base" or self.parent.network != self.network):
+        if (self.parent is not None) != (self.treatment in COPIES or self.below == "matched"):
+            below = f" and below {self.below!r}" if self.below else ""
+            raise BadInput(f"treatment {self.treatment!r}{below} with{'out' if self.parent is None else ''} a parent")
+        if self.parent is not None and (not self.parent.is_base or self.parent.network != self.network):
             raise BadInput(f"a copy's parent must be a base of the same network, not {self.parent.name}")
-        if self.parent is not None:
+        if self.parent is not None and self.treatment in COPIES:
             for name in ("mean", "scale"):
                 if getattr(self.parent.recipe, name) != getattr(self.recipe, name):
                     raise BadInput(f"a copy subtracts its base's mean: recipe.{name} must be the same in both")
@@ -239,11 +131,10 @@ class Run:
             )
         if (self.below is not None) != (self.treatment == "random"):
             raise BadInput("an initialiser below the cut belongs to treatment 'random', and only there")
+        fitting = architecture(self.network).initialisers
+        choose(f"initialiser of {self.network}", self.recipe.initialiser, fitting)
         if self.below is not None:
-            choose("initialiser", self.below, INITIALISERS)
-        if "paper" in (self.below, self.recipe.initialiser) and not ARCHITECTURES[self.network].paper:
-            described = [name for name, architecture in ARCHITECTURES.items() if architecture.paper]
-            raise BadInput(f"{self.network} is not the paper's: initialiser 'paper' fits {', '.join(described)} only")
+            choose(f"initialiser of {self.network}", self.below, (*fitting, "matched"))
         if 0 < self.recipe.outputs < len(self.half.classes):
             classes = f"the {len(self.half.classes)} classes of half {self.half.name}"
             raise BadInput(f"recipe.outputs is {self.recipe.outputs}: too few for {classes}")
@@ -262,13 +153,18 @@ class Run:
         return replace(self, treatment=treatment, cut=cut, parent=parent, below=below, preserved=preserved)
 
     @property
+    def is_base(self) -> bool:
+        """Whether copies can be cut from it."""
+        return self.treatment in ("base", "outside")
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N below which this network can be cut."""
-        return tuple(segment.name for segment in ARCHITECTURES[self.network].segments)
+        return architecture(self.network).cuts
 
     def check_side(self, stored: int) -> None:
         """BadInput if images stored with so many pixels a side are too small for this network, or far too large."""
-        side = ARCHITECTURES[self.network].side
+        side = architecture(self.network).side
         if not side <= stored <= 2 * side:
             raise BadInput(
                 f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: "
@@ -278,12 +174,55 @@ class Run:
     @property
     def role(self) -> Literal["base", "copy"]:
         """Bases draw their batches and initial weights from other keys than copies do."""
-        return "base" if self.treatment == "base" else "copy"
+        return "base" if self.is_base else "copy"
+
+    @property
+    def kept(self) -> int:
+        """How many of the first segments start as the parent's."""
+        if self.treatment == "single":
+            return len(self.cuts)
+        return self.cut + self.preserved if self.treatment in COPIES else 0
+
+    def begins(self, n: int) -> float:
+        """The share of the training after which segment n = 1..N + 1 (the last is the head) is trained, too.
+
+        Infinite for one that never is.
+        """
+        match self.treatment:
+            case "frozen" | "random" if n <= self.cut:
+                return math.inf
+            case "probed" if n <= self.cut:
+                return self.recipe.probe
+            case "thawed" if n <= self.cut:
+                return self.recipe.thaw * (self.cut + 1 - n) / self.cut
+            case "single" if n not in (self.cut, len(self.cuts) + 1):
+                return math.inf
+        return 0.0
+
+    def held(self, done: float) -> int:
+        """How many of the first segments have not been trained when so much of the training is done."""
+        return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
 
     @property
     def frozen(self) -> int:
         """How many of the first segments never change."""
-        return self.cut if self.treatment in ("frozen", "random") else 0
+        return self.held(1.0)
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The segments n = 1..N that never change."""
+        return tuple(n for n in range(1, len(self.cuts) + 1) if math.isinf(self.begins(n)))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The weights' learning rate in step 0..steps - 1; both parts of a probed training have the whole schedule."""
+        if self.treatment == "probed":
+            probing = math.ceil(self.recipe.probe * steps)
+            step, steps = (step, probing) if step < probing else (step - probing, steps - probing)
+        return self.recipe.rate(step, steps)
+
+    def pace(self, n: int) -> float:
+        """The learning rate of segment n in multiples of that of the new segments."""
+        return self.recipe.layer_decay ** max(0, self.cut + 1 - n) if self.treatment == "decayed" else 1.0
 
     @property
     def outputs(self) -> int:
@@ -321,11 +260,15 @@ class Run:
     @property
     def name(self) -> str:
         """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: the next two preserved."""
-        if self.treatment == "base":
-            return f"base{self.half.name}"
-        source = self.parent.half.name if self.parent else "R"
-        kept = f"{self.cut}+{self.preserved}" if self.preserved else self.cut
-        return f"{source}{kept}{self.half.name}{'+' if self.treatment == 'tuned' else ''}"
+        return self.named(str(self.cut))
+
+    def named(self, cuts: str) -> str:
+        """The name of this run, or of several that differ in their cuts only: A1-7B+."""
+        if self.is_base:
+            return f"{self.treatment}{self.half.name}"
+        source = self.parent.half.name if self.parent and self.treatment in COPIES else "R"
+        kept = f"{cuts}+{self.preserved}" if self.preserved else cuts
+        return f"{source}{kept}{self.half.name}{COPIES.get(self.treatment, '')}"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:8]})"

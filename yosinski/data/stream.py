@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import architecture
 from yosinski.data.store import Store
 from yosinski.spec import Run, canonical
 
@@ -47,7 +47,7 @@ class Stream:
 
     def __init__(self, store: Store, run: Run) -> None:
         self.store, self.run, self.recipe = store, run, run.recipe
-        self.stored, self.side = store.images.shape[1], ARCHITECTURES[run.network].side
+        self.stored, self.side = store.images.shape[1], architecture(run.network).side
         run.check_side(self.stored)
         rows, labels = store.rows(run.half, "train")
         self.total = len(rows)  # draws are made for all images, whether used or not: subsets are nested

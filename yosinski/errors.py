@@ -1,0 +1,19 @@
+"""What is wrong, and whose business it is: the user's (`BadInput`, exit status 2) or the run's (`Failure`, 1)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class BadInput(ValueError):
+    """The user asked for something that cannot be: one line, exit status 2."""
+
+
+class Failure(RuntimeError):
+    """Something went wrong while running: one line, exit status 1."""
+
+
+def choose(what: str, given: str, valid: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+    """Return `given` if it is among the valid choices, else raise BadInput that lists them."""
+    if given not in valid:
+        raise BadInput(f"unknown {what} {given!r}; choose from: {', '.join(valid)}")
+    return given
