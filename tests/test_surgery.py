@@ -117,20 +117,19 @@ def test_a_fingerprint_does_not_see_how_tensors_lie_in_memory() -> None:
 @pytest.mark.parametrize("name", network(0.0).state_dict())
 def test_a_certificate_changes_exactly_when_a_tensor_below_the_cut_does(name: str) -> None:
     subject = network(0.5)
-    certified = {n: surgery.certificate(subject, n) for n in range(8)}
+    names = {n: list(surgery.below(subject.state_dict(), subject, n)) for n in range(8)}
+    certified = {n: surgery.certificate(subject, names[n]) for n in range(8)}
     tensor = subject.state_dict()[name]
     last = (-1,) * tensor.dim()
     tensor[last] += 2**-20
-    changed = [n for n in range(8) if surgery.certificate(subject, n) != certified[n]]
+    changed = [n for n in range(8) if surgery.certificate(subject, names[n]) != certified[n]]
     assert changed == list(range(NAMES.index(name.split(".")[0]) + 1, 8))
     tensor[last] -= 2**-20
-    assert {n: surgery.certificate(subject, n) for n in range(8)} == certified
+    assert {n: surgery.certificate(subject, names[n]) for n in range(8)} == certified
 
 
 def member(run: Run) -> Member:
-    subject = network(0.5)
-    surgery.freeze(subject, run.frozen)
-    return Member(run, records.Attempt(Path("nowhere"), 1), subject, None)
+    return Member(run, records.Attempt(Path("nowhere"), 1), network(0.5), None)
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -157,4 +156,48 @@ def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_froz
     frozen.optimiser.step()
     for name, p in frozen.network.named_parameters():
         assert (p == 0.5).all() == (name.split(".")[0] in ("conv1", "conv2")), name
-    assert surgery.certificate(frozen.network, 2) == frozen.certificate
+    assert surgery.certificate(frozen.network, frozen.fixed) == frozen.certificate
+
+
+def test_the_rate_falls_with_every_segment_below_the_cut() -> None:
+    decayed = member(replace(BASE, seed=1).copy(2, "decayed", BASE))
+    times = {id(p): group["times"] for group in decayed.optimiser.param_groups for p in group["params"]}
+    found = {name: times[id(p)] for name, p in decayed.network.named_parameters()}
+    expected = {"conv1": 0.25, "conv2": 0.5}
+    assert found == {name: expected.get(name.split(".")[0], 1.0) for name in found}
+
+
+def trained_now(run: Run, step: int) -> set[str]:
+    """The segments that have gradients in a step of 8."""
+    its = member(run)
+    its.ready(step, 8)
+    return {name.split(".")[0] for name, p in its.network.named_parameters() if p.requires_grad}
+
+
+def test_segments_are_trained_when_their_time_has_come() -> None:
+    base, everything = replace(BASE, seed=1), set(NAMES)
+    above = set(NAMES[3:])
+    probed, thawed, single = (base.copy(3, treatment, BASE) for treatment in ("probed", "thawed", "single"))
+    assert [trained_now(probed, step) for step in (0, 3, 4)] == [above, above, everything]
+    assert [trained_now(thawed, step) for step in (0, 2, 3, 4)] == [
+        above, above | {"conv3"}, above | {"conv2", "conv3"}, everything
+    ]  # fmt: skip
+    assert trained_now(single, 0) == {"conv3", "head"}
+    names = network(0.0).state_dict()
+    assert member(single).fixed == [name for name in names if name.split(".")[0] not in ("conv3", "head")]
+
+
+def test_matched_tensors_have_the_moments_of_the_bases_and_none_of_its_values() -> None:
+    base, copy = build("alexnet32", 5), network(2.0)
+    for tensor in base.state_dict().values():
+        tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(3)) * 0.1 + 0.5)
+    surgery.match(base.state_dict(), copy, 2, 0, "half")
+    for name, tensor in copy.named_parameters():
+        if name.split(".")[0] in ("conv1", "conv2"):
+            its = base.get_parameter(name)
+            slack = 4 / tensor.numel() ** 0.5
+            assert abs(tensor.mean() - its.mean()) < slack * its.std(), name
+            assert abs(tensor.std() / its.std() - 1) < slack, name
+            assert abs(torch.corrcoef(torch.stack([tensor.flatten(), its.flatten()]))[0, 1]) < slack, name
+        else:
+            assert (tensor == 2.0).all(), name

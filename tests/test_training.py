@@ -15,7 +15,7 @@ from yosinski.data.moments import Moments
 from yosinski.environment import Where
 from yosinski.halves import Split
 from yosinski.networks import build
-from yosinski.spec import Failure, Recipe, Run
+from yosinski.spec import Failure, Recipe, Run, Treatment
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,8 @@ def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Ru
 def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run], tmp_path: Path) -> None:
     a, b = bases
     pack = [b.copy(n, "frozen", a) for n in (2, 5, 7)] + [b.copy(3, "tuned", a), b.copy(4, "random", below="kaiming")]
+    pack += [b.copy(4, treatment, a) for treatment in ("decayed", "probed", "thawed", "single")]
+    pack += [b.copy(3, "random", a, below="matched")]
     train(where, pack)
     together = [numbers(where, run) for run in pack]
     for run in pack:
@@ -118,6 +120,24 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
     assert record["parent_weights"] == surgery.fingerprint(base)
 
 
+@pytest.mark.parametrize("treatment", ["decayed", "probed", "thawed", "single"])
+def test_each_treatment_trains_what_its_name_says(where: Where, bases: tuple[Run, Run], treatment: Treatment) -> None:
+    a, b = bases
+    run = b.copy(2, treatment, a)
+    train(where, [run])
+    base, copy = (load_file(records.folder(where.runs, its.id) / "weights.safetensors") for its in (a, run))
+    same = {name for name, tensor in base.items() if name.endswith("weight") and torch.equal(copy[name], tensor)}
+    untouched = {f"conv{n}.conv.weight" for n in (1, 3, 4, 5)} | {"fc6.linear.weight", "fc7.linear.weight"}
+    assert same == (untouched if treatment == "single" else set())
+    record = records.read_record(records.folder(where.runs, run.id))
+    assert record is not None
+    assert (record["certificate"] is not None) == (treatment == "single")
+    single = ("conv2", "head")
+    trained = [t for name, t in base.items() if treatment != "single" or name.split(".")[0] in single]
+    moments = 6 if treatment != "single" else 0
+    assert record["trained_parameters"] == sum(t.numel() for t in trained) - moments
+
+
 def test_copies_of_one_target_start_from_the_same_upper_layers(bases: tuple[Run, Run]) -> None:
     a, b = bases
     moments = Moments(torch.zeros(3, 1, 1), torch.ones(3, 1, 1))
@@ -139,14 +159,14 @@ def test_copies_of_one_target_start_from_the_same_upper_layers(bases: tuple[Run,
 
 def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run]) -> None:
     a, b = bases
-    pack = [b.copy(4, "frozen", a), b.copy(4, "tuned", b)]
+    pack = [b.copy(4, "frozen", a), b.copy(4, "tuned", b), b.copy(4, "thawed", a), b.copy(4, "probed", a)]
     train(where, pack)
     undisturbed = [numbers(where, run) for run in pack]
     for run in pack:
         path = records.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
     train(where, pack, after(7))
-    assert [records.state(records.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 2
+    assert [records.state(records.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 4
     train(where, pack[:1], after(12))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed

@@ -5,23 +5,22 @@ from typing import Any
 
 import torch
 
-from yosinski import files, surgery
+from yosinski import files
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import Failure
 
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
-    """Write where this run stands: trained tensors only, a frozen prefix is its parent's."""
+    """Write where this run stands: what changes only, fixed segments are those with which it began."""
     trained = member.trained()
     momenta = {name: member.optimiser.state[p].get("momentum_buffer") for name, p in trained.items()}
-    frozen = surgery.below(member.network.state_dict(), member.network, member.run.frozen)
     content = {
         "format": files.FORMAT,
         "run": member.run.id,
         "step": member.step,
         "seconds": member.seconds,
         "arithmetic": asdict(arithmetic),
-        "tensors": {name: t for name, t in member.network.state_dict().items() if name not in frozen},
+        "tensors": {name: t for name, t in member.network.state_dict().items() if name not in member.fixed},
         "frozen": member.certificate,
         "parent_weights": member.parent_weights,
         "momentum": {name: momentum for name, momentum in momenta.items() if momentum is not None},

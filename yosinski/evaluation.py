@@ -55,6 +55,8 @@ def evaluate(
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Score]:
     """The score of every member on one image set, unaugmented; none if `stopping` says so between two batches."""
+    for member in members:
+        member.rest()
     losses = [0.0] * len(members)
     correct = [np.zeros(images.classes, int) for _ in members]
     for batch, labels in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
@@ -63,7 +65,7 @@ def evaluate(
         batch, labels = batch.to(arithmetic.device), labels.to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch)
-            outputs = [m.network[m.run.frozen :](x).float() for m, x in zip(members, inputs, strict=True)]
+            outputs = [m.network[m.shared :](x).float() for m, x in zip(members, inputs, strict=True)]
         for k, output in enumerate(outputs):
             losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
             right = labels[output.argmax(1) == labels]

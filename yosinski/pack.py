@@ -40,25 +40,36 @@ class Member:
     network: nn.Sequential
     parent_weights: str | None
     optimiser: torch.optim.SGD = field(init=False)
+    fixed: list[str] = field(init=False)  # tensors that never change
     certificate: str = field(init=False)
     loss_sum: torch.Tensor = field(init=False)
     loss_steps: int = 0
     step: int = 0
     seconds: float = 0.0
     train_loss: float = math.nan
+    held: int = -1  # so many of the first segments have not been trained yet
+    shared: int = 0  # so many of them are computed without gradients, and once for all members of the same origin
+    resting: bool = True  # not ready for training
 
     def __post_init__(self) -> None:
-        """Biases have a learning rate and a weight decay of their own."""
+        """Biases have a learning rate and a weight decay of their own, and segments may have a pace of their own."""
         recipe = self.run.recipe
-        self.certificate = surgery.certificate(self.network, self.run.frozen)
+        self.fixed = surgery.fixed(self.network, self.run)
+        self.certificate = surgery.certificate(self.network, self.fixed)
         device = next(self.network.parameters()).device
         self.loss_sum = torch.zeros((), device=device)
-        biases = [p for name, p in self.trained().items() if name.endswith("bias")]
-        weights = [p for name, p in self.trained().items() if not name.endswith("bias")]
+        paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.trained().items():
+            groups.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
         self.optimiser = torch.optim.SGD(
             [
-                {"params": weights, "times": 1.0, "weight_decay": recipe.weight_decay},
-                {"params": biases, "times": recipe.bias_rate, "weight_decay": recipe.weight_decay * recipe.bias_decay},
+                {
+                    "params": parameters,
+                    "times": pace * (recipe.bias_rate if bias else 1.0),
+                    "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
+                }
+                for (pace, bias), parameters in groups.items()
             ],
             recipe.learning_rate,
             momentum=recipe.momentum,
@@ -67,8 +78,22 @@ class Member:
         )
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters above a frozen cut, by name; all others are not the optimiser's."""
-        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
+        fixed = set(self.fixed)
+        return {name: p for name, p in self.network.named_parameters() if name not in fixed}
+
+    def ready(self, step: int, steps: int) -> None:
+        """Prepare the network for the training in step 0..steps - 1."""
+        held = self.run.held(step / steps)
+        if self.resting or held != self.held:  # segments are unfrozen from the cut down, and never frozen again
+            surgery.ready(self.network, self.run, step / steps)
+            changing = self.run.recipe.norm_below == "batch" or self.run.recipe.affine_below
+            self.held, self.shared, self.resting = held, 0 if changing else held, False
+
+    def rest(self) -> None:
+        """Prepare the network for evaluation: batch norm uses the statistics that it has."""
+        self.network.eval()
+        self.resting = True
 
     def __str__(self) -> str:
         return str(self.run)
@@ -77,20 +102,20 @@ class Member:
 def at_cuts(members: list[Member], images: Batch) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
-    Frozen segments from the same parent are computed once, by the member that is cut deepest.
+    Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
     """
     inputs: list[Batch | torch.Tensor] = [images] * len(members)
-    trunks: dict[str | None, list[int]] = {}
+    trunks: dict[tuple[str | None, str | None], list[int]] = {}
     for k, member in enumerate(members):
-        if member.run.frozen:
-            trunks.setdefault(member.run.parent.id if member.run.parent else member.run.below, []).append(k)
+        if member.shared:
+            trunks.setdefault((member.run.parent.id if member.run.parent else None, member.run.below), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
-            deepest = max(sharing, key=lambda k: members[k].run.frozen)
+            deepest = max(sharing, key=lambda k: members[k].shared)
             features = images
-            for n, segment in enumerate(members[deepest].network[: members[deepest].run.frozen], 1):
+            for n, segment in enumerate(members[deepest].network[: members[deepest].shared], 1):
                 features = segment(features)
                 for k in sharing:
-                    if members[k].run.frozen == n:
+                    if members[k].shared == n:
                         inputs[k] = features
     return inputs

@@ -53,7 +53,7 @@ def run_pack(
         store = stores.of(runs[0].half, where.stores)
         stream = Stream(store, runs[0])
         # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
-        own = moments.blank(stream) if all(run.parent for run in runs) else moments.moments(stream, where.stores)
+        own = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
         for run in runs:
             if run.parent and records.state(records.folder(where.runs, run.parent.id), ended) == "running":
                 continue
@@ -67,7 +67,7 @@ def run_pack(
             claimed.append((run, attempt))
             try:
                 if not records.blocked(attempt, run, where.runs, ended):
-                    members.append(admit(run, attempt, own, where, arithmetic))
+                    members.append(admit(run, attempt, stream, own, where, arithmetic))
             except Failure as failure:
                 attempt.fail(str(failure))
                 failures.append(str(failure))
@@ -91,10 +91,16 @@ def run_pack(
         raise Failure("; ".join(failures))
 
 
-def admit(run: Run, attempt: records.Attempt, own: Moments, where: Where, arithmetic: Arithmetic) -> Member:
+def admit(
+    run: Run, attempt: records.Attempt, stream: Stream, own: Moments, where: Where, arithmetic: Arithmetic
+) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
     weights, parent = parent_weights(run, where.runs) if run.parent else (None, {})
     network = network_for(run, own, parent).to(arithmetic.device)
+    if run.recipe.norm_below == "recalibrated":
+        with arithmetic.autocast():
+            batches = (stream.batch(step)[0].to(arithmetic.device) for step in range(stream.steps_per_epoch))
+            surgery.recalibrate(network, run, batches)
     member = Member(run, attempt, network, weights)
     checkpoints.resume(member, arithmetic, where.change_arithmetic)
     return member
@@ -104,16 +110,16 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
     """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
     network = networks.build(run.network, run.outputs, moments.mean.shape[-1])
     network[0].get_submodule("standardise").load_state_dict(moments._asdict())
-    kept = run.cut + run.preserved if run.parent else 0
     for n, (name, segment) in enumerate(network.named_children(), 1):
         initialiser, role = run.recipe.initialiser, run.role
-        if run.below is not None and n <= run.cut:
+        if run.below not in (None, "matched") and n <= run.cut:
             initialiser, role = run.below, "random"
-        if n > kept:
+        if n > run.kept:
             paper = architecture(run.network).paper.get(name)
             networks.initialise(segment, initialiser, run.seed, role, run.half.digest, name, paper=paper)
-    surgery.transplant(parent, network, kept)
-    surgery.freeze(network, run.frozen)
+    surgery.transplant(parent, network, run.kept)
+    if run.below == "matched":
+        surgery.match(parent, network, run.cut, run.seed, run.half.digest)
     return network
 
 

@@ -39,8 +39,9 @@ def relation(spec: Mapping[str, Any]) -> str:
 
 def series(spec: Mapping[str, Any]) -> str:
     """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+, RnB and so on."""
-    copy = {"selffer": "BnB", "transfer": "AnB", "random": "RnB"}.get(relation(spec), spec["treatment"])
-    return copy + COPIES.get(spec["treatment"], "")
+    treatment: Treatment = spec["treatment"]
+    notation = {"selffer": "BnB", "transfer": "AnB", "random": "RnB"}.get(relation(spec), treatment)
+    return f"{notation}{COPIES.get(treatment, '')}"
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def train(
                     finish(member, [score], store, arithmetic, size)
                     pack.remove(member)
 
+    for member in pack:
+        member.ready(max(0, member.step - 1), stream.steps)
     due = [member for member in pack if member.step in evaluations and member.loss_steps]
     scores = evaluate(due, store, select, arithmetic, asked)
     if due and not scores:
@@ -76,11 +78,13 @@ def train(
         active = [member for member in pack if member.step == step]
         images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
         masks = Masks(run, step)
+        for member in active:
+            member.ready(step, stream.steps)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images)
         for member, features in zip(active, inputs, strict=True):
             with arithmetic.autocast(), dropping(masks):
-                outputs = member.network[member.run.frozen :](features)
+                outputs = member.network[member.shared :](features)
             take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
 
         evaluated = step + 1 in evaluations
@@ -127,20 +131,20 @@ def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[N
 
 
 def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
-    """One step of SGD on what lies above the frozen cut."""
-    recipe, optimiser = member.run.recipe, member.optimiser
+    """One step of SGD on what is trained by now."""
+    run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     optimiser.zero_grad()
     loss.backward()
     if recipe.clip:
         nn.utils.clip_grad_norm_(member.trained().values(), recipe.clip)
-    rate = recipe.rate(step, steps)
+    rate = run.rate(step, steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]
-    if recipe.solver == "caffe" and step and recipe.rate(step - 1, steps) != rate:
+    if recipe.solver == "caffe" and step and run.rate(step - 1, steps) != rate:
         # Caffe's velocity contains the rate of the steps that made it, torch's does not.
         for state in optimiser.state.values():
             if state.get("momentum_buffer") is not None:
-                state["momentum_buffer"] *= recipe.rate(step - 1, steps) / rate
+                state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
     optimiser.step()
     member.loss_sum += loss.detach()
     member.loss_steps += 1
@@ -156,7 +160,7 @@ def add_to_curve(member: Member, score: Score, stream: Stream) -> None:
         {
             "step": member.step,
             "epoch": member.step / stream.steps_per_epoch,
-            "learning_rate": member.run.recipe.rate(member.step - 1, stream.steps),
+            "learning_rate": member.run.rate(member.step - 1, stream.steps),
             "train_loss": member.train_loss,
             "select_loss": score.loss,
             "select_top1": float(score.top1),
@@ -166,14 +170,14 @@ def add_to_curve(member: Member, score: Score, stream: Stream) -> None:
 
 
 def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithmetic, pack: int) -> None:
-    """Write the weights and, last, the record; Failure if anything below a frozen cut has changed.
+    """Write the weights and, last, the record; Failure if anything has changed that must not.
 
     pack: how many runs were trained together.
     """
     state, reason = health(member, scores)
-    after = surgery.certificate(member.network, member.run.frozen)
+    after = surgery.certificate(member.network, member.fixed)
     if after != member.certificate:
-        raise Failure(f"{member}: frozen tensors below cut {member.run.frozen} changed during training")
+        raise Failure(f"{member}: tensors of frozen segments changed during training")
     tensors = {name: t.detach().cpu().contiguous() for name, t in member.network.state_dict().items()}
     member.attempt.save("weights.safetensors", lambda path: save_file(tensors, path))
     parameters = sum(p.numel() for p in member.network.parameters())
@@ -204,7 +208,7 @@ def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithm
             "environment": environment(),
             "weights": surgery.fingerprint(tensors),
             "parent_weights": member.parent_weights,
-            "certificate": {"before": member.certificate, "after": after} if member.run.frozen else None,
+            "certificate": {"before": member.certificate, "after": after} if member.fixed else None,
         }
     )
 
