@@ -76,6 +76,9 @@ class Member:
             nesterov=recipe.solver == "nesterov" and recipe.momentum > 0,
             fused=device.type in ("cpu", "cuda"),
         )
+        if recipe.momentum:  # of all at once: the fused step wants no gaps, and some are trained later than others
+            for parameter in self.trained().values():
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
