@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yosinski import checkpoints, claims, networks, records, surgery
-from yosinski.architectures import architecture
 from yosinski.data import moments
 from yosinski.data import store as stores
 from yosinski.data.moments import Moments
@@ -102,16 +101,16 @@ def admit(run: Run, attempt: records.Attempt, own: Moments, where: Where, arithm
 
 def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
     """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
-    network = networks.build(run.network, run.outputs, moments.mean.shape[-1])
+
+    def start(initialiser: str, role: str) -> nn.Sequential:
+        side = moments.mean.shape[-1]
+        return networks.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.digest)
+
+    network = start(run.recipe.initialiser, run.role)
+    if run.below is not None:
+        surgery.transplant(start(run.below, "random").state_dict(), network, run.cut)
     network[0].get_submodule("standardise").load_state_dict(moments._asdict())
     kept = run.cut + run.preserved if run.parent else 0
-    for n, (name, segment) in enumerate(network.named_children(), 1):
-        initialiser, role = run.recipe.initialiser, run.role
-        if run.below is not None and n <= run.cut:
-            initialiser, role = run.below, "random"
-        if n > kept:
-            paper = architecture(run.network).paper.get(name)
-            networks.initialise(segment, initialiser, run.seed, role, run.half.digest, name, paper=paper)
     surgery.transplant(parent, network, kept)
     surgery.freeze(network, run.frozen)
     return network
