@@ -82,6 +82,11 @@ class Architecture:
     """For the initialiser "paper", by segment: the standard deviation of the weights, and the value of the biases."""
 
     @property
+    def left_off(self) -> tuple[str, ...]:
+        """Nothing: only a library's models may have parts that are not used here."""
+        return ()
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N below which the network can be cut."""
         return tuple(segment.name for segment in self.segments)

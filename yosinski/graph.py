@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
     """A network's description and its segments; no weights are allocated. BadInput if it cannot be traced or cut."""
     if name.model not in known(name.library):
-        prefixed = [f"timm:{model}" for model in known("timm")] if name.library == "timm" else known("torchvision")
-        raise nearest("network", str(name), [*ARCHITECTURES, *prefixed])
+        prefixed = [f"timm:{model}" for model in known("timm")] if find_spec("timm") else []
+        raise nearest("network", str(name), [*ARCHITECTURES, *known("torchvision"), *prefixed])
     side = name.side or usual_side(name)
     with _Weightless():
         model = plain(name, OUTPUTS).to("meta")
