@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis import curves, figure2, figure3, preserved, reduced
 from analysis.style import style
@@ -28,7 +29,7 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
     """
     figure_of = FIGURES[choose("figure", name, FIGURES)]
     for path in outs:
-        choose(f"kind of file ({path})", path.suffix, METADATA)
+        check_kind(path)
     known = list(inspect.signature(figure_of).parameters)[1:]
     for option in options:
         choose(f"option of figure {name}", option, known)
@@ -37,11 +38,21 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
 
     figure, numbers = figure_of(frame, **options)
     beside = outs[0].with_suffix(".csv")
+    save(figure, outs)
+    numbers.to_csv(beside, index=False)
+    return [*outs, beside]
+
+
+def check_kind(path: Path) -> None:
+    """BadInput if figures cannot be written to such a file."""
+    choose(f"kind of file ({path})", path.suffix, METADATA)
+
+
+def save(figure: Figure, outs: Sequence[Path]) -> None:
+    """Write a figure to .png, .pdf or .svg files."""
     with style():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, the same for all kinds of file
         for path in outs:
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, metadata=METADATA[path.suffix])
-    numbers.to_csv(beside, index=False)
-    return [*outs, beside]

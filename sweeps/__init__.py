@@ -1,5 +1,6 @@
 """Sweeps: plain functions that return runs. `find` gets one by name, or from a user's own Python file."""
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -83,9 +84,13 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
 
 def _parse(name: str, text: str, hint: Any) -> Any:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        if text in ("none", "all"):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
+        if text in ("none", "all") and types.NoneType in typing.get_args(hint):
             return None
-        return _parse(name, text, next(kind for kind in typing.get_args(hint) if kind is not types.NoneType))
+        for kind in kinds[:-1]:
+            with contextlib.suppress(BadInput):
+                return _parse(name, text, kind)
+        return _parse(name, text, kinds[-1])
     if typing.get_origin(hint) in (tuple, list):
         return typing.get_origin(hint)(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
     if hint is Recipe:

@@ -6,7 +6,7 @@ from typing import Any
 
 from yosinski import data as data_sets
 from yosinski import halves
-from yosinski.architectures import architecture
+from yosinski.cuts import chosen
 from yosinski.data import Card
 from yosinski.recipes import usual
 from yosinski.spec import COPIES, BadInput, Half, Recipe, Run, Treatment, choose
@@ -18,7 +18,7 @@ def figure2(
     splits: tuple[str, ...] = ("random:0",),
     directions: tuple[str, ...] = ("AB", "BA"),
     seeds: tuple[int, ...] = (0,),
-    cuts: tuple[int, ...] | None = None,
+    cuts: tuple[int | str, ...] | None = None,
     treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
     random: tuple[str, ...] = (),
     recipe: Recipe | None = None,
@@ -73,11 +73,10 @@ def all_classes(card: Card) -> Half:
     return replace(halves.split(card, "random:0").a, classes=card.classes, letter="All", split="all")
 
 
-def cuts_of(network: str, cuts: tuple[int, ...] | None) -> Sequence[int]:
-    """The cuts that are asked for, or all of the network's."""
-    named = architecture(network).cuts
+def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
+    """The cuts that are asked for by number, name or word (see `yosinski.cuts`), or all of the network's."""
     none_empty(cuts=cuts)
-    return range(1, len(named) + 1) if cuts is None else cuts
+    return chosen(network, cuts)
 
 
 def none_empty(**given: Sequence[Any] | None) -> None:

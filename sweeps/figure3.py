@@ -13,7 +13,7 @@ def figure3(
     splits: tuple[str, ...] = ("random:0",),
     random: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] = (0,),
-    cuts: tuple[int, ...] | None = None,
+    cuts: tuple[int | str, ...] | None = None,
     recipe: Recipe | None = None,
 ) -> list[Run]:
     """Frozen copies AnB and BnA of a split into distant tasks and, to compare, of splits of similar ones.

@@ -13,7 +13,7 @@ def preserved(
     splits: tuple[str, ...] = ("random:0",),
     directions: tuple[str, ...] = ("AB",),
     seeds: tuple[int, ...] = (0,),
-    cuts: tuple[int, ...] | None = None,
+    cuts: tuple[int | str, ...] | None = None,
     preserved: tuple[int, ...] = (0, 1, 2),
     recipe: Recipe | None = None,
 ) -> list[Run]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from yosinski.architectures import ARCHITECTURES
 from yosinski.data.stream import crops, generator
-from yosinski.networks import Dropout, Masks, Normalise, Standardise, build, dropping, initialise
+from yosinski.layers import Dropout, Masks, Normalise, Standardise, dropping
+from yosinski.networks import build, initialise
 from yosinski.recipes import PAPER
 from yosinski.spec import Half, Run
 

@@ -19,7 +19,8 @@ yosinski.errors yosinski.identity
 yosinski.architectures
 yosinski.recipes
 yosinski.spec
-yosinski.files yosinski.claims
+yosinski.files yosinski.claims yosinski.cuts
+yosinski.traced
 yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.halves yosinski.records yosinski.environment yosinski.cost
@@ -28,6 +29,8 @@ yosinski.data.tree
 yosinski.data.imagenet
 yosinski.data.making yosinski.data.stream
 yosinski.data.moments
+yosinski.layers
+yosinski.graph
 yosinski.networks
 yosinski.surgery
 yosinski.pack
@@ -36,7 +39,12 @@ yosinski.training
 yosinski.run
 """.strip().splitlines()
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
-LAZY = {("yosinski.data", "yosinski.data.emoji"), ("yosinski.data", "yosinski.data.imagenet")}
+LAZY = {
+    ("yosinski.data", "yosinski.data.emoji"),
+    ("yosinski.data", "yosinski.data.imagenet"),
+    ("yosinski.architectures", "yosinski.traced"),
+    ("yosinski.traced", "yosinski.graph"),
+}
 
 
 def modules() -> dict[str, Path]:

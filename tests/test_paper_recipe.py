@@ -27,7 +27,7 @@ from yosinski.data.moments import Moments, moments
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch, Stream, generator, in_order
 from yosinski.environment import Where
-from yosinski.networks import Masks, dropping
+from yosinski.layers import Masks, dropping
 from yosinski.pack import Member
 from yosinski.recipes import PAPER
 from yosinski.spec import Failure, Half, Run

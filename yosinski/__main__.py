@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from yosinski.commands import cluster, data, here, reading
+from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.data import FORMS, stores
 from yosinski.spec import BadInput, Failure
 
@@ -172,6 +172,13 @@ def parser() -> argparse.ArgumentParser:
     )
     with_stores(halves)
     halves.add_argument("--json", action="store_true")
+
+    cuts = command("cuts", networks.show_cuts, "where a network can be cut, and what lies between the cuts")
+    forms = "alexnet32, caffenet, a model of torchvision (resnet50) or timm (timm:xception41), also as resnet50@64"
+    cuts.add_argument("network", metavar="NETWORK", help=forms)
+    cuts.add_argument("--outputs", type=int, default=1000, metavar="N", help="of the head (default: 1000)")
+    cuts.add_argument("--json", action="store_true")
+    cuts.add_argument("--out", type=Path, metavar="PATH", help="also as a figure: a .png, .pdf or .svg file")
 
     about_data = "data sets and the stores of their images"
     data_commands = commands.add_parser("data", help=about_data, description=about_data)

@@ -6,8 +6,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from yosinski.errors import choose
+if TYPE_CHECKING:
+    from yosinski.traced import Traced
 
 # Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
 # draws each layer as the network's description says, "own" as the constructor of a network from elsewhere does.
@@ -78,6 +80,11 @@ class Architecture:
     segments: tuple[Segment, ...]
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """For the initialiser "paper", by segment: the standard deviation of the weights, and the value of the biases."""
+
+    @property
+    def left_off(self) -> tuple[str, ...]:
+        """Nothing: only a library's models may have parts that are not used here."""
+        return ()
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -151,6 +158,10 @@ ARCHITECTURES = {
 }
 
 
-def architecture(network: str) -> Architecture:
-    """The description of a network by its name; BadInput for an unknown one."""
-    return ARCHITECTURES[choose("network", network, ARCHITECTURES)]
+def architecture(network: str) -> "Architecture | Traced":
+    """The description of a network by its name: ours, or a model of torchvision or timm; BadInput for an unknown one."""
+    if network in ARCHITECTURES:
+        return ARCHITECTURES[network]
+    from yosinski.traced import traced
+
+    return traced(network)

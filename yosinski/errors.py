@@ -1,6 +1,7 @@
 """What is wrong, and whose business it is: the user's (`BadInput`, exit status 2) or the run's (`Failure`, 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -17,3 +18,9 @@ def choose(what: str, given: str, valid: Mapping[str, Any] | list[str] | tuple[s
     if given not in valid:
         raise BadInput(f"unknown {what} {given!r}; choose from: {', '.join(valid)}")
     return given
+
+
+def nearest(what: str, given: str, valid: Iterable[str]) -> BadInput:
+    """The error for an unknown name where too many are valid to list them all: it names the nearest ones."""
+    near = get_close_matches(given, list(valid), n=5, cutoff=0.5)
+    return BadInput(f"unknown {what} {given!r}" + (f"; near it: {', '.join(near)}" if near else ""))

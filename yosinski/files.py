@@ -66,3 +66,8 @@ def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def caches() -> Path:
+    """The directory of what can be deleted at any time: $XDG_CACHE_HOME/yosinski, else ~/.cache/yosinski."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "yosinski"

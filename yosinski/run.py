@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yosinski import checkpoints, claims, networks, records, surgery
-from yosinski.architectures import architecture
 from yosinski.data import moments
 from yosinski.data import store as stores
 from yosinski.data.moments import Moments
@@ -108,15 +107,15 @@ def admit(
 
 def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
     """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
-    network = networks.build(run.network, run.outputs, moments.mean.shape[-1])
+
+    def start(initialiser: str, role: str) -> nn.Sequential:
+        side = moments.mean.shape[-1]
+        return networks.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.digest)
+
+    network = start(run.recipe.initialiser, run.role)
+    if run.below not in (None, "matched"):
+        surgery.transplant(start(run.below, "random").state_dict(), network, run.cut)
     network[0].get_submodule("standardise").load_state_dict(moments._asdict())
-    for n, (name, segment) in enumerate(network.named_children(), 1):
-        initialiser, role = run.recipe.initialiser, run.role
-        if run.below not in (None, "matched") and n <= run.cut:
-            initialiser, role = run.below, "random"
-        if n > run.kept:
-            paper = architecture(run.network).paper.get(name)
-            networks.initialise(segment, initialiser, run.seed, role, run.half.digest, name, paper=paper)
     surgery.transplant(parent, network, run.kept)
     if run.below == "matched":
         surgery.match(parent, network, run.cut, run.seed, run.half.digest)

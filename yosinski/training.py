@@ -18,7 +18,7 @@ from yosinski.data.store import Store
 from yosinski.data.stream import Stream
 from yosinski.environment import environment, peak_memory
 from yosinski.evaluation import Score, evaluate, evaluation_sets, health
-from yosinski.networks import Masks, dropping
+from yosinski.layers import Masks, dropping
 from yosinski.pack import Arithmetic, Member, at_cuts
 from yosinski.spec import Failure
 

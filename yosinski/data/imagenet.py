@@ -1,6 +1,5 @@
 """ImageNet's card, from the listing of its tree, and how the tree stands to the stores that were made of it."""
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -84,8 +83,7 @@ def changed(place: Place, made: Path) -> str:
 
 
 def _note(path: Path) -> Path:
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return caches / "yosinski" / f"listing-{digest(str(path))}.json"
+    return files.caches() / f"listing-{digest(str(path))}.json"
 
 
 def remembered(path: Path) -> dict[str, Any] | None:
