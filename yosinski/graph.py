@@ -77,7 +77,11 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
         model = plain(name, OUTPUTS).to("meta")
     graph = trace(model, name)
     drop(model, graph, name)
-    measure(model, graph, side, name)
+    try:
+        measure(model, graph, torch.empty(BATCH, 3, side, side, device="meta"))
+    except Exception as error:
+        why = str(error).splitlines()[0]
+        raise BadInput(f"{name} does not take images of {side} x {side} pixels: {why} ({_place(error)})") from error
     nodes = list(graph.nodes)
     pieces = find(model, nodes)
     if len(pieces) < 2:
@@ -251,7 +255,7 @@ def drop(model: nn.Module, graph: fx.Graph, name: Name) -> None:
         else:
             continue
         if rate:
-            path = f"{_path(node)}.{node.name}" if module is None else str(node.target)
+            path = f"{_path(node)}.{node.name}".lstrip(".") if module is None else str(node.target)
             path += f"_{node.name}" if isinstance(module, Dropout) else ""  # called again: with a mask of its own
             owner, _, child = path.rpartition(".")
             model.get_submodule(owner).add_module(child, Dropout(path, rate, axes))
@@ -283,11 +287,11 @@ def _dropped(module: nn.Module, name: Name) -> tuple[float, int | None]:
 
 
 class _Meter(fx.Interpreter):
-    """Runs the operations on the meta device; each node's meta gets `shape` (empty if not a tensor) and `flops`."""
+    """Runs the operations; each node's meta gets the `shape` of what comes out, if it is a tensor, and its `flops`."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, counted: FlopCounterMode) -> None:
         super().__init__(model, graph=graph)
-        self.counted, self.extra_traceback = counted, False
+        self.counted = counted
 
     def run_node(self, n: fx.Node) -> Any:
         """One operation."""
@@ -299,15 +303,10 @@ class _Meter(fx.Interpreter):
         return value
 
 
-def measure(model: nn.Module, graph: fx.Graph, side: int, name: Name) -> None:
-    """Note the shape and the FLOPs of every operation; BadInput if images of this side do not fit."""
-    images = torch.empty(BATCH, 3, side, side, device="meta")
-    try:
-        with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counted:
-            _Meter(model, graph, counted).run(images)
-    except Exception as error:
-        why = str(error).splitlines()[0]
-        raise BadInput(f"{name} does not take images of {side} x {side} pixels: {why} ({_place(error)})") from error
+def measure(model: nn.Module, graph: fx.Graph, images: torch.Tensor) -> None:
+    """Note the shape and the FLOPs of every operation; model and images are on the meta device."""
+    with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counted:
+        _Meter(model, graph, counted).run(images)
 
 
 # Its segments
@@ -375,7 +374,10 @@ def is_block(module: nn.Module) -> bool:
 
 def _named(model: nn.Module, main: fx.Node, own: set[int]) -> str:
     """The path of the largest module that holds the main operation of a segment and only parameters of the segment."""
-    name = str(main.target) if main.op == "call_module" else _path(main)
+    name = str(main.target)
+    if main.op != "call_module":  # a function of a bare weight
+        weight = next(str(arg.target) for arg in main.all_input_nodes if arg.op == "get_attr")
+        name = _path(main) or weight.rpartition(".")[0] or weight
     while (parent := name.rpartition(".")[0]) and {id(p) for p in model.get_submodule(parent).parameters()} <= own:
         name = parent
     return name

@@ -1,0 +1,67 @@
+"""A network in segments against the library's own model: what tests and `benchmarks/networks.py` hold it to."""
+
+import torch
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from yosinski import graph
+from yosinski.data.stream import Batch
+from yosinski.errors import BadInput
+from yosinski.networks import build
+from yosinski.traced import Name
+
+SIDES = (64, 70, 96, 224)  # tried in this order; 70 is a multiple of 14
+
+
+def smallest(network: str) -> str:
+    """The network with the smallest of `SIDES` that it takes, or with its own."""
+    for side in SIDES:
+        try:
+            graph.survey(Name.of(f"{network}@{side}"))
+        except BadInput:
+            continue
+        return f"{network}@{side}"
+    return network
+
+
+@torch.no_grad()
+def compare(network: str, outputs: int = 7) -> float:
+    """The largest difference at any cut between head, tail and the plain model, relative to the largest output.
+
+    Asserted: tensors have the plain model's names, each lies in one segment, parameters and shapes are as described,
+    no segment changes its input, and nothing is dropped but by our masks.
+    """
+    name, described = Name.of(network), graph.survey(Name.of(network))[0]
+    plain, segments = graph.plain(name, outputs).eval(), build(network, outputs).eval()
+    tensors = plain.state_dict()
+    names = [full.partition(".")[2] for full in segments.state_dict()]
+    assert sorted(names) == sorted([*tensors, "standardise.mean", "standardise.std"])
+    for parameter in plain.parameters():
+        if not parameter.any():  # some begin with layers of zeros, behind which all differences vanish
+            parameter.normal_(0, 0.02)
+    for full, tensor in segments.state_dict().items():
+        if "standardise" not in full:
+            tensor.copy_(tensors[full.partition(".")[2]])
+    segments[0].get_submodule("standardise").load_state_dict(
+        {"mean": torch.full((3, 1, 1), 120.0), "std": torch.full((3, 1, 1), 60.0)}
+    )
+    for module in segments.modules():
+        assert not isinstance(module, StochasticDepth) or module.p == 0
+        assert not isinstance(module, nn.Dropout) or module.p == 0
+
+    pixels = torch.randint(0, 256, (2, 3, described.side, described.side), dtype=torch.uint8)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    expected = plain((pixels.float() - 120) / 60)
+    del plain, tensors
+    features: Batch | torch.Tensor = Batch.whole(pixels)
+    worst, rows = 0.0, described.costs(outputs)
+    assert [child.replace("/", ".") for child, _ in segments.named_children()] == [row.name for row in rows]
+    for n, (row, segment) in enumerate(zip(rows, segments, strict=True), 1):
+        assert sum(p.numel() for p in segment.parameters()) == row.parameters, row.name
+        features = segment(features)
+        assert features.shape == (2, *row.shape), row.name
+        kept = features.clone()
+        found = segments[n:](features)
+        assert torch.equal(features, kept), f"what follows {row.name} changes its input"
+        worst = max(worst, float((found - expected).abs().max() / expected.abs().max()))
+    return worst
