@@ -60,9 +60,11 @@ def test_cuts_of_chains() -> None:
 def test_cuts_of_blocks() -> None:
     assert names("resnet18") == ["conv1", *(f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1))]
     stem = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
-    assert names("inception_v3") == [*stem, *(f"Mixed_{block}" for block in "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split())]
-    blocks = [f"inception{block}" for block in "3a 3b 4a 4b 4c 4d 4e 5a 5b".split()]
-    assert names("googlenet") == ["conv1", "conv2", "conv3", *blocks]
+    blocks = {5: "bcd", 6: "abcde", 7: "abc"}
+    assert names("inception_v3") == [*stem, *(f"Mixed_{k}{letter}" for k in blocks for letter in blocks[k])]
+    blocks = {3: "ab", 4: "abcde", 5: "ab"}
+    stem = ["conv1", "conv2", "conv3"]
+    assert names("googlenet") == [*stem, *(f"inception{k}{letter}" for k in blocks for letter in blocks[k])]
 
 
 def test_a_transition_begins_with_the_normalisation_that_belongs_to_the_block_before() -> None:
@@ -159,7 +161,7 @@ class Odd(nn.Module):
         self.first, self.second, self.head = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, 4]"""
+        """[b, 4] -> [b, 2]."""
         images, rows = x, x.shape[0]
         x = self.first(x)
         if self.fault == "branches" and x.sum() > 0:

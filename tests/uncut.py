@@ -1,5 +1,7 @@
 """A network in segments against the library's own model: what tests and `benchmarks/networks.py` hold it to."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
@@ -53,7 +55,7 @@ def compare(network: str, outputs: int = 7) -> float:
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     expected = plain((pixels.float() - 120) / 60)
     del plain, tensors
-    features: Batch | torch.Tensor = Batch.whole(pixels)
+    features: Any = Batch.whole(pixels)
     worst, rows = 0.0, described.costs(outputs)
     assert [child.replace("/", ".") for child, _ in segments.named_children()] == [row.name for row in rows]
     for n, (row, segment) in enumerate(zip(rows, segments, strict=True), 1):

@@ -159,7 +159,7 @@ ARCHITECTURES = {
 
 
 def architecture(network: str) -> "Architecture | Traced":
-    """The description of a network by its name: ours, or a model of torchvision or timm; BadInput for an unknown one."""
+    """The description of a network: one of ours, or a model of torchvision or timm; BadInput for an unknown name."""
     if network in ARCHITECTURES:
         return ARCHITECTURES[network]
     from yosinski.traced import traced

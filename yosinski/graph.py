@@ -7,7 +7,6 @@ belongs to the segment before it.
 """
 
 import importlib
-import inspect
 import math
 import traceback
 from collections import OrderedDict
@@ -35,7 +34,7 @@ from yosinski.traced import Head, Name, Traced
 OUTPUTS = 1009  # of a head that is looked at: prime, so that what grows with them is known by its shape
 BATCH = 2
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-AUXILIARY = ("googlenet", "inception_v3")  # have more heads, for training only
+AUXILIARY = ("googlenet", "inception_v3")  # torchvision's have more heads, for training only
 SIDE_ARGUMENTS = ("image_size", "img_size", "input_size")  # of constructors whose weights depend on the side
 
 
@@ -63,7 +62,9 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
     drop(model, graph, name)
     model.add_module("standardise", Standardise(mean_side))
     parts = split(model, list(graph.nodes), pieces)
-    return nn.Sequential(OrderedDict((piece.name.replace(".", "/"), part) for piece, part in zip(pieces, parts)))
+    return nn.Sequential(
+        OrderedDict((piece.name.replace(".", "/"), part) for piece, part in zip(pieces, parts, strict=True))
+    )
 
 
 @lru_cache
@@ -86,17 +87,22 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
     pieces = find(model, nodes)
     if len(pieces) < 2:
         raise BadInput(f"{name} has no cut: nowhere between its blocks does a single tensor carry all that comes later")
-    rows = []
-    for piece in pieces:
-        part = nodes[piece.start : piece.stop]
-        sizes = {id(p): p.shape for node in part for p in tensors(model, node) if isinstance(p, nn.Parameter)}.values()
-        numbers, flops = sum(map(math.prod, sizes)), sum(node.meta["flops"] for node in part) // BATCH
-        rows.append(Cost(piece.name, numbers, flops, carried(nodes, piece.stop).meta["shape"][1:]))
-    grown = sum(math.prod(size) for size in sizes if OUTPUTS in size)
+    shapes = [carried(nodes, piece.stop).meta["shape"][1:] for piece in pieces]
+    *below, head = (_count(model, nodes[piece.start : piece.stop]) for piece in pieces)
+    rows = (
+        Cost(piece.name, its.parameters, its.flops, shape)
+        for piece, its, shape in zip(pieces, below, shapes, strict=False)
+    )
+    return Traced(side, tuple(rows), head, ("auxiliary heads",) if _has_auxiliary(name) else ()), tuple(pieces)
+
+
+def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:
+    """Parameters and FLOPs of a segment, and how they grow with the number of outputs."""
+    sizes = {id(p): p.shape for node in part for p in tensors(model, node) if isinstance(p, nn.Parameter)}.values()
+    parameters, grown = sum(map(math.prod, sizes)), sum(math.prod(size) for size in sizes if OUTPUTS in size)
+    flops = sum(node.meta["flops"] for node in part) // BATCH
     grown_flops = sum(node.meta["flops"] for node in part if OUTPUTS in node.meta["shape"]) // BATCH
-    head = Head(numbers - grown, grown // OUTPUTS, flops - grown_flops, grown_flops // OUTPUTS)
-    left_off = ("auxiliary heads",) if name.model in AUXILIARY else ()
-    return Traced(side, tuple(rows[:-1]), head, left_off), tuple(pieces)
+    return Head(parameters - grown, grown // OUTPUTS, flops - grown_flops, grown_flops // OUTPUTS)
 
 
 # The model as its library makes it
@@ -125,7 +131,7 @@ def plain(name: Name, outputs: int) -> nn.Module:
         make = importlib.import_module("timm").create_model
     else:
         make = torchvision.models.get_model
-        given |= {"aux_logits": False, "init_weights": True} if name.model in AUXILIARY else {}
+        given |= {"aux_logits": False, "init_weights": True} if _has_auxiliary(name) else {}
     for argument in SIDE_ARGUMENTS:
         try:
             return make(name.model, **given, **{argument: (side, side) if argument == "input_size" else side})
@@ -134,6 +140,10 @@ def plain(name: Name, outputs: int) -> nn.Module:
         except (ValueError, AssertionError) as error:
             raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
     return make(name.model, **given)
+
+
+def _has_auxiliary(name: Name) -> bool:
+    return name.library == "torchvision" and name.model in AUXILIARY
 
 
 class _Weightless(TorchFunctionMode):
@@ -159,7 +169,8 @@ class _Tracer(fx.Tracer):
             layers = importlib.import_module("timm.layers")
             self.untraced += (layers.DropPath, *layers.get_notrace_modules())
             functions = tuple(layers.get_notrace_functions())
-        super().__init__((math, torchvision.ops), functions)
+        modules: Any = (math, torchvision.ops)
+        super().__init__(modules, functions)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module is one operation."""
@@ -190,12 +201,15 @@ def trace(model: nn.Module, name: Name) -> fx.Graph:
             graphs.append(_Tracer(name).trace(model.train(mode)))
         except Exception as error:
             raise BadInput(f"{name} cannot be traced: {error} ({_place(error)})") from error
-    for there, here in zip_longest(*(graph.nodes for graph in graphs)):
+    evaluation, training = graphs
+    for there, here in zip_longest(evaluation.nodes, training.nodes):
         if there is None or here is None or _told(there) != _told(here):
-            odd = here or there
+            odd: Any = here or there
             at = _path(odd) or "its own forward"
             raise BadInput(f"{name} computes something else in training than in evaluation: {odd.target} in {at}")
-    return graphs[1]
+    if not isinstance(training.output_node().args[0], fx.Node):
+        raise BadInput(f"{name} gives more than one tensor")
+    return training
 
 
 def _told(node: fx.Node) -> tuple[str, ...]:
@@ -205,10 +219,9 @@ def _told(node: fx.Node) -> tuple[str, ...]:
 
 
 def _rates(node: fx.Node) -> list[float]:
-    """The shares of its values that a function drops, by its arguments."""
-    if node.target is F.dropout:
-        given = inspect.signature(F.dropout).bind(*node.args, **node.kwargs)
-        return [given.arguments.get("p", 0.5)]
+    """The shares of its values that a function drops in training, by its arguments."""
+    if "dropout" in getattr(node.target, "__name__", "") and "p" in node.kwargs:
+        return [node.kwargs["p"] if node.kwargs.get("training", True) else 0.0]
     return [value for name, value in node.kwargs.items() if "dropout" in name and isinstance(value, float)]
 
 
@@ -276,8 +289,8 @@ def _dropped(module: nn.Module, name: Name) -> tuple[float, int | None]:
             return module.p, 1 if module.mode == "row" else 0
         case Dropout():
             return module.rate, module.axes
-        case _ if type(module).__name__ == "DropPath" and module.scale_by_keep:
-            return float(module.drop_prob), 1
+        case _ if type(module).__name__ == "DropPath" and getattr(module, "scale_by_keep", False):
+            return getattr(module, "drop_prob", 0.0), 1
     for inner in module.modules():
         rates = [getattr(inner, kind, 0.0) for kind in ("drop_prob", "p") if "drop" in type(inner).__name__.lower()]
         rates += [inner.dropout] if isinstance(inner, nn.MultiheadAttention) else []
