@@ -56,10 +56,16 @@ class Posterior:
     root: np.ndarray
     spread: np.ndarray
     df: int
+    mixed: np.ndarray  # the ratio of choice x split in each combination, [L]
 
     def means(self) -> np.ndarray:
         """Of every choice, [p, G]."""
         return np.einsum("lg,lpg->pg", self.weights, self.centre)
+
+    def per_replicate(self, targets: float, g: int = 0) -> float:
+        """Standard deviation of the difference of two choices in one replicate that has so many targets."""
+        of_rest = self.spread[:, g] * self.df / max(self.df - 2, 1)
+        return float(np.sqrt(2 * (self.weights[:, g] * of_rest * (self.mixed + 1 / targets)).sum()))
 
     def draws(self, rng: np.random.Generator, number: int = DRAWS, g: int = 0) -> np.ndarray:
         """Of the means of all choices in experiment g, with everything that is not known of the variances, [draws, p].
@@ -106,7 +112,7 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     rest = np.maximum(square - np.einsum("lpg,lpg->lg", centre, b), np.finfo(float).tiny)
     fits = -0.5 * (logdet + np.linalg.slogdet(a)[1])[:, None] - 0.5 * df * np.log(rest)
     weights = np.exp(fits - logsumexp(fits, axis=0))
-    return Posterior(weights, centre + level, np.linalg.cholesky(covariance), rest / df, df)
+    return Posterior(weights, centre + level, np.linalg.cholesky(covariance), rest / df, df, mixed.ravel())
 
 
 def best(draws: np.ndarray) -> np.ndarray:
