@@ -78,6 +78,8 @@ def advise(
     for block, its in made:
         sections = [section(block, its) for section in OF_BLOCK]
         parts.append(Part(block.title, [section for section in sections if section is not None]))
+        for section in parts[-1].sections:
+            section.tables = [table for table in section.tables if len(table.rows)]
     across = [section for section in (section(made) for section in ACROSS) if section is not None]
     return Report("Where to cut", [*parts, *([Part("Across these", across)] if across else [])])
 
@@ -156,7 +158,7 @@ def decomposition(block: Block, its: Answer) -> Section:
             "points": rows["points"].map(_signed).replace("", "not identifiable: 0 pairs"),
             "95 % t": [_interval(a, b) for a, b in zip(rows["low"], rows["high"], strict=True)],
             "moderated": [_interval(a, b) for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
-            "p (Holm)": rows["p_holm"].map("{:.3f}".format).replace("nan", ""),
+            "p (Holm)": rows["p_holm"].map("{:.3f}".format).replace({"nan": "", "0.000": "<0.001"}),
             "pairs": rows["pairs"].astype(str),
             f"{block.replicates}s": rows["splits"].astype(str),
         }

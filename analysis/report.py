@@ -12,14 +12,17 @@ from matplotlib.figure import Figure
 
 from analysis.advise import Report
 from analysis.style import style
-from yosinski.spec import BadInput, choose
+from yosinski.spec import choose
 
 
-def write(report: Report, path: Path) -> None:
-    """Write a report as .md, .json or .html, or, as .py, the sweep of what it leaves open."""
+def write(report: Report, path: Path) -> bool:
+    """Write a report as .md, .json or .html, or, as .py, the sweep of what it leaves open; False if that is nothing."""
     text = KINDS[choose("kind of file", path.suffix, KINDS)](report)
+    if not text:
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    return True
 
 
 def markdown(report: Report) -> str:
@@ -95,11 +98,9 @@ pre {{ background: #f6f6f6; padding: 0.8rem; overflow-x: auto; font-size: 12px }
 
 
 def sweep(report: Report) -> str:
-    """The sweep of the first block that leaves something open; BadInput if none does."""
-    files = [section.files[".py"] for part in report.parts for section in part.sections if ".py" in section.files]
-    if not files:
-        raise BadInput("these runs leave nothing open that a sweep could settle, so there is no .py file to write")
-    return files[0]
+    """The sweep of the first block that leaves something open; "" if none does."""
+    files = (section.files[".py"] for part in report.parts for section in part.sections if ".py" in section.files)
+    return next(files, "")
 
 
 def on_terminal(report: Report, console: Any) -> None:

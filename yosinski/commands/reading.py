@@ -103,14 +103,13 @@ def advise(options: argparse.Namespace) -> None:
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
     groups = {name: _groups(name) for name in table["data"].dropna().unique()}
     made = advise(table, options.metric, directory, groups)
-    for path in options.out:
-        report.write(made, path)
+    written = {path: report.write(made, path) for path in options.out}
     if options.json:
         print(made.as_json())
         return
     report.on_terminal(made, Console(highlight=False, width=200))
-    for path in options.out:
-        print(path)
+    for path, there in written.items():
+        print(path if there else f"{path} not written: nothing is open that a sweep could settle")
 
 
 def _groups(text: str) -> dict[str, str]:
