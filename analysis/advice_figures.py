@@ -95,7 +95,7 @@ def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     cheaper = cost[:, None] <= cost
     better = value[:, None] >= value
     strictly = (cost[:, None] < cost) | (value[:, None] > value)
-    return ~(cheaper & better & strictly).any(axis=0)
+    return np.logical_not(np.any(cheaper & better & strictly, axis=0))
 
 
 def of_classes(rows: pd.DataFrame, n: int) -> Figure:
@@ -119,12 +119,12 @@ def of_classes(rows: pd.DataFrame, n: int) -> Figure:
 
 
 def volume(rows: pd.DataFrame) -> Figure:
-    """Heat maps of n against images per class, frozen and fine-tuned: points from the base; a star on the best choice."""
+    """Heat maps of n against images per class, one per treatment: points from the base; a star on the best choice."""
     columns = list(dict.fromkeys(rows["images"]))
     panels = [series for series in rows["series"].unique() if series != "base"]
     panels.sort(key=lambda series: (series.endswith("+"), series))
-    reach = max(float(rows["from_base"].abs().max()), 0.1)
-    depth = int(rows["n"].max())
+    reach = max(float(rows["from_base"].abs().to_numpy().max()), 0.1)
+    depth = int(rows["n"].to_numpy().max())
     with style():
         figure = Figure(figsize=(1.6 + (0.9 + 0.62 * len(columns)) * len(panels), 1.4 + 0.42 * (depth + 1)))
         for axes, series in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):

@@ -48,7 +48,7 @@ class Report:
     parts: list[Part]
 
     def as_json(self) -> str:
-        """`title` and `parts`: `title` and `sections`: `title`, `text` and `tables` as `yosinski table --json` has them."""
+        """`title` and `parts` (`title`, `sections` of `title`, `text`, `tables`); tables as in `yosinski table --json`."""
         parts: list[Any] = [
             {
                 "title": part.title,
@@ -89,7 +89,8 @@ def advise(
 
 def recommendation(block: Block, its: Answer) -> Section:
     """What to do, how sure that is, and what would be as good and cheaper."""
-    rows, text = its.rows, []
+    rows: Any = its.rows
+    text = []
     if its.top:
         best, p_best = _said(rows, its.top), rows["p_best"].iloc[0]
         text.append(f"Best on these images ({block.measured}): {best}, with probability {p_best:.2f}.")
@@ -124,7 +125,9 @@ def _said(rows: pd.DataFrame, choice: str) -> str:
 def _tested(block: Block, its: Answer) -> str:
     if its.test.empty:
         if block.published:
-            return "The published networks have one set of images: the best score is the best of many on the same images."
+            return (
+                "The published networks have one set of images: the best score is the best of many on the same images."
+            )
         return f"The score of the best is the best of many on the same images ({block.measured})."
     row: Any = its.test.iloc[0]
     beside = ""
@@ -133,7 +136,7 @@ def _tested(block: Block, its: Answer) -> str:
     return f"On test images, which had no part in the choice, {its.top} reaches {row['test_top1']:.4f}{beside}."
 
 
-def _shown_choices(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+def _shown_choices(rows: Any, reference: str) -> pd.DataFrame:
     compared = reference == "best"
     shown = pd.DataFrame({"choice": rows["choice"], "cut": rows["cut"].astype("string").fillna("")})
     shown[f"points from {reference}"] = rows["points"].map(_signed)
@@ -148,8 +151,8 @@ def _shown_choices(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 def decomposition(block: Block, its: Answer) -> Section:
     """Co-adaptation, specificity and the gain of fine-tuning at every cut."""
-    rows = decompose(block.good)
-    cuts = block.good.dropna(subset=["cut"]).groupby("n")["cut"].first()
+    rows: Any = decompose(block.good)
+    cuts: Any = block.good.dropna(subset=["cut"]).groupby("n")["cut"].first()
     shown = pd.DataFrame(
         {
             "contrast": rows["contrast"],
@@ -165,7 +168,7 @@ def decomposition(block: Block, its: Answer) -> Section:
     )
     text = [f"{its.name} = {its.above} - {its.below}: {its.meaning}." for its in CONTRASTS]
     text.append(
-        f"Paired by target, split and seed; mean over {block.replicates}s, none of the intervals for fewer than {FEWEST}."
+        f"Paired by target, split and seed; mean over {block.replicates}s, no interval for fewer than {FEWEST}."
         " Moderated: variances of one contrast are squeezed towards each other over the cuts; p values belong to these."
     )
     drawn = {"decomposition": partial(advice_figures.decomposition, rows)} if rows["points"].notna().any() else {}
@@ -174,11 +177,9 @@ def decomposition(block: Block, its: Answer) -> Section:
 
 def cost(block: Block, its: Answer) -> Section | None:
     """Accuracy against what training costs."""
-    if its.rows["points"].isna().all():
-        return None
-    rows = its.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds", "memory"]]
+    rows: Any = its.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds", "memory"]]
     measured = [name for name in advice_figures.COSTS if rows[name].notna().any()]
-    if not measured:
+    if rows["points"].isna().all() or not measured:
         return None
     text = ["Of training the copy alone, means over runs; its base has been trained before, and is not counted."]
     if block.published:
@@ -199,10 +200,11 @@ def per_class(block: Block, its: Answer) -> Section | None:
     missing = [f"{without} runs have no numbers per class."] * bool(without)
     if rows.empty:
         return Section("Classes", [*missing, "Nothing can be said of classes: that takes AnB beside its base."])
-    least, most = rows["images"].min(), rows["images"].max()
+    least, most = int(rows["images"].to_numpy().min()), int(rows["images"].to_numpy().max())
     text = [
         f"What frozen copies lose against their bases at n = {n}, class by class ({block.measured}); a class has"
-        f" {least if least == most else f'{least} to {most}'} images in one evaluation. Errors are those of images, not of training.",
+        f" {least if least == most else f'{least} to {most}'} images in one evaluation.",
+        "Errors are those of images, not of training.",
         "Shrunk: moved towards the mean of all classes as far as the error allows. q: false discovery rate of differing"
         f" from that mean; {(rows['q'] < 0.05).sum()} of {len(rows)} classes are below 0.05.",
         *missing,
@@ -227,8 +229,8 @@ def open_questions(block: Block, its: Answer) -> Section | None:
     todo = settling(block, its)
     if todo is None:
         if its.top and len(its.among) > 1:
-            text = f"Choices that may be best are within what {its.splits_needed} {block.replicates}s can tell ({TELL:g} point)."
-            return Section("What would settle it", [text + " Take the cheapest of them."])
+            enough = f"{its.splits_needed} {block.replicates}s tell choices apart that differ by {TELL:g} point"
+            return Section("What would settle it", [f"{enough}, and are there: take the cheapest that may be best."])
         return None
     trained = ", ".join(f"{treatment} at n = {n}" for treatment, n in todo.choices)
     text = [
@@ -257,7 +259,7 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
         return None
     section = Section(
         "By images per class",
-        ["Every column is a block of its own, from base and choices that were trained on so many images of each class."],
+        ["Every column is a block of its own: base and copies that were trained on so many images of each class."],
     )
     for group in chosen:
         parts = []
@@ -274,7 +276,7 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
             others = [choice for choice in its.among["choice"] if choice != its.top] if its.top else []
             also = f" (or {', '.join(others)})" if others else ""
             section.text.append(f"{block.examples or 'All'} images per class: {said}{also}.")
-        rows = pd.concat(parts, ignore_index=True)
+        rows: Any = pd.concat(parts, ignore_index=True)
         wide = rows.pivot_table(index="choice", columns="images", values="from_base", sort=False)
         wide = wide.reindex(columns=list(dict.fromkeys(rows["images"])))
         shown = wide.map(_signed).reset_index().rename(columns=str)

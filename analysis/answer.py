@@ -1,4 +1,4 @@
-"""Where to cut in a block of runs: every choice with its score, its probability of being the best, and what it costs."""
+"""Where to cut in a block of runs: every choice with its score, its probability of being best, and its cost."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,10 +49,10 @@ class Answer:
 def answer(block: Block, seed: int = 0) -> Answer:
     """What the runs of a block say of transfer copies at every cut, and of training from scratch."""
     runs = candidates(block)
-    rows = _counted(block, runs)
+    rows: Any = _counted(block, runs)
     if not (rows["n"] > 0).any():
         return Answer(rows, "no transfer copy is done")
-    means = runs.groupby(["replicate", "target_half", "choice"])["value"].mean().reset_index()
+    means: Any = runs.groupby(["replicate", "target_half", "choice"])["value"].mean().reset_index()
     few = block.number < FEWEST
     spare = len(means) - len(rows)
     if few or len(rows) < 2 or spare < FEWEST:
@@ -61,8 +61,7 @@ def answer(block: Block, seed: int = 0) -> Answer:
             if few
             else f"{len(means)} measurements of {len(rows)} choices leave nothing to tell luck by"
         )
-        against = runs.assign(base=runs["target_half"].map(_bases(runs)))
-        points = 100 * (against["value"] - against["base"])
+        points: Any = 100 * (runs["value"] - runs["target_half"].map(_bases(runs)))
         rows["points"] = rows["choice"].map(points.groupby(runs["choice"]).mean())
         return Answer(rows.sort_values("points", ascending=False, ignore_index=True), why)
 
@@ -112,7 +111,7 @@ def named(series: str, n: int) -> str:
     return series if series == "base" else series.replace("n", str(n), 1)
 
 
-def _bases(runs: pd.DataFrame) -> pd.Series:
+def _bases(runs: pd.DataFrame) -> Any:
     return runs.loc[runs["series"] == "base"].groupby("target_half")["value"].mean()
 
 
@@ -134,7 +133,7 @@ def _counted(block: Block, runs: pd.DataFrame) -> pd.DataFrame:
 
 def _priced(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs with parameters from their network's description where they have none of their own."""
-    runs = runs.astype({name: "float64" for name in COSTS})
+    runs = runs.astype(dict.fromkeys(COSTS, "float64"))
     for row in runs.loc[runs["parameters"].isna() & runs["network"].isin(list(ARCHITECTURES))].itertuples():
         own: Any = row
         layers = _layers(own.network, OUTPUTS if own.origin == "paper" else int(own.recipe_outputs or own.classes))

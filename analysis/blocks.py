@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 
 @dataclass
 class Block:
-    """`frame` has all rows of its runs, `runs` the last of each with what `one_row_each` adds; `groups` those of classes.
+    """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
 
     directory: where the records are, None for published networks.
     """
@@ -43,7 +44,7 @@ class Block:
     @cached_property
     def replicates(self) -> str:
         """What intervals go over: "split", or "seed" where one split has at least three."""
-        return "seed" if (self.runs["replicate"] != self.runs["split"]).any() else "split"
+        return "split" if self.runs["replicate"].equals(self.runs["split"]) else "seed"
 
     @cached_property
     def number(self) -> int:
@@ -121,7 +122,8 @@ def one_row_each(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def caveats(block: Block) -> list[str]:
     """What a reader has to know of the runs of a block before believing anything: sentences."""
-    runs, good = block.runs, block.good
+    runs: Any = block.runs
+    good: Any = block.good
     splits, targets = good["split"].nunique(), good["target_half"].nunique()
     said = [f"{len(good)} of {len(runs)} runs count: {targets} targets, {splits} splits ({listed(good['split'], 6)})."]
     if block.replicates == "seed":
@@ -157,9 +159,8 @@ def caveats(block: Block) -> list[str]:
         from_more = copies["base_examples"].iloc[0]
         if from_more not in (str(block.examples), "unknown"):
             said.append(
-                f"Copies have {block.examples} images of each class, the bases that they were cut from {from_more}: here"
-                " base - BnB is no co-adaptation, since the copied layers have seen more images than the base of the"
-                " comparison."
+                f"Copies have {block.examples} images of each class, the bases that they were cut from {from_more}:"
+                " here base - BnB is no co-adaptation, since the copied layers have seen more images than the base has."
             )
         elif from_more == "unknown":
             said.append("What the bases of these copies were trained on is not among these runs.")

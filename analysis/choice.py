@@ -79,7 +79,7 @@ class Posterior:
 
 
 def posterior(cells: Cells, y: np.ndarray) -> Posterior:
-    """The mixed model of y [N] or [N, G], in any unit: accuracy = choice + split + target in split + choice x split + rest.
+    """The mixed model y = choice + split + target in split + choice x split + rest, of y [N] or [N, G] in any unit.
 
     Choices are fixed, the others random and normal. With r a vector of the three ratios of variances to that of the
     rest, V(r) is known, and flat priors on the choices and on the log of the rest's variance leave the restricted

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     paired = differences(good, "AnB", "base")
     if block.directory is None or paired.empty:
         return pd.DataFrame(), 0, 0
-    n = int(paired["n"].max())
+    n = int(paired["n"].to_numpy().max())
     targets = set(paired.loc[paired["n"] == n, "target_half"])
     copies = frozen.loc[(frozen["n"] == n) & frozen["target_half"].isin(targets)]
     bases = good.loc[(good["series"] == "base") & good["target_half"].isin(targets)]
@@ -58,7 +59,9 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     if told.empty:
         return told, n, without
     told = told.merge(both[["run", "series", "target_half"]], on="run")
-    per_class = told.groupby(["target_half", "class", "series"])[["images", "correct"]].sum().unstack("series").dropna()
+    per_class: Any = (
+        told.groupby(["target_half", "class", "series"])[["images", "correct"]].sum().unstack("series").dropna()
+    )
     per_class = per_class.groupby("class").sum()
     if "AnB" not in per_class["images"] or "base" not in per_class["images"]:
         return pd.DataFrame(), n, without
@@ -93,8 +96,6 @@ def shrink(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss of the classes of each group and its standard error between classes: `group`, `classes`, `loss`, `error`."""
+    """Per `group` how many `classes`, their mean `loss` and its standard `error` between classes."""
     grouped = rows.dropna(subset=["group"]).groupby("group")["loss"]
     return grouped.agg(classes="size", loss="mean", error=lambda its: its.std() / math.sqrt(len(its))).reset_index()
-
-

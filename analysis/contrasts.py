@@ -5,6 +5,7 @@ All numbers are in points of accuracy. `docs/where-to-cut.md` has the formulas w
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def differences(runs: pd.DataFrame, above: str, below: str) -> pd.DataFrame:
 
 def split_means(pairs: pd.DataFrame) -> pd.DataFrame:
     """The mean of every split at every n, [splits, cuts], NaN where there is no pair; targets weigh the same."""
-    by_target = pairs.groupby(["replicate", "target_half", "n"])["points"].mean()
+    by_target: Any = pairs.groupby(["replicate", "target_half", "n"])["points"].mean()
     return by_target.groupby(["replicate", "n"]).mean().unstack("n")
 
 
@@ -93,7 +94,7 @@ def intervals(means: pd.DataFrame) -> pd.DataFrame:
     margin = error * stdtrit(df, 0.975)
     rows["calm_low"], rows["calm_high"], rows["df"] = rows["points"] - margin, rows["points"] + margin, df
     rows["p"] = 2 * stdtr(df, -(rows["points"] / error).abs())
-    rows["p_holm"] = holm(rows["p"])
+    rows["p_holm"] = holm(pd.Series(rows["p"]))
     return rows
 
 
@@ -140,8 +141,8 @@ def prior(variance: np.ndarray, df: np.ndarray) -> tuple[float, float]:
 
 
 def _trigamma_inverse(y: float) -> float:
-    """x > 0 with trigamma(x) = y; 1 / x lies within a factor of that, since 1/x < trigamma(x) < 1/x + 1/x^2."""
-    return float(brentq(lambda x: float(polygamma(1, x)) - y, 1 / (2 * y + 2), 2 / y + 2 / math.sqrt(y)))  # pyright: ignore
+    """The x > 0 with trigamma(x) = y, bracketed by 1/x < trigamma(x) < 1/x + 1/x^2."""
+    return float(brentq(lambda x: float(polygamma(1, x)) - y, 1 / (y + 1), 2 / y + 2 / math.sqrt(y)))  # pyright: ignore
 
 
 def holm(p: pd.Series) -> pd.Series:

@@ -1,6 +1,7 @@
 """Which runs would settle what is open: a sweep in a Python file that can be planned, run and submitted."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -61,8 +62,8 @@ def _why(block: Block, answer: Answer) -> str:
     uneven = answer.among["splits"].min() < FEWEST
     return (
         f"{len(answer.among)} choices are not told apart."
-        f" {answer.splits_needed} {block.replicates}s with all of them, in both directions, would tell choices apart that"
-        " differ by one point." + " Some of them rest on fewer than three splits so far." * bool(uneven)
+        f" {answer.splits_needed} {block.replicates}s with all of them, in both directions, would tell choices apart"
+        " that differ by one point." + " Some of them rest on fewer than three splits so far." * bool(uneven)
     )
 
 
@@ -73,7 +74,9 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
     bases = block.runs["base_examples"].loc[copy.name]
     on = copy["examples_per_class"]
     return _FILE.format(
-        recipes="from yosinski.recipes import PAPER as RECIPE" if block.published else "from yosinski.spec import Recipe",
+        recipes="from yosinski.recipes import PAPER as RECIPE"
+        if block.published
+        else "from yosinski.spec import Recipe",
         recipe="" if block.published else f"\nRECIPE = Recipe(\n{_values(copy)})",
         choices=choices,
         data=data,
@@ -85,14 +88,16 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
     )
 
 
-def _values(copy: pd.Series) -> str:
+def _values(copy: Any) -> str:
     """The recipe of a copy as arguments, a line each."""
     known = {name.removeprefix("recipe_"): copy[name] for name in copy.index if name.startswith("recipe_")}
-    plain = {name: getattr(value, "item", lambda value=value: value)() for name, value in known.items() if pd.notna(value)}
+    plain = {
+        name: getattr(value, "item", lambda value=value: value)() for name, value in known.items() if pd.notna(value)
+    }
     return "".join(f"    {name}={value!r},\n" for name, value in plain.items())
 
 
-_FILE = '''"""Runs that would tell where to cut: bases, and the copies that are not told apart yet, in both directions."""
+_FILE = '''"""Runs that would tell where to cut: copies that are not told apart yet, in both directions, and bases."""
 
 from dataclasses import replace
 

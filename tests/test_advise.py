@@ -1,4 +1,4 @@
-"""Where to cut: contrasts and intervals by hand, the comparison of choices on known truth, and the report on whole directories."""
+"""Where to cut: contrasts and intervals by hand, choices on known truth, the report on whole directories."""
 
 import json
 import math
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic
 from scipy.special import polygamma, stdtrit
 
-import synthetic
 from analysis import frame, report
 from analysis.advice_figures import pareto
 from analysis.advise import advise
@@ -47,7 +47,7 @@ def test_contrasts_by_hand() -> None:
     assert rows.loc[("G", 3), "pairs"] == 0
     assert math.isnan(rows.loc[("G", 3), "points"])  # pyright: ignore
     assert rows.loc[("T", 3), "points"] == pytest.approx(2)
-    assert rows[["low", "calm_low", "p_holm"]].isna().all(axis=None)  # fewer than three splits
+    assert rows[["low", "calm_low", "p_holm"]].isna().to_numpy().all()  # fewer than three splits
 
 
 def test_intervals_by_hand() -> None:
@@ -139,10 +139,13 @@ def test_pareto_and_shrinkage_by_hand() -> None:
 
 # --------------------------------------------------------------------------------------------------------- simulation
 
-BASE, FROZEN, TUNED, SELFFER = 0, slice(1, 8), slice(8, 15), slice(15, 22)  # choices, and BnB, by column
+BASE, FROZEN, SELFFER = slice(0, 1), slice(1, 8), slice(15, 22)  # columns; 8 to 14 are AnB+
 TRUTH = np.array(
-    [0, *(0.3, -0.1, -0.6, -2.5, -4.7, -4.4, -8.3), *(0.4, 0.7, 1.3, 1.05, 1.0, 1.2, 1.25)]
-    + [0.4, 0.05, -0.2, -1.85, -3.0, -0.45, 0.0]
+    [
+        *(0, 0.3, -0.1, -0.6, -2.5, -4.7, -4.4, -8.3),
+        *(0.4, 0.7, 1.3, 1.05, 1.0, 1.2, 1.25),
+        *(0.4, 0.05, -0.2, -1.85, -3.0, -0.45, 0.0),
+    ]
 )  # points, about as published
 TOP, WORSE = 10, 4  # A3B+, and the frozen copy that is put four standard errors below it
 TARGET, SPLIT, MIXED, REST = 0.55, 0.1, 0.15, 0.22  # standard deviations; the published networks': 0.56, 0, 0.03, 0.22
@@ -185,7 +188,7 @@ def simulate(splits: int, heavy: bool, grids: int, draws: int = 2000) -> dict[st
     sets = np.array([not_told_from_best(fitted.draws(rng, draws, g)) for g in range(grids)])
     of_a = y[:, 0]
     covered = {"low": [], "calm_low": []}
-    for above, below in ((slice(BASE, 1), SELFFER), (SELFFER, FROZEN)):
+    for above, below in ((BASE, SELFFER), (SELFFER, FROZEN)):
         differences, true = of_a[:, above] - of_a[:, below], truth[above] - truth[below]
         for g in range(grids):
             its = intervals(pd.DataFrame(differences[:, :, g]))
@@ -201,26 +204,27 @@ def simulate(splits: int, heavy: bool, grids: int, draws: int = 2000) -> dict[st
 def test_known_truth_is_covered_and_the_best_is_held(splits: int, heavy: bool) -> None:
     """1000 grids each; what was measured is in docs/log.md."""
     found = simulate(splits, heavy, 1000)
-    print(splits, heavy, found)
-    assert 0.93 <= found["low"] <= 0.98
-    assert 0.93 <= found["calm_low"] <= 0.98
-    assert found["held"] >= 0.95
-    assert splits < 8 or found["left out"] >= 0.8
+    assert 0.93 <= found["low"] <= 0.98, found
+    assert 0.93 <= found["calm_low"] <= 0.98, found
+    assert found["held"] >= 0.95, found
+    assert splits < 8 or found["left out"] >= 0.8, found
 
 
 def test_known_truth_in_a_few_grids() -> None:
     found = simulate(8, heavy=False, grids=60, draws=1000)
-    assert 0.9 <= found["low"] <= 0.99
-    assert 0.9 <= found["calm_low"] <= 0.99
-    assert found["held"] >= 0.9
-    assert found["left out"] >= 0.75
+    assert 0.9 <= found["low"] <= 0.99, found
+    assert 0.9 <= found["calm_low"] <= 0.99, found
+    assert found["held"] >= 0.9, found
+    assert found["left out"] >= 0.75, found
 
 
 # ------------------------------------------------------------------------------------------------- records and reports
 
 
-def fill(runs: Path, splits: int = 4, volumes: tuple[int | None, ...] = (None,), seeds: tuple[int, ...] = (0,)) -> list[Run]:
-    """A grid with cuts 3 and 7: frozen copies lose two points per layer, fine-tuned ones gain one; few images: reversed."""
+def fill(
+    runs: Path, splits: int = 4, volumes: tuple[int | None, ...] = (None,), seeds: tuple[int, ...] = (0,)
+) -> list[Run]:
+    """A grid with cuts 3 and 7: frozen copies lose two points per layer, fine-tuned ones gain one point."""
     rng, made = np.random.default_rng(0), []
 
     def finish(run: Run, points: float) -> None:
@@ -317,7 +321,7 @@ def test_unlike_runs_are_not_averaged(tmp_path: Path) -> None:
     a, b = synthetic.halves()
     for recipe in (synthetic.RECIPE, synthetic.RECIPE.with_values({"epochs": 3.0})):
         bases = [synthetic.base(half, recipe=recipe) for half in (a, b)]
-        arithmetic = {"dtype": recipe.epochs == 3 and "bfloat16" or "float32", "device": "cpu", "threads": 1}
+        arithmetic = {"dtype": "bfloat16" if recipe.epochs == 3 else "float32", "device": "cpu", "threads": 1}
         for base in bases:
             synthetic.finish(tmp_path, base, 0.5, [0.5])
         synthetic.finish(tmp_path, synthetic.copy(bases[0], b, 3), 0.4, [0.4], arithmetic=arithmetic)
