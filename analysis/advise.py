@@ -48,7 +48,7 @@ class Report:
     parts: list[Part]
 
     def as_json(self) -> str:
-        """`title` and `parts` (`title`, `sections` of `title`, `text`, `tables`); tables as in `yosinski table --json`."""
+        """`title` and `parts` (`title`, `sections` of `title`, `text`, `tables`); tables: `Table.as_json`."""
         parts: list[Any] = [
             {
                 "title": part.title,

@@ -52,7 +52,8 @@ def answer(block: Block, seed: int = 0) -> Answer:
     rows: Any = _counted(block, runs)
     if not (rows["n"] > 0).any():
         return Answer(rows, "no transfer copy is done")
-    means: Any = runs.groupby(["replicate", "target_half", "choice"])["value"].mean().reset_index()
+    of_cell: Any = runs.groupby(["replicate", "target_half", "choice"])["value"].mean()
+    means = of_cell.reset_index()
     few = block.number < FEWEST
     spare = len(means) - len(rows)
     if few or len(rows) < 2 or spare < FEWEST:

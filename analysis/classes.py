@@ -51,7 +51,7 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     if block.directory is None or paired.empty:
         return pd.DataFrame(), 0, 0
     n = int(paired["n"].to_numpy().max())
-    targets = set(paired.loc[paired["n"] == n, "target_half"])
+    targets = list(paired.loc[paired["n"] == n, "target_half"].unique())
     copies = frozen.loc[(frozen["n"] == n) & frozen["target_half"].isin(targets)]
     bases = good.loc[(good["series"] == "base") & good["target_half"].isin(targets)]
     both = pd.concat([copies, bases])
@@ -59,9 +59,8 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     if told.empty:
         return told, n, without
     told = told.merge(both[["run", "series", "target_half"]], on="run")
-    per_class: Any = (
-        told.groupby(["target_half", "class", "series"])[["images", "correct"]].sum().unstack("series").dropna()
-    )
+    sums: Any = told.groupby(["target_half", "class", "series"])[["images", "correct"]].sum()
+    per_class: Any = sums.unstack("series").dropna()
     per_class = per_class.groupby("class").sum()
     if "AnB" not in per_class["images"] or "base" not in per_class["images"]:
         return pd.DataFrame(), n, without
@@ -70,8 +69,8 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     smooth = (per_class["correct"].loc[right.index] + 1) / (images + 2)  # no error is 0 because all images are right
     rows = pd.DataFrame({"base": right["base"], "copy": right["AnB"], "loss": 100 * (right["base"] - right["AnB"])})
     rows["error"] = 100 * np.sqrt((smooth * (1 - smooth) / images).sum(axis=1))
-    rows["images"] = told.groupby("class")["images"].max().reindex(rows.index)
-    rows["networks"] = told.loc[told["series"] == "AnB"].groupby("class").size().reindex(rows.index)
+    rows["images"] = rows.index.map(dict(told.groupby("class")["images"].max()))
+    rows["networks"] = rows.index.map(dict(told.loc[told["series"] == "AnB"].groupby("class").size()))
     rows["shrunk"], rows["shrunk_error"], mean = shrink(rows["loss"].to_numpy(), rows["error"].to_numpy())
     rows["q"] = false_discovery_control(2 * ndtr(-(rows["loss"] - mean).abs() / rows["error"]))
     rows["group"] = rows.index.map(dict(block.groups)).astype("string")
