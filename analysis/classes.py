@@ -69,7 +69,8 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     smooth = (per_class["correct"].loc[right.index] + 1) / (images + 2)  # no error is 0 because all images are right
     rows = pd.DataFrame({"base": right["base"], "copy": right["AnB"], "loss": 100 * (right["base"] - right["AnB"])})
     rows["error"] = 100 * np.sqrt((smooth * (1 - smooth) / images).sum(axis=1))
-    rows["images"] = rows.index.map(dict(told.groupby("class")["images"].max()))
+    most: Any = told.groupby("class")["images"].max()
+    rows["images"] = rows.index.map(most.to_dict())
     rows["networks"] = rows.index.map(dict(told.loc[told["series"] == "AnB"].groupby("class").size()))
     rows["shrunk"], rows["shrunk_error"], mean = shrink(rows["loss"].to_numpy(), rows["error"].to_numpy())
     rows["q"] = false_discovery_control(2 * ndtr(-(rows["loss"] - mean).abs() / rows["error"]))
