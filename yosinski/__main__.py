@@ -10,6 +10,8 @@ from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.data import FORMS, stores
 from yosinski.spec import BadInput, Failure
 
+METRICS = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr unless --debug."""
@@ -136,9 +138,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--where", metavar="COLUMN=VALUE", action="append", default=[], help="only these rows")
 
     def with_metric(sub: argparse.ArgumentParser) -> None:
-        metrics = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
         what = "on which images; best10: mean of the 10 best evaluations (default: test_top1, with --paper best10_top1)"
-        sub.add_argument("--metric", choices=metrics, help=what)
+        sub.add_argument("--metric", choices=METRICS, help=what)
 
     frame = command("frame", reading.write_frame, "all records as one table: CSV or Parquet")
     with_records(frame)
@@ -163,6 +164,21 @@ def parser() -> argparse.ArgumentParser:
     with_metric(table)
     table.add_argument("--json", action="store_true")
     table.add_argument("--out", type=Path, metavar="PATH", help="also as a .csv or .json file")
+
+    advise = command("advise", reading.advise, "where to cut, and whether to freeze or fine-tune, with error bars")
+    with_records(advise)
+    what = "on which images choices are made (default: select_top1, published networks best10_top1)"
+    advise.add_argument("--metric", choices=METRICS, help=what)
+    advise.add_argument("--json", action="store_true")
+    advise.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also as a .md, .json or .html file, or as a .py file with the sweep that would settle what is open;"
+        " may be given several times",
+    )
 
     halves = command("halves", reading.show_halves, "the classes of the halves of a split")
     splits = "random:SEED, natman, paper:0..3, paper:natman, groups:A/B, domains:A/B, or a .json file"

@@ -1,4 +1,4 @@
-"""frame, draw, halves; prune and merge: on records that are there."""
+"""frame, draw, table, advise, halves; prune and merge: on records that are there."""
 
 import argparse
 import json
@@ -75,31 +75,53 @@ def show_table(options: argparse.Namespace) -> None:
         print(made.as_json())
         return
 
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+
+    from analysis.report import rich_table
 
     console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
     print(made.title)
     for rows in (made.shown, made.shown_pairs):
         if rows is not None:
-            shown = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-            for column in rows.columns:
-                shown.add_column(
-                    str(column), no_wrap=True, justify="left" if any(map(_is_word, rows[column])) else "right"
-                )
-            for row in rows.itertuples(index=False):
-                shown.add_row(*map(str, row))
-            console.print(shown)
+            console.print(rich_table(rows))
     for note in made.notes:
         print(note)
     if options.out is not None:
         print(options.out)
 
 
-def _is_word(cell: str) -> bool:
-    """Whether a cell is aligned as text."""
-    return cell[:1].isalpha()
+def advise(options: argparse.Namespace) -> None:
+    """`yosinski advise`."""
+    from rich.console import Console
+
+    from analysis import report
+    from analysis.advise import advise
+
+    for path in options.out:
+        choose(f"kind of file ({path})", path.suffix, report.KINDS)
+    table = records_frame(options)
+    directory = None if options.paper and options.runs is None else options.runs or Path("runs")
+    groups = {name: _groups(name) for name in table["data"].dropna().unique()}
+    made = advise(table, options.metric, directory, groups)
+    written = {path: report.write(made, path) for path in options.out}
+    if options.json:
+        print(made.as_json())
+        return
+    report.on_terminal(made, Console(highlight=False, width=200))
+    for path, there in written.items():
+        print(path if there else f"{path} not written: nothing is open that a sweep could settle")
+
+
+def _groups(text: str) -> dict[str, str]:
+    """The group of every class of a data set, as far as that is known without its images."""
+    from yosinski import data
+    from yosinski.data import synsets
+
+    try:
+        card = synsets.card() if text.startswith("imagenet") else data.card(text)
+    except BadInput:
+        return {}
+    return dict(zip(card.classes, card.groups, strict=False))
 
 
 def show_halves(options: argparse.Namespace) -> None:
