@@ -3,13 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 YOSINSKI := $(BIN)/yosinski
 
-.PHONY: help install figure2 figure2-full test test-all test-slurm lint clean
+.PHONY: help install figure2 figure2-full test test-slow test-all test-slurm lint clean
 
 help:
 	@echo "make figure2       train 58 small networks on emoji and draw the paper's figure 2"
 	@echo "make figure2-full  the same on four splits: 232 networks, with intervals"
 	@echo "make test          all tests but those that take minutes or need a SLURM"
-	@echo "make test-all      those that take minutes, too"
+	@echo "make test-all      those that take minutes, too (make test-slow: these alone)"
 	@echo "make test-slurm    those, on a small SLURM of their own (root; slurm/testbed up --install has what it needs)"
 	@echo "make lint          ruff and pyright"
 
@@ -32,8 +32,10 @@ figure2-full: install
 test: install
 	$(BIN)/python -m pytest -n 2
 
-test-all: install
-	$(BIN)/python -m pytest -n 2 -m ""
+test-slow: install
+	$(BIN)/python -m pytest -n 2 -m slow
+
+test-all: test test-slow
 
 test-slurm: install
 	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 $(ONLY) tests/test_slurm.py
