@@ -3,7 +3,7 @@
     python benchmarks/networks.py [NETWORK ...]
 
 finds the cuts of each from scratch, compares head and tail at every cut with the plain model as the tests do, and
-writes `docs/networks.md` (with NETWORK: prints those rows only). Takes some ten minutes, and 6 GB of memory.
+writes `docs/networks.md` (with NETWORK: prints those rows only).
 """
 
 import gc
@@ -35,9 +35,9 @@ A cut is a place in the traced graph that a single tensor of the batch crosses, 
 buffer used on both sides; not within a block; and with a product with weights between it and the next one. Names are
 those of the model's modules.
 
-N: how many cuts. Side: pixels, as the library's weights want them. Found: seconds from the name to the cuts, libraries
-loaded. Checked: at every cut, head and tail together against the plain model, with two random images of that many
-pixels a side, random weights, float32: the largest difference of an output, relative to the largest output.
+N: how many cuts. Side: pixels, as the library's weights want them. Found: seconds of one core from the name to the cuts.
+Checked: at every cut, head and tail together against the plain model, with two random images of that many pixels a
+side, random weights, float32: the largest difference of an output, relative to the largest output.
 
 | network | N | side | found | checked | difference | cuts |
 |---|---|---|---|---|---|---|
@@ -49,9 +49,9 @@ REFUSED = ("timm:levit_128s", "timm:crossvit_tiny_240")  # that others may expec
 def row(network: str) -> str:
     """A line of the table; BadInput if the network cannot be cut."""
     name = Name.of(network)
-    began = time.perf_counter()
+    began = time.process_time()
     described = graph.survey(name)[0]
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     small = smallest(network)
     torch.manual_seed(0)
     difference = compare(small)
@@ -72,7 +72,7 @@ def short(cuts: Iterable[str]) -> str:
 
 def main(wanted: list[str]) -> None:
     """Print rows as they are found; without names given, write the page."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # so that seconds of a processor are seconds
     networks = wanted or [*libraries.known("torchvision"), *(f"timm:{model}" for model in TIMM), *REFUSED]
     rows, refused = [], []
     for network in networks:
