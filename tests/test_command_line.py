@@ -158,7 +158,7 @@ def test_halves_of_the_paper_need_no_images(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ("plan figure9", "unknown sweep 'figure9'; choose from: figure2"),
-        ("plan figure2 -p network=vgg", "unknown network 'vgg'; choose from: alexnet32"),
+        ("plan figure2 -p network=vgg", "unknown network 'vgg'; near it: vgg"),
         ("plan figure2 -p data=cifar", "unknown data set 'cifar'; choose from: emoji"),
         ("plan figure2 -p depth=3", "unknown parameter 'depth'; choose from: data, network, splits"),
         ("plan figure2 -p cuts=0", "alexnet32 has no cut 0; choose from: 1 (conv1), 2 (conv2)"),

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from uncut import compare, smallest
 
-from yosinski import data, graph
+from yosinski import data, graph, libraries
 from yosinski.data.stream import Batch
 from yosinski.errors import BadInput
 from yosinski.halves import split
@@ -93,7 +93,7 @@ def test_head_and_tail_are_the_whole(network: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", graph.known("torchvision"))
+@pytest.mark.parametrize("model", libraries.known("torchvision"))
 def test_head_and_tail_of_every_model_of_torchvision_are_the_whole(model: str) -> None:
     assert compare(smallest(model)) < TOLERANCE
 

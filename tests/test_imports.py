@@ -29,7 +29,7 @@ yosinski.data.tree
 yosinski.data.imagenet
 yosinski.data.making yosinski.data.stream
 yosinski.data.moments
-yosinski.layers
+yosinski.layers yosinski.libraries
 yosinski.graph
 yosinski.networks
 yosinski.surgery

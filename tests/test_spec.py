@@ -225,7 +225,7 @@ def test_a_bad_cut_lists_the_valid_ones(cut: int) -> None:
         ({"treatment": "random", "parent": None}, "belongs to treatment 'random', and only there"),
         ({"treatment": "random", "parent": None, "below": "he"}, "of alexnet32 'he'; choose from: kaiming"),
         ({"treatment": "melted"}, "unknown treatment 'melted'; choose from: base, outside, frozen, tuned, decayed"),
-        ({"network": "vgg"}, "unknown network 'vgg'; choose from: alexnet32"),
+        ({"network": "vgg"}, "unknown network 'vgg'; near it: vgg"),
         ({"examples_per_class": 0}, "examples per class must be at least 1, not 0"),
         ({"preserved": 5}, r"5 preserved segments: .* from 1 to N - n of them \(cut n = 3, alexnet32 has N = 7"),
         ({"preserved": -1}, "-1 preserved segments: only a frozen copy has them"),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from yosinski import graph
+from yosinski import graph, libraries
 from yosinski.data.stream import Batch
 from yosinski.errors import BadInput
 from yosinski.networks import build
@@ -34,7 +34,7 @@ def compare(network: str, outputs: int = 7) -> float:
     no segment changes its input, and nothing is dropped but by our masks.
     """
     name, described = Name.of(network), graph.survey(Name.of(network))[0]
-    plain, segments = graph.plain(name, outputs).eval(), build(network, outputs).eval()
+    plain, segments = libraries.plain(name, outputs).eval(), build(network, outputs).eval()
     tensors = plain.state_dict()
     names = [full.partition(".")[2] for full in segments.state_dict()]
     assert sorted(names) == sorted([*tensors, "standardise.mean", "standardise.std"])

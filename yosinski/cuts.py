@@ -34,7 +34,9 @@ def _meant(network: str, item: int | str) -> Iterable[int]:
         case "every", [k] if k.isdecimal() and int(k):
             return sorted(range(last, 0, -int(k)))
         case "around", [cut, *k] if len(k) < 2 and all(map(str.isdecimal, k)):
-            (centre,) = _meant(network, cut)
+            centre, *more = _meant(network, cut)
+            if more:
+                raise BadInput(f"around needs one cut, but {cut} is {1 + len(more)} of them")
             gap = int(k[0]) if k else 1
             return range(max(1, centre - gap), min(last, centre + gap) + 1)
     if str(item) in names:

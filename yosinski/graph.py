@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,18 @@ import torch
 import torchvision
 from torch import fx, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
-from yosinski.architectures import ARCHITECTURES, Cost
-from yosinski.errors import BadInput, nearest
+from yosinski import libraries
+from yosinski.architectures import Cost
+from yosinski.errors import BadInput
 from yosinski.layers import Dropout, Standardise
 from yosinski.traced import Head, Name, Traced
 
 OUTPUTS = 1009  # of a head that is looked at: prime, so that what grows with them is known by its shape
 BATCH = 2
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-AUXILIARY = ("googlenet", "inception_v3")  # torchvision's have more heads, for training only
-SIDE_ARGUMENTS = ("image_size", "img_size", "input_size")  # of constructors whose weights depend on the side
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
     pieces = survey(name)[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = plain(name, outputs)
+        model = libraries.plain(name, outputs)
     graph = trace(model, name)
     drop(model, graph, name)
     model.add_module("standardise", Standardise(mean_side))
@@ -70,12 +67,10 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
 @lru_cache
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
     """A network's description and its segments; no weights are allocated. BadInput if it cannot be traced or cut."""
-    if name.model not in known(name.library):
-        prefixed = [f"timm:{model}" for model in known("timm")] if find_spec("timm") else []
-        raise nearest("network", str(name), [*ARCHITECTURES, *known("torchvision"), *prefixed])
-    side = name.side or usual_side(name)
-    with _Weightless():
-        model = plain(name, OUTPUTS).to("meta")
+    libraries.check_known(name)
+    side = name.side or libraries.usual_side(name)
+    with libraries.Weightless():
+        model = libraries.plain(name, OUTPUTS).to("meta")
     graph = trace(model, name)
     drop(model, graph, name)
     try:
@@ -93,7 +88,7 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
         Cost(piece.name, its.parameters, its.flops, shape)
         for piece, its, shape in zip(pieces, below, shapes, strict=False)
     )
-    return Traced(side, tuple(rows), head, ("auxiliary heads",) if _has_auxiliary(name) else ()), tuple(pieces)
+    return Traced(side, tuple(rows), head, ("auxiliary heads",) if libraries.has_auxiliary(name) else ()), tuple(pieces)
 
 
 def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:
@@ -103,55 +98,6 @@ def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:
     flops = sum(node.meta["flops"] for node in part) // BATCH
     grown_flops = sum(node.meta["flops"] for node in part if OUTPUTS in node.meta["shape"]) // BATCH
     return Head(parameters - grown, grown // OUTPUTS, flops - grown_flops, grown_flops // OUTPUTS)
-
-
-# The model as its library makes it
-
-
-def known(library: str) -> list[str]:
-    """The names of all models of a library."""
-    if library == "timm":
-        return importlib.import_module("timm").list_models()
-    return torchvision.models.list_models(module=torchvision.models)
-
-
-def usual_side(name: Name) -> int:
-    """Pixels of the square image for which the library's weights were made."""
-    if name.library == "timm":
-        return importlib.import_module("timm").get_pretrained_cfg(name.model).input_size[-1]
-    weights: Any = torchvision.models.get_model_weights(name.model)
-    return weights.DEFAULT.transforms.keywords["crop_size"]
-
-
-def plain(name: Name, outputs: int) -> nn.Module:
-    """The model as its library makes it, with random weights; BadInput if it does not take the side."""
-    side = name.side or usual_side(name)
-    given: dict[str, Any] = {"num_classes": outputs}
-    if name.library == "timm":
-        make = importlib.import_module("timm").create_model
-    else:
-        make = torchvision.models.get_model
-        given |= {"aux_logits": False, "init_weights": True} if _has_auxiliary(name) else {}
-    for argument in SIDE_ARGUMENTS:
-        try:
-            return make(name.model, **given, **{argument: (side, side) if argument == "input_size" else side})
-        except TypeError:  # the constructor knows no such argument
-            continue
-        except (ValueError, AssertionError) as error:
-            raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
-    return make(name.model, **given)
-
-
-def _has_auxiliary(name: Name) -> bool:
-    return name.library == "torchvision" and name.model in AUXILIARY
-
-
-class _Weightless(TorchFunctionMode):
-    """Where weights are made, they are on the meta device: no memory, and nothing is drawn."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        where = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **where})
 
 
 # Its operations
@@ -221,7 +167,8 @@ def _told(node: fx.Node) -> tuple[str, ...]:
 def _rates(node: fx.Node) -> list[float]:
     """The shares of its values that a function drops in training, by its arguments."""
     if "dropout" in getattr(node.target, "__name__", "") and "p" in node.kwargs:
-        return [node.kwargs["p"] if node.kwargs.get("training", True) else 0.0]
+        rate: Any = node.kwargs["p"] if node.kwargs.get("training", True) else 0.0
+        return [rate]
     return [value for name, value in node.kwargs.items() if "dropout" in name and isinstance(value, float)]
 
 
