@@ -117,7 +117,7 @@ def test_halves(where: Where) -> None:
 def test_store(stores: Path) -> None:
     path = data_stores.location(data.card("emoji"), stores)
     text = section("A store")
-    of_files = {"fit", "decoder", "skipped"}
+    of_files = {"fit", "interpolation", "decoder", "skipped"}
     assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store")) - of_files
     with np.load(path / "index.npz") as index:
         assert set(index) <= named(text)
@@ -147,6 +147,7 @@ def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 def test_data_texts() -> None:
     assert tuple(first_column("Where data sets are found")) == data.FORMS
+    assert first_column("The geometry of stores") == re.findall(r"-\w+", data.GEOMETRY)
 
 
 def test_frame(where: Where) -> None:

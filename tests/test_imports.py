@@ -22,8 +22,11 @@ yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.recipes yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
-yosinski.data.tree
-yosinski.data.imagenet
+yosinski.data.listing yosinski.data.pickles
+yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.torchvision_sets
+yosinski.data.lists
+yosinski.data.sources
+yosinski.data.cards yosinski.data.decoding
 yosinski.data.making yosinski.data.stream
 yosinski.data.moments
 yosinski.networks
@@ -34,7 +37,7 @@ yosinski.training
 yosinski.run
 """.strip().splitlines()
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
-LAZY = {("yosinski.data", "yosinski.data.emoji"), ("yosinski.data", "yosinski.data.imagenet")}
+LAZY = {("yosinski.data", "yosinski.data.emoji"), ("yosinski.data", "yosinski.data.cards")}
 
 
 def modules() -> dict[str, Path]:

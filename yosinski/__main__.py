@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.commands import cluster, data, here, reading
-from yosinski.data import FORMS, stores
+from yosinski.data import FORMS, GEOMETRY, stores
 from yosinski.spec import BadInput, Failure
 
 
@@ -179,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
     store = command("store", data.store_data, "make the store of a data set, or go on making it", of_data)
     show = command("show", data.show_data, "what is known of a data set, and where its store lies", of_data)
     for sub in (store, show):
-        sub.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}")
+        sub.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}; with a side: {GEOMETRY}")
         with_stores(sub)
     store.add_argument("--skip-broken", action="store_true", help="leave out broken images, and write down which")
     store.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores)")
