@@ -27,7 +27,7 @@ yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.t
 yosinski.data.lists
 yosinski.data.sources
 yosinski.data.cards yosinski.data.decoding
-yosinski.data.making yosinski.data.stream
+yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
 yosinski.networks
 yosinski.surgery

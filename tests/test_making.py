@@ -380,7 +380,7 @@ def test_data_store_and_show(torn: Path, tmp_path: Path) -> None:
 
     shown = json.loads(yosinski("data", "show", "imagenet-32:t", "--json", "--check", cwd=tmp_path).stdout)
     assert (shown["state"], shown["images"]) == ("there", {"train": 22, "select": 8, "test": 8})
-    assert shown["per_class"]["train"] == [4, 6]
+    assert shown["per_class"]["train"] == {"least": 4, "median": 6, "most": 6, "imbalance": 1.5}
     (store,) = (tmp_path / "stores").iterdir()
     assert shown["store"] == f"stores/{store.name}"
     told = yosinski("data", "show", "imagenet-32:t", cwd=tmp_path).stdout

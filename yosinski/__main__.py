@@ -184,6 +184,8 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--skip-broken", action="store_true", help="leave out broken images, and write down which")
     store.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores)")
     asking(store)
+    show.add_argument("--near", action="store_true", help="look for near duplicates in a store of many gigabytes, too")
+    show.add_argument("--out", type=Path, metavar="PATH", help="draw a sheet of stored images: .png, .pdf or .svg")
     show.add_argument("--check", action="store_true", help="read the whole store and compare its checksums")
     show.add_argument("--json", action="store_true")
     return top
