@@ -171,3 +171,52 @@ def test_a_tree_that_is_gone_is_known_from_its_store(here: Path) -> None:
     assert data.card("imagenet-32:t") == card
     with pytest.raises(BadInput, match="no directory"):
         data.card("imagenet-64:t")
+
+
+def test_imagenets_fingerprints_stay(tmp_path: Path) -> None:
+    for wnid, count in (("n01440764", 3), ("n01443537", 4)):
+        for folder, images in (("train", count), ("val", 2)):
+            (tmp_path / folder / wnid).mkdir(parents=True)
+            for k in range(images):
+                (tmp_path / folder / wnid / f"{wnid}_{k}.JPEG").write_bytes(b"x" * (10 + k))
+    found = {
+        kind: data.card(f"{kind}:{tmp_path}").fingerprint for kind in ("imagenet", "imagenet-32", "imagenet-64-crop")
+    }
+    assert found == {
+        "imagenet": "132312d55a9970ec",
+        "imagenet-32": "0e1cd1151d6af9e7",
+        "imagenet-64-crop": "c1f77ffd44bb4c06",
+    }
+    assert data.card(f"imagenet-32-bilinear:{tmp_path}").fingerprint not in found.values()
+
+
+SUITED = {
+    "imagefolder:/d": {224: "imagefolder-256-crop:/d", 299: "imagefolder-342-crop:/d", 64: "imagefolder-73-crop:/d"},
+    "list-warp-bicubic:/d.txt": {224: "list-256-warp-bicubic:/d.txt"},
+    "torchvision:DTD:/r:x": {64: "torchvision-73-crop:DTD:/r:x"},
+    "imagefolder-128:/d": {224: "imagefolder-128:/d"},
+    "imagefolder-128-warp:/d": {32: "imagefolder-128-warp:/d"},
+    "cifar10:/d": {29: "cifar10-32:/d", 64: "cifar10-64:/d"},
+    "tinyimagenet-bilinear:/d": {64: "tinyimagenet-64-bilinear:/d", 224: "tinyimagenet-224-bilinear:/d"},
+    "imagenet:/d": {64: "imagenet:/d"},
+    "emoji": {29: "emoji"},
+}
+
+
+@pytest.mark.parametrize("text", SUITED)
+def test_open_texts_are_completed_for_a_network(text: str) -> None:
+    for side, completed in SUITED[text].items():
+        assert data.suited(text, side) == completed
+        assert data.suited(completed, 48) == completed
+
+
+def test_texts_of_the_same_store_have_the_same_name() -> None:
+    names = {
+        "imagefolder-256-crop:/d": ("imagefolder:/d", "imagefolder-256:/d", "imagefolder-crop-lanczos:/d"),
+        "cifar100-32:/d": ("cifar100:/d", "cifar100-32-warp:/d", "cifar100-crop:/d/"),
+        "imagenet-256-bilinear:/d": ("imagenet-bilinear:/d", "imagenet-256-warp-bilinear:/d"),
+        "torchvision-256-crop:DTD:/d": ("torchvision:DTD:/d",),
+    }
+    for name, texts in names.items():
+        assert {data.place(text).text for text in texts} == {name}
+        assert data.place(name).text == name

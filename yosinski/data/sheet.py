@@ -7,7 +7,7 @@ import numpy as np
 from yosinski.data.store import SETS, Store
 
 CLASSES, IMAGES = 16, 10  # at most so many of each
-GAP = 4  # pixels of white between images
+GAP = 10  # pixels of an image for each pixel of white beside it
 TILE = 0.62  # inches
 
 
@@ -17,8 +17,9 @@ def sheet(store: Store, path: Path) -> None:
 
     classes = np.linspace(0, len(store.card.classes) - 1, min(CLASSES, len(store.card.classes))).astype(int)
     side = store.images.shape[1]
-    step = side + GAP
-    white = np.full((len(classes) * step - GAP, IMAGES * step - GAP, 3), 255, np.uint8)
+    gap = -(-side // GAP)
+    step = side + gap
+    white = np.full((len(classes) * step - gap, IMAGES * step - gap, 3), 255, np.uint8)
     for row, c in enumerate(classes):
         rows = np.flatnonzero((store.sets == SETS.index("train")) & (store.classes == c))
         for column, k in enumerate(rows[np.linspace(0, len(rows) - 1, min(IMAGES, len(rows))).astype(int)]):

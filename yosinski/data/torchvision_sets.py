@@ -81,12 +81,13 @@ def _dataset(place: Place, set_name: str) -> Any:
 
     value = SETS_OF[place.dataset][set_name]
     keyword = "train" if isinstance(value, bool) else "split"
-    try:
-        return getattr(datasets, place.dataset)(root=str(place.path), **{keyword: value}, download=False)
-    except TypeError:  # there is nothing that it could download
+    try:  # without download=True none of them downloads anything
         return getattr(datasets, place.dataset)(root=str(place.path), **{keyword: value})
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{place.source}: torchvision cannot read it from there: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # they raise what they like
+        told = str(error).partition("\n")[0] or type(error).__name__
+        raise BadInput(f"{place.source}: torchvision cannot read it from there: {told}") from error
 
 
 def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]]:
