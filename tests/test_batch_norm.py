@@ -50,7 +50,7 @@ def unlike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], run: Ru
 
 
 def _kind(name: str, tensor: torch.Tensor) -> str:
-    """This network's convolutions have no biases."""
+    """Convolutions of this network have no biases."""
     if name.rpartition(".")[2] in STATISTICS:
         return "statistics"
     return "norm" if tensor.dim() == 1 else "convolution"

@@ -117,7 +117,7 @@ def test_halves(where: Where) -> None:
 def test_store(stores: Path) -> None:
     path = data_stores.location(data.card("emoji"), stores)
     text = section("A store")
-    of_files = {"fit", "decoder", "skipped"}
+    of_files = {"fit", "interpolation", "decoder", "skipped"}
     assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store")) - of_files
     with np.load(path / "index.npz") as index:
         assert set(index) <= named(text)
@@ -141,12 +141,19 @@ def test_store_of_image_files(tmp_path: Path) -> None:
 def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOSINSKI_STORES", str(stores))
     assert main(["data", "show", "emoji", "--stores", str(stores), "--json"]) == 0
-    text = section("The JSON of `data show`").split("--json`:")[1]
-    assert set(json.loads(capsys.readouterr().out)) == named(text) - {"there", "missing"}
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) == set(first_column("The JSON of `data show`"))
+    inner = {*told["per_class"]["train"], *told["duplicates"], *told["duplicates"]["near"]} - {
+        "train",
+        "select",
+        "test",
+    }
+    assert inner <= named(section("The JSON of `data show`"))
 
 
 def test_data_texts() -> None:
     assert tuple(first_column("Where data sets are found")) == data.FORMS
+    assert first_column("The geometry of stores") == re.findall(r"-\w+", data.GEOMETRY)
 
 
 def test_frame(where: Where) -> None:

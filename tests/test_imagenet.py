@@ -1,170 +1,230 @@
-"""ImageNet's card: what its fingerprint covers, remembered listings, and stores of what the tree was before."""
+"""ImageNet's directory in all layouts, and everything that can be wrong with it."""
 
+import os
 import shutil
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from imagenet import make_tree, wnids
+from imagenet import Layout, make_tree, wnids
+from scipy.io import savemat
 
-from yosinski import data
-from yosinski.data import Place, imagenet, making, synsets
-from yosinski.data.tree import tree
+from yosinski.data import Place, imagenet, synsets
+from yosinski.data.listing import Listing
 from yosinski.spec import BadInput
+
+LAYOUTS: tuple[Layout, ...] = ("folders", "development kit", "kaggle")
+FEW = wnids(4)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[Layout, Path]:
+    """The same few images in every layout."""
+    return {one: make_tree(tmp_path_factory.mktemp("tree") / "t", 4, train=3, val=5, layout=one) for one in LAYOUTS}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tree `t` in the working directory, and a stores directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("YOSINSKI_STORES", str(tmp_path / "stores"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return make_tree(tmp_path / "t", 4, train=3, val=4)
+def copied(made: dict[Layout, Path], tmp_path: Path) -> Callable[[Layout], Path]:
+    return lambda layout: shutil.copytree(made[layout], tmp_path / "copy")
 
 
-def stored(text: str, skip_broken: bool = False) -> Path:
-    begun = making.begin(text, data.stores())
-    return begun if isinstance(begun, Path) else making.fill(begun, skip_broken, workers=1)
+def tree(path: Path) -> Listing:
+    return imagenet.listed(Place("imagenet", path))
 
 
-def test_texts_say_kind_side_fit_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    expected = {
-        "imagenet:t": Place("imagenet", tmp_path / "t", 256, "warp"),
-        "imagenet-256-warp:./t/": Place("imagenet", tmp_path / "t", 256, "warp"),
-        "imagenet-128:t": Place("imagenet", tmp_path / "t", 128, "warp"),
-        "imagenet-crop:t": Place("imagenet", tmp_path / "t", 256, "crop"),
-        "imagenet-64-crop:/a:b": Place("imagenet", Path("/a:b"), 64, "crop"),
-    }
-    assert {text: data.place(text) for text in expected} == expected
-    own = [data.place(text).text for text in expected]
-    t = f"{tmp_path}/t"
-    assert own == [
-        f"imagenet:{t}",
-        f"imagenet:{t}",
-        f"imagenet-128:{t}",
-        f"imagenet-256-crop:{t}",
-        "imagenet-64-crop:/a:b",
+def listing(path: Path) -> dict:
+    return tree(path).summary
+
+
+def test_classes_are_real_and_of_both_kinds() -> None:
+    groups = [synsets.groups()[wnid] for wnid in wnids(20)]
+    assert groups.count("natural") == groups.count("man-made") == 10
+    assert wnids(20) == sorted(set(wnids(20)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_has_the_same_images_in_the_order_of_stores(layout: Layout, made: dict[Layout, Path]) -> None:
+    found, folders = tree(made[layout]), tree(made["folders"])
+    assert found.summary == folders.summary
+    assert [image.name for image in found.images] == [image.name for image in folders.images]
+    assert found.summary["classes"] == FEW
+    assert found.summary["per_class"] == {"train": [3] * 4, "select": [3] * 4, "test": [2] * 4}
+    order = [(("train", "select", "test").index(i.set_name), i.class_name, i.number) for i in found.images]
+    assert order == sorted(order)
+    for image in found.images:
+        assert (made[layout] / image.file.path).stat().st_size == image.file.size
+
+
+def test_a_path_to_kaggles_inner_folder_will_do(made: dict[Layout, Path]) -> None:
+    assert tree(made["kaggle"] / "ILSVRC" / "Data" / "CLS-LOC").summary == tree(made["kaggle"]).summary
+
+
+def test_validation_images_are_divided_in_turn_by_their_names(made: dict[Layout, Path]) -> None:
+    images = [
+        image for image in tree(made["folders"]).images if image.class_name == FEW[2] and image.set_name != "train"
     ]
-    assert [data.place(text) for text in own] == list(expected.values())
+    names = sorted(path.name for path in (made["folders"] / "val" / FEW[2]).iterdir())
+    by_set = {
+        which: [i.file.path.rpartition("/")[2] for i in images if i.set_name == which] for which in ("select", "test")
+    }
+    assert by_set == {"select": names[0::2], "test": names[1::2]}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("imagenet", "data set 'imagenet' does not say where its images are; write imagenet:PATH"),
-        ("imagenet-64:", "does not say where its images are; write imagenet-64:PATH"),
-        ("imagenet-8:t", "the side must be 16 to 1024, not 8"),
-        ("imagenet-64-fill:t", "unknown data set 'imagenet-64-fill:t'; choose from: emoji, imagenet:PATH"),
-        ("imagenette:t", "unknown data set 'imagenette:t'"),
-        ("emoji:t", "unknown data set"),
-        ("imagenet:/nowhere", "data set imagenet:/nowhere: no directory /nowhere"),
-    ],
-)
-def test_other_texts_are_refused(text: str, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        data.card(text)
+def test_labels_of_the_development_kit_are_those_of_the_folders(made: dict[Layout, Path]) -> None:
+    by_folder = {path.name: path.parent.name for path in made["folders"].glob("val/*/*")}
+    flat = {i.file.path: i.class_name for i in tree(made["development kit"]).images if i.set_name != "train"}
+    assert flat == {f"val/{name}": wnid for name, wnid in by_folder.items()}
+    assert len(set(by_folder.values())) == 4
 
 
-def test_the_card_says_what_is_in_the_tree(here: Path) -> None:
-    (here / "train" / wnids(4)[1] / f"{wnids(4)[1]}_3.JPEG").unlink()
-    card = data.card("imagenet-32:t")
-    assert (card.name, card.side, card.classes) == (f"imagenet-32:{here}", 32, tuple(wnids(4)))
-    assert card.groups == tuple(synsets.groups()[wnid] for wnid in wnids(4))
-    assert card.images == {"train": (3, 2, 3, 3), "select": (2,) * 4, "test": (2,) * 4}
-    assert card.total("train") == 11
-
-
-def test_classes_beyond_the_papers_are_neither_natural_nor_man_made(tmp_path: Path) -> None:
-    make_tree(tmp_path / "t", [*wnids(4), "n99999999"], train=2, val=2)
-    assert data.card(f"imagenet-32:{tmp_path}/t").groups[-1] == "other"
-
-
-def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_listing_covers_set_class_name_and_size_but_not_where_the_tree_lies(
+    made: dict[Layout, Path], tmp_path: Path
 ) -> None:
-    place, listing = data.place("imagenet-32:t"), tree(here).listing
-    found = {data.card(f"imagenet{geometry}:t").fingerprint for geometry in ("", "-32", "-32-crop", "-64")}
-    assert data.card("imagenet-32:t").fingerprint in found
-    found.add(imagenet.card_of(place, listing, [tree(here).images[0].name]).fingerprint)
-    with monkeypatch.context() as patch:
-        patch.setattr(imagenet, "GENERATOR", 99)
-        found.add(data.card("imagenet-32:t").fingerprint)
-    shutil.move(here, here.with_name("moved"))
-    assert data.card("imagenet-32:moved").fingerprint in found
-    (here.with_name("moved") / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG").unlink()
-    found.add(data.card("imagenet-32:moved").fingerprint)
-    assert len(found) == 7
+    def changed(change: Callable[[Path], object]) -> str:
+        path = shutil.copytree(made["folders"], tmp_path / "t")
+        change(path / "train" / FEW[0])
+        found = listing(path)["sources"]
+        shutil.rmtree(path)
+        return found
+
+    def resize(folder: Path) -> None:
+        with (folder / f"{FEW[0]}_1.JPEG").open("ab") as file:
+            file.write(b"\0")
+
+    found = [
+        changed(lambda folder: None),
+        changed(resize),
+        changed(lambda folder: (folder / f"{FEW[0]}_1.JPEG").rename(folder / "another.JPEG")),
+        changed(lambda folder: (folder / f"{FEW[0]}_1.JPEG").rename(folder.parent / FEW[1] / f"{FEW[0]}_1.JPEG")),
+        changed(lambda folder: (folder / f"{FEW[0]}_1.JPEG").unlink()),
+    ]
+    assert found[0] == listing(made["folders"])["sources"]
+    assert len(set(found)) == 5
 
 
-def test_skipping_a_whole_class_is_refused(here: Path) -> None:
-    names = [image.name for image in tree(here).images if image.wnid == wnids(4)[0] and image.set_name == "test"]
-    with pytest.raises(BadInput, match=f"no test image that is not broken in {wnids(4)[0]}"):
-        imagenet.card_of(data.place("imagenet:t"), tree(here).listing, names)
+def test_hidden_files_other_files_and_spellings_of_suffixes(copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    before = tree(path)
+    folder = path / "train" / FEW[0]
+    for name in (".DS_Store", "._x.JPEG", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    (path / "train" / "n01440764.tar").write_bytes(b"x")
+    (path / "val" / ".cache").mkdir()
+    assert listing(path) == before.summary
+    (folder / f"{FEW[0]}_1.JPEG").rename(folder / f"{FEW[0]}_1.jPg")
+    assert len(tree(path).images) == len(before.images)
 
 
-def test_a_listing_is_remembered_until_a_directory_changes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = []
-    monkeypatch.setattr(imagenet, "tree", lambda path: lists.append(path) or tree(path))
-    monkeypatch.setattr(imagenet, "SETTLED", -60.0)  # as if a minute had passed
-    cards = [data.card(text) for text in ("imagenet-32:t", "imagenet-32:t", "imagenet-64:t")]
-    assert cards[0] == cards[1]
-    assert len(lists) == 1
-    (here / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG").unlink()
-    assert data.card("imagenet-32:t").total("train") == 11
-    assert len(lists) == 2
-    next((here.parent / "cache" / "yosinski").iterdir()).write_text("{")  # it is only a cache
-    assert data.card("imagenet-32:t").total("train") == 11
+def test_directories_and_label_files_are_watched(made: dict[Layout, Path]) -> None:
+    def watched(found: Listing) -> set[str]:
+        assert all((found.root / one).stat().st_mtime_ns == then for one, then in found.watched.items())
+        return set(found.watched)
+
+    folders = {".", "train", "val", *(f"train/{wnid}" for wnid in FEW)}
+    assert watched(tree(made["folders"])) == folders | {f"val/{wnid}" for wnid in FEW}
+    kit = "ILSVRC2012_devkit_t12/data"
+    assert watched(tree(made["development kit"])) == folders | {
+        f"{kit}/meta.mat",
+        f"{kit}/ILSVRC2012_validation_ground_truth.txt",
+    }
 
 
-def test_a_listing_of_a_directory_that_has_just_changed_is_not_remembered(here: Path) -> None:
-    began = time.time()
-    data.card("imagenet-32:t")
-    assert time.time() - began > imagenet.SETTLED or not (here.parent / "cache").exists()
+# ------------------------------------------------------------------------------------------------------- what is wrong
 
 
-def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
-    path = stored("imagenet-32:t")
-    first = here / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG"
-    content = first.read_bytes()
-    first.write_bytes(content + b"\0")
-    (first.parent / "new.JPEG").write_bytes(content)
-    (first.parent / f"{wnids(4)[0]}_2.JPEG").unlink()
-    message = (
-        rf"{path} was made of {here} when that held other images: 1 new \(train/\w+/new.JPEG\); "
-        rf"1 gone \(train/\w+_2.JPEG\); 1 of another size \(train/\w+_1.JPEG\); undo that, or delete the store"
-    ).replace(r"train/\w+_", r"train/\w+/\w+_")
-    for ask in (data.card, lambda text: making.begin(text, data.stores())):
-        with pytest.raises(BadInput, match=message):
-            ask("imagenet-32:t")
-    assert data.card("imagenet-64:t").side == 64  # of which there is no store yet
-    shutil.rmtree(path)
-    assert data.card("imagenet-32:t").total("train") == 12
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        tree(path)
 
 
-def test_a_store_of_another_version_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored("imagenet-32:t")
-    monkeypatch.setattr(imagenet, "GENERATOR", 99)
-    with pytest.raises(BadInput, match=r"was made of .* by another version"):
-        data.card("imagenet-32:t")
+def test_what_is_no_imagenet(tmp_path: Path, copied: Callable[[Layout], Path]) -> None:
+    refused(tmp_path, "is no ImageNet: it has neither train/ nor ILSVRC/Data/CLS-LOC/train/")
+    path = copied("folders")
+    shutil.rmtree(path / "val")
+    refused(path, "has no val/")
+    (path / "val").mkdir()
+    refused(path, "val holds neither folders of classes nor images")
+    shutil.rmtree(path / "train")
+    (path / "train").mkdir()
+    refused(path, "train holds no folders of classes")
 
 
-def test_what_a_store_skipped_is_found_by_the_same_text_and_by_any_other_path(tmp_path: Path, here: Path) -> None:
-    make_tree(tmp_path / "torn", 4, train=3, val=4, truncated=1)
-    whole = data.card("imagenet-32:torn")
-    stored("imagenet-32:torn", skip_broken=True)
-    card = data.card("imagenet-32:torn")
-    assert card.images["train"] == (2, 3, 3, 3)
-    assert card.fingerprint != whole.fingerprint
-    shutil.copytree(tmp_path / "torn", tmp_path / "elsewhere")
-    assert data.card("imagenet-32:elsewhere").fingerprint == card.fingerprint
-    assert data.card("imagenet-64:torn").images["train"] == (3, 3, 3, 3)  # nobody said that this may skip
+def test_missing_wnids_and_empty_classes(copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    away = path / "val" / FEW[1]
+    shutil.move(away, path / "away")
+    refused(path, f"classes that are in train/ but not in .*/val: {FEW[1]}$")
+    shutil.move(path / "away", away)
+    shutil.rmtree(path / "train" / FEW[2])
+    refused(path, f"classes that are in .*/val but not in train/: {FEW[2]}$")
+    (path / "train" / FEW[2]).mkdir()
+    refused(path, f"no images .* in .*/train/{FEW[2]}$")
 
 
-def test_a_tree_that_is_gone_is_known_from_its_store(here: Path) -> None:
-    stored("imagenet-32:t")
-    card = data.card("imagenet-32:t")
-    shutil.rmtree(here)
-    assert data.card("imagenet-32:t") == card
-    with pytest.raises(BadInput, match="no directory"):
-        data.card("imagenet-64:t")
+def test_a_class_with_one_validation_image_and_folders_with_other_names(copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    for image in sorted((path / "val" / FEW[0]).iterdir())[1:]:
+        image.unlink()
+    refused(path, f"class {FEW[0]} has one validation image")
+    (path / "train" / "cats").mkdir()
+    refused(path, "train holds folders that are no WordNet ids .*: cats")
+
+
+def test_flat_validation_images_need_labels(copied: Callable[[Layout], Path]) -> None:
+    path = copied("development kit")
+    kit = path / "ILSVRC2012_devkit_t12" / "data"
+    (kit / "meta.mat").unlink()
+    refused(path, r"ILSVRC2012_validation_ground_truth.txt needs meta.mat or meta_clsloc.mat")
+    (kit / "meta.mat").write_bytes(b"no such thing")
+    refused(path, r"meta.mat is not the development kit's")
+    savemat(kit / "meta.mat", {"other": np.zeros(3)})
+    refused(path, r"meta.mat is not the development kit's")
+    shutil.rmtree(kit)
+    refused(path, "val has no folders of classes, and there is no file that labels its images: put LOC_val_sol")
+
+
+def test_label_files_that_disagree(copied: Callable[[Layout], Path]) -> None:
+    path = copied("development kit")
+    truth = path / "ILSVRC2012_devkit_t12" / "data" / "ILSVRC2012_validation_ground_truth.txt"
+    lines = truth.read_text().splitlines()
+    truth.write_text("\n".join(lines[:-1]))
+    refused(path, r"labels 19 images, .*/val holds 20; without a label: ILSVRC2012_val_00000020")
+    truth.write_text("\n".join([*lines, "1"]))
+    refused(path, r"labels 21 images, .*/val holds 20; not there: ILSVRC2012_val_00000021")
+    truth.write_text("\n".join(["77", *lines[1:]]))
+    refused(path, r"ground_truth.txt, line 1: meta.mat has no class 77")
+    truth.write_text("\n".join(["5", *lines[1:]]))  # an inner node, which is no class
+    refused(path, r"classes that are in .*ground_truth.txt but not in train/: n00001740")
+    truth.write_text("\n".join(lines))
+    shutil.rmtree(path / "train" / FEW[3])
+    refused(path, rf"classes that are in .*ground_truth.txt but not in train/: {FEW[3]}")
+
+
+def test_labels_that_disagree_with_folders(made: dict[Layout, Path], copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    shutil.copytree(made["development kit"] / "ILSVRC2012_devkit_t12", path / "ILSVRC2012_devkit_t12")
+    assert listing(path) == listing(made["folders"])
+    image = min((path / "val" / FEW[0]).iterdir())
+    image.rename(path / "val" / FEW[1] / image.name)
+    refused(path, rf"ground_truth.txt disagrees with the folders: .*/val/{FEW[1]} holds {image.name}")
+
+
+def test_kaggles_file(copied: Callable[[Layout], Path]) -> None:
+    path = copied("kaggle")
+    rows = (path / "LOC_val_solution.csv").read_text().splitlines()
+    (path / "LOC_val_solution.csv").write_text("\n".join([*rows[:2], "ILSVRC2012_val_00000001,cat 1 2", *rows[3:]]))
+    refused(path, r"LOC_val_solution.csv, line 3: not an image and a WordNet id, but 'ILSVRC2012_val_00000001,cat 1 2'")
+
+
+def test_images_that_are_links_to_nowhere(copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    (path / "train" / FEW[0] / "lost.JPEG").symlink_to(path / "nowhere.JPEG")
+    refused(path, "lost.JPEG: No such file or directory")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_folders_that_may_not_be_read(copied: Callable[[Layout], Path]) -> None:
+    path = copied("folders")
+    (path / "train" / FEW[0]).chmod(0)
+    refused(path, f"train/{FEW[0]}: Permission denied")

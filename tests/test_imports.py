@@ -25,9 +25,12 @@ yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
-yosinski.data.tree
-yosinski.data.imagenet
-yosinski.data.making yosinski.data.stream
+yosinski.data.listing yosinski.data.pickles
+yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.torchvision_sets
+yosinski.data.lists
+yosinski.data.sources
+yosinski.data.cards yosinski.data.decoding
+yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
 yosinski.layers yosinski.libraries
 yosinski.graph
@@ -41,7 +44,7 @@ yosinski.run
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 LAZY = {
     ("yosinski.data", "yosinski.data.emoji"),
-    ("yosinski.data", "yosinski.data.imagenet"),
+    ("yosinski.data", "yosinski.data.cards"),
     ("yosinski.architectures", "yosinski.traced"),
     ("yosinski.traced", "yosinski.graph"),
 }

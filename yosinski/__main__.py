@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.commands import cluster, data, here, networks, reading
-from yosinski.data import FORMS, stores
+from yosinski.data import FORMS, GEOMETRY, stores
 from yosinski.spec import BadInput, Failure
 
 METRICS = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
@@ -202,11 +202,13 @@ def parser() -> argparse.ArgumentParser:
     store = command("store", data.store_data, "make the store of a data set, or go on making it", of_data)
     show = command("show", data.show_data, "what is known of a data set, and where its store lies", of_data)
     for sub in (store, show):
-        sub.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}")
+        sub.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}; with a side: {GEOMETRY}")
         with_stores(sub)
     store.add_argument("--skip-broken", action="store_true", help="leave out broken images, and write down which")
     store.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores)")
     asking(store)
+    show.add_argument("--near", action="store_true", help="look for near duplicates in a store of many gigabytes, too")
+    show.add_argument("--out", type=Path, metavar="PATH", help="draw a sheet of stored images: .png, .pdf or .svg")
     show.add_argument("--check", action="store_true", help="read the whole store and compare its checksums")
     show.add_argument("--json", action="store_true")
     return top

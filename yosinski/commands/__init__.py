@@ -90,7 +90,7 @@ def make_store(
     if isinstance(begun, Path):
         return begun
     workers = workers or making.cores()
-    images = len(begun.tree.images)
+    images = len(begun.listing.images)
     took = timedelta(seconds=math.ceil(begun.seconds(workers)))
     console.print(
         f"{begun.path} will hold {images:,} images of {begun.card.name}, {begun.card.side} x {begun.card.side}: "

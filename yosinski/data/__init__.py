@@ -3,22 +3,47 @@
 A data set is named by a text that says where it is found, and with which geometry its images are stored:
 
     emoji                     travels with the package
-    imagenet:PATH             ImageNet's directory; resized to 256 x 256, whatever the aspect ratio (as in the paper)
-    imagenet-SIDE:PATH        the same, resized to SIDE x SIDE
-    imagenet-SIDE-crop:PATH   the shorter side resized to SIDE, then the square in the middle
+    imagenet:PATH             ImageNet's directory
+    imagefolder:PATH          folders of classes, in train/ and val/ or not
+    list:PATH                 text files with an image and a label on every line
+    cifar10:PATH, cifar100:PATH, tinyimagenet:PATH     as they are distributed
+    torchvision:NAME:ROOT     what torchvision calls NAME, in the folder that it calls root
+
+    KIND-SIDE:PATH            resized to SIDE x SIDE
+    KIND-SIDE-crop:PATH       the shorter side resized to SIDE, then the square in the middle
+    KIND-SIDE-warp:PATH       everything resized to SIDE x SIDE, whatever the aspect ratio
+    KIND-SIDE-crop-bilinear:PATH   with another filter than lanczos: bilinear or bicubic
+
+ImageNet goes without saying as 256-warp, as in the paper; cifar and tinyimagenet with the side that they have. The
+others leave the side open: it is chosen for the network that is trained (`suited`).
 """
 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from yosinski.spec import BadInput
 
-FORMS = ("emoji", "imagenet:PATH", "imagenet-SIDE:PATH", "imagenet-SIDE-crop:PATH")
+FORMS = (
+    "emoji",
+    "imagenet:PATH",
+    "imagefolder:PATH",
+    "list:PATH",
+    "cifar10:PATH",
+    "cifar100:PATH",
+    "tinyimagenet:PATH",
+    "torchvision:NAME:ROOT",
+)
+GEOMETRY = "KIND-SIDE[-crop|-warp][-bilinear|-bicubic]:PATH"  # in all of them but emoji
 SIDES = range(16, 1025)  # what a store's side may be
-FITS = ("warp", "crop")
+NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
+MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
+TEXT = re.compile(
+    r"(imagenet|imagefolder|list|cifar10|cifar100|tinyimagenet|torchvision)"
+    r"(?:-(\d+))?(?:-(warp|crop))?(?:-(lanczos|bilinear|bicubic))?(?::(.*))?"
+)
 
 
 @dataclass(frozen=True)
@@ -60,38 +85,84 @@ class Card:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set is found, and the geometry of its store: what its text says."""
+    """Where a data set is found, and the geometry of its store: what its text says.
+
+    `dataset` is torchvision's name for it, if it is one of torchvision's.
+    """
 
     kind: str
     path: Path | None = None
     side: int = 256
     fit: str = "warp"
+    interpolation: str = "lanczos"
+    dataset: str = ""
 
     @property
     def name(self) -> str:
         """The text up to the path, without what goes without saying; the name of its stores begins with it."""
-        side = f"-{self.side}" if (self.side, self.fit) != (256, "warp") else ""
-        return f"{self.kind}{side}{'-crop' if self.fit == 'crop' else ''}"
+        if self.kind == "emoji":
+            return self.kind
+        filtered = () if self.interpolation == "lanczos" else (self.interpolation,)
+        if self.kind == "imagenet":
+            fit = () if self.fit == "warp" else (self.fit,)
+            side = () if (self.side, *fit, *filtered) == (256,) else (self.side,)
+        else:
+            side, fit = (self.side,), () if self.kind in NATIVE else (self.fit,)
+        return "-".join(map(str, (self.kind, *side, *fit, *filtered)))
+
+    @property
+    def source(self) -> str:
+        """The text of what is found there, whatever the geometry."""
+        return ":".join(str(part) for part in (self.kind, self.dataset, self.path) if part)
 
     @property
     def text(self) -> str:
-        """The data set's own spelling."""
-        return self.name if self.path is None else f"{self.name}:{self.path}"
+        """The data set's own spelling: that of every other text for the same store, too."""
+        return self.name + self.source.removeprefix(self.kind)
 
 
 def place(text: str) -> Place:
-    """What the text of a data set says; paths become absolute."""
+    """What the text of a data set says; paths become absolute, an open side becomes 256 or that of the source."""
     if text == "emoji":
         return Place("emoji", side=32)
-    found = re.fullmatch(r"imagenet(?:-(\d+))?(?:-(\w+))?(?::(.*))?", text)
-    if found is None or (found[2] or "warp") not in FITS:
-        raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}")
-    side = int(found[1] or 256)
-    if side not in SIDES:
+    found = TEXT.fullmatch(text)
+    if found is None:
+        raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}; with a side: {GEOMETRY}")
+    kind, side, fit, interpolation, path = found.groups()
+    dataset = ""
+    if kind == "torchvision":
+        dataset, _, path = (path or "").partition(":")
+    if not path:
+        where = "NAME:ROOT" if kind == "torchvision" else "PATH"
+        spelled = text.partition(":")[0]
+        raise BadInput(f"data set {text!r} does not say where its images are; write {spelled}:{where}")
+    if side and int(side) not in SIDES:
         raise BadInput(f"data set {text!r}: the side must be {SIDES[0]} to {SIDES[-1]}, not {side}")
-    if not found[3]:
-        raise BadInput(f"data set {text!r} does not say where its images are; write {text.rstrip(':')}:PATH")
-    return Place("imagenet", Path(found[3]).expanduser().absolute(), side, found[2] or "warp")
+    if kind in NATIVE:
+        fit = "crop"  # squares are not cut
+    return Place(
+        kind,
+        Path(path).expanduser().absolute(),
+        int(side or NATIVE.get(kind, 256)),
+        fit or ("warp" if kind == "imagenet" else "crop"),
+        interpolation or "lanczos",
+        dataset,
+    )
+
+
+def suited(text: str, side: int) -> str:
+    """The text of a data set, with the side that its images are stored in for a network that sees side x side pixels.
+
+    Photographs get 8/7 of it, rounded, so that crops differ (224 -> 256, 299 -> 342, 64 -> 73); cifar and tinyimagenet
+    keep their own side unless the network's is larger. A text that says a side comes back as it is, and so do emoji
+    and imagenet.
+    """
+    found, spelled = place(text), TEXT.fullmatch(text)
+    if spelled is None or spelled[2] or found.kind == "imagenet":
+        return text
+    if found.kind in NATIVE:
+        return replace(found, side=max(side, found.side)).text
+    return replace(found, side=min(max(round(MARGIN * side), SIDES[0]), SIDES[-1])).text
 
 
 def stores() -> Path:
@@ -102,14 +173,14 @@ def stores() -> Path:
 def card(text: str) -> Card:
     """The card of a data set, decoding no image.
 
-    A tree of image files is listed for it, or taken from the last listing where its directories are unchanged.
-    BadInput if the text is none of the above, if something is wrong with the tree, or if it has changed since a
-    store was made of it.
+    Image files are listed for it, or taken from the last listing where their directories are unchanged. BadInput if
+    the text is none of the above, if something is wrong with the files, or if they have changed since a store was
+    made of them.
     """
-    from yosinski.data import emoji, imagenet
+    from yosinski.data import cards, emoji
 
     found = place(text)
-    return emoji.card() if found.path is None else imagenet.card(found, stores())
+    return emoji.card() if found.path is None else cards.card(found, stores())
 
 
 def some(names: Sequence[str], most: int = 20) -> str:

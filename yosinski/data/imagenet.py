@@ -1,105 +1,150 @@
-"""ImageNet's card, from the listing of its tree, and how the tree stands to the stores that were made of it."""
+"""ImageNet's directory, as people have it: one of three layouts, listed without decoding an image.
 
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+    train/<wnid>/*.JPEG with val/<wnid>/*.JPEG
+    train/<wnid>/*.JPEG with val/*.JPEG, and beside them (or in a folder of the development kit) the labels:
+        ILSVRC2012_validation_ground_truth.txt with meta.mat or meta_clsloc.mat, or Kaggle's LOC_val_solution.csv
+    ILSVRC/Data/CLS-LOC/{train,val}, as Kaggle has it, with LOC_val_solution.csv
+
+<wnid> is a WordNet id such as n01440764; there may be other or fewer classes than the paper's 1000. Images end in
+.jpeg, .jpg or .png, in whatever case; other files are ignored. The training images are the paper's. Its validation
+images are divided, within each class in the order of their names: every other one, from the first, is `select`, the
+rest are `test`.
+"""
+
+import csv
+import re
 from pathlib import Path
-from typing import Any
 
-from yosinski import files
-from yosinski.data import Card, Place, some, store, synsets
-from yosinski.data.tree import Tree, tree
-from yosinski.spec import BadInput, digest
+from yosinski.data import Place, some, synsets
+from yosinski.data.listing import File, Listing, folders, listing, same_classes, scan, scans, times
+from yosinski.spec import BadInput
 
 GENERATOR = 1  # bump when stores of the same files would hold other images: the fingerprint covers it
-SETTLED = 2.0  # seconds after which a second change would show in a directory's time of change
+SUFFIXES = (".jpeg", ".jpg", ".png")
+WNID = re.compile(r"n\d{8}")
+KAGGLE = Path("ILSVRC/Data/CLS-LOC")
+TRUTH = re.compile(r"ILSVRC\d{4}(_clsloc)?_validation_ground_truth\.txt")
+SOLUTION = "LOC_val_solution.csv"
+Files = list[tuple[str, int]]  # names and sizes
 
 
-def card(place: Place, stores: Path, listing: Mapping[str, Any] | None = None) -> Card:
-    """The card of a tree, without the images that a store which was made of it has skipped.
+def listed(place: Place) -> Listing:
+    """List a tree; BadInput names what is wrong with it."""
+    path = place.path
+    assert path is not None
+    root = next((root for root in (path, path / KAGGLE) if (root / "train").is_dir()), None)
+    if root is None:
+        raise BadInput(f"{path} is no ImageNet: it has neither train/ nor {KAGGLE}/train/")
+    train, val = root / "train", root / "val"
+    if not val.is_dir():
+        raise BadInput(f"{root} has no val/")
+    wnids = _wnids(train)
+    if not wnids:
+        raise BadInput(f"{train} holds no folders of classes")
+    label_files, labels = _labels(path, root)
+    foldered = _wnids(val)
+    of_classes = [train / wnid for wnid in wnids] + [val / wnid for wnid in foldered]
+    watched = times(path, [path, root, train, val, *of_classes, *label_files])
+    scanned = scans(of_classes, SUFFIXES, nested=False)
+    validation = _divided(val, {wnid: scanned[val / wnid].images for wnid in foldered}, labels, label_files)
+    same_classes(wnids, validation, "train/", label_files[0] if label_files and not foldered else val)
+    single = [wnid for wnid, images in validation.items() if len(images) < 2]
+    if single:
+        raise BadInput(f"class {single[0]} has one validation image; two are needed, for select and for test")
 
-    listing: of the tree (see `Tree.listing`), if it has just been listed. A tree that is gone is known from the store
-    that was made of it. BadInput if there is neither, or if the only store that was made of it held other images.
-    """
-    assert place.path is not None
-    made = list(store.made(stores, place.name))
-    same_place = [(path, described) for path, described in made if described["data"] == place.text]
-    if not place.path.is_dir():
-        if len(same_place) == 1:
-            return store.described_card(same_place[0][1])
-        raise BadInput(f"data set {place.text}: no directory {place.path}")
-    listing = listing or remembered(place.path) or remember(tree(place.path))
-    for _, described in made:
-        found = card_of(place, listing, described.get("skipped", ()))
-        if found.fingerprint == described["fingerprint"]:
-            return found
-    if same_place:
-        raise BadInput(changed(place, same_place[-1][0]))
-    return card_of(place, listing)
+    def files(folder: Path, images: Files) -> list[File]:
+        return [File(f"{folder.relative_to(path)}/{name}", size, name) for name, size in images]
 
-
-def card_of(place: Place, listing: Mapping[str, Any], skipped: Iterable[str] = ()) -> Card:
-    """The card of a listing (see `Tree.listing`) without the skipped images, which are given by name."""
-    skipped = sorted(skipped)
-    wnids: list[str] = listing["wnids"]
-    images = {name: list(counts) for name, counts in listing["per_class"].items()}
-    for set_name, wnid in (name.split("/")[:2] for name in skipped):
-        images[set_name][wnids.index(wnid)] -= 1
-    for set_name, counts in images.items():
-        none = [wnid for wnid, count in zip(wnids, counts, strict=True) if count == 0]
-        if none:
-            raise BadInput(f"{place.text}: no {set_name} image that is not broken in {some(none)}")
-    covered = {"sources": listing["sources"], "generator": GENERATOR, "skipped": skipped}
-    known = synsets.groups()
-    return Card(
-        name=place.text,
-        fingerprint=digest({**covered, "side": place.side, "fit": place.fit}),
-        side=place.side,
-        classes=tuple(wnids),
-        groups=tuple(known.get(wnid, "other") for wnid in wnids),
-        images={name: tuple(counts) for name, counts in images.items()},
-        stratified=False,
-    )
+    selected = {wnid: files(val / wnid if foldered else val, images) for wnid, images in validation.items()}
+    sets = {
+        "train": {wnid: files(train / wnid, scanned[train / wnid].images) for wnid in wnids},
+        "select": {wnid: found[0::2] for wnid, found in selected.items()},
+        "test": {wnid: found[1::2] for wnid, found in selected.items()},
+    }
+    return listing(path, sets, wnids, watched, synsets.groups_of(wnids))
 
 
-def changed(place: Place, made: Path) -> str:
-    """How a tree differs from what a store was made of, for people."""
-    import pandas as pd
-
-    assert place.path is not None
-    told = f"{made} was made of {place.path} when that held other images"
-    if (made / "sources.parquet").exists():
-        frame = pd.read_parquet(made / "sources.parquet", columns=["image", "bytes"])
-        then = dict(zip(frame["image"], frame["bytes"], strict=True))
-        now = {image.name: image.size for image in tree(place.path).images}
-        differences = {
-            "new": sorted(now.keys() - then.keys()),
-            "gone": sorted(then.keys() - now.keys()),
-            "of another size": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
-        }
-        found = [f"{len(names)} {what} ({some(names, 3)})" for what, names in differences.items() if names]
-        told = f"{told}: {'; '.join(found)}" if found else f"{made} was made of {place.path} by another version"
-    return f"{told}; undo that, or delete the store, or give another --stores"
+def _wnids(path: Path) -> list[str]:
+    """The classes that have a folder."""
+    found = folders(path)
+    other = [name for name in found if not WNID.fullmatch(name)]
+    if other:
+        raise BadInput(f"{path} holds folders that are no WordNet ids (n and eight digits): {some(other)}")
+    return found
 
 
-def _note(path: Path) -> Path:
-    return files.caches() / f"listing-{digest(str(path))}.json"
+def _divided(
+    val: Path, foldered: dict[str, Files], labels: dict[str, str], label_files: list[Path]
+) -> dict[str, Files]:
+    """The validation images of every class, by their folders or their labels; BadInput where the two disagree."""
+    told = label_files[0] if label_files else None
+    if foldered:
+        for wnid, images in foldered.items():
+            wrong = [name for name, _ in images if labels.get(Path(name).stem, wnid) != wnid]
+            if wrong:
+                raise BadInput(f"{told} disagrees with the folders: {val / wnid} holds {some(wrong, 3)}")
+        return foldered
+    images = scan(val, SUFFIXES, nested=False).images
+    if not images:
+        raise BadInput(f"{val} holds neither folders of classes nor images")
+    if told is None:
+        raise BadInput(
+            f"{val} has no folders of classes, and there is no file that labels its images: put {SOLUTION}, or "
+            f"ILSVRC2012_validation_ground_truth.txt with meta.mat, into {val.parent}"
+        )
+    stems = {Path(name).stem for name, _ in images}
+    unlabelled, missing = sorted(stems - labels.keys()), sorted(labels.keys() - stems)
+    if unlabelled or missing or len(stems) < len(images):
+        raise BadInput(
+            f"{told} labels {len(labels)} images, {val} holds {len(images)}"
+            + (f"; without a label: {some(unlabelled, 3)}" if unlabelled else "")
+            + (f"; not there: {some(missing, 3)}" if missing else "")
+        )
+    divided: dict[str, Files] = {}
+    for name, size in images:
+        divided.setdefault(labels[Path(name).stem], []).append((name, size))
+    return divided
 
 
-def remembered(path: Path) -> dict[str, Any] | None:
-    """The last listing of a tree, if no file has been added to its directories or taken away since."""
+def _labels(path: Path, root: Path) -> tuple[list[Path], dict[str, str]]:
+    """The file that labels the validation images, with what it needs, and the wnids by the images' names."""
+    tops = [path, root, root / "val", *(root.parents[:3] if root.parts[-3:] == KAGGLE.parts else ())]
+    tops += [kit for top in tops for kit in sorted(top.glob("ILSVRC20*devkit*"))]
+    for folder in dict.fromkeys(folder for top in tops for folder in (top, top / "data") if folder.is_dir()):
+        if (folder / SOLUTION).is_file():
+            return [folder / SOLUTION], _kaggle(folder / SOLUTION)
+        truth = sorted(one.name for one in folder.glob("ILSVRC*.txt") if TRUTH.fullmatch(one.name))
+        if truth:
+            meta = next((folder / name for name in ("meta.mat", "meta_clsloc.mat") if (folder / name).is_file()), None)
+            if meta is None:
+                raise BadInput(f"{folder / truth[0]} needs meta.mat or meta_clsloc.mat beside it")
+            return [folder / truth[0], meta], _development_kit(folder / truth[0], meta)
+    return [], {}
+
+
+def _kaggle(solution: Path) -> dict[str, str]:
+    """ImageId,PredictionString: the wnid, then boxes."""
+    with solution.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.reader(lines))[1:]
+    for k, row in enumerate(rows, 2):
+        if len(row) != 2 or not WNID.match(row[1]):
+            raise BadInput(f"{solution}, line {k}: not an image and a WordNet id, but {','.join(row)[:40]!r}")
+    return {image: told.split()[0] for image, told in rows}
+
+
+def _development_kit(truth: Path, meta: Path) -> dict[str, str]:
+    """One number per image, in order; meta.mat says which class has which. Nothing is unpickled."""
+    from scipy.io import loadmat
+
     try:
-        note = files.read_json(_note(path))
-        same = all((path / one).stat().st_mtime_ns == then for one, then in note["watched"].items())
-        return note["listing"] if same and note["path"] == str(path) else None
-    except (OSError, BadInput, KeyError):
-        return None
-
-
-def remember(tree: Tree) -> dict[str, Any]:
-    """Keep a listing, unless a directory changed so lately that another change might not show; returns it."""
-    if max(tree.watched.values()) < time.time_ns() - SETTLED * 1e9:
-        with suppress(OSError):
-            note = {"path": str(tree.path), "watched": dict(tree.watched), "listing": tree.listing}
-            files.write_json(_note(tree.path), note)
-    return tree.listing
+        synsets = loadmat(meta, squeeze_me=True, variable_names=["synsets"])["synsets"]
+        number = next(name for name in synsets.dtype.names if re.fullmatch(r"ILSVRC\d{4}_(CLSLOC_)?ID", name))
+        wnids = {int(one[number]): str(one["WNID"]) for one in synsets}
+    except Exception as error:
+        raise BadInput(f"{meta} is not the development kit's: {type(error).__name__}: {error}") from error
+    labels = {}
+    for k, line in enumerate(truth.read_text().split(), 1):
+        if not line.isdecimal() or int(line) not in wnids:
+            raise BadInput(f"{truth}, line {k}: {meta.name} has no class {line[:20]}")
+        labels[f"ILSVRC2012_val_{k:08d}"] = wnids[int(line)]
+    return labels

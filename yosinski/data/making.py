@@ -1,16 +1,12 @@
-"""Making the store of a tree of image files: by as many processes as there are cores, resumable, checked.
+"""Making the store of image files: by as many processes as there are cores, resumable, checked.
 
-Images are decoded with Pillow at full resolution (no draft mode), converted to RGB from whatever they are (greyscale,
-CMYK, palettes), not turned by EXIF (in 2014 nobody did), and resized with its antialiased Lanczos filter, which is
-also what ImageMagick reduces images with by default. They go into `<store>.partial/`, a shard at a time: pixels first,
-then a note with their checksum. What is interrupted goes on from the notes whose pixels still have their checksum. The
-folder is renamed when all is there and on the disk.
+Images go into `<store>.partial/`, a shard at a time: pixels first, then a note with their checksum. What is interrupted
+goes on from the notes whose pixels still have their checksum. The folder is renamed when all is there and on the disk.
 """
 
 import errno
 import fcntl
 import hashlib
-import io
 import multiprocessing
 import os
 import shutil
@@ -28,25 +24,26 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
+import PIL
 
 from yosinski import files
-from yosinski.data import Card, Place, imagenet, place, some, store
+from yosinski.data import Card, Place, cards, place, some, sources, store
+from yosinski.data.decoding import Broken, decode, fitted, opened
+from yosinski.data.listing import Image, Listing
 from yosinski.data.store import SETS
-from yosinski.data.tree import Image, Tree, tree
 from yosinski.spec import BadInput, Failure
 
-WHOLE = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89P", b"\x60\x82"))  # how JPEGs and PNGs begin and end
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
+OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
 NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
 
 
 @dataclass(frozen=True)
 class Making:
-    """A store that is made of a tree; `card` is that of the whole tree, or of what an earlier store left of it."""
+    """A store that is made of listed files; `card` is that of all of them, or of what an earlier store left of them."""
 
     place: Place
-    tree: Tree
+    listing: Listing
     card: Card
     stores: Path
 
@@ -63,7 +60,7 @@ class Making:
     @property
     def bytes(self) -> int:
         """What it needs in the end."""
-        return len(self.tree.images) * (3 * self.place.side**2 + NOTES)
+        return len(self.listing.images) * (3 * self.place.side**2 + NOTES)
 
     @property
     def written(self) -> int:
@@ -80,34 +77,36 @@ class Making:
     @property
     def left(self) -> list[slice]:
         """The shards that are not done."""
-        return [shard for shard in store.shards(len(self.tree.images)) if not _note(self.partial, shard).exists()]
+        return [shard for shard in store.shards(len(self.listing.images)) if not _note(self.partial, shard).exists()]
 
     def seconds(self, workers: int, sample: int = 32) -> float:
         """How long so many processes will take for what is left, judged by some images."""
         left = sum(shard.stop - shard.start for shard in self.left)
-        images, began = self.tree.images, time.perf_counter()
+        images = self.listing.images
         tried = images[:: -(-len(images) // sample)]
+        sources.content(self.place, self.listing.root, tried[0])  # one file of many images may have to be read first
+        began = time.perf_counter()
         for image in tried:
-            _why_broken(self.tree.path / image.path, self.place)
+            _why_broken(self, image)
         return left * (time.perf_counter() - began) / len(tried) / workers
 
 
 def begin(text: str, stores: Path) -> Making | Path:
-    """What it takes to make the store of a tree; the store itself if it is there already.
+    """What it takes to make the store of a data set of files; the store itself if it is there already.
 
-    BadInput if the tree is not as it should be, if another store was made of it when it held other images, or if the
+    BadInput if the files are not as they should be, if another store was made of them when they were others, or if the
     disk has too little space.
     """
     found = place(text)
     assert found.path is not None
-    listed = tree(found.path) if found.path.is_dir() else None
-    card = imagenet.card(found, stores, listed.listing if listed else None)
+    listed = sources.listed(found) if found.path.exists() else None
+    card = cards.card(found, stores, listed.summary if listed else None)
     path = store.location(card, stores)
     if (path / "store.json").exists() or listed is None:
         return path
     if path.exists():
         raise BadInput(f"{path} is in the way: it is no finished store (no store.json)")
-    imagenet.remember(listed)
+    cards.remember(found, listed)
     making = Making(found, listed, card, stores)
     if making.bytes - making.written > making.free:
         raise BadInput(
@@ -136,11 +135,11 @@ def fill(
     Broken images are skipped if asked for; otherwise BadInput names them, and what this call has written is deleted.
     Most of them are found at the beginning, by how the files begin and end, before anything is written.
     """
-    here, total = making.partial, len(making.tree.images)
+    here, total = making.partial, len(making.listing.images)
     with _lock(here):
         resumed = (here / "images.npy").exists()
         try:
-            there = store.location(imagenet.card(making.place, making.stores, making.tree.listing), making.stores)
+            there = store.location(cards.card(making.place, making.stores, making.listing.summary), making.stores)
             if (there / "store.json").exists():
                 return there  # somebody else has made it meanwhile
             broken = _glance(making, advance)
@@ -151,7 +150,7 @@ def fill(
             for note in notes:
                 broken |= note["broken"]
             refuse(making, broken, skip_broken)
-            card = imagenet.card_of(making.place, making.tree.listing, broken)
+            card = cards.card_of(making.place, making.listing.summary, broken)
             resumed = True
             return _finish(making, card, broken, notes)
         except BadInput:
@@ -166,10 +165,10 @@ def fill(
 def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
     """BadInput if there are broken images that nobody said to skip."""
     if broken and not skip_broken:
-        paths = {image.name: image.path for image in making.tree.images if image.name in broken}
-        told = [f"{making.tree.path / paths[name]} ({why})" for name, why in sorted(broken.items())]
+        paths = {image.name: image.file.path for image in making.listing.images if image.name in broken}
+        told = [f"{making.listing.root / paths[name]} ({why})" for name, why in sorted(broken.items())]
         raise BadInput(
-            f"{len(broken)} of {len(making.tree.images)} images are broken: {some(told)}; mend them, "
+            f"{len(broken)} of {len(making.listing.images)} images are broken: {some(told)}; mend them, "
             f"or leave them out: yosinski data store {making.place.text} --skip-broken"
         )
 
@@ -182,33 +181,15 @@ def cores() -> int:
 # --------------------------------------------------------------------------------------------------------- one image
 
 
-class Broken(ValueError):
-    """Bytes that are no whole image."""
-
-
-def decode(content: bytes, side: int, fit: str) -> np.ndarray:
-    """An image file's bytes as uint8 [side, side, 3], RGB; Broken if they are no whole image."""
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            rgb = image.convert("RGB")
-            if fit == "warp":
-                return np.asarray(rgb.resize((side, side), PIL.Image.Resampling.LANCZOS))
-            return np.asarray(PIL.ImageOps.fit(rgb, (side, side), PIL.Image.Resampling.LANCZOS))
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise what they like
-        told = str(error).partition("<_io")[0].strip() or type(error).__name__
-        raise Broken("cannot identify image file" if told.startswith("cannot identify") else told) from error
-
-
-def _why_broken(path: Path, place: Place) -> str | None:
+def _why_broken(making: Making, image: Image) -> str | None:
     """Why an image is broken, if it is; BadInput if it cannot be read."""
+    place = making.place
     try:
-        decode(path.read_bytes(), place.side, place.fit)
+        decode(sources.content(place, making.listing.root, image), place.side, place.fit, place.interpolation)
     except Broken as error:
         return str(error)
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
+        raise BadInput(f"{making.listing.root / image.file.path}: {error.strerror}") from error
     return None
 
 
@@ -218,17 +199,21 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
     if kept.exists():
         return files.read_json(kept)["broken"]
 
-    def why(path: Path) -> str | None:
-        with suppress(OSError), path.open("rb") as file:
+    def why(image: Image) -> str | None:
+        if image.file.sha256:  # not a file of its own
+            return None
+        with suppress(OSError), (making.listing.root / image.file.path).open("rb") as file:
             begins = file.read(2)
-            file.seek(-2, os.SEEK_END)
-            if (begins, file.read(2)) in WHOLE:
+            if begins in OTHERS:  # decoding will tell
                 return None
-        return _why_broken(path, making.place)
+            file.seek(-2, os.SEEK_END)
+            if ENDS.get(begins) == file.read(2):
+                return None
+        return _why_broken(making, image)
 
-    images = making.tree.images
+    images = making.listing.images
     with ThreadPoolExecutor(16) as threads:
-        reasons = threads.map(why, [making.tree.path / image.path for image in images])
+        reasons = threads.map(why, images)
         broken: dict[str, str] = {}
         for image, reason in zip(images, reasons, strict=True):
             advance("looked at", 1)
@@ -268,13 +253,13 @@ def _make_room(path: Path, total: int, side: int) -> None:
 
 
 def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[str, int], None]) -> None:
-    shards, images = store.shards(len(making.tree.images)), making.tree.images
+    shards, images = store.shards(len(making.listing.images)), making.listing.images
     (making.partial / "shards").mkdir(exist_ok=True)
     context = multiprocessing.get_context("spawn")  # a fork would inherit whatever threads hold
     with ProcessPoolExecutor(min(workers, len(shards)), context, _start) as pool:
         try:
             jobs = [
-                pool.submit(_shard, making.partial, making.tree.path, images[shard], shard, making.place, broken)
+                pool.submit(_shard, making.partial, making.place, making.listing.root, images[shard], shard, broken)
                 for shard in shards
             ]
             for job in as_completed(jobs):
@@ -302,7 +287,7 @@ def _start() -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def _shard(partial: Path, root: Path, images: Sequence[Image], shard: slice, place: Place, broken: set[str]) -> int:
+def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], shard: slice, broken: set[str]) -> int:
     """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
     there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
     note = _note(partial, shard)
@@ -310,21 +295,24 @@ def _shard(partial: Path, root: Path, images: Sequence[Image], shard: slice, pla
         return len(images)
     pixels = np.zeros((len(images), place.side, place.side, 3), np.uint8)
     found: dict[str, str] = {}
-    sources = []
+    hashes: list[str] = []
+    sizes: list[tuple[int, int] | None] = [None] * len(images)
     for k, image in enumerate(images):
-        content = (root / image.path).read_bytes()
-        sources.append(hashlib.sha256(content).hexdigest())
-        if len(content) != image.size:
-            raise Failure(f"{root / image.path} has changed since the tree was listed")
+        content = sources.content(place, root, image)
+        hashes.append(hashlib.sha256(content).hexdigest())
+        if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
+            raise Failure(f"{root / image.file.path} has changed since it was listed")
         if image.name not in broken:
             try:
-                pixels[k] = decode(content, place.side, place.fit)
+                decoded = opened(content)
+                sizes[k] = decoded.size
+                pixels[k] = fitted(decoded, place.side, place.fit, place.interpolation)
             except Broken as error:
                 found[image.name] = str(error)
     with (partial / "images.npy").open("r+b") as file:
         file.seek(there.offset + shard.start * pixels[0].nbytes)
         file.write(pixels.data)
-    told = {"sha256": store.checksum(pixels), "sources": sources, "broken": found}
+    told = {"sha256": store.checksum(pixels), "sources": hashes, "sizes": sizes, "broken": found}
     files.write_json(note, told, durable=False)
     return len(images)
 
@@ -333,23 +321,26 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     """Write the index, where every image came from, and `store.json`; put the folder where stores lie."""
     import pandas as pd
 
-    here, images = making.partial, making.tree.images
-    sources = pd.DataFrame(
+    here, images = making.partial, making.listing.images
+    sizes = [size or (None, None) for note in notes for size in note["sizes"]]
+    origins = pd.DataFrame(
         {
             "image": [image.name for image in images],
-            "file": [image.path for image in images],
-            "bytes": [image.size for image in images],
+            "file": [image.file.path for image in images],
+            "bytes": [image.file.size for image in images],
             "sha256": [one for note in notes for one in note["sources"]],
+            "width": pd.array([width for width, _ in sizes], "Int32"),
+            "height": pd.array([height for _, height in sizes], "Int32"),
             "broken": [broken.get(image.name) for image in images],
         }
     )
     with (here / "images.npy").open("rb") as file:
         os.fsync(file.fileno())
-    files.replace(here / "sources.parquet", lambda temporary: sources.to_parquet(temporary, index=False))
-    classes = {wnid: k for k, wnid in enumerate(card.classes)}
+    files.replace(here / "sources.parquet", lambda temporary: origins.to_parquet(temporary, index=False))
+    classes = {name: k for k, name in enumerate(card.classes)}
     index = np.zeros((4, len(images)), np.int32)
     index[0] = [-1 if image.name in broken else SETS.index(image.set_name) for image in images]
-    index[1] = [classes[image.wnid] for image in images]
+    index[1] = [classes[image.class_name] for image in images]
     index[3] = [image.number for image in images]
     store.describe(
         here,
@@ -357,6 +348,7 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
         index,
         [note["sha256"] for note in notes],
         fit=making.place.fit,
+        interpolation=making.place.interpolation,
         decoder=f"Pillow {PIL.__version__}",
         skipped=broken,
     )

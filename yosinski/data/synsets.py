@@ -1,5 +1,6 @@
 """The 1000 classes of ILSVRC-2012, and which are natural: known without an image. Source: ilsvrc2012/SOURCE.md."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,11 @@ def groups() -> dict[str, str]:
     wnids = (FOLDER / "synsets.txt").read_text().split()
     natural = {int(index) for index in (FOLDER / "half_nat_idx.txt").read_text().split()}
     return {wnid: "natural" if index in natural else "man-made" for index, wnid in enumerate(wnids)}
+
+
+def groups_of(wnids: Sequence[str]) -> tuple[str, ...]:
+    """The groups of some classes; `other` if they are none of the 1000."""
+    return tuple(groups().get(wnid, "other") for wnid in wnids)
 
 
 def card() -> Card:

@@ -1,0 +1,71 @@
+"""From files to pixels: every mode that Pillow reads, filters, and what is no image."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from yosinski.data.decoding import Broken, decode, opened
+
+
+def encoded(image: Image.Image, kind: str, **how: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **how)  # pyright: ignore[reportArgumentType]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF")])
+def test_what_is_transparent_lies_on_white(mode: str, kind: str) -> None:
+    image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 10, 20))
+    how = {"lossless": True} if kind == "WEBP" else {}
+    pixels = decode(encoded(image.convert(mode), kind, **how), 20, "warp")
+    assert (pixels[:, :10] == 0).all()
+    assert (pixels[:, 10:] == 255).all()
+
+
+def test_half_transparent_is_half_white_and_palettes_may_be_transparent() -> None:
+    assert (decode(encoded(Image.new("RGBA", (16, 16), (0, 0, 0, 128)), "PNG"), 16, "warp") == 127).all()
+    palette = Image.new("P", (16, 16), 1)
+    palette.putpalette([0, 0, 0, 200, 60, 30])
+    assert (decode(encoded(palette, "PNG"), 16, "warp") == (200, 60, 30)).all()
+    assert (decode(encoded(palette, "GIF", transparency=1), 16, "warp") == 255).all()
+
+
+def test_the_first_frame_is_taken() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    for kind in ("GIF", "TIFF"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert (decode(content, 16, "warp") == (255, 0, 0)).all()
+
+
+def test_16_bits_keep_their_greys() -> None:
+    steps = np.repeat(np.array([0, 0x4080, 0xFFFF], np.uint16), 16)[None].repeat(16, 0)
+    for kind in ("PNG", "TIFF"):
+        assert np.asarray(opened(encoded(Image.fromarray(steps), kind)))[0, ::16].tolist() == [
+            [v] * 3 for v in (0, 64, 255)
+        ]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_without_a_certain_place_in_rgb_are_broken(mode: str) -> None:
+    with pytest.raises(Broken, match=f"mode {mode} have no certain place in RGB"):
+        opened(encoded(Image.new(mode, (8, 8), 1), "TIFF"))
+
+
+def test_five_channels_are_broken() -> None:
+    tiff = bytearray(encoded(Image.new("RGB", (8, 8)), "TIFF"))
+    at = tiff.index(bytes([0x15, 0x01, 3, 0]))  # tag 277, SamplesPerPixel, a short
+    tiff[at + 8] = 5
+    with pytest.raises(Broken):
+        opened(bytes(tiff))
+
+
+def test_filters_differ_and_none_aliases() -> None:
+    checks = encoded(Image.fromarray((np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)), "PNG")
+    for name in ("lanczos", "bilinear", "bicubic"):
+        assert np.abs(decode(checks, 16, "crop", name)[2:-2, 2:-2].astype(int) - 127).max() <= 3
+    noise = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)), "PNG")
+    found = {decode(noise, 16, "crop", name).tobytes() for name in ("lanczos", "bilinear", "bicubic")}
+    assert len(found) == 3

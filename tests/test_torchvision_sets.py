@@ -1,0 +1,125 @@
+"""torchvision's data sets: real ones, written here; torch is loaded to list them, and not for a card afterwards."""
+
+import gzip
+import inspect
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from yosinski import data
+from yosinski.data import cards, making, sources, torchvision_sets
+from yosinski.data import store as data_stores
+from yosinski.data.decoding import decode
+from yosinski.spec import BadInput
+
+
+def mnist(root: Path) -> np.ndarray:
+    """MNIST's own files with 60 training digits and 20 for test; returns the training images."""
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    kept = np.empty(0)
+    for name, count in (("t10k", 20), ("train", 60)):
+        kept = draw.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + kept.tobytes())
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels.tobytes())
+    return kept
+
+
+def textures(root: Path) -> None:
+    """DTD: three lists and the images in folders."""
+    folder = root / "dtd" / "dtd"
+    (folder / "labels").mkdir(parents=True)
+    draw = np.random.default_rng(1)
+    for k, name in enumerate(("train", "val", "test")):
+        lines = [f"{c}/{c}_{k}{n}.jpg" for c in ("dotted", "woven") for n in range(2)]
+        (folder / "labels" / f"{name}1.txt").write_text("\n".join(lines))
+        for line in lines:
+            (folder / "images" / line).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (30, 40, 3), np.uint8)).save(folder / "images" / line)
+
+
+def test_every_listed_name_takes_the_sets_that_are_said() -> None:
+    from torchvision import datasets
+
+    for name, sets in torchvision_sets.SETS_OF.items():
+        keyword = "train" if isinstance(sets["train"], bool) else "split"
+        assert keyword in inspect.signature(getattr(datasets, name)).parameters, name
+        assert "test" in sets
+    assert not set(torchvision_sets.SETS_OF) & set(torchvision_sets.INSTEAD)
+    assert all(hasattr(datasets, name) for name in torchvision_sets.INSTEAD)
+
+
+def test_digits_become_a_store(tmp_path: Path) -> None:
+    pixels = mnist(tmp_path / "r")
+    listing = sources.listed(data.place(f"torchvision-28:MNIST:{tmp_path}/r"))
+    assert listing.classes[:2] == ("0 - zero", "1 - one")
+    begun = making.begin(f"torchvision-28:MNIST:{tmp_path}/r", tmp_path / "stores")
+    assert isinstance(begun, making.Making)
+    store = data_stores.load(begun.card, making.fill(begun, workers=1).parent)
+    assert np.bincount(store.sets).tolist() == [50, 10, 20]
+    for row, image in zip(store.images, listing.images, strict=True):
+        if image.set_name != "test":
+            assert (row == pixels[int(image.file.path.split("/")[1])][..., None]).all()
+
+
+def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
+    textures(tmp_path / "r")
+    text = f"torchvision-16:DTD:{tmp_path}/r"
+    listing = sources.listed(data.place(text))
+    assert listing.classes == ("dotted", "woven")
+    assert listing.summary["per_class"] == {"train": [2, 2], "select": [2, 2], "test": [2, 2]}
+    assert {"dtd/dtd/labels/val1.txt", "dtd/dtd/images/woven", "."} <= set(listing.watched)
+    assert not any(one.endswith(".jpg") for one in listing.watched)
+    begun = making.begin(text, tmp_path / "stores")
+    assert isinstance(begun, making.Making)
+    path = making.fill(begun, workers=1)
+    assert path.name.startswith("torchvision-16-crop-")
+    store = data_stores.load(begun.card, tmp_path / "stores")
+    for row, image in zip(store.images, listing.images, strict=True):
+        assert (row == decode((tmp_path / "r" / image.file.path).read_bytes(), 16, "crop")).all()
+
+
+def test_torch_is_not_loaded_for_a_card_that_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    textures(tmp_path / "r")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cards, "SETTLED", -60.0)  # as if a minute had passed
+    text = f"torchvision:DTD:{tmp_path}/r"
+    card = data.card(text)
+    code = (
+        f"import sys; from yosinski import data; card = data.card({text!r}); "
+        "print(card.fingerprint, 'torch' in sys.modules or 'torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [card.fingerprint, "False"]
+    (tmp_path / "r" / "dtd" / "dtd" / "labels" / "train1.txt").touch()
+    assert cards.remembered(data.place(text)) is None
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    for name, message in {
+        "CIFAR10": r"torchvision's CIFAR10 is not used here: torchvision unpickles it; write cifar10:PATH",
+        "ImageNet": "write imagenet:PATH",
+        "Birds": "unknown data set of torchvision 'Birds'; choose from: Country211, DTD, .*USPS",
+        "Food101": f"torchvision:Food101:{tmp_path}: torchvision cannot read it from there: Dataset not found",
+        "USPS": "torchvision cannot read it from there",
+    }.items():
+        with pytest.raises(BadInput, match=message):
+            data.card(f"torchvision:{name}:{tmp_path}")
+    for text in ("torchvision", "torchvision:DTD", "torchvision-64:DTD:"):
+        with pytest.raises(BadInput, match=r"does not say where its images are; write torchvision.*:NAME:ROOT"):
+            data.card(text)
+
+
+def test_a_damaged_file_is_bad_input(tmp_path: Path) -> None:
+    mnist(tmp_path)
+    raw = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    raw.write_bytes(gzip.compress(raw.read_bytes()))
+    with pytest.raises(BadInput, match="torchvision cannot read it"):
+        data.card(f"torchvision:MNIST:{tmp_path}")

@@ -1,0 +1,59 @@
+"""From the bytes of an image file to the pixels of a store.
+
+Images are decoded with Pillow at full resolution (no draft mode), of several frames the first, and not turned by EXIF
+(in 2014 nobody did). Greyscale, 16 bits a pixel included, CMYK and palettes become RGB; what is transparent lies on
+white. They are resized with an antialiased filter, Lanczos unless another one is asked for, which is also what
+ImageMagick reduces images with by default.
+"""
+
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+FILTERS = {
+    "lanczos": PIL.Image.Resampling.LANCZOS,
+    "bilinear": PIL.Image.Resampling.BILINEAR,
+    "bicubic": PIL.Image.Resampling.BICUBIC,
+}
+OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
+
+
+class Broken(ValueError):
+    """Bytes that are no whole image, or none that could be RGB."""
+
+
+def opened(content: bytes) -> PIL.Image.Image:
+    """An image file's bytes as an RGB image of its own size; Broken says why they are none."""
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return _rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise what they like
+        told = str(error).partition("<_io")[0].strip() or type(error).__name__
+        raise Broken("cannot identify image file" if told.startswith("cannot identify") else told) from error
+
+
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, "white"), seen).convert("RGB")
+    if image.mode.startswith("I;16"):  # Pillow would make everything above 255 white
+        return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode not in OPAQUE:
+        raise Broken(f"pixels of mode {image.mode} have no certain place in RGB")
+    return image.convert("RGB")
+
+
+def fitted(image: PIL.Image.Image, side: int, fit: str, interpolation: str = "lanczos") -> np.ndarray:
+    """An RGB image as uint8 [side, side, 3]: all of it (`warp`), or the largest square in its middle (`crop`)."""
+    if fit == "warp":
+        return np.asarray(image.resize((side, side), FILTERS[interpolation]))
+    return np.asarray(PIL.ImageOps.fit(image, (side, side), FILTERS[interpolation]))
+
+
+def decode(content: bytes, side: int, fit: str, interpolation: str = "lanczos") -> np.ndarray:
+    """An image file's bytes as uint8 [side, side, 3], RGB; Broken if they are no whole image."""
+    return fitted(opened(content), side, fit, interpolation)

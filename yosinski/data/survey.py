@@ -1,0 +1,187 @@
+"""What a data set looks like in numbers: how even its classes are, how large its images were, which are there twice."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from yosinski import files
+from yosinski.data import Card, Place, sources
+from yosinski.data.store import SETS, Store
+
+QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
+SAMPLE = 1000  # headers that are read where there is no store
+NEAR = 2  # bits in which the hashes of near duplicates differ, at most
+EXAMPLES = 5  # pairs of each kind that are named
+
+
+def balance(card: Card) -> dict[str, dict[str, float]]:
+    """Images per class (and domain) of each set: least, median and most, and the imbalance: most over least."""
+    found = {}
+    for name in card.images:
+        counts = card.per_class(name)
+        least, most = min(counts), max(counts)
+        found[name] = {"least": least, "median": float(np.median(counts)), "most": most, "imbalance": most / least}
+    return found
+
+
+def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
+    """Quantiles of widths and heights in pixels, and of how many images."""
+    quantiles = {
+        name: {told: float(np.quantile(values, share)) for told, share in QUANTILES.items()}
+        for name, values in (("width", widths), ("height", heights))
+    }
+    return {"images": len(widths), **quantiles}
+
+
+def sizes_of_sources(place: Place) -> dict[str, Any] | None:
+    """`sizes` of some images as their headers say, evenly spread over all; None if no header can be read."""
+    listing = sources.listed(place)
+    found = []
+    for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
+        if image.file.sha256:  # not a file of its own: all have the side of the source
+            continue
+        try:
+            with PIL.Image.open(listing.root / image.file.path) as opened:
+                found.append(opened.size)
+        except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are named elsewhere
+            continue
+    return sizes(*map(list, zip(*found, strict=True))) if found else None
+
+
+# --------------------------------------------------------------------------------------------------------- duplicates
+
+
+def exact_duplicates(hashes: list[str], sets: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict:
+    """How many images have the bytes of an image in train that comes before them.
+
+    hashes: SHA-256 of every image's source; sets and classes: int [N], sets as in stores (-1: skipped). Counted per
+    set; `between_classes` counts those whose first double is of another class; `examples` are pairs of names.
+    """
+    first: dict[str, int] = {}
+    pairs = []
+    for k in np.argsort(np.where(sets < 0, len(SETS), sets), kind="stable").tolist():
+        if sets[k] == 0 and hashes[k] not in first:
+            first[hashes[k]] = k
+        elif sets[k] >= 0 and hashes[k] in first:
+            pairs.append((k, first[hashes[k]]))
+    return _told(pairs, sets, classes, names)
+
+
+def near_duplicates(
+    hashes: np.ndarray, sets: np.ndarray, classes: np.ndarray, names: Sequence[str], leave_out: np.ndarray
+) -> dict:
+    """Candidates: images whose `dhash` differs from that of another image in train by at most 2 of 64 bits.
+
+    hashes: uint64 [N]; the rest as in `exact_duplicates`. leave_out: bool [N], such as exact duplicates.
+    """
+    pairs = []
+    seen = np.flatnonzero((sets >= 0) & ~leave_out)
+    unique, which = np.unique(hashes[seen], return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    starts = np.searchsorted(which[order], np.arange(len(unique) + 1))
+    members = [seen[order[a:b]] for a, b in pairwise(starts)]
+    in_train = [group[sets[group] == 0] for group in members]
+    others: dict[int, list[int]] = {}
+    for one, other in neighbours(unique):
+        others.setdefault(one, []).append(other)
+        others.setdefault(other, []).append(one)
+    for u, group in enumerate(members):
+        trained = [int(t[0]) for t in (in_train[v] for v in others.get(u, ())) if len(t)]
+        for k in group.tolist():
+            alike = next((int(t) for t in in_train[u][:2] if t != k), None)
+            if alike is None and trained:
+                alike = trained[0]
+            if alike is not None:
+                pairs.append((k, alike))
+    return _told(pairs, sets, classes, names)
+
+
+def _told(pairs: list[tuple[int, int]], sets: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict:
+    counts = {name: sum(1 for k, _ in pairs if sets[k] == s) for s, name in enumerate(SETS)}
+    return {
+        **counts,
+        "between_classes": sum(1 for k, double in pairs if classes[k] != classes[double]),
+        "examples": [[names[k], names[double]] for k, double in pairs[:EXAMPLES]],
+    }
+
+
+def neighbours(hashes: np.ndarray) -> list[tuple[int, int]]:
+    """All pairs of different hashes, uint64 [M], that differ in one or two bits, as indices.
+
+    Such hashes agree in at least two of four bands of 16 bits: only those that agree in two are compared.
+    """
+    bands = [np.uint64(0xFFFF << 16 * k) for k in range(4)]
+    found: set[tuple[int, int]] = set()
+    for mask in (bands[a] | bands[b] for a in range(4) for b in range(a)):
+        keys = hashes & mask
+        order = np.argsort(keys, kind="stable")
+        keys, ordered = keys[order], hashes[order]
+        at, step = np.arange(len(hashes)), 0
+        while len(at):
+            step += 1
+            at = at[at + step < len(hashes)]
+            at = at[keys[at] == keys[at + step]]
+            differ = ordered[at] ^ ordered[at + step]
+            for _ in range(NEAR):
+                differ &= differ - (differ > 0)  # the lowest bit goes
+            close = at[differ == 0]
+            found |= set(map(tuple, np.sort(np.stack([order[close], order[close + step]], 1)).tolist()))
+    return sorted(found)
+
+
+def dhash(images: np.ndarray) -> np.ndarray:
+    """The difference hash of images, uint64 [b]: whether each of 8 x 9 grey means is darker than its right neighbour.
+
+    images: uint8 [b, s, s, 3]. (N. Krawetz, "Kind of like that", 2013.) Blind to colour and size, not to mirroring.
+    """
+    side = images.shape[1]
+    grey = images.sum(3, dtype=np.uint16).astype(np.float64)
+    for axis, parts in ((1, 8), (2, 9)):
+        edges = np.linspace(0, side, parts + 1).astype(int)
+        widths = np.diff(edges).reshape((-1, 1) if axis == 1 else -1)
+        grey = np.add.reduceat(grey, edges[:-1], axis) / widths
+    bits = (grey[:, :, :-1] < grey[:, :, 1:]).reshape(len(images), 64)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def hashes_kept(store: Path) -> Path:
+    """Where the difference hashes of a store's images are kept, beside the stores."""
+    return store.parent / "hashes" / f"{store.name}.npy"
+
+
+def hashes(of: Store, path: Path) -> np.ndarray:
+    """The difference hashes of all images in the store at a path, uint64 [N], kept once they are counted."""
+    kept = hashes_kept(path)
+    if kept.exists():
+        return np.load(kept, allow_pickle=False)
+    found = np.concatenate([dhash(of.images[at : at + 256]) for at in range(0, len(of.images), 256)])
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, found)
+
+    kept.parent.mkdir(exist_ok=True)
+    files.replace(kept, write)
+    return found
+
+
+def duplicates(of: Store, path: Path, near: bool) -> Mapping[str, Any]:
+    """`exact` duplicates by the bytes of image files, and `near` ones if they are asked for; null where not known."""
+    import pandas as pd
+
+    exact, double = None, np.zeros(len(of.images), bool)
+    names: Sequence[str] = [
+        f"{SETS[s] if s >= 0 else '-'}/{of.card.classes[c]}/{number}"
+        for s, c, number in zip(of.sets, of.classes, of.numbers, strict=True)
+    ]
+    if (path / "sources.parquet").exists():
+        frame = pd.read_parquet(path / "sources.parquet", columns=["image", "sha256"])
+        names = frame["image"].tolist()
+        exact = exact_duplicates(frame["sha256"].tolist(), of.sets, of.classes, names)
+        double = frame["sha256"].duplicated().to_numpy()
+    candidates = near_duplicates(hashes(of, path), of.sets, of.classes, names, double) if near else None
+    return {"exact": exact, "near": candidates}

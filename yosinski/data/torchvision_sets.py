@@ -1,0 +1,135 @@
+"""Data sets of torchvision: `torchvision:NAME:ROOT`, where ROOT is what torchvision calls root. Nothing is downloaded.
+
+torch is loaded only while one is listed, and while one is stored whose images are not files of their own (MNIST and the
+like): cards come from remembered listings and from stores.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from yosinski.data import Place
+from yosinski.data.listing import SUFFIXES, File, Listing, Sets, listing, three_sets, times
+from yosinski.spec import BadInput, choose
+
+# What torchvision calls the sets, by ours: the values of `split=`, or of `train=` where they are true and false.
+TRAIN_AND_TEST = {"train": "train", "test": "test"}
+ALL_THREE = {"train": "train", "select": "val", "test": "test"}
+TRUE_AND_FALSE = {"train": True, "test": False}
+SETS_OF: dict[str, dict[str, Any]] = {
+    "Country211": {"train": "train", "select": "valid", "test": "test"},
+    "DTD": ALL_THREE,
+    "FashionMNIST": TRUE_AND_FALSE,
+    "FER2013": TRAIN_AND_TEST,
+    "FGVCAircraft": ALL_THREE,
+    "Flowers102": ALL_THREE,
+    "Food101": TRAIN_AND_TEST,
+    "GTSRB": TRAIN_AND_TEST,
+    "Imagenette": {"train": "train", "test": "val"},
+    "KMNIST": TRUE_AND_FALSE,
+    "MNIST": TRUE_AND_FALSE,
+    "OxfordIIITPet": {"train": "trainval", "test": "test"},
+    "QMNIST": TRUE_AND_FALSE,
+    "RenderedSST2": ALL_THREE,
+    "STL10": TRAIN_AND_TEST,
+    "SVHN": TRAIN_AND_TEST,
+    "StanfordCars": TRAIN_AND_TEST,
+    "USPS": TRUE_AND_FALSE,
+}
+INSTEAD = {
+    "CIFAR10": "torchvision unpickles it; write cifar10:PATH",
+    "CIFAR100": "torchvision unpickles it; write cifar100:PATH",
+    "LSUN": "torchvision unpickles it",
+    "ImageNet": "write imagenet:PATH",
+    "ImageFolder": "write imagefolder:PATH",
+}
+
+
+def listed(place: Place) -> Listing:
+    """List a data set of torchvision. BadInput if it is none that can be used, or if its files are not in ROOT."""
+    if place.dataset in INSTEAD:
+        raise BadInput(f"torchvision's {place.dataset} is not used here: {INSTEAD[place.dataset]}")
+    choose("data set of torchvision", place.dataset, list(SETS_OF))
+    root = place.path
+    assert root is not None
+    found: Sets = {}
+    classes: list[str] = []
+    for set_name in SETS_OF[place.dataset]:
+        dataset = _dataset(place, set_name)
+        files = list(_files(dataset, root, set_name))
+        labels = sorted({label for label, _ in files})
+        names = _class_names(dataset, labels)
+        found[set_name] = {names[label]: [] for label in labels}
+        for label, file in files:
+            found[set_name][names[label]].append(file)
+        classes = classes or [names[label] for label in labels]
+    return listing(root, three_sets(found, place.source), classes, times(root, _watched(place, found)))
+
+
+def content(place: Place, file: File) -> bytes:
+    """One image that is no file of its own, as the bytes of one."""
+    set_name, k = file.path.split("/")
+    return _encoded(_dataset(place, set_name)[int(k)][0])
+
+
+@lru_cache(maxsize=3)
+def _dataset(place: Place, set_name: str) -> Any:
+    from torchvision import datasets
+
+    value = SETS_OF[place.dataset][set_name]
+    keyword = "train" if isinstance(value, bool) else "split"
+    try:  # without download=True none of them downloads anything
+        return getattr(datasets, place.dataset)(root=str(place.path), **{keyword: value})
+    except MemoryError:
+        raise
+    except Exception as error:  # they raise what they like
+        told = str(error).partition("\n")[0] or type(error).__name__
+        raise BadInput(f"{place.source}: torchvision cannot read it from there: {told}") from error
+
+
+def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]]:
+    """All images with their labels: by path where they are files, without decoding them, else by number."""
+    samples = getattr(dataset, "samples", None) or getattr(dataset, "_samples", None)
+    if samples is None and hasattr(dataset, "_labels"):
+        samples = zip(getattr(dataset, "_image_files", None) or dataset._images, dataset._labels, strict=True)
+    samples = list(samples or ())
+    if samples and isinstance(samples[0][0], str | Path):
+        for path, label in samples:
+            inner = Path(path).relative_to(root).as_posix()
+            yield int(label), File(inner, Path(path).stat().st_size, inner)
+    else:
+        for k in range(len(dataset)):
+            image, label = dataset[k]
+            encoded = _encoded(image)
+            yield int(label), File(f"{set_name}/{k}", len(encoded), f"{k:06d}", hashlib.sha256(encoded).hexdigest())
+
+
+def _class_names(dataset: Any, labels: list[int]) -> dict[int, str]:
+    """Names by label; the number itself where torchvision has no name."""
+    named = [one if isinstance(one, str) else one[0] for one in getattr(dataset, "classes", ())]
+    names = {label: named[label].replace("/", "-") if label < len(named) else str(label) for label in labels}
+    return names if len(set(names.values())) == len(names) else {label: str(label) for label in labels}
+
+
+def _encoded(image: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PPM")
+    return file.getvalue()
+
+
+def _watched(place: Place, found: Sets) -> list[Path]:
+    """ROOT, what lies in it, and the folders and files of this data set below it, but for the images."""
+    root = place.path
+    assert root is not None
+    tops = {Path(file.path).parts[0] for classes in found.values() for files in classes.values() for file in files}
+    name = place.dataset.lower()
+    watched = [root]
+    for one in sorted(root.iterdir()):
+        if one.is_file():
+            watched.append(one)
+        elif one.name in tops or name in one.name.lower().replace("_", ""):
+            watched += [one, *(inner for inner in one.rglob("*") if inner.suffix.lower() not in SUFFIXES)]
+    return watched
