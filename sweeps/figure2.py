@@ -6,6 +6,7 @@ from typing import Any
 
 from yosinski import data as data_sets
 from yosinski import halves
+from yosinski.architectures import architecture
 from yosinski.cuts import chosen
 from yosinski.data import Card
 from yosinski.recipes import usual
@@ -29,7 +30,7 @@ def figure2(
     random: initialisers of random frozen features RnB, if any. cuts: None for all. The order is that in which they
     are wanted: one complete thin curve first, replicates later.
     """
-    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds)
     if not random:
@@ -66,6 +67,11 @@ def pairs(
         for letter, half in {"A": both.a, "B": both.b}.items()
     }
     return [(bases[source], bases[target]) for source, target in directions]
+
+
+def card_for(data: str, network: str) -> Card:
+    """The card of a data set; where its text leaves open how large images are stored, as the network wants them."""
+    return data_sets.card(data_sets.suited(data, architecture(network).side))
 
 
 def all_classes(card: Card) -> Half:

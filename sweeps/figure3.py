@@ -1,7 +1,6 @@
 """The paper's figure 3: what distance between the tasks costs, and how far random features go."""
 
-from sweeps.figure2 import all_classes, cuts_of, none_empty, pairs
-from yosinski import data as data_sets
+from sweeps.figure2 import all_classes, card_for, cuts_of, none_empty, pairs
 from yosinski.recipes import usual
 from yosinski.spec import Recipe, Run
 
@@ -21,7 +20,7 @@ def figure3(
     Then a base on all classes and, for each initialiser of `random` (None: the recipe's own), networks with n random
     frozen layers.
     """
-    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
     none_empty(seeds=seeds)
     initialisers = (recipe.initialiser,) if random is None else random

@@ -1,7 +1,6 @@
 """An experiment of the authors' notebook: whether it helps to keep the next layers of the base, too, and train them."""
 
-from sweeps.figure2 import cuts_of, none_empty, pairs
-from yosinski import data as data_sets
+from sweeps.figure2 import card_for, cuts_of, none_empty, pairs
 from yosinski.architectures import architecture
 from yosinski.recipes import usual
 from yosinski.spec import Recipe, Run
@@ -21,7 +20,7 @@ def preserved(
 
     A cut that leaves fewer than so many layers below the head has no such copy.
     """
-    card, wanted = data_sets.card(data), cuts_of(network, cuts)
+    card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds, preserved=preserved)
     last = len(architecture(network).cuts)

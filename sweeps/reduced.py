@@ -1,7 +1,6 @@
 """The supplement's reduced data: bases on the first k images of each class."""
 
-from sweeps.figure2 import all_classes, none_empty
-from yosinski import data as data_sets
+from sweeps.figure2 import all_classes, card_for, none_empty
 from yosinski import halves
 from yosinski.cost import images
 from yosinski.data import Card
@@ -23,7 +22,7 @@ def reduced(
 
     counts: None for the paper's 1, 2, 5, ... 1300, up to the first that takes in all images.
     """
-    card = data_sets.card(data)
+    card = card_for(data, network)
     recipe = recipe or usual(network)
     none_empty(counts=counts, seeds=seeds)
     task = half_named(card, half)
