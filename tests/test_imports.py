@@ -36,8 +36,10 @@ yosinski.layers yosinski.libraries
 yosinski.graph
 yosinski.networks
 yosinski.surgery
+yosinski.features
 yosinski.pack
 yosinski.evaluation yosinski.checkpoints
+yosinski.bottleneck
 yosinski.training
 yosinski.run
 """.strip().splitlines()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from yosinski import records, surgery
+from yosinski import records, surgery, training
 from yosinski import run as procedure
 from yosinski.data.moments import Moments
 from yosinski.environment import Where
@@ -57,6 +58,11 @@ def after(looks: int) -> Callable[[], bool]:
     return lambda: next(made) >= looks - 1
 
 
+def with_views(runs: list[Run], views: int) -> list[Run]:
+    """The same copies on so many views of every image, or on ever new ones."""
+    return [replace(run, recipe=run.recipe.with_values({"views": views})) for run in runs]
+
+
 def numbers(where: Where, run: Run) -> dict[str, Any]:
     """All of a run's results that must not depend on how it was trained."""
     path = records.folder(where.runs, run.id)
@@ -80,11 +86,12 @@ def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Ru
         assert top1 == pytest.approx(record["metrics"]["test_top1"])
 
 
-def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run], views: int) -> None:
     a, b = bases
     pack = [b.copy(n, "frozen", a) for n in (2, 5, 7)] + [b.copy(3, "tuned", a), b.copy(4, "random", below="kaiming")]
     pack += [b.copy(4, treatment, a) for treatment in ("decayed", "probed", "thawed", "single")]
-    pack += [b.copy(3, "random", a, below="matched")]
+    pack = with_views([*pack, b.copy(3, "random", a, below="matched")], views)
     train(where, pack)
     together = [numbers(where, run) for run in pack]
     for run in pack:
@@ -157,9 +164,11 @@ def test_copies_of_one_target_start_from_the_same_upper_layers(bases: tuple[Run,
         assert not torch.equal(of_a[name], of_b[name])
 
 
-def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run]) -> None:
+@pytest.mark.parametrize("views", [0, 2])
+def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: tuple[Run, Run], views: int) -> None:
     a, b = bases
     pack = [b.copy(4, "frozen", a), b.copy(4, "tuned", b), b.copy(4, "thawed", a), b.copy(4, "probed", a)]
+    pack = with_views(pack, views)
     train(where, pack)
     undisturbed = [numbers(where, run) for run in pack]
     for run in pack:
@@ -170,6 +179,68 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     train(where, pack[:1], after(12))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
+
+
+def test_stored_features_give_the_numbers_of_computed_ones(
+    where: Where, bases: tuple[Run, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to rounding: they are computed in batches of another size."""
+    a, b = bases
+    where = replace(where, stores=own_stores(where, tmp_path))
+    pack = [b.copy(n, "frozen", parent) for parent in bases for n in (3, 6)]
+    pack += [b.copy(3, treatment, a) for treatment in ("probed", "thawed", "single", "tuned")]
+    pack = with_views([*pack, b.copy(3, "random", a, below="matched")], 2)
+    monkeypatch.setattr(training, "take_features", lambda *_: None)
+    train(where, pack)
+    computed = [numbers(where, run) for run in pack]
+    assert not (where.stores / "features").exists()
+    weights = [load_file(records.folder(where.runs, run.id) / "weights.safetensors") for run in pack]
+    for run in pack:
+        path = records.folder(where.runs, run.id)
+        path.rename(path.with_name("computed-" + path.name))
+    monkeypatch.undo()
+    train(where, pack)
+    # A3B is that of probed and thawed copies, too, single ones stand on two segments; of training and select images
+    assert len(list((where.stores / "features").glob("*/features.json"))) == 2 * (4 + 1 + 1)
+    for run, its, tensors in zip(pack, computed, weights, strict=True):
+        path = records.folder(where.runs, run.id)
+        record = records.read_record(path)
+        assert record is not None
+        assert record["features"] == ("computed" if run.treatment == "tuned" else "stored")
+        for name, tensor in load_file(path / "weights.safetensors").items():
+            torch.testing.assert_close(tensor, tensors[name], rtol=1e-5, atol=1e-5)
+        curve = [row["select_loss"] for row in numbers(where, run)["curve"]]
+        assert curve == pytest.approx([row["select_loss"] for row in its["curve"]], rel=1e-5)
+
+
+def test_damaged_features_and_those_of_other_weights_are_not_used(
+    where: Where, bases: tuple[Run, Run], tmp_path: Path
+) -> None:
+    where = replace(where, stores=own_stores(where, tmp_path))
+    a, b = bases
+    run, again = with_views([b.copy(5, "frozen", a), replace(b.copy(5, "frozen", a), seed=3)], 1)
+    train(where, [run])
+    first = numbers(where, run)
+    files = sorted((where.stores / "features").glob("*/features.npy"))
+    written = [file.stat().st_mtime_ns for file in files]
+    train(where, [again])
+    assert [file.stat().st_mtime_ns for file in files] == written  # another seed and head, the same features
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    records.folder(where.runs, run.id).rename(tmp_path / "first")
+    train(where, [run])
+    assert numbers(where, run) == first
+
+
+def own_stores(where: Where, tmp_path: Path) -> Path:
+    """A stores directory without features, with the same data sets."""
+    own = tmp_path / "stores"
+    own.mkdir()
+    for path in where.stores.glob("emoji-*"):
+        (own / path.name).symlink_to(path)
+    return own
 
 
 def test_one_that_diverges_fails_alone(where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:

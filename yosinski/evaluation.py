@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from yosinski import records
 from yosinski.architectures import architecture
 from yosinski.data.store import Store
-from yosinski.data.stream import in_order
-from yosinski.pack import Arithmetic, Member, at_cuts
+from yosinski.data.stream import in_the_middle
+from yosinski.pack import Arithmetic, Member, at_cuts, known
 from yosinski.spec import Run
 
 
@@ -59,18 +59,24 @@ def evaluate(
         member.rest()
     losses = [0.0] * len(members)
     correct = [np.zeros(images.classes, int) for _ in members]
-    for batch, labels in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
+    held = {member: member.shared for member in members}
+    total = len(images.rows)
+    for at in range(0, total, images.at_a_time):
         if stopping():
             return []
-        batch, labels = batch.to(arithmetic.device), labels.to(arithmetic.device)
+        part = slice(at, at + images.at_a_time)
+        features = known(held, images.name, 0, part, arithmetic.device)
+        batch = None
+        if len(features) < len(held):
+            batch = in_the_middle(store.images, images.rows[part], images.side).to(arithmetic.device)
+        labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
-            inputs = at_cuts(members, batch)
+            inputs = at_cuts(members, batch, features)
             outputs = [m.network[m.shared :](x).float() for m, x in zip(members, inputs, strict=True)]
         for k, output in enumerate(outputs):
             losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
             right = labels[output.argmax(1) == labels]
             correct[k] += np.bincount(right.cpu().numpy(), minlength=images.classes)
-    total = len(images.rows)
     return [Score(images, loss / total, c.sum() / total, c.tolist()) for loss, c in zip(losses, correct, strict=True)]
 
 

@@ -1,10 +1,12 @@
 """Files that appear whole: a reader, or a machine that crashed, sees either the old content or the new one."""
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from yosinski.spec import BadInput
@@ -66,6 +68,33 @@ def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(folder: Path, waiting: Callable[[], object] = lambda: None) -> IO[str]:
+    """Make a folder, and wait until no other process works on it; closing the file ends that.
+
+    The lock moves with the folder. waiting: called several times a second until then.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            held = (folder / "lock").open("w")
+            while not _locked(held):
+                waiting()
+                time.sleep(0.2)
+            if os.path.samestat(os.fstat(held.fileno()), (folder / "lock").stat()):
+                return held
+            held.close()
+        except FileNotFoundError:  # the other one has just renamed or deleted the folder
+            continue
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def caches() -> Path:

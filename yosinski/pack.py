@@ -1,17 +1,21 @@
 """A pack: runs with the same target, seed, role and recipe, trained side by side on one stream of batches.
 
-What lies frozen below their cuts is computed once per base. The members share nothing else: each has its own network,
-optimiser, checkpoint and end, so that a lone run and the same run in a pack give the same numbers.
+What lies frozen below their cuts is computed once per base, or stored once for all packs. The members share nothing
+else: each has its own network, optimiser, checkpoint and end, so that a lone run and the same run in a pack give the
+same numbers.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
 from yosinski import records, surgery
 from yosinski.data.stream import Batch
+from yosinski.features import Features
 from yosinski.spec import Run
 
 
@@ -50,6 +54,7 @@ class Member:
     held: int = -1  # so many of the first segments have not been trained yet
     shared: int = 0  # so many of them are computed without gradients, and once for all members of the same origin
     resting: bool = True  # not ready for training
+    features: dict[str, Features] = field(default_factory=dict)  # stored, by set of images, where it first is trained
 
     def __post_init__(self) -> None:
         """Biases have a learning rate and a weight decay of their own, and segments may have a pace of their own."""
@@ -102,15 +107,28 @@ class Member:
         return str(self.run)
 
 
-def at_cuts(members: list[Member], images: Batch) -> list[Batch | torch.Tensor]:
+def known(
+    held: Mapping[Member, int], name: str, views: np.ndarray | int, images: np.ndarray | slice, device: str
+) -> dict[Member, torch.Tensor]:
+    """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""
+    stored = {member: member.features[name] for member in held if name in member.features}
+    found = {member: features for member, features in stored.items() if features.cut == held[member]}
+    read = {features: features.at(views, images).to(device) for features in set(found.values())}
+    return {member: read[features] for member, features in found.items()}
+
+
+def at_cuts(
+    members: list[Member], images: Batch | None, known: Mapping[Member, torch.Tensor] | None = None
+) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
+    known: features that need not be computed; if they are everybody's, there need be no images.
     """
-    inputs: list[Batch | torch.Tensor] = [images] * len(members)
+    inputs: list[Batch | torch.Tensor | None] = [(known or {}).get(member, images) for member in members]
     trunks: dict[tuple[str | None, str | None], list[int]] = {}
     for k, member in enumerate(members):
-        if member.shared:
+        if member.shared and inputs[k] is images:
             trunks.setdefault((member.run.parent.id if member.run.parent else None, member.run.below), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
@@ -121,4 +139,4 @@ def at_cuts(members: list[Member], images: Batch) -> list[Batch | torch.Tensor]:
                 for k in sharing:
                     if members[k].shared == n:
                         inputs[k] = features
-    return inputs
+    return [its for its in inputs if its is not None]

@@ -42,7 +42,7 @@ class Recipe:
     layer_decay: float = 0.5  # treatment "decayed": the rate is multiplied by this with every segment below the cut
     probe: float = 0.5  # treatment "probed": the share of the steps in which the copied segments are frozen
     thaw: float = 0.5  # treatment "thawed": the share of the steps over which they are unfrozen, from the cut down
-    views: int = 0  # of every image, drawn once, on which copies are trained by stored features; 0: ever new ones
+    views: int = 0  # of every image, drawn once for all copies, which train on stored features; 0: ever new ones
 
     def __post_init__(self) -> None:
         for value in fields(self):
@@ -81,6 +81,8 @@ class Recipe:
             raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
         if self.mean == "image" and self.shift:
             raise BadInput("recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0")
+        if self.views > 1 and not self.augment:
+            raise BadInput("recipe.views are all the same with recipe.augment false: there can be one, or 0")
         changing = {"dropout_below": self.dropout_below, "norm_below": self.norm_below == "batch"}
         for name, changes in {**changing, "affine_below": self.affine_below}.items():
             if self.views and changes:

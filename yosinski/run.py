@@ -71,14 +71,15 @@ def run_pack(
                 attempt.fail(str(failure))
                 failures.append(str(failure))
         if members:
-            failures += train(members, store, arithmetic, stopping)
+            failures += train(members, store, where.stores, arithmetic, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
+        why = told if full or isinstance(error, Failure | BadInput) else f"{type(error).__name__}: {told}"
         for _, attempt in claimed:
             if records.state(attempt.path) == "running":
                 with contextlib.suppress(OSError, records.Superseded):
-                    attempt.fail(told if full or isinstance(error, Failure) else f"{type(error).__name__}: {told}")
+                    attempt.fail(why)
         if full:
             raise Failure(told) from error
         raise

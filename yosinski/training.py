@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from yosinski import checkpoints, records, surgery
+from yosinski.bottleneck import Stopped, take_features
 from yosinski.cost import cost
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream
+from yosinski.data.stream import Batch, Stream, ahead
 from yosinski.environment import environment, peak_memory
 from yosinski.evaluation import Score, evaluate, evaluation_sets, health
 from yosinski.layers import Masks, dropping
-from yosinski.pack import Arithmetic, Member, at_cuts
+from yosinski.pack import Arithmetic, Member, at_cuts, known
 from yosinski.spec import Failure
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
@@ -28,13 +30,18 @@ SAVE_SHARE = 20  # checkpoints that take longer than a second are written in at 
 
 
 def train(
-    pack: list[Member], store: Store, arithmetic: Arithmetic, stopping: Callable[[], bool] = lambda: False
+    pack: list[Member],
+    store: Store,
+    stores: Path,
+    arithmetic: Arithmetic,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Train all members to their ends, or until `stopping` says so; then checkpoints allow to go on.
 
     Members that stand at different steps (after a failure, say) catch up before they go on together. One that fails or
     is taken over by another process leaves the pack, and the others go on; returned is why. An evaluation in which the
     training was stopped is made when it goes on: until then the loss since the last one stays in the checkpoint.
+    stores: the directory in which features are stored, with `recipe.views`.
     """
     failures: list[str] = []
     run = pack[0].run
@@ -56,6 +63,14 @@ def train(
                     member.attempt.beat(member.step, stream.steps, first[member.run.id], began)
         return stopping()
 
+    def read(step: int) -> tuple[Batch | None, torch.Tensor, dict[Member, torch.Tensor]]:
+        """What a step takes: stored features, and the images if anybody has to compute from them."""
+        shown = stream.shown(step)
+        held = {member: member.run.held(step / stream.steps) for member in list(pack)}
+        found = known(held, "train", shown.views, np.searchsorted(stream.used, shown.images), arithmetic.device)
+        images = stream.read(shown).to(arithmetic.device) if len(found) < len(held) else None
+        return images, torch.from_numpy(stream.labels[shown.images]).to(arithmetic.device), found
+
     def write_down(scored: list[Member], scores: list[Score]) -> None:
         for member, score in zip(scored, scores, strict=False):
             if member not in pack:  # taken over meanwhile
@@ -68,23 +83,27 @@ def train(
 
     for member in pack:
         member.ready(max(0, member.step - 1), stream.steps)
+    clock = time.perf_counter()
+    try:
+        take_features(list(pack), stream, select, stores, arithmetic, asked)
+    except Stopped:
+        return failures
     due = [member for member in pack if member.step in evaluations and member.loss_steps]
     scores = evaluate(due, store, select, arithmetic, asked)
     if due and not scores:
         return failures
     write_down(due, scores)
-    earliest, clock = min(first.values()), time.perf_counter()
-    for step, (images, labels) in enumerate(stream.batches(earliest), earliest):
+    steps = range(min(first.values()), stream.steps)
+    for step, (images, labels, stored) in zip(steps, ahead(read, steps), strict=True):
         active = [member for member in pack if member.step == step]
-        images, labels = images.to(arithmetic.device), labels.to(arithmetic.device)
         masks = Masks(run, step)
         for member in active:
             member.ready(step, stream.steps)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
-            inputs = at_cuts(active, images)
-        for member, features in zip(active, inputs, strict=True):
+            inputs = at_cuts(active, images, stored)
+        for member, taken in zip(active, inputs, strict=True):
             with arithmetic.autocast(), dropping(masks):
-                outputs = member.network[member.shared :](features)
+                outputs = member.network[member.shared :](taken)
             take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
 
         evaluated = step + 1 in evaluations
@@ -204,6 +223,7 @@ def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithm
             "flops": cost(member.run, store.card).flops,
             "memory": peak_memory(),
             "pack": pack,
+            "features": "stored" if member.features else "computed",
             "arithmetic": asdict(arithmetic),
             "environment": environment(),
             "weights": surgery.fingerprint(tensors),

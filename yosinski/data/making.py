@@ -5,7 +5,6 @@ goes on from the notes whose pixels still have their checksum. The folder is ren
 """
 
 import errno
-import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import PIL
@@ -136,7 +135,7 @@ def fill(
     Most of them are found at the beginning, by how the files begin and end, before anything is written.
     """
     here, total = making.partial, len(making.listing.images)
-    with _lock(here):
+    with files.lock(here):
         resumed = (here / "images.npy").exists()
         try:
             there = store.location(cards.card(making.place, making.stores, making.listing.summary), making.stores)
@@ -228,20 +227,6 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
 
 def _note(partial: Path, shard: slice) -> Path:
     return partial / "shards" / f"{shard.start}-{shard.stop}.json"
-
-
-def _lock(partial: Path) -> IO[str]:
-    """Wait until no other process works on this store; closing the file ends that. The lock moves with the folder."""
-    while True:
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = (partial / "lock").open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(lock.fileno()), (partial / "lock").stat()):
-                return lock
-            lock.close()
-        except FileNotFoundError:  # the other one has just renamed or deleted the folder
-            continue
 
 
 def _make_room(path: Path, total: int, side: int) -> None:

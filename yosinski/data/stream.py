@@ -2,13 +2,17 @@
 
 Order, crops and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter: never of
 the network, the pack, the device or what was drawn before, so that a resumed run sees what an undisturbed one sees.
+
+With `recipe.views` a copy sees V views of every image and no others: crops and mirror images that are functions of
+(half, view, image) alone, so that what frozen segments make of them can be stored once for all seeds. Which view an
+epoch shows is drawn like the order. Bases, from which features come, always see new ones.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -42,6 +46,15 @@ class Batch(NamedTuple):
         return Batch(*(tensor.to(device) for tensor in self))
 
 
+class Shown(NamedTuple):
+    """Which of a half's training images a step shows, and how: arrays with one entry for each, [b]."""
+
+    images: np.ndarray  # int64: numbers among all of them
+    views: np.ndarray  # int64, 0 without `recipe.views`
+    corners: np.ndarray  # int64 [b, 2]: as in a batch
+    mirrored: np.ndarray  # bool
+
+
 class Stream:
     """The batches of one half, seed, role and recipe."""
 
@@ -59,38 +72,76 @@ class Stream:
         self.batch_size = min(run.recipe.batch_size, len(self.used))
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
+        self.views = run.recipe.views if run.role == "copy" else 0
         self._epoch = lru_cache(maxsize=2)(self._draw)
+        self._view = lru_cache(maxsize=None)(self._draw_view)
 
-    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The order of the used images; for all images the corner of the crop [N, 2] and whether it is mirrored [N].
+    def _draw(self, epoch: int) -> tuple[np.ndarray, Shown]:
+        """The order of the used images; for all images which view they have, and the crop."""
+        draw = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
+        order = self.used[np.argsort(draw.random(self.total)[self.used], kind="stable")]
+        every = np.arange(self.total)
+        if not self.views:
+            return order, Shown(every, np.zeros_like(every), *self._crops(draw))
+        views = draw.integers(0, self.views, self.total)
+        corners, mirrored = map(np.stack, zip(*map(self._view, range(self.views)), strict=True))
+        return order, Shown(every, views, corners[views, every], mirrored[views, every])
+
+    def _draw_view(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """The crops of one view of all images."""
+        return self._crops(generator("view", self.run.half.digest, view))
+
+    def _crops(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """For all images the corner of the crop [N, 2] and whether it is mirrored [N].
 
         Corners are counted in stored images, with the border of `shift` around them.
         """
-        draw = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
-        order = self.used[np.argsort(draw.random(self.total)[self.used], kind="stable")]
+        if not self.recipe.augment:
+            return np.full((self.total, 2), (self.stored - self.side) // 2), np.zeros(self.total, bool)
         shift = self.recipe.shift
         corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
-        return order, corners, draw.random(self.total) < 0.5
+        return corners, draw.random(self.total) < 0.5
+
+    def shown(self, step: int) -> Shown:
+        """What a step shows."""
+        epoch, k = divmod(step, self.steps_per_epoch)
+        order, drawn = self._epoch(epoch)
+        chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
+        return Shown(*(column[chosen] for column in drawn))
 
     def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
-        """The batches from step `first` on; each is read while the one before it is trained on."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.batch, first)
-            for step in range(first, self.steps):
-                here = coming.result()
-                if step + 1 < self.steps:
-                    coming = reader.submit(self.batch, step + 1)
-                yield here
+        """The batches from step `first` on, read ahead."""
+        return ahead(self.batch, range(first, self.steps))
 
     def batch(self, step: int) -> tuple[Batch, torch.Tensor]:
         """The crops of one step and their labels, int64 [b]."""
-        epoch, k = divmod(step, self.steps_per_epoch)
-        order, corners, mirrored = self._epoch(epoch)
-        chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
-        labels = torch.from_numpy(self.labels[chosen])
-        if not self.recipe.augment:
-            return in_the_middle(self.store.images, self.rows[chosen], self.side), labels
-        return crops(self.store.images, self.rows[chosen], self.side, corners[chosen], mirrored[chosen]), labels
+        shown = self.shown(step)
+        return self.read(shown), torch.from_numpy(self.labels[shown.images])
+
+    def read(self, shown: Shown) -> Batch:
+        """The crops that are shown."""
+        return crops(self.store.images, self.rows[shown.images], self.side, shown.corners, shown.mirrored)
+
+    def viewed(self, size: int) -> Iterator[Batch]:
+        """Every view of the used images, view by view, at most so many at a time."""
+        for view in range(self.views):
+            corners, mirrored = self._view(view)
+            for at in range(0, len(self.used), size):
+                part = self.used[at : at + size]
+                yield self.read(Shown(part, np.full(len(part), view), corners[part], mirrored[part]))
+
+
+Read = TypeVar("Read")
+
+
+def ahead(read: Callable[[int], Read], steps: range) -> Iterator[Read]:
+    """What is read for each of these steps; each is read while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(read, step) for step in steps[:1]]
+        for step in steps:
+            here = coming.pop().result()
+            coming += [reader.submit(read, following) for following in (step + 1,) if following in steps]
+            yield here
 
 
 def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:

@@ -1,0 +1,153 @@
+"""Stored features: what the frozen segments below a cut make of a half's images, computed once and memory-mapped.
+
+They are found by what they are of, the tensors below the cut among it: so all treatments, heads and seeds that begin
+with the same segments share them, and those of a base that was trained anew are others. Layout in `docs/formats.md`.
+"""
+
+import contextlib
+import hashlib
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from yosinski import files
+from yosinski.identity import digest
+from yosinski.spec import BadInput, Failure
+
+AT_A_TIME = 256  # images: the last bits of a feature may depend on it, so it is the same whatever the recipe's batches
+CHUNK = 1 << 24  # bytes that are read at once to compare a checksum
+
+Look = Callable[[], None]  # shows life, and raises whatever shall end the work
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """array: float32 [V, N, ...], memory-mapped, for V views of N images; pictures have their channels last."""
+
+    cut: int
+    array: np.ndarray
+
+    def at(self, views: np.ndarray | int, images: np.ndarray | slice) -> torch.Tensor:
+        """Those of so many images, float32 [b, ...], as the network above the cut takes them."""
+        return as_computed(torch.from_numpy(np.array(self.array[views, images])))
+
+
+def as_stored(features: torch.Tensor) -> torch.Tensor:
+    """[b, c, h, w] -> [b, h, w, c], which is how they lie in memory; others are left as they are."""
+    return (features.movedim(1, -1) if features.ndim == 4 else features).float()
+
+
+def as_computed(features: torch.Tensor) -> torch.Tensor:
+    """The inverse of `as_stored`."""
+    return features.movedim(-1, 1) if features.ndim == 4 else features
+
+
+def stored(
+    stores: Path,
+    keys: Sequence[Mapping[str, Any]],
+    compute: Callable[[list[int]], Iterable[Sequence[torch.Tensor]]],
+    look: Look = lambda: None,
+) -> list[Features]:
+    """The features of these keys, memory-mapped. Missing and damaged ones are made first, all in one pass.
+
+    keys: JSON values that say what features are of; `cut` has the cut's number as `n`, `views` is V and `images` N.
+    Some may be equal. compute: given which are missing, yields for every batch of images the features of each, view by
+    view. look: called now and then; what it raises ends this, and leaves nothing behind that is not whole. Another
+    process that makes the same features is waited for. BadInput if the disk has too little space, or for features of a
+    newer format.
+    """
+    paths = [folder(stores, key) for key in keys]
+    of = dict(zip(paths, keys, strict=True))
+    found = {path: opened(path, key, look) for path, key in of.items()}
+    with contextlib.ExitStack() as locks:
+        for path in sorted(path for path in found if found[path] is None):  # in one order: nobody waits in a circle
+            locks.enter_context(files.lock(_partial(path), look))
+            locks.callback(shutil.rmtree, _partial(path), ignore_errors=True)
+            found[path] = opened(path, of[path], look)  # somebody may have made it meanwhile
+        missing = [path for path in found if found[path] is None]
+        if missing:
+            _make(stores, {path: of[path] for path in missing}, compute([paths.index(path) for path in missing]), look)
+        found |= {path: opened(path, of[path], look) for path in missing}
+    whole = [its for its in (found[path] for path in paths) if its is not None]
+    if len(whole) < len(keys):
+        raise Failure(f"features in {stores / 'features'} are damaged as soon as they are written: is the disk sound?")
+    return whole
+
+
+def folder(stores: Path, key: Mapping[str, Any]) -> Path:
+    """Where features lie, or will lie."""
+    return stores / "features" / digest(key)
+
+
+def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Features | None:
+    """The features in this folder; None if there are none, or if they are damaged or not those of the key."""
+    try:
+        described = files.read_json(path / "features.json")
+        array = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
+        if described["of"] != key or described["sha256"] != checksum(path / "features.npy", look):
+            return None
+        if array.dtype != np.float32 or array.shape[:2] != (key["views"], key["images"]):
+            return None
+    except (FileNotFoundError, files.Damaged, ValueError, KeyError, EOFError):
+        return None
+    return Features(key["cut"]["n"], array)
+
+
+def checksum(path: Path, look: Look = lambda: None) -> str:
+    """SHA-256 of a file, in hex. Reading it costs little: training is about to read it all, and more than once."""
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            hashed.update(chunk)
+            look()
+    return hashed.hexdigest()
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
+
+
+def _make(
+    stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], look: Look
+) -> None:
+    """Write the features of all batches in one pass, in folders that get their names when they are whole."""
+    with contextlib.ExitStack() as writing:
+        out = [writing.enter_context((_partial(path) / "features.npy").open("wb")) for path in wanted]
+        for k, batch in enumerate(batches):
+            arrays = [as_stored(its).cpu().contiguous().numpy() for its in batch]
+            if k == 0:
+                shapes = [
+                    (key["views"], key["images"], *its.shape[1:])
+                    for key, its in zip(wanted.values(), arrays, strict=True)
+                ]
+                check_space(stores, sum(4 * math.prod(shape) for shape in shapes))
+                for file, shape in zip(out, shapes, strict=True):
+                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+            for file, its in zip(out, arrays, strict=True):
+                file.write(its.data)
+            look()
+    for path, key in wanted.items():
+        array = _partial(path) / "features.npy"
+        told = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, look)}
+        files.write_json(_partial(path) / "features.json", told)
+        if path.exists():  # damaged
+            shutil.rmtree(path)
+        _partial(path).rename(path)
+
+
+def check_space(stores: Path, needed: int) -> None:
+    """BadInput if the disk of the stores has not so many bytes left."""
+    place = next(path for path in (stores, *stores.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise BadInput(
+            f"stored features need {needed / 1e9:,.1f} GB, {stores.absolute()} has {free / 1e9:,.1f} GB free: "
+            "take fewer recipe.views, deeper cuts, or another --stores"
+        )
