@@ -261,3 +261,55 @@ def test_evaluation_takes_every_image_once_in_order(toy: Store) -> None:
     assert [len(batch_labels) for _, batch_labels in batches] == [10, 10, 4]
     assert all_rows(batches) == chosen.tolist()
     assert torch.cat([batch_labels for _, batch_labels in batches]).tolist() == labels.tolist()
+
+
+def views_of(store: Store, run: Run) -> dict[int, list[bytes]]:
+    """All pictures that a training shows, by image, epoch by epoch."""
+    stream, seen = Stream(store, run), {}
+    for step in range(stream.steps):
+        shown, (batch, _) = stream.shown(step), stream.batch(step)
+        for image, pixels in zip(shown.images, batch.pixels, strict=True):
+            seen.setdefault(int(image), []).append(pixels.numpy().tobytes())
+    return seen
+
+
+def test_a_copy_sees_so_many_views_of_every_image_and_they_are_everybodys(noise: Store) -> None:
+    recipe = RECIPE.with_values({"views": 3, "epochs": 30.0})
+    copy = replace(BASE.copy(3, "frozen", BASE), recipe=recipe)
+    stream = Stream(noise, copy)
+    batches = list(stream.viewed(7))
+    assert [len(batch.pixels) for batch in batches] == [7, 7, 7, 3] * 3
+    pixels = torch.cat([batch.pixels for batch in batches]).reshape(3, 24, -1)
+    fixed = {image: {view.numpy().tobytes() for view in pixels[:, image]} for image in range(24)}
+    seen, others = views_of(noise, copy), views_of(noise, replace(copy, seed=5, cut=4, treatment="tuned"))
+    assert sum(map(len, fixed.values())) > 60  # of 72: two views of one image may be the same
+    for image in range(24):
+        assert set(seen[image]) == set(others[image]) == fixed[image]  # 30 draws of 3 miss none but once in 60,000
+    assert any(seen[image] != others[image] for image in range(24))  # which view comes when depends on the seed
+
+
+def test_views_leave_the_order_as_it_is_and_bases_alone(noise: Store) -> None:
+    recipe = RECIPE.with_values({"views": 3})
+    copy = BASE.copy(3, "frozen", BASE)
+    plain, fixed = Stream(noise, copy), Stream(noise, replace(copy, recipe=recipe))
+    base, other = Stream(noise, BASE), Stream(noise, replace(BASE, recipe=recipe))
+    for step in range(9):
+        assert (plain.shown(step).images == fixed.shown(step).images).all()
+        assert same(base.batch(step), other.batch(step))
+    assert (plain.shown(0).views == 0).all()
+    assert not same(plain.batch(0), fixed.batch(0))
+
+
+def test_views_of_a_subset_are_those_of_the_whole(noise: Store) -> None:
+    copy = replace(BASE.copy(3, "frozen", BASE), recipe=RECIPE.with_values({"views": 2}))
+    few = Stream(noise, replace(copy, examples_per_class=3))
+    whole, part = (torch.cat([batch.pixels for batch in stream.viewed(50)]) for stream in (Stream(noise, copy), few))
+    assert torch.equal(part.reshape(2, 6, -1), whole.reshape(2, 24, -1)[:, few.used])
+
+
+def test_the_view_without_augmentation_is_the_middle(noise: Store) -> None:
+    copy = BASE.copy(3, "frozen", BASE)
+    one = Stream(noise, replace(copy, recipe=RAW.with_values({"views": 1})))
+    assert all(same(one.batch(step), Stream(noise, replace(copy, recipe=RAW)).batch(step)) for step in range(9))
+    with pytest.raises(BadInput, match=r"recipe.views are all the same with recipe.augment false"):
+        RAW.with_values({"views": 2})

@@ -89,12 +89,13 @@ def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Fea
     """The features in this folder; None if there are none, or if they are damaged or not those of the key."""
     try:
         described = files.read_json(path / "features.json")
+    except (FileNotFoundError, files.Damaged):
+        return None
+    try:
         array = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         if described["of"] != key or described["sha256"] != checksum(path / "features.npy", look):
             return None
-        if array.dtype != np.float32 or array.shape[:2] != (key["views"], key["images"]):
-            return None
-    except (FileNotFoundError, files.Damaged, ValueError, KeyError, EOFError):
+    except (FileNotFoundError, ValueError, KeyError):  # ValueError: no such file of numpy's, or a torn one
         return None
     return Features(key["cut"]["n"], array)
 
