@@ -27,26 +27,38 @@ def figure2(
 ) -> list[Run]:
     """Bases A and B; for direction AB the copies AnB, AnB+ and their selffer controls BnB, BnB+ at every cut.
 
-    random: initialisers of random frozen features RnB, if any. cuts: None for all. The order is that in which they
-    are wanted: one complete thin curve first, replicates later.
+    treatments: of copies, see `Run`. random: initialisers of random frozen features RnB, if any, or `matched`, which
+    draws them like the weights of the source's base. cuts: None for all. The order is that in which they are wanted:
+    one complete thin curve first, replicates later.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
     none_empty(splits=splits, directions=directions, seeds=seeds)
     if not random:
         none_empty(treatments=treatments)
-    for treatment in treatments:
-        choose("treatment", treatment, list(COPIES))
     runs = []
     for seed in seeds:
         for split in splits:
             for source, target in pairs(card, split, directions, network, recipe, seed, examples_per_class):
-                runs += [target, source]
-                for treatment in treatments:
-                    for parent in (target, source):
-                        runs += [target.copy(n, treatment, parent) for n in wanted]
-                runs += [target.copy(n, "random", below=initialiser) for initialiser in random for n in wanted]
+                runs += [target, source, *copies(target, (target, source), wanted, treatments)]
+                runs += random_features(target, source, wanted, random)
     return runs
+
+
+def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[Treatment]) -> list[Run]:
+    """Copies with this target, cut from these bases, in all these ways; BadInput for a treatment without a parent."""
+    for treatment in treatments:
+        choose("treatment", treatment, list(COPIES))
+    return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
+
+
+def random_features(target: Run, source: Run, cuts: Sequence[int], initialisers: Sequence[str]) -> list[Run]:
+    """RnB with each of these initialisers; `matched` ones are drawn like the weights of the source."""
+    return [
+        target.copy(n, "random", source if initialiser == "matched" else None, initialiser)
+        for initialiser in initialisers
+        for n in cuts
+    ]
 
 
 def pairs(

@@ -1,8 +1,8 @@
 """The paper's figure 3: what distance between the tasks costs, and how far random features go."""
 
-from sweeps.figure2 import all_classes, card_for, cuts_of, none_empty, pairs
+from sweeps.figure2 import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.recipes import usual
-from yosinski.spec import Recipe, Run
+from yosinski.spec import Recipe, Run, Treatment
 
 
 def figure3(
@@ -13,22 +13,23 @@ def figure3(
     random: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
+    treatments: tuple[Treatment, ...] = ("frozen",),
     recipe: Recipe | None = None,
 ) -> list[Run]:
     """Frozen copies AnB and BnA of a split into distant tasks and, to compare, of splits of similar ones.
 
-    Then a base on all classes and, for each initialiser of `random` (None: the recipe's own), networks with n random
-    frozen layers.
+    Then a base on all classes and, for each initialiser of `random` (None: the recipe's own; `matched`: drawn like the
+    weights of that base), networks with n random frozen layers.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
-    none_empty(seeds=seeds)
+    none_empty(seeds=seeds, treatments=treatments)
     initialisers = (recipe.initialiser,) if random is None else random
     runs = []
     for seed in seeds:
         for split in (distant, *splits):
             for source, target in pairs(card, split, ("AB", "BA"), network, recipe, seed):
-                runs += [target, source, *(target.copy(n, "frozen", source) for n in wanted)]
+                runs += [target, source, *copies(target, (source,), wanted, treatments)]
         base = Run(network, all_classes(card), recipe, seed)
-        runs += [base, *(base.copy(n, "random", below=initialiser) for initialiser in initialisers for n in wanted)]
+        runs += [base, *random_features(base, base, wanted, initialisers)]
     return runs
