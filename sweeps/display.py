@@ -83,9 +83,10 @@ def summary(plan: Plan) -> str:
         return there + "nothing is left to do"
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
+    features = f"stored features: {plan.stored / 1e9:.2g} GB in the stores directory\n" if plan.stored else ""
     return there + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
-        f"{large(flops)} FLOPs\n"
+        f"{large(flops)} FLOPs\n{features}"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
         f"the estimate rests on {plan.speeds.basis}"
     )

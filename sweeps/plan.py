@@ -10,7 +10,8 @@ from statistics import median
 from typing import Any
 
 from yosinski import claims, data, files, records
-from yosinski.cost import Cost, cost
+from yosinski.cost import Cost, cost, stored
+from yosinski.data import Card
 from yosinski.records import State
 from yosinski.spec import Run
 
@@ -55,8 +56,17 @@ class Plan:
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """What every run costs alone."""
-        cards = {name: data.card(name) for name in {run.half.data for run in self.runs}}
-        return {run.id: cost(run, cards[run.half.data]) for run in self.runs}
+        return {run.id: cost(run, self.cards[run.half.data]) for run in self.runs}
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        """The data sets by the texts that say where they are."""
+        return {name: data.card(name) for name in {run.half.data for run in self.runs}}
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the stored features with which what is left begins, whether they are there already or not."""
+        return stored(self.left, self.cards)
 
     @property
     def left(self) -> list[Run]:
@@ -108,6 +118,7 @@ class Plan:
             "done": len(self.runs) - len(self.left),
             "left": len(self.left),
             "stale": len(self.stale),
+            "stored": self.stored,
             "seconds": round(self.total_seconds, 1),
             "workers": self.workers,
             "basis": self.speeds.basis,

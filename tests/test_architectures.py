@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.architectures import Cost as Row
-from yosinski.cost import cost, images
+from yosinski.cost import cost, images, stored
 from yosinski.data import Card
 from yosinski.data.stream import Batch
 from yosinski.networks import build
@@ -174,6 +174,19 @@ def test_a_frozen_copy_costs_no_backward_below_its_cut() -> None:
     assert frozen.trained_parameters == 65664 + 16512 + 387
     assert tuned.flops - frozen.flops == STEPS * 8 * 2 * sum(FORWARD[:5])
     assert cost(other.copy(5, "random", below="xavier"), CARD) == frozen
+
+
+def test_what_is_stored_is_computed_once_per_view() -> None:
+    below, few = sum(FORWARD[:5]), RECIPE.with_values({"views": 2})
+    copies = [replace(BASE.copy(5, treatment, BASE), recipe=few) for treatment in ("frozen", "probed", "tuned")]
+    plain = [cost(replace(copy, recipe=RECIPE), CARD) for copy in copies]
+    saved = [before.flops - cost(copy, CARD).flops for before, copy in zip(plain, copies, strict=True)]
+    once = 2 * 90 + 30
+    assert saved == [(STEPS * 8 + 150 - once) * below, (STEPS * 8 + 150 - 2 * once) * below // 2, 0]
+    assert stored(copies, {BASE.half.data: CARD}) == 4 * 32 * 16 * once  # 32 channels of 4 x 4, shared by two of them
+    others = [replace(copies[0], examples_per_class=5), replace(copies[0], seed=1), replace(copies[0], cut=7)]
+    assert stored(others, {BASE.half.data: CARD}) == 4 * (32 * 16 * (2 * 15 + 30) + (32 * 16 + 128) * once)
+    assert stored([BASE, *(replace(copy, recipe=RECIPE) for copy in copies)], {BASE.half.data: CARD}) == 0
 
 
 def test_few_examples_are_one_batch_and_a_half_that_knows_all_domains_has_no_unseen_ones() -> None:

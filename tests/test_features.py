@@ -156,7 +156,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 ) -> None:
     room = 4 * PICTURES.numel()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=room - 1))
-    with pytest.raises(BadInput, match=r"stored features need .* free: take fewer recipe.views"):
+    with pytest.raises(BadInput, match=r"stored features need .* GB free"):
         stored(tmp_path, [KEY], Computing())
     assert names(tmp_path) == set()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=room))

@@ -1,5 +1,7 @@
 """What a run costs, counted from its architecture before anything is trained. No torch."""
 
+import math
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -45,7 +47,8 @@ def cost(run: Run, card: Card) -> Cost:
     """Forward everywhere, backward as far down as something is trained, and all evaluations.
 
     Where a segment's weights are trained its backward pass costs twice the forward one, where gradients only pass
-    through it as much as that. A segment that is trained from some time on costs so much from then on.
+    through it as much as that. A segment that is trained from some time on costs so much from then on. As long as a
+    copy stands on stored features, what lies below them costs a forward pass of every view and select image, once.
     """
     rows = _layers(run.network, run.outputs)
     forward = sum(row.flops for row in rows)
@@ -56,14 +59,37 @@ def cost(run: Run, card: Card) -> Cost:
     train = images(run, card, "train")
     steps = run.recipe.steps(train)
     unseen = 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
-    evaluated = (
-        (len(run.recipe.evaluated(steps)) + 1) * images(run, card, "select")
-        + images(run, card, "test")
-        + images(run, card, "test", unseen)
-    )
+    shown, selected = steps * min(run.recipe.batch_size, train), images(run, card, "select")
+    selections = (len(run.recipe.evaluated(steps)) + 1) * selected
+    evaluated = selections + images(run, card, "test") + images(run, card, "test", unseen)
+    saved = 0.0
+    if held := standing(run):
+        share = min(run.begins(n) for n in range(1, held + 1))
+        passes = min(1.0, share) * (shown + selections) - (run.recipe.views * train + selected)
+        saved = passes * sum(row.flops for row in rows[:held])
     return Cost(
         parameters=sum(row.parameters for row in rows),
         trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if n not in run.fixed),
         steps=steps,
-        flops=round(steps * min(run.recipe.batch_size, train) * (forward + backward)) + evaluated * forward,
+        flops=round(shown * (forward + backward) - saved) + evaluated * forward,
     )
+
+
+def standing(run: Run) -> int:
+    """The cut at which a run begins with stored features, 0 if it computes everything."""
+    return run.held(0.0) if run.recipe.views and run.role == "copy" else 0
+
+
+def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
+    """Bytes of the stored features of these runs; those that begin with the same segments and pictures share them."""
+    sizes: dict[Hashable, int] = {}
+    for run in runs:
+        if held := standing(run):
+            recipe, card = run.recipe, cards[run.half.data]
+            trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
+            crops = run.half.digest, run.examples_per_class, recipe.views, recipe.shift, recipe.augment
+            pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
+            sizes[run.network, held, trunk, crops] = (
+                4 * math.prod(_layers(run.network, run.outputs)[held - 1].shape) * pictures
+            )
+    return sum(sizes.values())

@@ -18,7 +18,7 @@ import torch
 
 from yosinski import files
 from yosinski.identity import digest
-from yosinski.spec import BadInput, Failure
+from yosinski.spec import Failure
 
 AT_A_TIME = 256  # images: the last bits of a feature may depend on it, so it is the same whatever the recipe's batches
 CHUNK = 1 << 24  # bytes that are read at once to compare a checksum
@@ -127,7 +127,7 @@ def _make(
                     (key["views"], key["images"], *its.shape[1:])
                     for key, its in zip(wanted.values(), arrays, strict=True)
                 ]
-                check_space(stores, sum(4 * math.prod(shape) for shape in shapes))
+                files.check_space(stores, sum(4 * math.prod(shape) for shape in shapes), "stored features")
                 for file, shape in zip(out, shapes, strict=True):
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
@@ -141,14 +141,3 @@ def _make(
         if path.exists():  # damaged
             shutil.rmtree(path)
         _partial(path).rename(path)
-
-
-def check_space(stores: Path, needed: int) -> None:
-    """BadInput if the disk of the stores has not so many bytes left."""
-    place = next(path for path in (stores, *stores.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise BadInput(
-            f"stored features need {needed / 1e9:,.1f} GB, {stores.absolute()} has {free / 1e9:,.1f} GB free: "
-            "take fewer recipe.views, deeper cuts, or another --stores"
-        )

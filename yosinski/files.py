@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,14 @@ def _locked(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """BadInput if the disk of a folder, which need not exist yet, has less than so many bytes left."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise BadInput(f"{what} need {needed / 1e9:,.2g} GB, {folder.absolute()} has {free / 1e9:,.2g} GB free")
 
 
 def caches() -> Path:

@@ -48,10 +48,14 @@ def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterab
 
 
 def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> None:
-    """Make what jobs read: the runs' specs, and the stores of their data sets."""
-    from yosinski import records
+    """Make what jobs read: the runs' specs, and the stores of their data sets; BadInput if there is no room for it."""
+    from yosinski import data, records
+    from yosinski.cost import stored
     from yosinski.data import store
 
+    needed = stored(chosen, {name: data.card(name) for name in {run.half.data for run in chosen}})
+    there = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
+    files.check_space(stores, needed - there, "stored features")
     for run in chosen:
         records.enrol(runs, run)
     halves = {(run.half.data, run.half.fingerprint): run.half for run in chosen}
