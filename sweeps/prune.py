@@ -1,4 +1,4 @@
-"""Pruning: what of a runs directory nobody needs any more. No result, claim or failure is ever among it."""
+"""Pruning: what of runs and their stored features nobody needs any more. No result, claim or failure is among it."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps import submission
-from yosinski import claims, records
+from yosinski import claims, files, records
 from yosinski.spec import Failure
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
@@ -29,10 +29,11 @@ class Surplus:
     why: str
 
 
-def prunable(runs: Path, live: Collection[str], now: float | None = None) -> list[Surplus]:
+def prunable(runs: Path, live: Collection[str], now: float | None = None, stores: Path | None = None) -> list[Surplus]:
     """What can go, in the order in which it should; BadInput if a file that tells is damaged.
 
-    live: tokens of the submissions of which SLURM may still run a job; now: seconds since 1970.
+    live: tokens of the submissions of which SLURM may still run a job; now: seconds since 1970; stores: where features
+    are stored, None to leave them.
     """
     states: dict[Path, records.State] = {path: records.state(path) for path in records.scan(runs)}
     now = time.time() + claims.ahead(runs) if now is None else now
@@ -40,18 +41,19 @@ def prunable(runs: Path, live: Collection[str], now: float | None = None) -> lis
         *_in_runs(states, now),
         *_of_submissions(runs, live, {path.name for path, state in states.items() if state in records.FINAL}, now),
         *_of_local_jobs(runs, {_job(path) for path, state in states.items() if state == "running"}, now),
+        *(_features(stores, states) if stores else ()),
     ]
     return [Surplus(path, _size(path), why) for path, why in found]
 
 
-def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus]) -> list[Surplus]:
+def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus], stores: Path | None = None) -> list[Surplus]:
     """Delete what was agreed to, unless it is needed again since; returns what is gone.
 
     Takes `submission.lock`, so that nobody submits meanwhile. Failure if something cannot be deleted.
     """
     wanted = {surplus.path for surplus in agreed}
     with submission.lock(runs):
-        gone = [surplus for surplus in prunable(runs, live) if surplus.path in wanted]
+        gone = [surplus for surplus in prunable(runs, live, stores=stores) if surplus.path in wanted]
         for path in (surplus.path for surplus in gone):
             try:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -103,6 +105,16 @@ def _of_local_jobs(runs: Path, busy: set[str], now: float) -> Iterator[tuple[Pat
     for job, paths in files.items():
         if job not in busy and min(_age(path, now) for path in paths) > DAY:
             yield from ((path, "log or pickle of a local job") for path in paths)
+
+
+def _features(stores: Path, states: dict[Path, records.State]) -> Iterator[tuple[Path, str]]:
+    """Those of bases in this directory of which no copy is left to be trained; others may be somebody else's."""
+    left = [path for path, state in states.items() if state not in records.FINAL]
+    needed = {files.read_json(path / "run.json")["spec"]["parent"] for path in left}
+    ours = {path.name for path in states} - needed
+    for told in sorted((stores / "features").glob("*/features.json")):
+        if files.read_json(told)["of"]["parent"] in ours:
+            yield told.parent, "stored features of a base without unfinished copies"
 
 
 def _job(path: Path) -> str:

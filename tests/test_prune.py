@@ -253,3 +253,30 @@ def test_damaged_files_and_missing_directories_are_refused_by_name(tmp_path: Pat
         synthetic.damage(file)
         with pytest.raises(BadInput, match=f"^{file} is damaged$"):
             prunable(tmp_path, ())
+
+
+def features(stores: Path, name: str, parent: Run | None) -> Path:
+    """Stored features of a base, as far as pruning looks at them."""
+    path = stores / "features" / name
+    write(path / "features.npy")
+    files.write_json(path / "features.json", {"of": {"parent": parent.id if parent else None}})
+    return path
+
+
+def test_features_go_when_no_copy_of_their_base_is_left_to_train(tmp_path: Path) -> None:
+    runs, stores = tmp_path / "runs", tmp_path / "stores"
+    synthetic.finish(runs, BASE, 0.7)
+    synthetic.finish(runs, OTHER, 0.7)
+    synthetic.finish(runs, COPY, 0.7)
+    waiting = synthetic.copy(OTHER, A, 3)
+    records.enrol(runs, waiting)
+    over, needed = features(stores, "over", BASE), features(stores, "needed", OTHER)
+    somebodys = [features(stores, "elsewhere", synthetic.base(A, seed=5)), features(stores, "random", None)]
+    assert prunable(runs, ()) == []
+    found = prunable(runs, (), stores=stores)
+    assert [surplus.path for surplus in found] == [over]
+    assert prune(runs, (), found, stores) == found
+    assert not over.exists()
+    assert all(path.exists() for path in (needed, *somebodys))
+    synthetic.finish(runs, waiting, 0.7)
+    assert [surplus.path for surplus in prunable(runs, (), stores=stores)] == [needed]

@@ -7,17 +7,20 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import sweeps
+from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.paper import paper, published
 from sweeps.plan import in_order, packs
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
+from sweeps.volume import volume
 from yosinski import data, halves
+from yosinski.cost import cost
 from yosinski.data import synsets
 from yosinski.recipes import EMOJI, PAPER, PAPER_REDUCED
 from yosinski.spec import BadInput, Run
@@ -90,6 +93,58 @@ def test_preserved_keeps_what_lies_below_the_head() -> None:
         "B1-3B B1-3+1B B1-3+2B",
         "A1-3B A1-3+1B A1-3+2B",
     ]
+
+
+def test_volume_trains_copies_of_whole_bases_on_few_images_with_a_base_on_as_many_beside() -> None:
+    runs = in_order(volume(directions=("AB",), cuts=(3,), counts=(2, 10), treatments=("frozen", "thawed")))
+    assert len(set(runs)) == len(runs) == 2 + 2 + 3 * 4
+    copies = [run for run in runs if not run.is_base]
+    whole = [run for run in runs if run.is_base and run.examples_per_class is None]
+    assert sorted(base.name for base in whole) == ["baseA", "baseB"]
+    assert {run.parent for run in copies} == set(whole)
+    for count in (None, 2, 10):
+        its = [run for run in runs if run.examples_per_class == count and run not in whole[1:]]
+        assert names(its)[-4:] == ["B3B", "A3B", "B3B+thawed", "A3B+thawed"]
+        assert its[0].name == "baseB"
+    assert {run.examples_per_class for run in volume()} == {None, 1, 2, 5, 10, 25, 50}  # emoji has 60 of each class
+
+
+def test_volumes_have_steps_or_epochs_alike() -> None:
+    card = data.card("emoji")
+
+    def steps(hold: Literal["steps", "epochs"]) -> dict[int | None, int]:
+        return {run.examples_per_class: cost(run, card).steps for run in volume(counts=(2, 10), cuts=(3,), hold=hold)}
+
+    assert steps("steps") == dict.fromkeys((None, 10, 2), 40 * 46)
+    assert steps("epochs") == {None: 40 * 46, 10: 40 * 7, 2: 40}
+    assert len({run.recipe.digest for run in volume()}) == 1  # so that volumes can be compared
+    assert set(figure2(cuts=(3,))) <= set(volume(cuts=(3,), hold="epochs"))
+    assert {
+        run.recipe.iterations for run in volume(recipe=PAPER.with_values({"outputs": 0, "initialiser": "kaiming"}))
+    } == {PAPER.iterations}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"counts": ()}, "parameter counts is empty"),
+        ({"counts": (0,)}, "examples per class must be at least 1"),
+        ({"treatments": ()}, "parameter treatments is empty"),
+        ({"treatments": ("base",)}, "unknown treatment 'base'; choose from: frozen"),
+        ({"hold": "epochs", "recipe": EMOJI.with_values({"epochs": 0, "iterations": 9})}, "recipe.iterations is 9"),
+    ],
+)
+def test_volume_refuses_what_makes_no_sense(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        volume(**given)
+
+
+def test_matched_random_features_have_the_source_as_parent() -> None:
+    runs = figure2(directions=("AB",), cuts=(2,), treatments=(), random=("matched", "kaiming"))
+    assert names(runs) == ["baseB", "baseA", "R2B", "R2B"]
+    assert [run.parent for run in runs] == [None, None, runs[1], None]
+    of_all = figure3(cuts=(2,), splits=(), random=("matched",))
+    assert of_all[-1].parent == of_all[-2]
 
 
 def test_every_sweep_is_found_by_its_name() -> None:

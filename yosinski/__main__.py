@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
 
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
-        what = "a sweep's name (figure2, figure3, reduced, preserved, paper), or the path of a Python file with one"
+        what = "a sweep's name (figure2, figure3, reduced, preserved, volume, paper), or the path of a Python file"
         sub.add_argument("sweep", metavar="SWEEP", help=what + also)
         sub.add_argument(
             "-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep"
@@ -125,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
 
     prune = command("prune", reading.prune, "delete checkpoints and logs of finished runs, and what else is left over")
     with_runs(prune)
+    with_stores(prune)
     asking(prune)
 
     merge = command("merge", reading.merge, "bring the finished runs of other directories here")

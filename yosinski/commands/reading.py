@@ -158,13 +158,13 @@ def prune(options: argparse.Namespace) -> int:
         cluster.check_there()  # only the queue knows which of these jobs may still write
     jobs = cluster.elements([submission.name for submission in sent]) if sent else {}
     live = {submission.token for submission in sent if any(job.live for job in jobs[submission.name].values())}
-    found = prunable(options.runs, live)
+    found = prunable(options.runs, live, stores=options.stores)
     for what, sizes in sorted(by_reason(found).items()):
         print(f"{len(sizes)} x {what}: {sum(sizes) / 1e6:.1f} MB")
     if not found:
         print("nothing to prune")
     elif confirmed("delete?", options):
-        delete(options.runs, live, found)
+        delete(options.runs, live, found, options.stores)
     return 0
 
 
