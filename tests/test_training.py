@@ -234,6 +234,19 @@ def test_damaged_features_and_those_of_other_weights_are_not_used(
     assert numbers(where, run) == first
 
 
+def test_a_run_that_is_stopped_while_features_are_stored_goes_on(
+    where: Where, bases: tuple[Run, Run], tmp_path: Path
+) -> None:
+    where = replace(where, stores=own_stores(where, tmp_path))
+    a, b = bases
+    (run,) = with_views([b.copy(5, "frozen", a)], 2)
+    train(where, [run], after(2))
+    assert records.state(records.folder(where.runs, run.id)) == "interrupted"
+    assert not list((where.stores / "features").iterdir())
+    train(where, [run])
+    assert records.state(records.folder(where.runs, run.id)) == "done"
+
+
 def own_stores(where: Where, tmp_path: Path) -> Path:
     """A stores directory without features, with the same data sets."""
     own = tmp_path / "stores"

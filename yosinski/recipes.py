@@ -42,7 +42,7 @@ class Recipe:
     layer_decay: float = 0.5  # treatment "decayed": the rate is multiplied by this with every segment below the cut
     probe: float = 0.5  # treatment "probed": the share of the steps in which the copied segments are frozen
     thaw: float = 0.5  # treatment "thawed": the share of the steps over which they are unfrozen, from the cut down
-    views: int = 0  # of every image, drawn once for all copies, which train on stored features; 0: ever new ones
+    views: int = 0  # of every image, on which copies train by stored features; 0: ever new ones, as bases always see
 
     def __post_init__(self) -> None:
         for value in fields(self):
