@@ -1,6 +1,7 @@
 """torchvision's data sets: real ones, written here; torch is loaded to list them, and not for a card afterwards."""
 
 import gzip
+import hashlib
 import inspect
 import struct
 import subprocess
@@ -56,17 +57,20 @@ def test_every_listed_name_takes_the_sets_that_are_said() -> None:
     assert all(hasattr(datasets, name) for name in torchvision_sets.INSTEAD)
 
 
-def test_digits_become_a_store(tmp_path: Path) -> None:
-    pixels = mnist(tmp_path / "r")
-    listing = sources.listed(data.place(f"torchvision-28:MNIST:{tmp_path}/r"))
+def test_digits_are_read_by_number(tmp_path: Path) -> None:
+    pixels = mnist(tmp_path)
+    place = data.place(f"torchvision-28:MNIST:{tmp_path}")
+    listing = sources.listed(place)
     assert listing.classes[:2] == ("0 - zero", "1 - one")
-    begun = making.begin(f"torchvision-28:MNIST:{tmp_path}/r", tmp_path / "stores")
-    assert isinstance(begun, making.Making)
-    store = data_stores.load(begun.card, making.fill(begun, workers=1).parent)
-    assert np.bincount(store.sets).tolist() == [50, 10, 20]
-    for row, image in zip(store.images, listing.images, strict=True):
-        if image.set_name != "test":
-            assert (row == pixels[int(image.file.path.split("/")[1])][..., None]).all()
+    assert listing.summary["per_class"] == {"train": [5] * 10, "select": [1] * 10, "test": [2] * 10}
+    learned = [image for image in listing.images if image.set_name != "test"]
+    assert sorted(int(image.file.path.removeprefix("train/")) for image in learned) == list(range(60))
+    for image in learned:
+        content = sources.content(place, listing.root, image)
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (image.file.size, image.file.sha256)
+        number = int(image.file.path.removeprefix("train/"))
+        assert (decode(content, 28, "crop") == pixels[number][..., None]).all()
+        assert listing.classes.index(image.class_name) == number % 10
 
 
 def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""The rate at which the store of a folder of JPEGs is made, against that at which the same cores only decode them.
+
+    python benchmarks/store_images.py --images 10000
+
+Measured in one run, one after the other, on the same files. `decode`: Pillow opens and decodes every file to RGB in as
+many processes as there are cores, and keeps nothing. `resize`: the same, and resizes it. `store`: all that `yosinski
+data store` does: listing, looking at every file, decoding, resizing, hashing, writing, checksums, index.
+"""
+
+import argparse
+import io
+import multiprocessing
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from yosinski import data
+from yosinski.data import Place, making
+from yosinski.data.decoding import fitted
+
+CLASSES = 100
+
+
+def write(path: Path, images: int, side: int) -> None:
+    """JPEGs of side x side pixels with some grain, at quality 90; 1000 different ones, over and over again."""
+    draw = np.random.default_rng(0)
+    contents = []
+    for _ in range(min(images, 1000)):
+        coarse = PIL.Image.fromarray(draw.integers(0, 256, (side // 8, side // 8, 3), np.uint8))
+        grain = draw.normal(0, 6, (side, side, 1))
+        pixels = np.asarray(coarse.resize((side, side), PIL.Image.Resampling.BICUBIC)) + grain
+        file = io.BytesIO()
+        PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+        contents.append(file.getvalue())
+    for k in range(images):
+        folder = path / f"class {k % CLASSES:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{k}.jpg").write_bytes(contents[k % 1000])
+
+
+def decode(place: Place | None, files: list[Path]) -> int:
+    """Decode files to RGB, resize them for a place if there is one, and nothing else."""
+    for file in files:
+        with PIL.Image.open(file) as image:
+            rgb = image.convert("RGB")
+            if place:
+                fitted(rgb, place.side, place.fit, place.interpolation)
+    return len(files)
+
+
+def decoding(path: Path, place: Place | None, workers: int) -> float:
+    """Images a second that so many processes decode, and resize for a place, their start included."""
+    files = sorted(path.rglob("*.jpg"))
+    began = time.perf_counter()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        done = sum(pool.map(partial(decode, place), [files[at : at + 256] for at in range(0, len(files), 256)]))
+    return done / (time.perf_counter() - began)
+
+
+def storing(text: str, stores: Path, workers: int) -> float:
+    """Images a second that go into a store, from the listing to the finished folder."""
+    began = time.perf_counter()
+    begun = making.begin(text, stores)
+    assert isinstance(begun, making.Making)
+    made = making.fill(begun, workers=workers)
+    took = time.perf_counter() - began
+    shutil.rmtree(made)
+    return len(begun.listing.images) / took
+
+
+def main() -> None:
+    """Print the rates of every round, and their ratios."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--images", type=int, default=10_000)
+    options.add_argument("--side", type=int, default=200, help="of the JPEGs, in pixels")
+    options.add_argument("--geometry", default="-73-crop", help="of the store (default: -73-crop, for networks of 64)")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--workers", type=int, default=making.cores())
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "jpegs"
+        write(path, given.images, given.side)
+        size = sum(file.stat().st_size for file in path.rglob("*.jpg")) / given.images
+        print(f"{given.images} JPEGs of {given.side} x {given.side}, {size / 1000:.1f} kB; {given.workers} processes")
+        place = data.place(f"imagefolder{given.geometry}:{path}")
+        for _ in range(given.rounds):
+            plain, resized = (decoding(path, how, given.workers) for how in (None, place))
+            stored = storing(place.text, Path(folder) / "stores", given.workers)
+            print(
+                f"{place.name}: decode {plain:,.0f}, resize {resized:,.0f}, store {stored:,.0f} images/s; "
+                f"store/decode {stored / plain:.2f}, store/resize {stored / resized:.2f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
