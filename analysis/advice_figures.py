@@ -124,22 +124,23 @@ def volume(rows: pd.DataFrame) -> Figure:
     panels = [series for series in rows["series"].unique() if series != "base"]
     panels.sort(key=lambda series: (series.endswith("+"), series))
     reach = max(float(rows["from_base"].abs().to_numpy().max()), 0.1)
-    depth = int(rows["n"].to_numpy().max())
+    cuts = sorted(rows["n"].unique())
     with style():
-        figure = Figure(figsize=(1.6 + (0.9 + 0.62 * len(columns)) * len(panels), 1.4 + 0.42 * (depth + 1)))
+        figure = Figure(figsize=(1.6 + (0.9 + 0.62 * len(columns)) * len(panels), 1.4 + 0.42 * len(cuts)))
         for axes, series in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
             its = rows.loc[rows["series"].isin([series, "base"])]
             grid = its.pivot_table(index="n", columns="images", values="from_base")
-            grid = grid.reindex(index=range(depth + 1), columns=columns)
+            grid = grid.reindex(index=cuts, columns=columns)
             image = axes.imshow(grid, cmap="RdBu_r", vmin=-reach, vmax=reach, origin="lower", aspect="auto")
             for row in its.itertuples():
                 own: Any = row
-                mark = "*" if own.best else "." if own.among else ""
-                axes.plot(columns.index(own.images), own.n, mark or ",", color="black", markersize=9 if own.best else 5)
+                at = columns.index(own.images), cuts.index(own.n)
+                if own.best or own.among:
+                    axes.plot(*at, "*" if own.best else ".", color="black", markersize=9 if own.best else 5)
             axes.set_xticks(range(len(columns)), columns)
             axes.set_title(f"{series}: {look(series).meaning}", fontsize=8.5)
             axes.set_xlabel("Images per class")
         figure.axes[0].set_ylabel("Cut n (0: from scratch)")
-        figure.axes[0].set_yticks(range(depth + 1))
+        figure.axes[0].set_yticks(range(len(cuts)), cuts)
         figure.colorbar(image, ax=figure.axes, label="Points from the base\n(star: best, dot: may be)")  # pyright: ignore
     return figure
