@@ -159,6 +159,7 @@ def settle(arithmetic: Arithmetic) -> None:
     torch.set_num_threads(arithmetic.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.mha.set_fastpath_enabled(False)  # attention is summed in one way, in training and in evaluation
 
 
 def keep_freed_memory() -> None:
