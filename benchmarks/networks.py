@@ -35,7 +35,7 @@ A cut is a place in the traced graph that a single tensor of the batch crosses, 
 buffer used on both sides; not within a block; and with a product with weights between it and the next one. Names are
 those of the model's modules.
 
-N: how many cuts. Side: pixels, as the library's weights want them. Found: seconds of one core from the name to the cuts.
+N: how many cuts. Side: pixels, as the library's weights want them. Found: seconds of one core.
 Checked: at every cut, head and tail together against the plain model, with two random images of that many pixels a
 side, random weights, float32: the largest difference of an output, relative to the largest output.
 
