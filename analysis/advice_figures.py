@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.answer import Answer
 from analysis.contrasts import CONTRASTS
-from analysis.style import GREY, LOOKS, look, style
+from analysis.style import GREY, in_order, look, style
 
 COSTS = {  # column of the frame -> what it is called, and its unit
     "trained_parameters": ("trained parameters (million)", 1e6),
@@ -27,7 +27,7 @@ def choices(answer: Answer) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         for k, row in enumerate(rows.itertuples()):
             its: Any = row
-            own = look(its.series) if its.series in LOOKS else look("AnB")
+            own = look(its.series)
             left.errorbar(
                 its.points, k, xerr=2 * its.error, fmt=own.marker, color=own.colour,
                 mfc=own.colour if its.among else "white",
@@ -121,8 +121,7 @@ def of_classes(rows: pd.DataFrame, n: int) -> Figure:
 def volume(rows: pd.DataFrame) -> Figure:
     """Heat maps of n against images per class, one per treatment: points from the base; a star on the best choice."""
     columns = list(dict.fromkeys(rows["images"]))
-    panels = [series for series in rows["series"].unique() if series != "base"]
-    panels.sort(key=lambda series: (series.endswith("+"), series))
+    panels = in_order(series for series in rows["series"] if series != "base")
     reach = max(float(rows["from_base"].abs().to_numpy().max()), 0.1)
     cuts = sorted(rows["n"].unique())
     with style():

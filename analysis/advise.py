@@ -19,6 +19,14 @@ from analysis.settle import settling
 from analysis.tables import Table
 
 SHOWN_CLASSES = 10
+HOW = {  # what to do with what is below, by what marks the treatment in the series
+    "": "freeze what is below",
+    "+": "fine-tune everything",
+    "+decayed": "fine-tune everything, the slower the deeper",
+    "+probed": "train what is new first, then everything",
+    "+thawed": "unfreeze one segment after another, from the cut down",
+    "+single": "keep everything, and fine-tune this segment alone",
+}
 
 
 @dataclass
@@ -118,7 +126,7 @@ def _said(rows: pd.DataFrame, choice: str) -> str:
     row: Any = rows.loc[rows["choice"] == choice].iloc[0]
     if row["series"] == "base":
         return "train from scratch (base)"
-    how = "fine-tune everything" if row["series"].endswith("+") else "freeze what is below"
+    how = HOW[row["series"].removeprefix("AnB")]
     return f"cut at n = {row['n']} ({row['cut']}) and {how} ({choice})"
 
 

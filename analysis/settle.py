@@ -8,9 +8,10 @@ import pandas as pd
 from analysis.answer import Answer
 from analysis.blocks import Block
 from analysis.paired import FEWEST
+from yosinski.spec import COPIES
 
 SPLITS = 4  # as many as in the paper, where nothing is known yet
-TREATMENTS = {"AnB": "frozen", "AnB+": "tuned"}
+TREATMENTS = {f"AnB{mark}": treatment for treatment, mark in COPIES.items()}
 PAPERS = 4  # random splits that are published
 
 

@@ -13,7 +13,7 @@ from scipy.special import polygamma, stdtrit
 
 from analysis import frame, report
 from analysis.advice_figures import pareto
-from analysis.advise import advise
+from analysis.advise import HOW, advise
 from analysis.answer import answer
 from analysis.blocks import blocks, caveats
 from analysis.choice import Cells, best, not_told_from_best, one_standard_error, posterior
@@ -22,7 +22,7 @@ from analysis.contrasts import decompose, holm, intervals, moderated, prior
 from analysis.paper import networks
 from sweeps import find
 from yosinski.__main__ import main
-from yosinski.spec import BadInput, Run
+from yosinski.spec import COPIES, BadInput, Run, Treatment
 
 # ---------------------------------------------------------------------------------------------------------- contrasts
 
@@ -303,6 +303,22 @@ def test_what_is_open_becomes_a_sweep(tmp_path: Path) -> None:
     assert {(run.treatment, run.cut) for run in copies} == {(t, n) for t in ("frozen", "tuned") for n in (3, 7)}
     assert not any(run.selffer for run in copies)
     assert {run.recipe for run in runs} == {synthetic.RECIPE}
+
+
+@pytest.mark.parametrize("treatment", COPIES)
+def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, treatment: Treatment) -> None:
+    for split in range(2):
+        bases = [synthetic.base(half) for half in synthetic.halves(f"random:{split}")]
+        for base in bases:
+            synthetic.finish(tmp_path, base, 0.7, [0.7])
+        for target, source in (bases, bases[::-1]):
+            synthetic.finish(tmp_path, target.copy(3, treatment, source), 0.8, [0.8])
+    made = advise(frame(tmp_path), directory=tmp_path)
+    recommended = made.parts[0].sections[0].text[1]
+    assert f"cut at n = 3 (conv3) and {HOW[COPIES[treatment]]} (A3B{COPIES[treatment]})" in recommended
+    assert report.write(made, tmp_path / "settle.py")
+    runs = find(str(tmp_path / "settle.py"))()
+    assert {(run.treatment, run.cut) for run in runs if run.parent} == {(treatment, 3)}
 
 
 def test_volumes_are_blocks_of_their_own(tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def test_steps_are_caffes(where: Where) -> None:
     """V = momentum * v + rate * (gradient + decay * w), w -= v; biases at twice the rate and without decay."""
     run = Run("tiny", A, RECIPE.with_values({"step_every": 2, "weight_decay": 0.05}))
     member = Member(run, records.Attempt(where.runs, 1), start(where, run), None)
-    parameters = member.trained()
+    parameters = member.trained
     by_hand = {name: p.detach().double() for name, p in parameters.items()}
     velocities = {name: torch.zeros_like(w) for name, w in by_hand.items()}
     stream = Stream(procedure.stores.load(data.card("toy"), where.stores), run)

@@ -136,17 +136,17 @@ def member(run: Run) -> Member:
 def test_frozen_tensors_are_not_in_the_optimiser(n: int) -> None:
     frozen = member(replace(BASE, seed=1).copy(n, "frozen", BASE))
     wanted = [name for name, _ in frozen.network.named_parameters() if NAMES.index(name.split(".")[0]) >= n]
-    assert list(frozen.trained()) == wanted
+    assert list(frozen.trained) == wanted
     assert len(wanted) == 2 * (8 - n)
     held = [p for group in frozen.optimiser.param_groups for p in cast(list[nn.Parameter], group["params"])]
     assert len(held) == len(wanted)
-    assert {id(p) for p in held} == {id(p) for p in frozen.trained().values()}
+    assert {id(p) for p in held} == {id(p) for p in frozen.trained.values()}
 
 
 @pytest.mark.parametrize("run", [BASE, replace(BASE, seed=1).copy(3, "tuned", BASE)], ids=str)
 def test_bases_and_tuned_copies_train_everything(run: Run) -> None:
     whole = member(run)
-    assert list(whole.trained()) == [name for name, _ in whole.network.named_parameters()]
+    assert list(whole.trained) == [name for name, _ in whole.network.named_parameters()]
 
 
 def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_frozen() -> None:
@@ -184,7 +184,7 @@ def test_segments_are_trained_when_their_time_has_come() -> None:
     ]  # fmt: skip
     assert trained_now(single, 0) == {"conv3", "head"}
     names = network(0.0).state_dict()
-    assert member(single).fixed == [name for name in names if name.split(".")[0] not in ("conv3", "head")]
+    assert member(single).fixed == {name for name in names if name.split(".")[0] not in ("conv3", "head")}
 
 
 def test_matched_tensors_have_the_moments_of_the_bases_and_none_of_its_values() -> None:

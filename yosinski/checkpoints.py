@@ -12,7 +12,7 @@ from yosinski.spec import Failure
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
     """Write where this run stands: what changes only, fixed segments are those with which it began."""
-    trained = member.trained()
+    trained = member.trained
     momenta = {name: member.optimiser.state[p].get("momentum_buffer") for name, p in trained.items()}
     content = {
         "format": files.FORMAT,
@@ -47,7 +47,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
             raise Failure(
                 f"{path} is of format {content['format']}; this version reads up to {files.FORMAT}: update yosinski"
             )
-        trained = member.trained()
+        trained = member.trained
         if content["run"] != member.run.id or content["momentum"].keys() - trained.keys():
             raise ValueError("the checkpoint of another run")
         started_in = Arithmetic(**content["arithmetic"])

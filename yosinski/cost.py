@@ -69,7 +69,7 @@ def cost(run: Run, card: Card) -> Cost:
         saved = passes * sum(row.flops for row in rows[:held])
     return Cost(
         parameters=sum(row.parameters for row in rows),
-        trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if n not in run.fixed),
+        trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
         steps=steps,
         flops=round(shown * (forward + backward) - saved) + evaluated * forward,
     )

@@ -98,12 +98,16 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
+def free(folder: Path) -> int:
+    """How many bytes the disk of a folder, which need not exist yet, has left."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
 def check_space(folder: Path, needed: int, what: str) -> None:
     """BadInput if the disk of a folder, which need not exist yet, has less than so many bytes left."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise BadInput(f"{what} need {needed / 1e9:,.2g} GB, {folder.absolute()} has {free / 1e9:,.2g} GB free")
+    if needed > (room := free(folder)):
+        raise BadInput(f"{what} need {needed / 1e9:,.2g} GB, {folder.absolute()} has {room / 1e9:,.2g} GB free")
 
 
 def caches() -> Path:

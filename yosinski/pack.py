@@ -8,6 +8,7 @@ same numbers.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Member:
     network: nn.Sequential
     parent_weights: str | None
     optimiser: torch.optim.SGD = field(init=False)
-    fixed: list[str] = field(init=False)  # tensors that never change
+    fixed: set[str] = field(init=False)  # tensors that never change
     certificate: str = field(init=False)
     loss_sum: torch.Tensor = field(init=False)
     loss_steps: int = 0
@@ -65,7 +66,7 @@ class Member:
         self.loss_sum = torch.zeros((), device=device)
         paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.trained().items():
+        for name, parameter in self.trained.items():
             groups.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
         self.optimiser = torch.optim.SGD(
             [
@@ -82,13 +83,13 @@ class Member:
             fused=device.type in ("cpu", "cuda"),
         )
         if recipe.momentum:  # of all at once: the fused step wants no gaps, and some are trained later than others
-            for parameter in self.trained().values():
+            for parameter in self.trained.values():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
+    @cached_property
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
-        fixed = set(self.fixed)
-        return {name: p for name, p in self.network.named_parameters() if name not in fixed}
+        return {name: p for name, p in self.network.named_parameters() if name not in self.fixed}
 
     def ready(self, step: int, steps: int) -> None:
         """Prepare the network for the training in step 0..steps - 1."""

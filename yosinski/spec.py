@@ -209,7 +209,7 @@ class Run:
         """How many of the first segments never change."""
         return self.held(1.0)
 
-    @property
+    @cached_property
     def fixed(self) -> tuple[int, ...]:
         """The segments n = 1..N that never change."""
         return tuple(n for n in range(1, len(self.cuts) + 1) if math.isinf(self.begins(n)))

@@ -59,20 +59,20 @@ def match(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int, *key: s
         parameter.copy_(its.mean() + its.std(correction=0) * drawn)
 
 
-def fixed(network: nn.Sequential, run: Run) -> list[str]:
+def fixed(network: nn.Sequential, run: Run) -> set[str]:
     """The names of the parameters and buffers that never change in a run: those of its fixed segments.
 
     Except for what the recipe lets batch norm change there: its statistics (`norm_below` batch), or its scales and
     offsets (`affine_below`).
     """
-    segments = [name for n, (name, _) in enumerate(network.named_children(), 1) if n in run.fixed]
+    segments = {name for n, (name, _) in enumerate(network.named_children(), 1) if n in run.fixed}
     moving = set()
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm):
             batch, affine = run.recipe.norm_below == "batch", run.recipe.affine_below
             moving |= {f"{name}.{buffer}" for buffer, _ in module.named_buffers(recurse=False) if batch}
             moving |= {f"{name}.{parameter}" for parameter, _ in module.named_parameters(recurse=False) if affine}
-    return [name for name in network.state_dict() if name.split(".")[0] in segments and name not in moving]
+    return {name for name in network.state_dict() if name.split(".")[0] in segments} - moving
 
 
 def ready(network: nn.Sequential, run: Run, done: float) -> None:
@@ -122,4 +122,5 @@ def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def certificate(network: nn.Sequential, names: Collection[str]) -> str:
     """The fingerprint of these tensors; that of a copy's fixed ones is the same before and after training."""
-    return fingerprint({name: tensor for name, tensor in network.state_dict().items() if name in set(names)})
+    tensors = network.state_dict()
+    return fingerprint({name: tensors[name] for name in names})

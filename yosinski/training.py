@@ -155,7 +155,7 @@ def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None
     optimiser.zero_grad()
     loss.backward()
     if recipe.clip:
-        nn.utils.clip_grad_norm_(member.trained().values(), recipe.clip)
+        nn.utils.clip_grad_norm_(member.trained.values(), recipe.clip)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]
@@ -219,7 +219,7 @@ def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithm
                 for score in scores
             },
             "parameters": parameters,
-            "trained_parameters": sum(p.numel() for p in member.trained().values()),
+            "trained_parameters": sum(p.numel() for p in member.trained.values()),
             "flops": cost(member.run, store.card).flops,
             "memory": peak_memory(),
             "pack": pack,

@@ -94,7 +94,7 @@ def _sizes(place: Any, path: Path) -> dict[str, Any] | None:
         if "width" in pyarrow.parquet.read_schema(path / "sources.parquet").names:
             whole = pd.read_parquet(path / "sources.parquet", columns=["width", "height"]).dropna()
             return survey.sizes(whole["width"].tolist(), whole["height"].tolist())
-    if place.path is None or place.kind == "torchvision" or not place.path.exists():
+    if place.kind == "torchvision" or not place.there:
         return None  # drawn, or known once it is stored, or gone
     return survey.sizes_of_sources(place)
 

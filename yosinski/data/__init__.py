@@ -38,6 +38,7 @@ FORMS = (
 )
 GEOMETRY = "KIND-SIDE[-crop|-warp][-bilinear|-bicubic]:PATH"  # in all of them but emoji
 SIDES = range(16, 1025)  # what a store's side may be
+MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
 NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
 MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
 TEXT = re.compile(
@@ -109,6 +110,11 @@ class Place:
         else:
             side, fit = (self.side,), () if self.kind in NATIVE else (self.fit,)
         return "-".join(map(str, (self.kind, *side, *fit, *filtered)))
+
+    @property
+    def there(self) -> bool:
+        """Whether its files are found where the text says: a directory, or a file where that may be one."""
+        return self.path is not None and (self.path.is_dir() or (self.kind in MAYBE_FILES and self.path.exists()))
 
     @property
     def source(self) -> str:

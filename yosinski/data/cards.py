@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files
-from yosinski.data import Card, Place, some, sources, store
+from yosinski.data import MAYBE_FILES, Card, Place, some, sources, store
 from yosinski.data.listing import Listing
 from yosinski.spec import BadInput, digest
 
@@ -20,13 +20,12 @@ def card(place: Place, stores: Path, summary: Mapping[str, Any] | None = None) -
     summary: of the listing (see `Listing.summary`), if it has just been listed. What is gone is known from the store
     that was made of it. BadInput if there is neither, or if the only store that was made of it held other images.
     """
-    assert place.path is not None
     made = list(store.made(stores, place.name))
     same_place = [(path, described) for path, described in made if described["data"] == place.text]
-    if not place.path.exists():
+    if not place.there:
         if len(same_place) == 1:
             return store.described_card(same_place[0][1])
-        raise BadInput(f"data set {place.text}: no directory {place.path}")
+        raise BadInput(f"data set {place.text}: no {'file or ' * (place.kind in MAYBE_FILES)}directory {place.path}")
     summary = summary or remembered(place) or remember(place, sources.listed(place))
     for _, described in made:
         skipped = described.get("skipped", ())

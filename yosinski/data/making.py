@@ -70,8 +70,7 @@ class Making:
     @property
     def free(self) -> int:
         """How much more the disk takes, in bytes."""
-        there = next(path for path in (self.stores.absolute(), *self.stores.absolute().parents) if path.is_dir())
-        return shutil.disk_usage(there).free
+        return files.free(self.stores)
 
     @property
     def left(self) -> list[slice]:
@@ -97,8 +96,7 @@ def begin(text: str, stores: Path) -> Making | Path:
     disk has too little space.
     """
     found = place(text)
-    assert found.path is not None
-    listed = sources.listed(found) if found.path.exists() else None
+    listed = sources.listed(found) if found.there else None
     card = cards.card(found, stores, listed.summary if listed else None)
     path = store.location(card, stores)
     if (path / "store.json").exists() or listed is None:
