@@ -65,7 +65,8 @@ def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     choose("metric", metric, METRICS)
     if frame.empty:
         raise BadInput("there are no runs to draw")
-    runs = frame.loc[frame["last"]].reset_index(drop=True)
+    measured = frame["treatment"].ne("outside").fillna(True)  # of what others have trained nothing is measured here
+    runs = frame.loc[frame["last"] & measured].reset_index(drop=True)
     _refuse_mixtures(runs.loc[runs["origin"] == "runs"])
     if runs["below"].nunique() > 1:
         runs["series"] += (" " + runs["below"]).fillna("")

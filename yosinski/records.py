@@ -19,6 +19,7 @@ from safetensors import SafetensorError, deserialize
 
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
+from yosinski.files import set_aside as set_file_aside
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
@@ -220,6 +221,22 @@ def weights_hash(path: Path) -> str:
     except (SafetensorError, KeyError) as error:
         raise Damaged(file) from error
     return hashed.hexdigest()
+
+
+def spoilt(path: Path) -> bool:
+    """Whether the weights in a run's directory are missing, or not those that its record names."""
+    record = read_record(path)
+    try:
+        return record is None or weights_hash(path) != record["weights"]
+    except (Damaged, FileNotFoundError):
+        return True
+
+
+def set_aside(path: Path) -> None:
+    """Set a run's record and weights aside: they are damaged, and stand in the way of new ones."""
+    for file in (path / "record.json", path / "weights.safetensors"):
+        if file.exists():
+            set_file_aside(file)
 
 
 # ------------------------------------------------------------------------------------------------------------- claims
