@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeps.plan import renew
 from sweeps.profile import Profile, profile_from
 from sweeps.status import MORE, Sight
-from yosinski import files, records
+from yosinski import records
 from yosinski.spec import BadInput
 
 

@@ -39,6 +39,7 @@ yosinski.networks
 yosinski.surgery
 yosinski.features
 yosinski.weights
+yosinski.export
 yosinski.pack
 yosinski.evaluation yosinski.checkpoints
 yosinski.bottleneck

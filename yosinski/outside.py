@@ -1,4 +1,4 @@
-"""Bases that somebody else has trained: which weights a text means, the run that stands for them, their record. No torch.
+"""Bases that somebody else has trained: the weights that a text means, the run that stands for them. No torch.
 
 A text says where weights are found:
 

@@ -209,8 +209,8 @@ MODERN = Recipe(
 # and weight decays over several decades for every data set, this is one guess for all. With batches of 64 as one GPU
 # holds them; a warm-up, since the new layers begin at random above trained ones; new layers as torch draws them.
 # Command: yosinski plan transfer --data imagefolder:PATH
-# Nothing of it has been measured: neither what it reaches, nor whether 20 epochs are enough from scratch. (They are not,
-# where images are few: a base from scratch is what the same training gives without the weights, not the best there is.)
+# Nothing of it has been measured. From scratch 20 epochs on few images are not enough: the base is what the same training
+# gives without the weights, not the best there is.
 FINETUNE = Recipe(
     epochs=20.0,
     batch_size=64,
@@ -225,8 +225,8 @@ FINETUNE = Recipe(
     evaluations=20,
 )
 
-# Stands in the spec of a base from outside for whatever it was trained with. Of its values only those matter that a copy
-# must share: one mean and one deviation per channel.
+# Stands in the spec of a base from outside for whatever it was trained with. Of its values only those matter that a
+# copy must share: one mean and one deviation per channel.
 OUTSIDE = Recipe(
     epochs=1.0,
     batch_size=1,

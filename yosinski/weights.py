@@ -6,12 +6,12 @@ first segment subtracts and divides by. Those of our own networks keep their nam
 
 import importlib
 import json
-import os
 import pickle
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def of_file(network: str, path: Path) -> tuple[Tensors, list[str], Preprocessing
 
 
 def unwrapped(path: Path) -> Tensors:
-    """The state dict in a file that torch has saved, alone or in a checkpoint; only tensors and numbers are unpickled."""
+    """The state dict in a file that torch has saved, alone or in a checkpoint; only data are unpickled, no code."""
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -233,8 +233,9 @@ def _shape(tensor: torch.Tensor) -> str:
 def unprefixed(found: Mapping[str, torch.Tensor], expected: Iterable[str]) -> Tensors:
     """Without what all names begin with, such as `module.`, if it is that which keeps them from being the expected."""
     expected = set(expected)
-    parts = os.path.commonprefix([name.split(".") for name in found])
-    prefixes = ["".join(f"{part}." for part in parts[:k]) for k in range(len(parts) + 1)]
+    levels = map(set, zip(*(name.split(".") for name in found), strict=False))
+    shared = [part for (part,) in takewhile(lambda parts: len(parts) == 1, levels)]
+    prefixes = ["".join(f"{part}." for part in shared[:k]) for k in range(len(shared) + 1)]
     best = max(prefixes, key=lambda prefix: len({name.removeprefix(prefix) for name in found} & expected))
     return {name.removeprefix(best): tensor for name, tensor in found.items()}
 
@@ -245,8 +246,3 @@ def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
         return {name: name for name in names}
     parts = {name: name.partition(".")[2] for name in names}
     return {name: plain for name, plain in parts.items() if plain.split(".")[0] != STANDARDISE}
-
-
-def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """A network's tensors as the state dict of the library's model."""
-    return {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
