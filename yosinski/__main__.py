@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     logs = command("logs", cluster.logs, "what the jobs of a run have written")
-    logs.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    logs.add_argument("run", metavar="RUN", help="a run's id, the beginning of it, or its name")
     with_runs(logs)
 
     cancel = command("cancel", cluster.cancel, "take jobs out of the queue; what they have trained is kept")
@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     asking(cancel)
 
     export = command("export", networks.export_run, "the trained network of a run as a plain state dict, for elsewhere")
-    export.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    export.add_argument("run", metavar="RUN", help="a run's id, the beginning of it, or its name")
     with_runs(export)
     export.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .safetensors file")
     export.add_argument("--force", action="store_true", help="replace a file that is there")

@@ -209,8 +209,8 @@ MODERN = Recipe(
 # and weight decays over several decades for every data set, this is one guess for all. With batches of 64 as one GPU
 # holds them; a warm-up, since the new layers begin at random above trained ones; new layers as torch draws them.
 # Command: yosinski plan transfer --data imagefolder:PATH
-# Nothing of it has been measured. From scratch 20 epochs on few images are not enough: the base is what the same training
-# gives without the weights, not the best there is.
+# Nothing of it has been measured. From scratch 20 epochs on few images are not enough: such a base is what the same
+# training gives without the weights, not the best there is.
 FINETUNE = Recipe(
     epochs=20.0,
     batch_size=64,

@@ -119,14 +119,18 @@ def is_id(text: str) -> bool:
 
 
 def find(runs: Path, text: str) -> str:
-    """The id of the run that this text begins; BadInput if there is none, or more than one."""
+    """The id of the run that this text begins, or is the name of; BadInput if there is none, or more than one."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
-    found = sorted(run_id for run_id in known(runs) if run_id.startswith(text)) if is_id(text) else []
+    if is_id(text):
+        found = sorted(run_id for run_id in known(runs) if run_id.startswith(text))
+    else:
+        found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
     if not found:
         raise BadInput(f"no run {text!r} in {runs}; give the first digits of an id, as in `yosinski status {runs}`")
     if len(found) > 1:
-        raise BadInput(f"{text!r} begins several runs: {', '.join(found[:5])}")
+        several = "begins several runs" if is_id(text) else "is the name of several runs"
+        raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")
     return found[0]
 
 

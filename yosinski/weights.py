@@ -206,10 +206,11 @@ def fitted(network: str, found: Mapping[str, torch.Tensor], where: str) -> tuple
     found = unprefixed({DENSENET.sub(r"\1\2.", name): tensor for name, tensor in found.items()}, plain.values())
     last = found.get(list(plain.values())[-1])
     built = networks.build(network, last.shape[0] if last is not None and last.ndim else 2).state_dict()
-    left_off = sorted(name for name in found.keys() - set(plain.values()) if AUXILIARY.fullmatch(name))
+    others = found.keys() - set(plain.values())
+    left_off = {name for name in others if architecture(network).left_off and AUXILIARY.fullmatch(name)}
     wrong = {
         "missing": sorted(name for name in set(plain.values()) - found.keys() if not name.endswith(COUNTER)),
-        "unexpected": sorted(found.keys() - set(plain.values()) - set(left_off)),
+        "unexpected": sorted(others - left_off),
         "of another shape": sorted(
             f"{name} ({_shape(found[name])} for {_shape(built[ours])})"
             for ours, name in plain.items()
@@ -222,8 +223,8 @@ def fitted(network: str, found: Mapping[str, torch.Tensor], where: str) -> tuple
     for ours, name in plain.items():
         if name in found:
             built[ours] = found[name].to(built[ours].dtype)
-    heads = tuple(dict.fromkeys(name.split(".")[0] for name in left_off))
-    return {name: tensor.detach().contiguous().clone() for name, tensor in built.items()}, heads
+    heads = {name.split(".")[0] for name in left_off}
+    return {name: tensor.detach().contiguous().clone() for name, tensor in built.items()}, tuple(sorted(heads))
 
 
 def _shape(tensor: torch.Tensor) -> str:
