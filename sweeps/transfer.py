@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sweeps.figure2 import all_classes, cuts_of, none_empty
+from sweeps.figure2 import cuts_of, none_empty
 from sweeps.reduced import half_named
 from yosinski import data as data_sets
 from yosinski import outside
@@ -40,8 +40,7 @@ def transfer(
     found = outside.known(network, weights)
     side, saw = architecture(network).side, found.preprocessing
     card = data_sets.card(data_sets.suited(data, side, saw.stored(side), saw.interpolation))
-    target = all_classes(card) if half == "all" else half_named(card, half)
-    target, source = replace(target, letter="B"), outside.base(network, found)
+    target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, found)
     runs = [source]
     for seed in seeds:
         base = Run(network, target, recipe, seed, examples_per_class=examples_per_class)
