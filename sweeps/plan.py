@@ -248,7 +248,7 @@ def measured(where: Path, runs: Iterable[Run]) -> Speeds:
         found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), 200))
     for path in found:
         record = records.read_record(path)
-        if record is not None and record["state"] == "done" and record["steps"]:
+        if record is not None and record["state"] == "done" and record["seconds"]:
             spec = files.read_json(path / "run.json")["spec"]
             speeds[spec["network"], spec["treatment"]].append(record["flops"] / record["seconds"])
     count = sum(map(len, speeds.values()))

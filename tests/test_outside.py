@@ -12,11 +12,17 @@ from urllib.error import URLError
 
 import pictures
 import pytest
+import synthetic
 import torch
 import torchvision
 from safetensors.torch import save_file
 
+import sweeps
 from analysis import frame
+from analysis.answer import answer
+from analysis.blocks import blocks
+from analysis.paired import one_row_per_run
+from analysis.settle import settling
 from sweeps import status
 from sweeps.heal import with_spoilt_bases
 from sweeps.merge import merge
@@ -28,7 +34,7 @@ from yosinski.commands import prepare
 from yosinski.data import suited
 from yosinski.data.stream import Batch
 from yosinski.outside import NO_CONTROL, Source, Weights
-from yosinski.spec import BadInput
+from yosinski.spec import BadInput, Run
 
 NETWORK = "resnet18@32"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -357,3 +363,45 @@ def test_status_frame_heal_and_merge_know_it(own: Path, tmp_path: Path) -> None:
     assert str(merge([runs], merged)) == ("1 copied, 0 already here, 1 not finished, 0 left to who is training them")
     assert not records.spoilt(records.folder(merged, base.id))
     assert json.loads((records.folder(merged, base.id) / "record.json").read_text())["outside"]["left_off"] == []
+
+
+def end(runs: Path, run: Run, top1: float) -> None:
+    """A finished record, if there is none yet, beside that of its base."""
+    theirs = records.read_record(records.folder(runs, run.parent.id)) if run.parent else None
+    if records.state(records.folder(runs, run.id)) != "done":
+        synthetic.finish(runs, run, top1, (0.3, top1), parent_weights=theirs["weights"] if theirs else None)
+
+
+def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    base, *others = transfer("emoji", "alexnet32", str(own), (3, 5), ("frozen",), (0, 1), selffers=True)
+    outside.bring(base, runs)
+    for k, run in enumerate(others):
+        end(runs, run, 0.5 + k / 100)
+    table = frame(runs)
+    (block,) = blocks(table, directory=runs)
+    assert set(block.runs["series"]) == {"base", "BnB", "AnB"}
+    assert block.weights == str(own)
+    assert set(one_row_per_run(table, "test_top1")["series"]) == {"base", "BnB", "AnB"}
+
+    todo = settling(block, answer(block))
+    assert todo is not None
+    (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
+    planned = sweeps.find(str(tmp_path / "settle.py"))()
+    new = {run.id for run in planned if records.state(records.folder(runs, run.id)) == "missing"}
+    assert {run.id for run in planned} - new == {run.id for run in [base, *others] if not run.selffer}
+    assert sum(run.parent is not None for run in planned if run.id in new) == todo.missing
+
+
+def test_copies_of_different_weights_are_not_averaged(own: Path, tmp_path: Path) -> None:
+    other = own.with_name("other.pth")
+    torch.save({**torch.load(own, weights_only=True), "head.bias": torch.ones(6)}, other)
+    for path in (own, other):
+        base, target, copy = transfer("emoji", "alexnet32", str(path), (3,), ("frozen",), (0,))
+        outside.bring(base, tmp_path / "runs")
+        for run in (target, copy):
+            end(tmp_path / "runs", run, 0.5)
+    table = frame(tmp_path / "runs")
+    with pytest.raises(BadInput, match=rf"mix weights from outside: {other}, {own}"):
+        one_row_per_run(table, "test_top1")
+    assert sorted(block.weights for block in blocks(table)) == sorted([str(own), str(other)])

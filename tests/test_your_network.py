@@ -39,6 +39,7 @@ def test_the_example_works_as_it_stands_there(
 ) -> None:
     pictures.draw(tmp_path / "pictures", 24)
     torch.save(pictures.resnet18(10).state_dict(), tmp_path / "checkpoint.pth")
+    monkeypatch.delenv("YOSINSKI_STORES", raising=False)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     printed = []
     for language, text in BLOCK.findall((ROOT / "docs" / "your-network.md").read_text(encoding="utf-8")):
