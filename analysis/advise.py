@@ -243,8 +243,8 @@ def open_questions(block: Block, its: Answer) -> Section | None:
     trained = ", ".join(f"{treatment} at n = {n}" for treatment, n in todo.choices)
     text = [
         todo.why,
-        f"To train: {trained}, on {', '.join(todo.splits)} with seeds {', '.join(map(str, todo.seeds))}, both"
-        f" directions: {todo.missing} copies and the bases that are not there yet.",
+        f"To train: {trained}, on {', '.join(todo.splits)} with seeds {', '.join(map(str, todo.seeds))}"
+        f"{', both directions' * (not block.weights)}: {todo.missing} copies and the bases that are not there yet.",
         "As a sweep: yosinski advise ... --out settle.py; yosinski plan settle.py; yosinski submit settle.py --profile"
         " PROFILE",
     ]

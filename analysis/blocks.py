@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.frame import listed
 from analysis.marks import subject
-from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for
+from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
 from yosinski.spec import BadInput
 
 ALIKE = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class"]  # of copies and bases
@@ -21,7 +21,8 @@ OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 class Block:
     """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
 
-    directory: where the records are, None for published networks.
+    directory: where the records are, None for published networks. weights: where those from outside were found, if
+    copies are cut from such.
     """
 
     title: str
@@ -30,6 +31,7 @@ class Block:
     runs: pd.DataFrame
     directory: Path | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
 
     @cached_property
     def good(self) -> pd.DataFrame:
@@ -72,18 +74,21 @@ def blocks(
     """The blocks of a frame of records, of published networks, or of both, those with most copies first.
 
     A block is the copies that agree in `ALIKE` and in what their bases were trained on, with the bases that agree in
-    `ALIKE`. metric: that of all blocks; None: `best10_top1` of published networks, `select_top1` of records, since
+    `ALIKE`. Copies of one base from outside stand with the selffers on their target, of several apart from each other.
+    metric: that of all blocks; None: `best10_top1` of published networks, `select_top1` of records, since
     choices are made on select images. groups: by data set, the group of every class. BadInput: no copies.
     """
     if metric is not None:
         metric_for(frame, metric)
-    frame = main_experiment(frame)
+    weights = outside(frame)
+    frame = trained(main_experiment(frame))
     frame = frame.loc[frame["treatment"].notna()]
     frame = frame.assign(kind=kind_of_split(frame))
     about = frame.loc[frame["last"]].set_index("run")[["recipe", "examples_per_class"]]
     for mine, its in zip(OF_BASES, about.columns, strict=True):
         of_parent = frame["parent"].map(about[its].astype("string").fillna("all"))
-        frame[mine] = of_parent.astype("string").fillna("unknown")
+        of_outside = frame[its].astype("string").fillna("all") if len(weights) == 1 else frame["parent"]
+        frame[mine] = of_parent.astype("string").fillna("unknown").mask(frame["parent"].isin(list(weights)), of_outside)
     copies = frame.loc[frame["relation"] != "base"]
     if copies.empty:
         raise BadInput("there are no copies among these runs, so there is no cut to advise on")
@@ -98,7 +103,9 @@ def blocks(
         data = str(its["data"].iloc[0])
         of_classes = (groups or {}).get(data, {})
         where = None if key[0] == "paper" else directory
-        made.append(Block("", own, rows, one_row_each(rows, own), where, of_classes))
+        theirs = its["parent"].map(weights).dropna()
+        source = str(theirs.iloc[0]) if len(theirs) else ""
+        made.append(Block("", own, rows, one_row_each(rows, own), where, of_classes, source))
     made.sort(key=lambda block: -len(block.runs))
     for block in made:
         block.title = _title(block, made)

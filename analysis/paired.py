@@ -1,5 +1,7 @@
 """Runs paired with the bases of their targets: what may be compared, the mean differences and their intervals."""
 
+from typing import Any
+
 import pandas as pd
 from scipy.special import stdtrit
 
@@ -37,6 +39,17 @@ def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]
 
 
+def outside(frame: pd.DataFrame) -> dict[str, str]:
+    """By the ids of the bases that somebody else has trained, where their weights were found."""
+    theirs = frame.loc[(frame["treatment"] == "outside").fillna(False)]
+    return {run: str(data).removeprefix("weights:") for run, data in zip(theirs["run"], theirs["data"], strict=True)}
+
+
+def trained(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows without bases from outside: nothing of them was measured here."""
+    return frame.loc[~frame["run"].isin(list(outside(frame)))]
+
+
 def kind_of_split(frame: pd.DataFrame) -> pd.Series:
     """Of every row: "random", "natman", "all", "file" and so on; the paper's own splits are of the first two kinds."""
     kinds = {}
@@ -65,8 +78,11 @@ def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     choose("metric", metric, METRICS)
     if frame.empty:
         raise BadInput("there are no runs to draw")
-    runs = frame.loc[frame["last"]].reset_index(drop=True)
+    runs: Any = trained(frame.loc[frame["last"]]).reset_index(drop=True)
     _refuse_mixtures(runs.loc[runs["origin"] == "runs"])
+    if len(weights := outside(frame)) > 1:
+        mixed = ", ".join(sorted(weights.values()))
+        raise BadInput(f"these runs mix weights from outside: {mixed}; give each a runs directory of its own")
     if runs["below"].nunique() > 1:
         runs["series"] += (" " + runs["below"]).fillna("")
     runs["value"] = runs[metric]

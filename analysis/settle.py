@@ -17,7 +17,10 @@ PAPERS = 4  # random splits that are published
 
 @dataclass
 class Settling:
-    """`choices` are (treatment, n) to be trained on every split and seed, in both directions; `sweep` is the file."""
+    """`choices` are (treatment, n) to be trained on every split and seed, in both directions; `sweep` is the file.
+
+    Weights from outside have one direction only, to the target.
+    """
 
     why: str
     splits: list[str]
@@ -40,7 +43,7 @@ def settling(block: Block, answer: Answer) -> Settling | None:
     splits, seeds = _more(block, there, seeds, wanted)
     done = block.good.loc[(block.good["relation"] == "transfer"), ["series", "n", "split", "target", "seed"]]
     have = sum((TREATMENTS.get(row.series), row.n) in choices for row in done.itertuples())  # pyright: ignore
-    missing = 2 * len(splits) * len(seeds) * len(choices) - have
+    missing = (1 if block.weights else 2) * len(splits) * len(seeds) * len(choices) - have
     if missing <= 0:
         return None
     return Settling(_why(block, answer), splits, seeds, choices, missing, _sweep(block, splits, seeds, choices))
@@ -51,7 +54,7 @@ def _more(block: Block, splits: list[str], seeds: list[int], wanted: int) -> tup
     if block.published:
         return [f"paper:{k}" for k in range(PAPERS)], seeds
     drawn = [split for split in splits if split.startswith("random:")]
-    if drawn != splits or block.replicates == "seed":
+    if block.weights or drawn != splits or block.replicates == "seed":
         return splits, [*seeds, *(k for k in range(wanted + len(seeds)) if k not in seeds)][: max(wanted, len(seeds))]
     others = (f"random:{k}" for k in range(wanted + len(splits)))
     return [*splits, *(split for split in others if split not in splits)][: max(wanted, len(splits))], seeds
@@ -61,9 +64,10 @@ def _why(block: Block, answer: Answer) -> str:
     if answer.why_not:
         return f"No comparison: {answer.why_not}."
     uneven = answer.among["splits"].min() < FEWEST
+    directions = "" if block.weights else ", in both directions,"
     return (
         f"{len(answer.among)} choices are not told apart."
-        f" {answer.splits_needed} {block.replicates}s with all of them, in both directions, would tell choices apart"
+        f" {answer.splits_needed} {block.replicates}s with all of them{directions} would tell choices apart"
         " that differ by one point." + " Some of them rest on fewer than three splits so far." * bool(uneven)
     )
 
@@ -74,6 +78,17 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
     copy = block.runs.loc[block.runs["n"] > 0].iloc[0]
     bases = block.runs["base_examples"].loc[copy.name]
     on = copy["examples_per_class"]
+    if block.weights:
+        return _OF_WEIGHTS.format(
+            recipe=_values(copy),
+            choices=choices,
+            data=data,
+            network=copy["network"],
+            weights=block.weights,
+            halves=tuple(splits),
+            seeds=tuple(seeds),
+            examples=None if pd.isna(on) else int(on),
+        )
     return _FILE.format(
         recipes="from yosinski.recipes import PAPER as RECIPE"
         if block.published
@@ -124,5 +139,32 @@ def sweep(
                 target = replace(target, examples_per_class=EXAMPLES)
                 source = replace(source, examples_per_class=OF_BASES)
                 runs += [target, source, *(target.copy(n, treatment, source) for treatment, n in CHOICES)]
+    return runs
+'''
+
+_OF_WEIGHTS = '''"""Runs that would tell where to cut these weights: copies that are not told apart yet, and bases."""
+
+from sweeps.transfer import transfer
+from yosinski.spec import Recipe
+
+RECIPE = Recipe(
+{recipe})
+CHOICES = {choices!r}
+EXAMPLES = {examples}  # images of each class
+
+
+def sweep(
+    data: str = {data!r},
+    network: str = {network!r},
+    weights: str = {weights!r},
+    halves: tuple[str, ...] = {halves!r},
+    seeds: tuple[int, ...] = {seeds!r},
+):
+    """The copies of CHOICES for every seed, with bases on the same images for comparison."""
+    runs = []
+    for half in halves:
+        for treatment, n in CHOICES:
+            about = {{"recipe": RECIPE, "examples_per_class": EXAMPLES, "half": half}}
+            runs += transfer(data, network, weights, (n,), (treatment,), seeds, **about)
     return runs
 '''

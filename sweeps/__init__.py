@@ -14,7 +14,7 @@ from typing import Any
 from yosinski.recipes import recipe, usual
 from yosinski.spec import BadInput, Recipe, Run, choose
 
-SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "paper")
+SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper")
 
 Sweep = Callable[..., list[Run]]
 

@@ -1,7 +1,6 @@
 """The paper's main experiment: both halves of a split, cut at every layer, frozen and fine-tuned, with selffers."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from yosinski import data as data_sets
@@ -88,7 +87,7 @@ def card_for(data: str, network: str) -> Card:
 
 def all_classes(card: Card) -> Half:
     """A task of all classes of a data set, in the domain of its halves; the letter is All."""
-    return replace(halves.split(card, "random:0").a, classes=card.classes, letter="All", split="all")
+    return Half(card.name, card.fingerprint, card.classes, card.default_domain, letter="All", split="all")
 
 
 def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeps.plan import renew
 from sweeps.profile import Profile, profile_from
 from sweeps.status import MORE, Sight
-from yosinski import files, records
+from yosinski import records
 from yosinski.spec import BadInput
 
 
@@ -25,32 +25,29 @@ SPOILT = "with damaged weights"
 
 
 def with_spoilt_bases(runs: Path, seen: Sequence[Sight]) -> list[Sight]:
-    """The same, with finished bases of failed copies as failed where their weights are not those of their record."""
+    """The same, with finished bases of failed copies as failed where their weights are not those of their record.
+
+    But for bases from outside: whatever is submitted, their weights are looked at, and brought in again.
+    """
     suspects = {sight.entry.parent for sight in seen if sight.state == "failed"}
     return [
         replace(sight, state="failed", cause=SPOILT)
-        if sight.state == "done" and sight.entry.id in suspects and _spoilt(records.folder(runs, sight.entry.id))
+        if sight.state == "done"
+        and sight.entry.id in suspects
+        and sight.entry.series != "outside"
+        and records.spoilt(records.folder(runs, sight.entry.id))
         else sight
         for sight in seen
     ]
-
-
-def _spoilt(path: Path) -> bool:
-    record = records.read_record(path)
-    try:
-        return record is None or records.weights_hash(path) != record["weights"]
-    except (files.Damaged, FileNotFoundError):
-        return True
 
 
 def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
     """Set aside what stands in the way of training anew: records of stale copies, all of bases with damaged weights."""
     seen = list(seen)
     renew(runs, [sight.entry.id for sight in seen if sight.stale])
-    for path in [records.folder(runs, sight.entry.id) for sight in seen if sight.cause == SPOILT]:
-        for file in (path / "record.json", path / "weights.safetensors"):
-            if file.exists():
-                files.set_aside(file)
+    for sight in seen:
+        if sight.cause == SPOILT:
+            records.set_aside(records.folder(runs, sight.entry.id))
 
 
 def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:

@@ -15,7 +15,6 @@ from typing import Any
 from yosinski import files, records
 from yosinski.spec import BadInput, Run
 
-FILES = ("curve.csv", "weights.safetensors")  # of a run that ended, beside what it was and its record
 RESULTS = ("state", "metrics", "per_class", "weights", "parent_weights")  # of a record; the rest is how they were got
 
 
@@ -47,6 +46,11 @@ class Finished:
     def runs(self) -> Path:
         """The runs directory that holds it."""
         return self.path.parent.parent
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it left behind beside its record."""
+        return ("curve.csv", "weights.safetensors") if self.run.is_trained else ("weights.safetensors",)
 
 
 def merge(sources: Sequence[Path], runs: Path) -> Merged:
@@ -93,7 +97,7 @@ def finished(runs: Path) -> dict[str, Finished]:
 
 def check_equal(ours: Finished, theirs: Finished) -> None:
     """BadInput if a run ended otherwise in one place than in another, or if a file of it is missing."""
-    for path in (path / name for path in (ours.path, theirs.path) for name in FILES):
+    for path in (path / name for path in (ours.path, theirs.path) for name in ours.files):
         if not path.exists():
             raise BadInput(f"{path} is missing, though {ours.run} has ended there")
     other = [name for name in RESULTS if ours.record.get(name) != theirs.record.get(name)]
@@ -163,7 +167,7 @@ def bring(run: Finished, runs: Path) -> bool:
     if attempt is None:
         return False
     try:
-        for name in FILES:
+        for name in run.files:
             attempt.save(name, _copy_of(run.path / name))
         attempt.finish(run.record)
     finally:

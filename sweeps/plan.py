@@ -56,12 +56,12 @@ class Plan:
     @cached_property
     def costs(self) -> dict[str, Cost]:
         """What every run costs alone."""
-        return {run.id: cost(run, self.cards[run.half.data]) for run in self.runs}
+        return {run.id: cost(run, self.cards.get(run.half.data)) for run in self.runs}
 
     @cached_property
     def cards(self) -> dict[str, Card]:
         """The data sets by the texts that say where they are."""
-        return {name: data.card(name) for name in {run.half.data for run in self.runs}}
+        return {name: data.card(name) for name in {run.half.data for run in self.runs if run.is_trained}}
 
     @property
     def stored(self) -> int:
@@ -72,6 +72,11 @@ class Plan:
     def left(self) -> list[Run]:
         """Runs that are still to be trained, here or by whom they are claimed."""
         return [run for pack in self.packs for run in pack.runs]
+
+    @property
+    def awaited(self) -> list[Run]:
+        """Bases from outside whose weights have not been brought in yet; nobody trains them."""
+        return [run for run in self.runs if not run.is_trained and self.states[run.id] != "done"]
 
     def seconds(self, run: Run) -> float:
         """How long one worker takes for it, in a pack."""
@@ -115,7 +120,7 @@ class Plan:
                 }
                 for pack in self.packs
             ],
-            "done": len(self.runs) - len(self.left),
+            "done": len(self.runs) - len(self.left) - len(self.awaited),
             "left": len(self.left),
             "stale": len(self.stale),
             "stored": self.stored,
@@ -128,11 +133,11 @@ class Plan:
 def plan(runs: Iterable[Run], where: Path, workers: int) -> Plan:
     """Order the runs of a sweep, look up what is done in the runs directory, and pack what is left.
 
-    A copy whose base ended stuck or diverged is blocked, and not among what is left.
+    A copy whose base ended stuck or diverged is blocked, and not among what is left; nor is a base from outside.
     """
     wanted = in_order(runs)
     states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
-    left = [run for run in wanted if states[run.id] not in (*records.FINAL, "blocked")]
+    left = [run for run in wanted if run.is_trained and states[run.id] not in (*records.FINAL, "blocked")]
     finished = (run for run in wanted if states[run.id] == "done")
     return Plan(wanted, states, stale, packs(left, workers), measured(where, finished), workers)
 
@@ -243,7 +248,7 @@ def measured(where: Path, runs: Iterable[Run]) -> Speeds:
         found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), 200))
     for path in found:
         record = records.read_record(path)
-        if record is not None and record["state"] == "done":
+        if record is not None and record["state"] == "done" and record["seconds"]:
             spec = files.read_json(path / "run.json")["spec"]
             speeds[spec["network"], spec["treatment"]].append(record["flops"] / record["seconds"])
     count = sum(map(len, speeds.values()))

@@ -30,6 +30,7 @@ yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.t
 yosinski.data.lists
 yosinski.data.sources
 yosinski.data.cards yosinski.data.decoding
+yosinski.outside
 yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
 yosinski.layers yosinski.libraries
@@ -37,6 +38,8 @@ yosinski.graph
 yosinski.networks
 yosinski.surgery
 yosinski.features
+yosinski.weights
+yosinski.export
 yosinski.pack
 yosinski.evaluation yosinski.checkpoints
 yosinski.bottleneck
@@ -49,6 +52,7 @@ LAZY = {
     ("yosinski.data", "yosinski.data.cards"),
     ("yosinski.architectures", "yosinski.traced"),
     ("yosinski.traced", "yosinski.graph"),
+    ("yosinski.outside", "yosinski.weights"),
 }
 
 

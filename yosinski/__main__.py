@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
 
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
-        what = "a sweep's name (figure2, figure3, reduced, preserved, volume, paper), or the path of a Python file"
+        names = "figure2, figure3, reduced, preserved, volume, transfer, paper"
+        what = f"a sweep's name ({names}), or the path of a Python file"
         sub.add_argument("sweep", metavar="SWEEP", help=what + also)
         sub.add_argument(
             "-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep"
@@ -116,12 +117,18 @@ def parser() -> argparse.ArgumentParser:
     )
 
     logs = command("logs", cluster.logs, "what the jobs of a run have written")
-    logs.add_argument("run", metavar="RUN", help="a run's id, or the beginning of it")
+    logs.add_argument("run", metavar="RUN", help="a run's id, the beginning of it, or its name")
     with_runs(logs)
 
     cancel = command("cancel", cluster.cancel, "take jobs out of the queue; what they have trained is kept")
     with_sweep(cancel, ", or a runs directory, or a run's id")
     asking(cancel)
+
+    export = command("export", networks.export_run, "the trained network of a run as a plain state dict, for elsewhere")
+    export.add_argument("run", metavar="RUN", help="a run's id, the beginning of it, or its name")
+    with_runs(export)
+    export.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .safetensors file")
+    export.add_argument("--force", action="store_true", help="replace a file that is there")
 
     prune = command("prune", reading.prune, "delete checkpoints and logs of finished runs, and what else is left over")
     with_runs(prune)

@@ -43,14 +43,18 @@ def _layers(network: str, outputs: int) -> list[LayerCost]:
     return architecture(network).costs(outputs)
 
 
-def cost(run: Run, card: Card) -> Cost:
+def cost(run: Run, card: Card | None) -> Cost:
     """Forward everywhere, backward as far down as something is trained, and all evaluations.
+
+    card: of the half's data set; None: a base from outside, of which nothing is trained here.
 
     Where a segment's weights are trained its backward pass costs twice the forward one, where gradients only pass
     through it as much as that. A segment that is trained from some time on costs so much from then on. As long as a
     copy stands on stored features, what lies below them costs a forward pass of every view and select image, once.
     """
     rows = _layers(run.network, run.outputs)
+    if card is None:
+        return Cost(sum(row.parameters for row in rows), 0, 0, 0)
     forward = sum(row.flops for row in rows)
     backward, reached = 0.0, 1.0  # the share of the training after which gradients reach the segment
     for n, row in enumerate(rows, 1):

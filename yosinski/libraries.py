@@ -41,6 +41,11 @@ def usual_side(name: Name) -> int:
 
 def plain(name: Name, outputs: int) -> nn.Module:
     """The model as its library makes it, with random weights; BadInput if it does not take the side."""
+    return made(name, outputs)[0]
+
+
+def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The same, with the arguments beside its name by which the library makes it."""
     side = name.side or usual_side(name)
     given: dict[str, Any] = {"num_classes": outputs}
     if name.library == "timm":
@@ -49,13 +54,14 @@ def plain(name: Name, outputs: int) -> nn.Module:
         make = torchvision.models.get_model
         given |= {"aux_logits": False, "init_weights": True} if has_auxiliary(name) else {}
     for argument in SIDE_ARGUMENTS:
+        sized = {**given, argument: (side, side) if argument == "input_size" else side}
         try:
-            return make(name.model, **given, **{argument: (side, side) if argument == "input_size" else side})
+            return make(name.model, **sized), sized
         except TypeError:  # the constructor knows no such argument
             continue
         except (ValueError, AssertionError) as error:
             raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
-    return make(name.model, **given)
+    return make(name.model, **given), given
 
 
 def has_auxiliary(name: Name) -> bool:

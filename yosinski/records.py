@@ -19,6 +19,7 @@ from safetensors import SafetensorError, deserialize
 
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
+from yosinski.files import set_aside as set_file_aside
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
@@ -118,14 +119,18 @@ def is_id(text: str) -> bool:
 
 
 def find(runs: Path, text: str) -> str:
-    """The id of the run that this text begins; BadInput if there is none, or more than one."""
+    """The id of the run that this text begins, or is the name of; BadInput if there is none, or more than one."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
-    found = sorted(run_id for run_id in known(runs) if run_id.startswith(text)) if is_id(text) else []
+    if is_id(text):
+        found = sorted(run_id for run_id in known(runs) if run_id.startswith(text))
+    else:
+        found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
     if not found:
         raise BadInput(f"no run {text!r} in {runs}; give the first digits of an id, as in `yosinski status {runs}`")
     if len(found) > 1:
-        raise BadInput(f"{text!r} begins several runs: {', '.join(found[:5])}")
+        several = "begins several runs" if is_id(text) else "is the name of several runs"
+        raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")
     return found[0]
 
 
@@ -220,6 +225,22 @@ def weights_hash(path: Path) -> str:
     except (SafetensorError, KeyError) as error:
         raise Damaged(file) from error
     return hashed.hexdigest()
+
+
+def spoilt(path: Path) -> bool:
+    """Whether the weights in a run's directory are missing, or not those that its record names."""
+    record = read_record(path)
+    try:
+        return record is None or weights_hash(path) != record["weights"]
+    except (Damaged, FileNotFoundError):
+        return True
+
+
+def set_aside(path: Path) -> None:
+    """Set a run's record and weights aside: they are damaged, and stand in the way of new ones."""
+    for file in (path / "record.json", path / "weights.safetensors"):
+        if file.exists():
+            set_file_aside(file)
 
 
 # ------------------------------------------------------------------------------------------------------------- claims

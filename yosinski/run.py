@@ -131,9 +131,11 @@ def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
     tensors = load_file(path / "weights.safetensors")
     found = surgery.fingerprint(tensors)
     if record is None or found != record["weights"]:
+        mend = "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
+        if not run.parent.is_trained:
+            mend = f"the same `yosinski run`, or `yosinski heal`, brings in {run.parent.half.data} again"
         raise Failure(
-            f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: "
-            "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
+            f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: {mend}"
         )
     return found, tensors
 

@@ -159,6 +159,11 @@ class Run:
         return self.treatment in ("base", "outside")
 
     @property
+    def is_trained(self) -> bool:
+        """Whether it is trained here: all but bases from outside are."""
+        return self.treatment != "outside"
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N below which this network can be cut."""
         return architecture(self.network).cuts

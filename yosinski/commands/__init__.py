@@ -34,7 +34,7 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
         if options.debug:
             raise
         raise BadInput(f"sweep {options.sweep}: {error}") from error
-    for run in {(run.half.data, run.network): run for run in runs}.values():
+    for run in {(run.half.data, run.network): run for run in runs if run.is_trained}.values():
         run.check_side(data.card(run.half.data).side)
     return runs, sweeps.describe(sweep, given)
 
@@ -48,8 +48,11 @@ def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterab
 
 
 def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> None:
-    """Make what jobs read: the runs' specs, and the stores of their data sets; BadInput if there is no room for it."""
-    from yosinski import data, records
+    """Make what jobs read: the runs' specs, weights from outside, and the stores of their data sets.
+
+    BadInput if there is no room for it.
+    """
+    from yosinski import data, outside, records
     from yosinski.cost import stored
     from yosinski.data import store
 
@@ -58,6 +61,9 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     files.check_space(stores, needed - there, "stored features")
     for run in chosen:
         records.enrol(runs, run)
+    for base in outside.bases(chosen):
+        with console.status(f"bringing in {base.half.data}"):
+            outside.bring(base, runs)
     halves = {(run.half.data, run.half.fingerprint): run.half for run in chosen}
     for _, half in sorted(halves.items()):
         if (store.location(half, stores) / "store.json").exists():

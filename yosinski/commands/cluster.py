@@ -32,7 +32,7 @@ def submit(options: argparse.Namespace) -> int:
     with lock(options.runs):
         seen, _ = status.sights(options.runs, status.entries(runs), adopting=True)
         states = {sight.entry.id: sight for sight in seen}
-        wanted = [run for run in runs if states[run.id].state in ("missing", "interrupted")]
+        wanted = [run for run in runs if run.is_trained and states[run.id].state in ("missing", "interrupted")]
         left_out = [sight for sight in seen if sight.state in ("failed", "blocked")]
         console = _console()
         console.print(f"{display.count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)

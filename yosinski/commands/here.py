@@ -32,8 +32,17 @@ def show_plan(options: argparse.Namespace) -> int:
 
     console = Console()
     console.print(display.table(plan))
-    console.print(display.summary(plan), highlight=False, soft_wrap=True)
+    _sum_up(plan, console)
     return 0
+
+
+def _sum_up(plan: Any, console: Any) -> None:
+    """What there is and what is left, and what has to be said of weights from outside."""
+    from sweeps import display
+    from yosinski import outside
+
+    for line in (display.summary(plan), *outside.notes(plan.runs)):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def run_sweep(options: argparse.Namespace) -> int:
@@ -58,7 +67,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         ) from damaged
     console = Console()
     list_runs(options.runs, options.sweep, parameters, plan.runs)
-    console.print(display.summary(plan), highlight=False, soft_wrap=True)
+    _sum_up(plan, console)
     if not plan.left:
         return 0
     prepare(plan.left, options.runs, options.stores, console)

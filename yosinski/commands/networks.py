@@ -1,4 +1,4 @@
-"""cuts: where a network can be cut."""
+"""cuts: where a network can be cut; export: a trained one, for elsewhere."""
 
 import argparse
 import json
@@ -36,6 +36,22 @@ def show_cuts(options: argparse.Namespace) -> int:
         save(figure.draw(table, f"{options.network}, {described.side} x {described.side} pixels"), [options.out])
         if not options.json:
             print(options.out)
+    return 0
+
+
+def export_run(options: argparse.Namespace) -> int:
+    """`yosinski export`."""
+    from yosinski import records
+    from yosinski.errors import choose
+
+    choose("kind of file", options.out.suffix, (".safetensors",))
+    if options.out.exists() and not options.force:
+        raise BadInput(f"{options.out} is there already; --force replaces it")
+    run = records.load(options.runs, records.find(options.runs, options.run))
+    from yosinski.export import export
+
+    export(options.runs, run, options.out)
+    print(options.out)
     return 0
 
 

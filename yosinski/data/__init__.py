@@ -156,19 +156,21 @@ def place(text: str) -> Place:
     )
 
 
-def suited(text: str, side: int) -> str:
+def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:
     """The text of a data set, with the side that its images are stored in for a network that sees side x side pixels.
 
-    Photographs get 8/7 of it, rounded, so that crops differ (224 -> 256, 299 -> 342, 64 -> 73); cifar and tinyimagenet
-    keep their own side unless the network's is larger. A text that says a side comes back as it is, and so do emoji
-    and imagenet.
+    Photographs get `stored`, or 8/7 of the side, rounded, so that crops differ (224 -> 256, 299 -> 342, 64 -> 73);
+    cifar and tinyimagenet keep their own side unless the network's is larger. They are resized with `interpolation`,
+    unless the text names another one. A text that says a side comes back as it is, and so do emoji and imagenet.
     """
     found, spelled = place(text), TEXT.fullmatch(text)
     if spelled is None or spelled[2] or found.kind == "imagenet":
         return text
+    if interpolation is not None and not spelled[4]:
+        found = replace(found, interpolation=interpolation)
     if found.kind in NATIVE:
         return replace(found, side=max(side, found.side)).text
-    return replace(found, side=min(max(round(MARGIN * side), SIDES[0]), SIDES[-1])).text
+    return replace(found, side=min(max(stored or round(MARGIN * side), SIDES[0]), SIDES[-1])).text
 
 
 def stores() -> Path:

@@ -1,0 +1,51 @@
+"""The practitioner's experiment: weights that somebody else has trained, cut for one's own data."""
+
+from dataclasses import replace
+
+from sweeps.figure2 import cuts_of, none_empty
+from sweeps.reduced import half_named
+from yosinski import data as data_sets
+from yosinski import outside
+from yosinski.architectures import architecture
+from yosinski.recipes import usual
+from yosinski.spec import COPIES, BadInput, Recipe, Run, Treatment, choose
+
+
+def transfer(
+    data: str,
+    network: str = "resnet18",
+    weights: str | None = None,
+    cuts: tuple[int | str, ...] = ("stages",),
+    treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    scratch: bool = True,
+    selffers: bool = False,
+    recipe: Recipe | None = None,
+    examples_per_class: int | None = None,
+    half: str = "all",
+) -> list[Run]:
+    """Copies WnB, WnB+ of weights from outside, trained on all classes of a data set (or on a half: `random:0:B`).
+
+    weights: None for what the network's library takes by default; see `yosinski.outside`. scratch: also the base that
+    is trained on the same images without them; selffers: also copies BnB, BnB+ of that base, which tell co-adaptation
+    from specificity. Images are stored as large, and resized with the filter, as the weights have seen theirs, unless
+    the text of the data set says otherwise.
+    """
+    none_empty(treatments=treatments, seeds=seeds)
+    for treatment in treatments:
+        choose("treatment", treatment, list(COPIES))
+    if selffers and not scratch:
+        raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
+    wanted, recipe = cuts_of(network, cuts), recipe or usual(network)
+    found = outside.known(network, weights)
+    side, saw = architecture(network).side, found.preprocessing
+    card = data_sets.card(data_sets.suited(data, side, saw.stored(side), saw.interpolation))
+    target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, found)
+    runs = [source]
+    for seed in seeds:
+        base = Run(network, target, recipe, seed, examples_per_class=examples_per_class)
+        runs += [base] * scratch
+        for treatment in treatments:
+            for parent in [base, source] if selffers else [source]:
+                runs += [base.copy(n, treatment, parent) for n in wanted]
+    return runs

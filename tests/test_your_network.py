@@ -1,0 +1,159 @@
+"""The worked example as it stands in docs/your-network.md, and what README.md says of an exported network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torchvision import transforms
+
+from yosinski import networks, outside, records
+from yosinski.__main__ import main
+from yosinski.data import store as data_stores
+from yosinski.data.store import Store
+from yosinski.data.stream import Batch, in_the_middle
+from yosinski.environment import Where
+from yosinski.export import plain
+from yosinski.halves import Split
+from yosinski.run import run_pack
+from yosinski.spec import Recipe, Run
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LOADING = re.compile(r"^    import json\n.*?load_state_dict.*?\n", re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_works_as_it_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures.draw(tmp_path / "pictures", 24)
+    torch.save(pictures.resnet18(10).state_dict(), tmp_path / "checkpoint.pth")
+    monkeypatch.delenv("YOSINSKI_STORES", raising=False)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    printed = []
+    for language, text in BLOCK.findall((ROOT / "docs" / "your-network.md").read_text(encoding="utf-8")):
+        command = ["bash", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        printed.append(done.stdout)
+    told = "\n".join(printed)
+    for words in (
+        "4 classes",
+        "layer3.1",
+        outside.NO_CONTROL,
+        "6 runs: 6 done",
+        "No BnB counts",
+        "pictures.safetensors",
+    ):
+        assert words in told
+    assert printed[-1].strip() == "disc"
+    assert (tmp_path / "figure.png").stat().st_size > 0
+
+    monkeypatch.chdir(tmp_path)
+    check_that_it_loads_by_the_lines_of_the_readme()
+    check_that_its_images_are_those_of_the_evaluation()
+    check_refusals(capsys)
+
+
+def check_that_it_loads_by_the_lines_of_the_readme() -> None:
+    """Without this project it computes what the run's network does."""
+    (lines,) = LOADING.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    exec(textwrap.dedent(lines), found)
+    model, told = found["model"].eval(), found["told"]
+    run = records.load(Path("runs"), told["run"])
+    path = records.folder(Path("runs"), run.id)
+    record = records.read_record(path)
+    assert record is not None
+    assert (told["name"], told["network"], told["test_top1"]) == ("W7B+", run.network, record["metrics"]["test_top1"])
+    assert told["classes"] == sorted(pictures.KINDS)
+    saw = told["preprocessing"]
+    np.testing.assert_allclose(saw["mean"], (0.485, 0.456, 0.406), atol=1e-7)
+
+    pixels: Any = torch.stack([cropped(saw, Path(f"pictures/{kind}/3.png")) for kind in pictures.KINDS])
+    network = networks.build(run.network, run.outputs).eval()
+    network.load_state_dict(load_file(path / "weights.safetensors"))
+    with torch.no_grad():
+        plainly = model(transforms.Normalize(saw["mean"], saw["std"])(pixels / 255))
+        torch.testing.assert_close(plainly, network(Batch.whole(pixels)), rtol=1e-5, atol=1e-5)
+
+
+def cropped(saw: dict[str, Any], path: Path) -> torch.Tensor:
+    """The bytes of an image as the metadata say that they are prepared, uint8 [3, s, s]."""
+    resize = transforms.Resize(saw["resize"], transforms.InterpolationMode(saw["interpolation"]))
+    crop = transforms.Compose([resize, transforms.CenterCrop(saw["crop"]), transforms.PILToTensor()])
+    return torch.as_tensor(crop(Image.open(path)))
+
+
+def check_that_its_images_are_those_of_the_evaluation() -> None:
+    """Prepared as the metadata say, pictures become the very bytes that the network was evaluated on."""
+    with safe_open("pictures.safetensors", "pt") as file:
+        told = {name: json.loads(text) for name, text in file.metadata().items()}
+    run = records.load(Path("runs"), told["run"])
+    stored = data_stores.of(run.half, Path("stores"))
+    rows, labels = stored.rows(run.half, "test")
+    saw = told["preprocessing"]
+    evaluated = in_the_middle(stored.images, rows, saw["crop"]).pixels
+    drawn = {cropped(saw, path).numpy().tobytes(): path.parent.name for path in Path("pictures").glob("*/*.png")}
+    kinds = [drawn[np.ascontiguousarray(one).tobytes()] for one in evaluated.numpy()]
+    assert kinds == [run.half.classes[label] for label in labels]
+
+
+def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be exported is named; what is there stays."""
+    copy = next(run for run in loaded() if run.name == "W3B")
+    records.enrol(Path("runs"), copy.copy(5, "frozen", copy.parent))
+    before = Path("pictures.safetensors").read_bytes()
+    for argv, told in (
+        (["W7B+", "--out", "pictures.safetensors"], "is there already; --force replaces it"),
+        (["W7B+", "--out", "pictures.pth"], "unknown kind of file '.pth'; choose from: .safetensors"),
+        (["W5B", "--out", "again.safetensors"], "is missing; only what is done can be exported"),
+        (["W9B", "--out", "again.safetensors"], "no run 'W9B'"),
+        (["0000", "--out", "again.safetensors"], "no run '0000'"),
+    ):
+        assert main(["export", *argv]) == 2
+        assert told in capsys.readouterr().err
+    assert Path("pictures.safetensors").read_bytes() == before
+    assert not Path("again.safetensors").exists()
+    assert main(["export", "outsideW", "--out", "pictures.safetensors", "--force"]) == 0
+    weights = load_file("pictures.safetensors")
+    for name, tensor in torch.load("checkpoint.pth", weights_only=True).items():
+        assert torch.equal(weights[name], tensor)
+
+
+def loaded() -> list[Run]:
+    """All runs of the example."""
+    return [records.load(Path("runs"), path.name) for path in records.scan(Path("runs"))]
+
+
+def test_our_own_networks_keep_their_names_and_can_be_bases_again(
+    small_split: Split, small_recipe: Recipe, stores: Path, store: Store, tmp_path: Path
+) -> None:
+    run = Run("alexnet32", small_split.a, small_recipe)
+    records.enrol(tmp_path / "runs", run)
+    run_pack([run.id], Where(tmp_path / "runs", stores, "cpu", "float32"))
+    out = tmp_path / "own.safetensors"
+    assert main(["export", run.id, "--out", str(out), "--runs", str(tmp_path / "runs")]) == 0
+    trained = load_file(records.folder(tmp_path / "runs", run.id) / "weights.safetensors")
+    assert plain("alexnet32", trained).keys() == load_file(out).keys() == trained.keys()
+    with safe_open(out, "pt") as file:
+        told = {name: json.loads(text) for name, text in file.metadata().items()}
+    assert told["library"] == "yosinski"
+    networks.build(told["model"], **told["arguments"]).load_state_dict(load_file(out))
+    again = outside.known("alexnet32", str(out))
+    assert again.classes == run.half.classes
+    assert again.preprocessing.told_by == "as the file says"
+    record = records.read_record(records.folder(tmp_path / "runs", run.id))
+    assert record is not None
+    assert again.hash == record["weights"]
