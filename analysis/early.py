@@ -42,7 +42,7 @@ CONTEST = [*KIND, "split", "parent", "target_half", "seed"]
 METRICS = ("select_top1", "best10_top1")  # choices are never made on test images
 LOOKS = 20  # in a whole training, at most
 IN_A_ROW = 2
-FEWEST = 2  # finished contests to learn from
+FREEDOM = 3  # degrees of freedom of s^2: its predictive distribution has no mean with fewer
 DRAWS = 4000
 OUT = ("stuck", "diverged", "blocked")  # states of copies that nobody will choose
 
@@ -78,16 +78,16 @@ class Contest:
 
     def scores(self, share: float) -> pd.Series:
         """The score of every choice when so much of the training is done."""
-        rows = self.so_far.loc[: share + 1e-9]
-        return rows.iloc[-1] if len(rows) else pd.Series(np.nan, self.curves.columns)
+        before = int(self.so_far.index.searchsorted(share + 1e-9, side="right"))
+        return self.so_far.iloc[before - 1] if before else pd.Series(np.nan, self.curves.columns)
 
-    @property
+    @cached_property
     def reached(self) -> float:
         """The share of the training that all choices have behind them; 0 if one was never evaluated."""
         last = [self.curves[choice].last_valid_index() for choice in self.curves]
         return 0.0 if None in last else float(min(last))  # pyright: ignore
 
-    @property
+    @cached_property
     def looks(self) -> list[float]:
         """When this contest is looked at: after the last evaluation of every twentieth of the training."""
         shares = self.curves.index[self.curves.index <= self.reached + 1e-9].to_numpy()
@@ -147,6 +147,7 @@ def _with_shares(rows: pd.DataFrame) -> pd.DataFrame:
     longest = rows.groupby(KIND, dropna=False)["step"].transform("max").astype("float64")
     iterations = rows["recipe_iterations"].astype("float64")
     steps = iterations.where(iterations > 0).fillna(by_epochs.where(by_epochs > 0)).fillna(longest)
+    steps = step.where((rows["state"] == "done") & (rows["origin"] == "runs"), steps)
     most = rows.groupby(KIND, dropna=False)["step"].transform("nunique").astype("float64")
     evaluations = rows["recipe_evaluations"].astype("float64").fillna(most)
     share = (rows["step"].astype("float64") / steps * evaluations).round() / evaluations
@@ -155,11 +156,12 @@ def _with_shares(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _contest(its: pd.DataFrame, metric: str | None) -> Contest:
     first: Any = its.iloc[0]
-    about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target", "seed"]
+    about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target"]
     curves = its.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
     curves = curves.reindex(columns=its["choice"].unique()).sort_index().astype("float64")
     return Contest(
-        {name: None if pd.isna(first[name]) else first[name] for name in about},
+        {name: None if pd.isna(first[name]) else str(first[name]) for name in about}
+        | {"seed": None if pd.isna(first["seed"]) else int(first["seed"])},
         tuple(None if pd.isna(first[name]) else first[name] for name in KIND),
         dict(zip(its["choice"], its["run"], strict=True)),
         curves,
@@ -192,7 +194,7 @@ def verdict(contest: Contest, others: Iterable[Contest], share: float | None = N
     """What stopping would cost at a share of the training (as far as all choices have got), learned from others.
 
     others: any contests; those of the same kind that are finished count, of other splits or, where these are fewer than
-    `FEWEST`, of the same split, too (`same_split`). Of a finished contest, choices without a score then (of which the
+    `needed`, of the same split, too (`same_split`). Of a finished contest, choices without a score then (of which the
     log is lost) are left out.
     """
     share = contest.reached if share is None else share
@@ -209,11 +211,16 @@ def verdict(contest: Contest, others: Iterable[Contest], share: float | None = N
     elsewhere = [its for its in alike if its.about["split"] != contest.about["split"]]
     for known in (elsewhere, alike):
         drifts = _drifts(known, list(scores.index), share)
-        if len(drifts) >= FEWEST:
+        if len(drifts) >= needed(len(scores)):
             change, regret = _draw(scores.to_numpy(float), drifts, int(scores.argmax()))
             return Verdict(share, best, change, regret, len(drifts), known is not elsewhere)
-    why = f"{len(drifts)} finished contests have these choices and the same recipe; {FEWEST} are needed"
+    why = f"{len(drifts)} finished contests have these choices and the same recipe; {needed(len(scores))} are needed"
     return Verdict(share, best, None, None, len(drifts), why=why)
+
+
+def needed(choices: int) -> int:
+    """How many finished contests with so many choices, at least 2, it takes to learn from: (m - 1)(J - 1) >= 3."""
+    return 1 + max(1, -(-FREEDOM // (choices - 1)))
 
 
 def _drifts(known: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:

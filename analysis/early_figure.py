@@ -15,7 +15,7 @@ from analysis.style import GREY, LOOKS, style
 from yosinski.spec import BadInput
 
 TIMES = 60  # at which the figure is computed
-TODAY, END, EXPECTED = LOOKS["BnB"].colour, LOOKS["AnB"].colour, LOOKS["AnB+"].colour
+TODAY, END = LOOKS["BnB"].colour, LOOKS["AnB"].colour  # what is known today, and what came of it
 NUMBERS = [
     *("split", "source", "target", "seed", "share", "step", "best", "final", "score", "ends", "highest"),
     *("change", "changed", "regret", "lost"),
@@ -48,11 +48,11 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         _line(top, by_share["score"], TODAY, "-", band=True)
         _line(top, by_share["ends"], END, (0, (5, 1.5)))
         _line(top, by_share["highest"], GREY, ":")
-        _line(middle, 100 * by_share["regret"].mean(), EXPECTED, "-")
+        _line(middle, 100 * by_share["regret"].mean(), TODAY, "-")
         _line(middle, 100 * by_share["lost"].mean(), END, (0, (5, 1.5)))
-        _line(bottom, by_share["change"].mean(), EXPECTED, "-")
+        _line(bottom, by_share["change"].mean(), TODAY, "-")
         _line(bottom, by_share["changed"].mean(), END, (0, (5, 1.5)))
-        open_ones: Any = {"linestyle": "", "marker": "^", "color": EXPECTED, "markersize": 6, "mfc": "white"}
+        open_ones: Any = {"linestyle": "", "marker": "^", "color": TODAY, "markersize": 6, "mfc": "white"}
         for axes, values in ((top, now["score"]), (middle, 100 * now["regret"]), (bottom, now["change"])):
             axes.plot(now["share"], values, **open_ones)
         top.set_ylabel("Top-1 accuracy\n(select images)")
@@ -112,5 +112,5 @@ def _legends(top: Axes, middle: Axes, bottom: Axes, open_ones: Any, contests: in
     where: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     top.legend(handles=above, title=f"Mean of {contests} contests", alignment="left", **where)
     told = "expected, learned\nfrom other splits"
-    middle.legend(handles=[line(EXPECTED, "-", told), line(END, dashed, "what was lost")], **where)
-    bottom.legend(handles=[line(EXPECTED, "-", told), line(END, dashed, "share that did")], **where)
+    middle.legend(handles=[line(TODAY, "-", told), line(END, dashed, "what was lost")], **where)
+    bottom.legend(handles=[line(TODAY, "-", told), line(END, dashed, "share that did")], **where)

@@ -1,6 +1,7 @@
 """The early answer as a table: what scores so far said of final ones, what that would have cost, and what is open now."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, contests, correlation, stopping, verdict
+from analysis.frame import as_text
 from analysis.tables import Table
 from yosinski import files
 from yosinski.errors import BadInput
@@ -30,7 +32,7 @@ def early(
 ) -> Table:
     """What an early answer is worth, from finished contests, and what it says of unfinished ones; see `analysis.early`.
 
-    at: a share of the training ("0.33") or a number of steps ("150000"); None for every twentieth. stopped: of `stops`,
+    at: a share of the training ("0.33") or a number of steps ("150000"); None for the looks of a contest. stopped: of `stops`,
     if there is one. `rows`, one per kind of runs and time:
 
     networks, spearman   how many have a score by then; its rank correlation with the final one
@@ -45,13 +47,14 @@ def early(
     rows, pairs, notes = [], [], []
     for _, group in groupby(found, lambda contest: contest.kind[:-1]):  # all relations
         its = list(group)
-        shares = [k / LOOKS for k in range(1, LOOKS + 1)] if at is None else [_share(at, its)]
+        looks = sorted({share for contest in its if contest.finished for share in contest.looks})
+        shares = looks if at is None else [_share(at, its)]
         tested = backtest(its, shares)
         rows += [_row(its, tested.loc[tested["share"] == share], share) for share in shares if len(tested)]
         if at is not None:
             pairs.append(tested.assign(origin=its[0].about["origin"]))
             notes += [_said(row) for row in rows[-1:] if len(tested)]
-        notes += _rule(its) if len(tested) else []
+        notes += _rule(its, tested if at is None else backtest(its)) if len(tested) else []
         pairs.append(_now(its))
     both = pd.concat(pairs, ignore_index=True).reindex(columns=PAIRS)
     numbers = pd.DataFrame(rows, columns=[*ABOUT, *ROW])
@@ -124,13 +127,12 @@ def _said(row: dict[str, Any]) -> str:
     )
 
 
-def _rule(found: Sequence[Contest]) -> list[str]:
-    """What `yosinski run --stop-when-sure` would have done with the finished contests."""
-    tested = backtest(found)
+def _rule(found: Sequence[Contest], tested: pd.DataFrame) -> list[str]:
+    """What `yosinski run --stop-when-sure` would have done with the finished contests, tested at their looks."""
     if tested["regret"].where(tested["share"] < 1).isna().all():
         return [
-            f"{found[0].about['origin']}: nothing can be calibrated: each finished contest needs two more of its kind "
-            "on other splits, with the same choices and recipe"
+            f"{found[0].about['origin']}: nothing can be calibrated: each finished contest would have to learn from "
+            "others on other splits, with the same choices and recipe: from 2, or 4 if there are two choices only"
         ]
     told = []
     for epsilon in EPSILONS:
@@ -151,11 +153,10 @@ def _open(pairs: pd.DataFrame, rows: pd.DataFrame, found: Sequence[Contest]) -> 
             "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) nor "
             "an expected regret can be given. Published networks are no substitute: they had another schedule"
         )
-    absent = sum(len(contest.runs) for contest in found if contest.finished) - (
-        int(rows["networks"].min()) if len(rows) else 0
-    )
-    if len(rows) and absent > 0:
-        told.append(f"up to {absent} networks have no score in the beginning and are compared from their first on")
+    papers = rows.loc[rows["origin"] == "paper", "networks"]
+    absent = sum(len(its.runs) for its in found if its.about["origin"] == "paper") - papers.min() if len(papers) else 0
+    if absent:
+        told.append(f"paper: {absent} networks whose logs lack the beginning are compared from their first score on")
     if len(pairs) and (pairs["why"] == "learned from the same split").any():
         told.append("contests that learn from their own split share its halves with what they learn from: less sure")
     return told
@@ -165,7 +166,11 @@ def stops(runs: Path) -> pd.DataFrame:
     """What `yosinski run --stop-when-sure` stopped in a runs directory: one row per contest, in the columns `STOPS`."""
     rows = []
     for path in sorted((runs / "stopped").glob("*.json")):
-        value = files.read_json(path)
+        try:
+            value = files.read_json(path)
+        except files.Damaged as error:
+            warnings.warn(f"{error}: what it says was stopped is not shown", stacklevel=2)
+            continue
         rows += [{"sweep": value["sweep"], **stop} for stop in value["stops"]]
     return pd.DataFrame(rows, columns=STOPS)
 
@@ -212,17 +217,17 @@ def _shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     seeded = pairs["seed"].fillna(0).nunique() > 1
     return pd.DataFrame(
         {
-            "split": pairs["split"].fillna(""),
+            "split": as_text(pairs["split"]),
             "from": pairs["source"],
             "to": pairs["target"],
             **({"seed": pairs["seed"].fillna(0).astype(int).astype(str)} if seeded else {}),
             "share": pairs["share"].map("{:.2f}".format),
-            "best": pairs["best"].fillna(""),
+            "best": as_text(pairs["best"]),
             "P(change)": pairs["change"].map(_three),
             "expected regret": pairs["regret"].map(_four),
-            "final best": pairs["final"].fillna(""),
+            "final best": as_text(pairs["final"]),
             "lost": pairs["lost"].map(_four),
-            "": pairs["why"].fillna(""),
+            "": as_text(pairs["why"]),
         }
     )
 

@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
     with_workers(run)
     with_training(run)
     run.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    run.add_argument(
+        "--stop-when-sure",
+        type=float,
+        metavar="EPS",
+        help="stop copies whose best choice would gain less than EPS in accuracy, as expected, by further training",
+    )
     run.add_argument("--stale", action="store_true", help="also copies whose base was trained anew since")
 
     submit = command("submit", cluster.submit, "train what is left of a sweep, on a SLURM cluster")
