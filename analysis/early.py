@@ -19,10 +19,11 @@ has a scaled inverse chi-squared distribution with (m - 1)(J - 1) degrees of fre
 s^2 / m (Gelman et al., *Bayesian Data Analysis*, 2013, section 3.2, with the flat prior); scores stay within [0, 1].
 
 When it misleads: if the recipe's schedule makes the finished contests drift otherwise than the one that is asked about
-(the reason why only the same recipe counts, and why no published network says anything of yours); with two finished
-contests, where tails are long and regrets overestimated; where a training collapses late, which no finished one did; and
-if one looks again and again and stops at the first good moment. So `sure` looks at most `LOOKS` times in a training and
-wants `IN_A_ROW` looks in a row; `stopping` tells what that rule would have cost in the finished contests.
+(the reason why only the same recipe counts, and why no published network says anything of yours); with few finished
+contests, where tails are long and regrets overestimated; where a training collapses late, as no finished one did; if
+contests were stopped, since those that are left to learn from were the hard ones; and if one looks again and again and
+stops at the first good moment. So `sure` looks at most `LOOKS` times in a training, wants `IN_A_ROW` looks in a row,
+and learns from other splits only; `stopping` tells what that rule would have cost in the finished contests.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,8 +53,8 @@ class Contest:
     """The choices of one base, target and seed.
 
     about: origin, network, data, recipe, relation, split, source, target and seed. kind: equal for contests that may
-    learn from each other. runs: ids by choice, such as "3 tuned". curves: accuracy on the select images, a row per share
-    of the training (0 to 1) and a column per choice; NaN where it was not evaluated. steps: of the whole training.
+    learn from each other. runs: ids by choice, such as "3 tuned". curves: accuracy on the select images, a row per
+    share of the training (0 to 1) and a column per choice; NaN where it was not evaluated. steps: of all the training.
     """
 
     about: dict[str, Any]
@@ -90,7 +91,8 @@ class Contest:
     @cached_property
     def looks(self) -> list[float]:
         """When this contest is looked at: after the last evaluation of every twentieth of the training."""
-        shares = self.curves.index[self.curves.index <= self.reached + 1e-9].to_numpy()
+        shares = self.curves.index.to_numpy()
+        shares = shares[shares <= self.reached + 1e-9]
         last = [shares[shares <= k / LOOKS + 1e-9] for k in range(1, LOOKS + 1)]
         return sorted({float(before[-1]) for before in last if len(before)})
 
@@ -108,35 +110,44 @@ def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
     (unless only fine-tuned ones are asked for): 22 of 42 fine-tuned ones have no log. metric: `select_top1` or
     `best10_top1`, which published networks have by default. BadInput: another metric, or no such contest.
     """
-    if metric is not None:
-        choose("metric of an early answer", metric, METRICS)
-    papers, own = frame["origin"] == "paper", frame["origin"] == "runs"
-    published = main_experiment(frame.loc[papers])
-    if (published["treatment"] == "frozen").any():
-        published = published.loc[published["treatment"] == "frozen"]
-    rows = pd.concat([published, frame.loc[own]], ignore_index=True)
-    rows = rows.loc[rows["relation"].isin(["selffer", "transfer"]) & ~rows["state"].isin(OUT)]
-    rows = rows.loc[(rows["origin"] == "runs") | rows["step"].notna()]  # the other logs are lost for ever
-    if rows.empty:
-        raise BadInput("an early answer compares copies, and there are none that could be chosen")
-    rows = _with_shares(rows.assign(kind=kind_of_split(rows), choice=_choices(rows)))
-    found = []
-    for _, its in rows.groupby(CONTEST, dropna=False, sort=True):
-        if its["choice"].nunique() > 1:
-            found.append(_contest(its, metric))
+    found = comparable(frame, metric)
     if not found:
-        one = listed(rows["name"].dropna())
-        raise BadInput(f"no base was cut in two ways for one target and seed: nothing can be compared among {one}")
+        copies = frame.loc[frame["relation"] != "base", "name"].dropna()
+        among = f" among {listed(copies)}" if len(copies) else ": there are no copies"
+        raise BadInput(f"no base was cut in two ways for one target and seed, so that nothing can be compared{among}")
     return found
 
 
-def _choices(rows: pd.DataFrame) -> pd.Series:
+def comparable(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
+    """As `contests`, for whom none at all is no error."""
+    if metric is not None:
+        choose("metric of an early answer", metric, METRICS)
+    rows = _candidates(frame)
+    if rows.empty:
+        return []
+    rows = _with_shares(rows.assign(kind=kind_of_split(rows), choice=_choices(rows)))
+    groups = (its for _, its in rows.groupby(CONTEST, dropna=False, sort=True))
+    return [_contest(its, metric) for its in groups if len(set(its["choice"])) > 1]
+
+
+def _candidates(frame: pd.DataFrame) -> Any:
+    """The rows of all copies that can be chosen."""
+    papers, own = frame["origin"] == "paper", frame["origin"] == "runs"
+    published = main_experiment(frame.loc[papers])
+    if "frozen" in set(published["treatment"]):
+        published = published.loc[published["treatment"] == "frozen"]
+    rows = pd.concat([published, frame.loc[own]], ignore_index=True)
+    rows = rows.loc[rows["relation"].isin(["selffer", "transfer"]) & ~rows["state"].isin(OUT)]
+    return rows.loc[(rows["origin"] == "runs") | rows["step"].notna()]  # the other logs are lost for ever
+
+
+def _choices(rows: Any) -> pd.Series:
     """What one chooses: "3 frozen", "3+2 frozen" with two preserved layers."""
     kept = [f"+{k}" if k else "" for k in rows["preserved"].fillna(0)]
     return rows["n"].astype(str) + kept + " " + rows["treatment"]
 
 
-def _with_shares(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_shares(rows: Any) -> pd.DataFrame:
     """The rows with `steps`, of the whole training, and `share`: how much of it an evaluation has behind it.
 
     Halves of unlike sizes have their k-th evaluation at nearly the same share; these become equal.
@@ -154,7 +165,7 @@ def _with_shares(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(steps=steps, share=share)
 
 
-def _contest(its: pd.DataFrame, metric: str | None) -> Contest:
+def _contest(its: Any, metric: str | None) -> Contest:
     first: Any = its.iloc[0]
     about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target"]
     curves = its.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
@@ -244,14 +255,19 @@ def _draw(scores: np.ndarray, drifts: np.ndarray, best: int) -> tuple[float, flo
 
 
 def sure(contest: Contest, others: Sequence[Contest], epsilon: float) -> tuple[Verdict, int] | None:
-    """The last look at a contest and how many there were, if the last `IN_A_ROW` expected a regret below epsilon."""
+    """The last look at a contest and how many there were, if the last `IN_A_ROW` expected a regret below epsilon.
+
+    None, too, where that is known from the same split alone, and at the end, when there is nothing left to be stopped.
+    """
     looks = contest.looks
+    if len(looks) < IN_A_ROW or looks[-1] >= 1:
+        return None
     last = [verdict(contest, others, share) for share in looks[-IN_A_ROW:]]
-    below = [its.regret is not None and its.regret < epsilon for its in last]
-    return (last[-1], len(looks)) if len(last) == IN_A_ROW and all(below) else None
+    below = [its.regret is not None and its.regret < epsilon and not its.same_split for its in last]
+    return (last[-1], len(looks)) if all(below) else None
 
 
-# ------------------------------------------------------------------------------------------------------- what it is worth
+# ----------------------------------------------------------------------------------------------------- what it is worth
 
 
 def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
@@ -298,9 +314,13 @@ def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
 
 
 def correlation(found: Sequence[Contest], share: float) -> tuple[int, float]:
-    """Of the choices of all finished contests: how many have a score at this share, and its Spearman's rank
-    correlation with the final one (NaN for fewer than two)."""
+    """How many choices of finished contests have a score at this share, and its rank correlation with the final one.
+
+    Spearman's; NaN for fewer than two.
+    """
     finished = [its for its in found if its.finished]
-    both = pd.concat([pd.DataFrame({"now": its.scores(share), "end": its.scores(1.0)}) for its in finished]).dropna()
+    both: Any = pd.concat(
+        [pd.DataFrame({"now": its.scores(share), "end": its.scores(1.0)}) for its in finished]
+    ).dropna()
     ranks = both.rank()
     return len(both), float(ranks["now"].corr(ranks["end"])) if len(both) > 1 else np.nan

@@ -35,16 +35,16 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     kinds = {contest.kind[:-1]: contest for contest in found}
     if len(kinds) > 1:
         recipes = listed(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
-        raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where or --sweep; recipes: {recipes}")
-    tested = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
-    now = _now(found)
+        raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")
+    tested: Any = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
+    now: Any = _now(found)
     if tested.empty and now.empty:
         raise BadInput("no contest is finished and none has scores to learn from: there is nothing to draw yet")
 
     with style():
         figure = Figure(figsize=(7.6, 7.0))
         top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1.15, 1, 1))
-        by_share = tested.groupby("share")
+        by_share: Any = tested.groupby("share")
         _line(top, by_share["score"], TODAY, "-", band=True)
         _line(top, by_share["ends"], END, (0, (5, 1.5)))
         _line(top, by_share["highest"], GREY, ":")

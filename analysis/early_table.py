@@ -1,4 +1,4 @@
-"""The early answer as a table: what scores so far said of final ones, what that would have cost, and what is open now."""
+"""The early answer as a table: what scores so far said of final ones, what that would have cost, what is open now."""
 
 import math
 import warnings
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, contests, correlation, stopping, verdict
+from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, comparable, contests, correlation, stopping, verdict
 from analysis.frame import as_text
 from analysis.tables import Table
 from yosinski import files
@@ -23,7 +23,7 @@ PAIRS = [
 ]
 STOPS = [
     *("sweep", "time", "epsilon", "looks", "split", "source", "target", "seed", "share", "best", "change", "regret"),
-    *("learned", "same_split", "runs"),
+    *("learned", "runs"),
 ]
 
 
@@ -32,8 +32,8 @@ def early(
 ) -> Table:
     """What an early answer is worth, from finished contests, and what it says of unfinished ones; see `analysis.early`.
 
-    at: a share of the training ("0.33") or a number of steps ("150000"); None for the looks of a contest. stopped: of `stops`,
-    if there is one. `rows`, one per kind of runs and time:
+    at: a share of the training ("0.33") or a number of steps ("150000"); None for the looks of a contest. stopped: of
+    `stops`, if there is one. `rows`, one per kind of runs and time:
 
     networks, spearman   how many have a score by then; its rank correlation with the final one
     contests, settled    how many; in how many today's best choice is the final one
@@ -64,6 +64,19 @@ def early(
     return Table(title, numbers, shown, notes, both if len(both) else None, _shown_pairs(both) if len(both) else None)
 
 
+def still_open(
+    frame: pd.DataFrame, metric: str | None = None, stopped: pd.DataFrame | None = None
+) -> tuple[Table, list[str]] | None:
+    """What can be said now of contests that are not finished, as rows of `pairs` of `early`, and sentences on stops.
+
+    None if all are finished and none was ever stopped.
+    """
+    found = comparable(frame, metric)
+    rows = _now(found).reindex(columns=PAIRS)
+    said = [] if stopped is None else _stopped(stopped, found)
+    return (Table("Contests that are not finished", rows, _shown_pairs(rows)), said) if len(rows) or said else None
+
+
 ROW = [
     *("share", "step", "networks", "spearman", "contests", "settled", "change", "changed"),
     *("regret", "lost", "most"),
@@ -82,7 +95,7 @@ def _share(at: str, found: Sequence[Contest]) -> float:
     return time if time <= 1 else time / steps
 
 
-def _row(found: Sequence[Contest], tested: pd.DataFrame, share: float) -> dict[str, Any]:
+def _row(found: Sequence[Contest], tested: Any, share: float) -> dict[str, Any]:
     """One row of the table, of the contests of a kind at one time."""
     networks, spearman = correlation(found, share)
     return {
@@ -127,7 +140,7 @@ def _said(row: dict[str, Any]) -> str:
     )
 
 
-def _rule(found: Sequence[Contest], tested: pd.DataFrame) -> list[str]:
+def _rule(found: Sequence[Contest], tested: Any) -> list[str]:
     """What `yosinski run --stop-when-sure` would have done with the finished contests, tested at their looks."""
     if tested["regret"].where(tested["share"] < 1).isna().all():
         return [
@@ -145,13 +158,13 @@ def _rule(found: Sequence[Contest], tested: pd.DataFrame) -> list[str]:
     return [f"{found[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(told)}"]
 
 
-def _open(pairs: pd.DataFrame, rows: pd.DataFrame, found: Sequence[Contest]) -> list[str]:
+def _open(pairs: Any, rows: Any, found: Sequence[Contest]) -> list[str]:
     """What these curves cannot say."""
     told = []
     if rows.empty:
         told.append(
-            "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) nor "
-            "an expected regret can be given. Published networks are no substitute: they had another schedule"
+            "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) "
+            "nor an expected regret can be given. Published networks are no substitute: they had another schedule"
         )
     papers = rows.loc[rows["origin"] == "paper", "networks"]
     absent = sum(len(its.runs) for its in found if its.about["origin"] == "paper") - papers.min() if len(papers) else 0
@@ -183,7 +196,9 @@ def _stopped(stopped: pd.DataFrame, found: Sequence[Contest]) -> list[str]:
         for contest in found:
             if contest.finished and set(stop["runs"]) <= set(contest.runs.values()):
                 finals = contest.scores(1.0)
-                since = f"; it went on since, and that choice ends {finals.max() - finals[stop['best']]:.4f} below the best"
+                since = (
+                    f"; it went on since, and that choice ends {finals.max() - finals[stop['best']]:.4f} below the best"
+                )
         told.append(
             f"sweep {stop['sweep']}: {stop['source']} to {stop['target']} of {stop['split']} was stopped at "
             f"{stop['share']:.2f} of its training with {stop['best']} as the best choice, after {stop['looks']} looks; "
@@ -213,7 +228,7 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+def _shown_pairs(pairs: Any) -> pd.DataFrame:
     seeded = pairs["seed"].fillna(0).nunique() > 1
     return pd.DataFrame(
         {

@@ -134,7 +134,9 @@ def test_two_identical_curves_are_a_coin_and_cost_half_their_difference() -> Non
     its = verdict(contest("a", [[0.4, 0.4, 0.1, 0.1]], finished=False), known)
     freedom, m = 6, 3
     scale = math.sqrt((noise**2).sum() / freedom * (1 + 1 / m) * 2)
-    mean_abs_t = 2 * math.sqrt(freedom / math.pi) * math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / (freedom - 1)
+    mean_abs_t = (
+        2 * math.sqrt(freedom / math.pi) * math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / (freedom - 1)
+    )
     assert its.change == pytest.approx(0.5, abs=0.03)
     assert its.regret == pytest.approx(scale * mean_abs_t / 2, rel=0.05)
 
@@ -326,9 +328,7 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
         for n in (2, 5):
             for plus in (False, True):
                 curve = [0.2 + 0.03 * step + 0.002 * k * n * plus for step in range(20)]
-                synthetic.finish(
-                    tmp_path / "runs", synthetic.copy(base, half, n, plus), curve[-1], curve, seconds=30.0
-                )
+                synthetic.finish(tmp_path / "runs", synthetic.copy(base, half, n, plus), curve[-1], curve, seconds=30.0)
 
     told = run("--stop-when-sure", "0.5")
     assert "decided: A to B, " in told

@@ -187,13 +187,13 @@ def parser() -> argparse.ArgumentParser:
         " may be given several times",
     )
 
-    early = command("early", reading.show_early, "what stopping now would cost: from partial curves, tried on finished ones")
+    early = command("early", reading.show_early, "what stopping now would cost, from partial curves")
     with_records(early)
-    early.add_argument("--at", metavar="TIME", help="a share of the training (0.33) or a step (150000); default: several")
+    early.add_argument("--at", metavar="TIME", help="a share of the training (0.33) or a step (150000)")
     early.add_argument(
         "--metric",
         choices=["select_top1", "best10_top1"],
-        help="score so far: last accuracy, or mean of the 10 best (default: the last, of published networks the 10 best)",
+        help="score so far: the last accuracy, or the mean of the 10 best (default: that of published networks only)",
     )
     early.add_argument("--json", action="store_true")
     early.add_argument(

@@ -1,58 +1,51 @@
 """run --stop-when-sure: looks at the partial curves of a sweep while it is trained, and writes down what it stops."""
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yosinski import files, records
 from yosinski.errors import BadInput
-from yosinski.spec import COPIES, Run
+from yosinski.spec import Run
+
+if TYPE_CHECKING:
+    from analysis.early import Contest
 
 PAUSE = 1.0  # seconds between two looks at the disk, at least
 BUSY = 0.1  # share of the time that looking may take
 
 
-def check(epsilon: float, wanted: Iterable[Run], runs: Path) -> None:
+def check(epsilon: float, wanted: Sequence[Run], runs: Path) -> None:
     """BadInput if nothing could ever be stopped: no such epsilon, no two choices, or never enough to learn from."""
-    from analysis.early import needed
+    from analysis.early import contests, needed
+    from analysis.frame import expected, frame
 
     if not 0 < epsilon < 1:
         raise BadInput(f"--stop-when-sure takes a regret in accuracy, between 0 and 1, not {epsilon:g}")
-    choices: dict[tuple[Any, ...], set[tuple[Any, ...]]] = defaultdict(set)
-    for run in wanted:
-        if run.treatment in COPIES and run.parent is not None:
-            alike = run.network, run.selffer, run.recipe.digest, run.examples_per_class
-            choices[(*alike, run.parent.id, run.half.digest, run.seed)].add((run.cut, run.treatment, run.preserved))
-    several = [(contest[:4], len(its)) for contest, its in choices.items() if len(its) > 1]
-    if not several:
-        raise BadInput(
-            "--stop-when-sure compares copies of one base on one target, with several cuts or treatments: this sweep has "
-            "no two of them"
-        )
-    enough = any(number > needed(its) for (_, its), number in Counter(several).items())
-    if not enough and not _finished(runs, {run.id for run in wanted}):
-        (_, its), number = Counter(several).most_common(1)[0]
-        raise BadInput(
-            f"--stop-when-sure learns from {needed(its)} finished contests (copies of one base on one target) with the "
-            f"same {its} choices before it stops another one; this sweep has {number} in all, and {runs} no others: add "
-            "splits or seeds"
-        )
+    planned = contests(expected(wanted))
+    splits = {contest.about["split"] for contest in planned}
+    further = [its for its in done(frame(runs)) if its.about["split"] not in splits]
+    most = 0
+    for contest in planned:
+        others = [its for its in (*planned, *further) if its.kind == contest.kind]
+        elsewhere = sum(its.about["split"] != contest.about["split"] for its in others)
+        if elsewhere >= needed(len(contest.runs)):
+            return
+        most = max(most, elsewhere)
+    fewest = min(needed(len(contest.runs)) for contest in planned)
+    raise BadInput(
+        f"--stop-when-sure learns from {fewest} or more contests (copies of one base on one target) with the same "
+        f"choices and recipe on other splits; this sweep and {runs} will have {most}: add splits"
+    )
 
 
-def _finished(runs: Path, wanted: set[str]) -> bool:
-    """Whether there are finished contests outside of a sweep."""
-    from analysis import frame
-    from analysis.early import contests
+def done(table: Any) -> "list[Contest]":
+    """The contests of what is done, whatever else is planned for the same bases."""
+    from analysis.early import comparable
 
-    table = frame(runs)
-    done = table.loc[(table["state"] == "done") & ~table["run"].isin(wanted)]
-    try:
-        return any(contest.finished for contest in contests(done))
-    except BadInput:
-        return False
+    return comparable(table.loc[table["state"] == "done"])
 
 
 @dataclass
@@ -90,27 +83,27 @@ class Watch:
 
     def _look(self) -> None:
         from analysis import frame
-        from analysis.early import contests, sure
+        from analysis.early import comparable, sure
 
         table = frame(self.runs)
+        finished = done(table)
         ids = {run.id for run in self.wanted}
-        try:
-            found = contests(table.loc[table["run"].isin(ids) | (table["state"] == "done")])
-        except BadInput:  # whatever could have been compared is stuck or blocked
-            return
-        for contest in found:
-            open_ones = sorted(run for run in contest.runs.values() if run in ids - self.decided)
-            answer = None if contest.finished or not open_ones else sure(contest, found, self.epsilon)
+        going = set(table.loc[table["state"] != "done", "run"]) - self.decided
+        for contest in comparable(table.loc[table["run"].isin(list(ids))]):
+            open_ones = sorted(going & set(contest.runs.values()))
+            answer = sure(contest, finished, self.epsilon) if open_ones else None
             if answer is None:
                 continue
             its, looks = answer
             about = {name: contest.about[name] for name in ("split", "source", "target", "seed")}
-            told = {name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned", "same_split")}
-            self._write({"time": time.time(), "epsilon": self.epsilon, "looks": looks, **about, **told, "runs": open_ones})
+            told = {name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned")}
+            self._write(
+                {"time": time.time(), "epsilon": self.epsilon, "looks": looks, **about, **told, "runs": open_ones}
+            )
             self.decided |= set(open_ones)
             self.tell(
-                f"decided: {contest}: {its.best} is best at {100 * its.share:.0f} % of the training, after {looks} looks; "
-                f"expected regret {its.regret:.2g}, P(change) {its.change:.2g}"
+                f"decided: {contest}: {its.best} is best at {100 * its.share:.0f} % of the training, after {looks} "
+                f"looks; expected regret {its.regret:.2g}, P(change) {its.change:.2g}"
             )
 
     def _write(self, stop: dict[str, Any]) -> None:
