@@ -13,6 +13,7 @@ import synthetic
 from test_formats import first_column
 
 from analysis import frame
+from analysis.advise import advise
 from analysis.early import (
     IN_A_ROW,
     LOOKS,
@@ -27,9 +28,11 @@ from analysis.early import (
 )
 from analysis.early_figure import draw
 from analysis.early_table import STOPS, early, stops
+from analysis.frame import expected
 from analysis.paper import networks
 from yosinski import claims, files, records
 from yosinski.__main__ import main
+from yosinski.commands.sure import Watch
 from yosinski.errors import BadInput
 from yosinski.recipes import EMOJI
 from yosinski.spec import Run
@@ -191,7 +194,18 @@ def test_sure_wants_several_looks_in_a_row() -> None:
     assert stopping(tested, 0.01)["share"].tolist() == [0.5] * 3
 
 
-# ------------------------------------------------------------------------------------------------------------ directories
+def test_nothing_is_stopped_at_the_end_or_by_what_its_own_split_says() -> None:
+    curve = [[0.4, 0.1, 0.1, 0.1]] * 4
+    known = [contest(s, [[0.1] * 4, [0.2] * 4, [0.3] * 4, [0.3 + 0.001 * k] * 4]) for k, s in enumerate("bc")]
+    open_one = contest("a", curve[:3], finished=False)
+    assert sure(open_one, known, 0.01) is not None
+    same = [contest("a", its.curves.to_numpy().tolist()) for its in known]
+    assert verdict(open_one, same).regret is not None
+    assert sure(open_one, same, 0.01) is None
+    assert sure(contest("a", curve, finished=False), known, 0.01) is None  # all have their last score already
+
+
+# ---------------------------------------------------------------------------------------------------------- directories
 
 
 def copies(split: str) -> list[Run]:
@@ -255,15 +269,86 @@ def test_a_stuck_copy_is_no_choice_and_a_missing_one_is_waited_for(runs: Path) -
     assert {its.reached for its in contests(table)[-2:]} == {0.0, 0.5}
 
 
+def test_planned_runs_are_the_contests_that_their_records_will_be(runs: Path) -> None:
+    planned = contests(expected(run for k in range(3) for run in copies(f"random:{k}")))
+    found = contests(frame(runs))
+    of = {frozenset(its.runs.items()): (its.kind, its.about) for its in found}
+    assert of == {frozenset(its.runs.items()): (its.kind, its.about) for its in planned}
+    assert not any(its.finished or its.reached for its in planned)
+
+
+def watch(runs: Path, wanted: list[Run], epsilon: float) -> tuple[Watch, list[str]]:
+    synthetic.manifest(runs, "mine", wanted)
+    told: list[str] = []
+    return Watch(runs, wanted, epsilon, runs / "sweeps" / f"mine-{len(wanted)}.json", told.append), told
+
+
+def test_what_is_decided_is_written_down_and_looked_at_again_for_new_evaluations_only(runs: Path) -> None:
+    wanted = copies("random:2")
+    look, told = watch(runs, wanted, 0.5)
+    assert look() == {run.id for run in wanted}
+    assert len(told) == 2
+    written = files.read_json(look.path)
+    assert [len(stop["runs"]) for stop in written["stops"]] == [4, 4]
+    assert [(stop["share"], stop["looks"]) for stop in written["stops"]] == [(0.5, 2)] * 2
+    again, _ = watch(runs, wanted, 0.5)
+    assert again() == look()
+    assert files.read_json(look.path) == written
+    highest = max(written["stops"], key=lambda stop: stop["regret"])
+    smaller, _ = watch(runs, wanted, highest["regret"])
+    assert smaller().isdisjoint(highest["runs"])
+
+
+def test_another_sweep_s_cut_of_the_same_base_is_not_waited_for(runs: Path) -> None:
+    wanted = copies("random:2")
+    base, half = wanted[0].parent, wanted[0].half
+    assert base is not None
+    synthetic.manifest(runs, "other", [synthetic.copy(base, half, 7)])
+    assert len(watch(runs, wanted, 0.5)[0]()) == 8
+
+
+def test_a_sweep_of_which_nothing_can_be_chosen_any_more_is_no_error(runs: Path, tmp_path: Path) -> None:
+    wanted = copies("random:3")
+    for run in wanted:
+        synthetic.finish(tmp_path, run, 0.33, (0.33,), state="stuck")
+    assert watch(runs, wanted, 0.5)[0]() == set()
+
+
+def test_a_damaged_note_is_set_aside(runs: Path) -> None:
+    wanted = copies("random:2")
+    look, _ = watch(runs, wanted, 0.5)
+    look()
+    synthetic.damage(look.path)
+    with pytest.warns(UserWarning, match="is damaged: what it says was stopped is not shown"):
+        assert stops(runs).empty
+    assert len(watch(runs, wanted, 0.5)[0]()) == 8
+    assert len(list(look.path.parent.glob("*.damaged-1"))) == 1
+    assert len(stops(runs)) == 2
+
+
+def test_the_advice_tells_what_is_not_finished(runs: Path) -> None:
+    made = advise(frame(runs), directory=runs)
+    (section,) = [its for its in made.parts[-1].sections if its.title == "What is not finished"]
+    assert section.tables[0].rows["best"].tolist() == ["5 tuned"] * 2
+    wanted = copies("random:2")
+    watch(runs, wanted, 0.5)[0]()
+    made = advise(frame(runs), directory=runs)
+    assert any("was stopped at 0.50 of its training" in text for text in made.parts[-1].sections[-1].text)
+    finished = frame(runs, where={"split": "random:0"})
+    assert "What is not finished" not in advise(finished).as_json()
+
+
 def test_bad_input(runs: Path, published: pd.DataFrame) -> None:
     for at in ("0", "-1", "nan", "half", "450001"):
         with pytest.raises(BadInput, match="--at takes a share of the training, up to 1, or a step, up to 450,000"):
             early(published, at)
     with pytest.raises(BadInput, match="unknown metric of an early answer 'test_top1'"):
         early(published, metric="test_top1")
-    with pytest.raises(BadInput, match="there are none that could be chosen"):
+    with pytest.raises(BadInput, match="there are no copies"):
         contests(published.loc[published["treatment"] == "base"])
-    with pytest.raises(BadInput, match="no base was cut in two ways for one target and seed: nothing can be compared"):
+    with pytest.raises(
+        BadInput, match="no base was cut in two ways for one target and seed, so that nothing can be compared among"
+    ):
         contests(frame(runs, where={"n": "2", "treatment": "frozen"}))
     with pytest.raises(BadInput, match="drawn of one kind of runs"):
         draw(pd.concat([published, frame(runs)], ignore_index=True))
@@ -274,9 +359,10 @@ def test_bad_input(runs: Path, published: pd.DataFrame) -> None:
     [
         (["figure2", "--stop-when-sure", "0"], "takes a regret in accuracy, between 0 and 1, not 0"),
         (["figure2", "--stop-when-sure", "nan"], "takes a regret in accuracy, between 0 and 1, not nan"),
-        (["reduced", "--stop-when-sure", "0.01"], "this sweep has no two of them"),
-        (["figure2", "-pcuts=3", "-ptreatments=frozen", "--stop-when-sure", "0.01"], "this sweep has no two of them"),
-        (["figure2", "--stop-when-sure", "0.01"], "learns from 2 finished contests"),
+        (["reduced", "--stop-when-sure", "0.01"], "no base was cut in two ways"),
+        (["figure2", "-pcuts=3", "-ptreatments=frozen", "--stop-when-sure", "0.01"], "no base was cut in two ways"),
+        (["figure2", "--stop-when-sure", "0.01"], "learns from 2 or more contests"),
+        (["figure2", "-pseeds=0,1,2", "--stop-when-sure", "0.01"], "will have 0: add splits"),
     ],
 )
 def test_what_can_never_stop_is_refused(
@@ -314,11 +400,9 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    refused = subprocess.run(
-        [sys.executable, "-m", "yosinski", "run", "mine.py", *place, "--stop-when-sure", "0.5"],
-        *(), capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert (refused.returncode, "has 1 in all, and runs no others" in refused.stderr) == (2, True)
+    command = [sys.executable, "-m", "yosinski", "run", "mine.py", *place, "--stop-when-sure", "0.5"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (refused.returncode, "this sweep and runs will have 0: add splits" in refused.stderr) == (2, True)
 
     from yosinski.recipes import SKETCH
 
@@ -335,9 +419,8 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     (note,) = (tmp_path / "runs" / "stopped").iterdir()
     written = files.read_json(note)
     (stop,) = written["stops"]
-    assert {f"stops.{name}" for name in stop} | (written.keys() - {"format"}) == set(
-        first_column("stopped/&lt;name&gt;-&lt;digest&gt;.json")
-    ) | {"stops.time"}
+    documented = first_column("stopped/&lt;name&gt;-&lt;digest&gt;.json")
+    assert {f"stops.{name}" for name in stop} | (written.keys() - {"format", "stops"}) == set(documented)
     assert (stop["epsilon"], stop["learned"], len(stop["runs"])) == (0.5, 2, 4)
     assert 2 <= stop["looks"] < LOOKS
     assert stop["regret"] < 0.5
