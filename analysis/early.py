@@ -27,7 +27,7 @@ and learns from other splits only; `stopping` tells what that rule would have co
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -64,6 +64,7 @@ class Contest:
     steps: int
     metric: str
     finished: bool
+    _drifts: dict[float, dict[Any, float]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def so_far(self) -> pd.DataFrame:
@@ -81,6 +82,12 @@ class Contest:
         """The score of every choice when so much of the training is done."""
         before = int(self.so_far.index.searchsorted(share + 1e-9, side="right"))
         return self.so_far.iloc[before - 1] if before else pd.Series(np.nan, self.curves.columns)
+
+    def drifts(self, share: float) -> dict[Any, float]:
+        """Final score - score at this share, of every choice; kept, since many others learn from it."""
+        if share not in self._drifts:
+            self._drifts[share] = (self.scores(1.0) - self.scores(share)).to_dict()
+        return self._drifts[share]
 
     @cached_property
     def reached(self) -> float:
@@ -236,8 +243,8 @@ def needed(choices: int) -> int:
 
 def _drifts(known: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
     """Final score - score at this share, a row per contest that has all choices and a column per choice."""
-    rows = [(its.scores(1.0) - its.scores(share)).reindex(choices).to_numpy(float) for its in known]
-    table = np.array(rows).reshape(-1, len(choices))
+    rows = [[drifts.get(choice, np.nan) for choice in choices] for drifts in (its.drifts(share) for its in known)]
+    table = np.array(rows, float).reshape(-1, len(choices))
     return table[~np.isnan(table).any(axis=1)]
 
 

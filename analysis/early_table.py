@@ -161,7 +161,9 @@ def _rule(found: Sequence[Contest], tested: Any) -> list[str]:
 def _open(pairs: Any, rows: Any, found: Sequence[Contest]) -> list[str]:
     """What these curves cannot say."""
     told = []
-    if rows.empty:
+    if rows.empty and any(contest.finished for contest in found):
+        told.append("no finished contest has two choices with a score by then; ask for a later time")
+    elif rows.empty:
         told.append(
             "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) "
             "nor an expected regret can be given. Published networks are no substitute: they had another schedule"

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def published() -> pd.DataFrame:
 
 @pytest.mark.parametrize("at", ["150000", "0.33"])
 def test_the_published_warning(published: pd.DataFrame, at: str) -> None:
-    made = early(published, at)
+    made: Any = early(published, at)
     (row,) = made.rows.to_dict("records")
     assert (row["networks"], round(row["spearman"], 3)) == (82, 0.967)
     assert (row["settled"], row["contests"]) == (7, 12)
@@ -79,7 +80,7 @@ def test_the_published_warning(published: pd.DataFrame, at: str) -> None:
 
 
 def test_regret_is_calibrated_on_the_published_networks_all_along(published: pd.DataFrame) -> None:
-    rows = early(published).rows
+    rows: Any = early(published).rows
     assert len(rows) == LOOKS
     assert rows["share"].iloc[-1] == 1
     assert rows[["change", "regret", "lost"]].iloc[-1].tolist() == [0, 0, 0]
@@ -89,7 +90,7 @@ def test_regret_is_calibrated_on_the_published_networks_all_along(published: pd.
 
 def test_the_rule_loses_less_than_its_limit_on_the_published_networks(published: pd.DataFrame) -> None:
     tested = backtest(contests(published))
-    where = {epsilon: stopping(tested, epsilon) for epsilon in (0.01, 0.005, 0.002, 0.001)}
+    where: dict[float, Any] = {epsilon: stopping(tested, epsilon) for epsilon in (0.01, 0.005, 0.002, 0.001)}
     for epsilon, its in where.items():
         assert len(its) == 12
         assert its["lost"].mean() < epsilon
@@ -175,7 +176,7 @@ def test_regret_is_calibrated_where_the_model_is_true() -> None:
     for k in range(60):
         start = random.normal(0.4, 0.02, 4)
         found.append(drifting(f"s{k}", list(start), list(drift + random.normal(0, 0.02, 4) + random.normal(0, 0.05))))
-    tested = backtest(found, [0.25])
+    tested: Any = backtest(found, [0.25])
     error = (tested["regret"] - tested["lost"]).std() / math.sqrt(60)
     assert tested["regret"].mean() == pytest.approx(tested["lost"].mean(), abs=3 * error)
     assert tested["change"].mean() == pytest.approx(tested["changed"].mean(), abs=3 * 0.5 / math.sqrt(60))
@@ -249,9 +250,16 @@ def test_records_are_read_as_far_as_they_go(runs: Path) -> None:
     assert len(numbers.loc[numbers["final"].isna()]) == 2
 
 
+def test_before_the_first_evaluation_nothing_is_known(runs: Path) -> None:
+    assert (
+        "no finished contest has two choices with a score by then; ask for a later time"
+        in early(frame(runs), "7").notes
+    )
+
+
 def test_nothing_finished_says_what_cannot_be_concluded(runs: Path) -> None:
     table = frame(runs, where={"split": "random:2"})
-    made = early(table)
+    made: Any = early(table)
     assert made.rows.empty
     assert made.pairs is not None
     assert made.pairs["regret"].isna().all()
