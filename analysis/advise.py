@@ -14,6 +14,8 @@ from analysis import advice_figures, classes
 from analysis.answer import TELL, Answer, answer
 from analysis.blocks import Block, blocks, caveats
 from analysis.contrasts import CONTRASTS, decompose
+from analysis.early import METRICS as EARLY
+from analysis.early_table import still_open, stops
 from analysis.paired import FEWEST
 from analysis.settle import settling
 from analysis.tables import Table
@@ -88,7 +90,8 @@ def advise(
         parts.append(Part(block.title, [section for section in sections if section is not None]))
         for section in parts[-1].sections:
             section.tables = [table for table in section.tables if len(table.rows)]
-    across = [section for section in (section(made) for section in ACROSS) if section is not None]
+    sections = [*(section(made) for section in ACROSS), not_finished(frame, metric, directory)]
+    across = [section for section in sections if section is not None]
     return Report("Where to cut", [*parts, *([Part("Across these", across)] if across else [])])
 
 
@@ -292,6 +295,21 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
         if rows["from_base"].notna().any():
             section.figures[f"volume, {group[0][0].runs['network'].iloc[0]}"] = partial(advice_figures.volume, rows)
     return section
+
+
+def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path | None = None) -> Section | None:
+    """What stopping now would cost where trainings are not finished, and what was stopped early."""
+    stopped = None if directory is None else stops(directory)
+    found = still_open(frame, metric if metric in EARLY else None, stopped)
+    if found is None:
+        return None
+    table, said = found
+    text = [
+        "A contest is what one chooses among: all copies of one base on one target. P(change): that another choice ends"
+        " higher than today's best; expected regret: how much higher the best then is, on average, in accuracy.",
+        "Learned from finished contests of other splits; yosinski early shows how far that came true.",
+    ]
+    return Section("What is not finished", [*text, *said], [table] if len(table.rows) else [])
 
 
 def _signed(number: float) -> str:

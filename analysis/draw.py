@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, figure2, figure3, preserved, reduced
+from analysis import curves, early_figure, figure2, figure3, preserved, reduced
 from analysis.style import style
 from yosinski.spec import BadInput, choose
 
-FIGURES = {"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw}
+FIGURES = {
+    **{"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw},
+    "early": early_figure.draw,
+}
 # What matplotlib would write of its own version and the time of day.
 METADATA = {
     ".png": {"Software": None},

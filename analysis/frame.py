@@ -1,7 +1,7 @@
 """The frame: all records of a runs directory as one tidy table, one row per run and evaluation."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 from yosinski import files, records
 from yosinski.files import Damaged
 from yosinski.records import FINAL
-from yosinski.spec import BadInput, Half, Recipe, choose, digest, relation, series
+from yosinski.spec import BadInput, Half, Recipe, Run, choose, digest, relation, series
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -97,6 +97,16 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
     table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
     return filtered(joined(of_runs, table), where or {})
+
+
+def expected(runs: Iterable[Run]) -> pd.DataFrame:
+    """The frame of runs as if none of them had been started: all `missing`, one row each."""
+    wanted = list(runs)
+    parents = [run.parent for run in wanted if run.parent is not None]
+    halves = {run.half.digest: run.half for run in (*wanted, *parents)}
+    found = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
+    of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in found])
+    return joined(of_runs, pd.DataFrame({"k": range(len(found))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -225,7 +235,7 @@ class _Halves(dict[str, Half | None]):
         return self[key]
 
 
-def _of_run(run: _Found, halves: _Halves, weights: dict[str, str | None]) -> dict[str, Any]:
+def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, str | None]) -> dict[str, Any]:
     """The columns that are the same in all of a run's rows."""
     spec, record = run.spec, run.record
     target_half, source_half = spec.get("half"), spec.get("source")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ class Queue:
     running: dict[int, tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by worker
     failures: list[str] = field(default_factory=list)  # what to tell the user
     failed: set[str] = field(default_factory=set)  # ids of runs whose job failed in this session
+    stopped: set[str] = field(default_factory=set)  # ids of runs that need no more training
 
     def __post_init__(self) -> None:
         self.waiting = list(self.plan.packs)
@@ -86,20 +87,30 @@ class Queue:
             elif any(parent.id in self.failed for parent in pack.parents):
                 self.waiting.remove(pack)
 
+    def settle(self, decided: Collection[str]) -> None:
+        """Train no further what is decided (ids of runs): such packs save and end, or are never started."""
+        self.stopped |= set(decided)
+        self.waiting = [pack for pack in self.waiting if not self._is_decided(pack)]
+        for job, pack in self.running.values():
+            if self._is_decided(pack):
+                _ask_to_end(job)
+
+    def _is_decided(self, pack: Pack) -> bool:
+        return self.stopped.issuperset(run.id for run in pack.runs)
+
     def state(self, run: Run) -> records.State:
         """What became of a run so far."""
         return state(run, self.where.runs)
 
     def stop(self) -> None:
-        """Ask all jobs to save and end, again and again (a job that is only starting misses a signal), and wait."""
+        """Ask all jobs to save and end, and wait."""
         self.waiting.clear()
         while self.running:
             for worker, (job, _) in list(self.running.items()):
                 if job.done():
                     del self.running[worker]
                 else:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(job.job_id), signal.SIGTERM)
+                    _ask_to_end(job)
             time.sleep(0.5)
 
     def _start(self, worker: int, pack: Pack) -> None:
@@ -122,10 +133,17 @@ class Queue:
         elsewhere = [run for run in left if self.state(run) == "running"]
         if elsewhere:
             self.waiting.append(Pack(tuple(elsewhere)))
-        lost = [run for run in left if run not in elsewhere]
+        ended = [run for run in left if run.id in self.stopped and self.state(run) != "failed"]
+        lost = [run for run in left if run not in (*elsewhere, *ended)]
         if lost:
             self.failed |= {run.id for run in lost}
             self.failures.append(f"{Pack(tuple(lost)).name}: {reason(self.where.runs, lost, job)}")
+
+
+def _ask_to_end(job: "submitit.Job[None]") -> None:
+    """Again and again, since a job that is only starting misses a signal."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(job.job_id), signal.SIGTERM)
 
 
 def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
@@ -142,11 +160,17 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
     return "; ".join(sorted(told)) or f"{lines[-1] if lines else 'the process ended'} (log: {log})"
 
 
-def run_here(plan: Plan, where: Where, devices: list[int | None]) -> Generator[Queue]:
-    """Train what a plan has left; yields the queue after every look at it. Closing the iterator stops it cleanly."""
+def run_here(
+    plan: Plan, where: Where, devices: list[int | None], decided: Callable[[], Collection[str]] = tuple
+) -> Generator[Queue]:
+    """Train what a plan has left; yields the queue after every look at it. Closing the iterator stops it cleanly.
+
+    decided: asked at every look which runs, by id, need no more training.
+    """
     queue = Queue(plan, where, devices)
     try:
         while queue.waiting or queue.running:
+            queue.settle(decided())
             queue.turn()
             yield queue
             time.sleep(POLL)

@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
     with_workers(run)
     with_training(run)
     run.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
+    run.add_argument(
+        "--stop-when-sure",
+        type=float,
+        metavar="EPS",
+        help="stop copies whose best choice would gain less than EPS in accuracy, as expected, by further training",
+    )
     run.add_argument("--stale", action="store_true", help="also copies whose base was trained anew since")
 
     submit = command("submit", cluster.submit, "train what is left of a sweep, on a SLURM cluster")
@@ -154,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     frame.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .csv or .parquet file")
 
     draw = command("draw", reading.draw_figures, "figures from records, from the published networks, or both")
-    draw.add_argument("figures", metavar="FIGURE", nargs="+", help="2, 3, S1, preserved or curves")
+    draw.add_argument("figures", metavar="FIGURE", nargs="+", help="2, 3, S1, preserved, curves or early")
     with_records(draw)
     draw.add_argument(
         "--out",
@@ -186,6 +192,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="also as a .md, .json or .html file, or as a .py file with the sweep that would settle what is open;"
         " may be given several times",
+    )
+
+    early = command("early", reading.show_early, "what stopping now would cost, from partial curves")
+    with_records(early)
+    early.add_argument("--at", metavar="TIME", help="a share of the training (0.33) or a step (150000)")
+    early.add_argument(
+        "--metric",
+        choices=["select_top1", "best10_top1"],
+        help="score so far: the last accuracy, or the mean of the 10 best (default: that of published networks only)",
+    )
+    early.add_argument("--json", action="store_true")
+    early.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="PATH", help="also draw it: a .png, .pdf or .svg file"
     )
 
     halves = command("halves", reading.show_halves, "the classes of the halves of a split")

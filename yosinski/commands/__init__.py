@@ -39,12 +39,13 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     return runs, sweeps.describe(sweep, given)
 
 
-def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterable[Run]) -> None:
-    """Write down which runs belong to a sweep, so that missing ones are known to be missing."""
+def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterable[Run]) -> Path:
+    """Write down which runs belong to a sweep, so that missing ones are known to be missing; returns the file."""
     name = Path(sweep).stem
     entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in listed]
     path = runs / "sweeps" / f"{name}-{digest(parameters)}.json"
     files.write_json(path, {"sweep": name, "parameters": parameters, "runs": entries})
+    return path
 
 
 def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> None:

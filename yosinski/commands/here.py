@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from yosinski import files
-from yosinski.commands import list_runs, prepare, sweep_runs
+from yosinski.commands import list_runs, prepare, sure, sweep_runs
 from yosinski.spec import BadInput, Failure
 
 
@@ -54,9 +54,12 @@ def run_sweep(options: argparse.Namespace) -> int:
     from sweeps.plan import renew
     from yosinski.environment import Where
 
+    epsilon = options.stop_when_sure
     check_writable(options.runs)
     try:
         plan, parameters, devices = planned(options)
+        if epsilon is not None:
+            sure.check(epsilon, plan.runs, options.runs)
         if options.stale and plan.stale:
             renew(options.runs, plan.stale)
             plan, parameters, devices = planned(options)
@@ -66,7 +69,7 @@ def run_sweep(options: argparse.Namespace) -> int:
             f"{damaged}; it was set aside as {aside.name}, the same command trains the run anew"
         ) from damaged
     console = Console()
-    list_runs(options.runs, options.sweep, parameters, plan.runs)
+    listed = list_runs(options.runs, options.sweep, parameters, plan.runs)
     _sum_up(plan, console)
     if not plan.left:
         return 0
@@ -85,12 +88,20 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.precision,
         change_arithmetic=options.change_arithmetic,
     )
-    turns = run_here(plan, where, devices)
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    watch = None if epsilon is None else sure.Watch(options.runs, plan.runs, epsilon, listed, tell)
+    turns = run_here(plan, where, devices, watch or tuple)
     try:
         queue = display.follow(plan, turns, console)
     finally:
         turns.close()
     console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
+    if watch is not None and watch.decided:
+        stopped = display.count(len(watch.decided), "run")
+        tell(f"{stopped} stopped, see {watch.path}; the same command without --stop-when-sure goes on")
     if queue is not None and queue.failures:
         raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
     return 0

@@ -1,4 +1,4 @@
-"""frame, draw, table, advise, halves; prune and merge: on records that are there."""
+"""frame, draw, table, early, advise, halves; prune and merge: on records that are there."""
 
 import argparse
 import json
@@ -71,7 +71,31 @@ def show_table(options: argparse.Namespace) -> None:
     made = table(name, records_frame(options), options.metric)
     if options.out is not None:
         write(made, options.out)
-    if options.json:
+    _print(made, options.json)
+    if options.out is not None and not options.json:
+        print(options.out)
+
+
+def show_early(options: argparse.Namespace) -> None:
+    """`yosinski early`."""
+    from analysis.draw import check_kind, draw
+    from analysis.early_table import early, stops
+
+    for out in options.out:
+        check_kind(out)
+    frame = records_frame(options)
+    directory = None if options.paper and options.runs is None else options.runs or Path("runs")
+    made = early(frame, options.at, options.metric, stops(directory) if directory else None)
+    _print(made, options.json)
+    if options.out:
+        for path in draw("early", frame, options.out, metric=options.metric):
+            if not options.json:
+                print(path)
+
+
+def _print(made: Any, as_json: bool) -> None:
+    """A table of numbers for people, or as JSON."""
+    if as_json:
         print(made.as_json())
         return
 
@@ -82,12 +106,10 @@ def show_table(options: argparse.Namespace) -> None:
     console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
     print(made.title)
     for rows in (made.shown, made.shown_pairs):
-        if rows is not None:
+        if rows is not None and len(rows):
             console.print(rich_table(rows))
     for note in made.notes:
         print(note)
-    if options.out is not None:
-        print(options.out)
 
 
 def advise(options: argparse.Namespace) -> None:

@@ -1,0 +1,333 @@
+"""The early answer: what stopping now would cost, from partial curves, and how far that can be trusted.
+
+A contest is what one chooses among: all copies of one base trained on one target with one seed; its choices are (n,
+treatment). A choice's score is its accuracy on the select images so far (published networks: the mean of the 10
+highest so far, the paper's score). The best choice of today is the one with the highest score. Of it we want
+
+    P(change)         that another choice ends higher
+    expected regret   E[final score of the final best - final score of today's best]
+
+The model: final score = score now + drift + noise. The drift of a choice at a share of the training is its mean in
+finished contests of *other* splits (the same relation, network, data and recipe); what all choices of a contest have in
+common makes no difference between them. The noise is Gaussian, independent between choices, with the variance s^2 of
+what drifts leave unexplained at that share,
+
+    s^2 = sum_kj (D_kj - D_k. - D_.j + D_..)^2 / ((m - 1)(J - 1)),   D_kj = final - score of choice j in contest k,
+
+over m finished contests with J choices. P(change) and regret are means over draws from the predictive distribution: s^2
+has a scaled inverse chi-squared distribution with (m - 1)(J - 1) degrees of freedom, and the mean drift an error of
+s^2 / m (Gelman et al., *Bayesian Data Analysis*, 2013, section 3.2, with the flat prior); scores stay within [0, 1].
+
+When it misleads: if the recipe's schedule makes the finished contests drift otherwise than the one that is asked about
+(the reason why only the same recipe counts, and why no published network says anything of yours); with few finished
+contests, where tails are long and regrets overestimated; where a training collapses late, as no finished one did; if
+contests were stopped, since those that are left to learn from were the hard ones; and if one looks again and again and
+stops at the first good moment. So `sure` looks at most `LOOKS` times in a training, wants `IN_A_ROW` looks in a row,
+and learns from other splits only; `stopping` tells what that rule would have cost in the finished contests.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.frame import listed
+from analysis.paired import kind_of_split, main_experiment
+from yosinski.spec import BadInput, choose
+
+KIND = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class", "relation"]
+CONTEST = [*KIND, "split", "parent", "target_half", "seed"]
+METRICS = ("select_top1", "best10_top1")  # choices are never made on test images
+LOOKS = 20  # in a whole training, at most
+IN_A_ROW = 2
+FREEDOM = 3  # degrees of freedom of s^2: its predictive distribution has no mean with fewer
+DRAWS = 4000
+OUT = ("stuck", "diverged", "blocked")  # states of copies that nobody will choose
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """The choices of one base, target and seed.
+
+    about: origin, network, data, recipe, relation, split, source, target and seed. kind: equal for contests that may
+    learn from each other. runs: ids by choice, such as "3 tuned". curves: accuracy on the select images, a row per
+    share of the training (0 to 1) and a column per choice; NaN where it was not evaluated. steps: of all the training.
+    """
+
+    about: dict[str, Any]
+    kind: tuple[Any, ...]
+    runs: dict[str, str]
+    curves: pd.DataFrame
+    steps: int
+    metric: str
+    finished: bool
+    _drifts: dict[float, dict[Any, float]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def so_far(self) -> pd.DataFrame:
+        """The score of every choice (columns) after every evaluation (rows), NaN where there is none yet."""
+        if self.metric == "select_top1":
+            return self.curves.ffill()
+        highest = np.full((10, self.curves.shape[1]), -np.inf)
+        scores = []
+        for row in self.curves.fillna(-np.inf).to_numpy():
+            highest = np.sort(np.vstack([highest, row]), axis=0)[1:]
+            scores.append(highest.mean(axis=0))
+        return pd.DataFrame(scores, self.curves.index, self.curves.columns).replace(-np.inf, np.nan)
+
+    def scores(self, share: float) -> pd.Series:
+        """The score of every choice when so much of the training is done."""
+        before = int(self.so_far.index.searchsorted(share + 1e-9, side="right"))
+        return self.so_far.iloc[before - 1] if before else pd.Series(np.nan, self.curves.columns)
+
+    def drifts(self, share: float) -> dict[Any, float]:
+        """Final score - score at this share, of every choice; kept, since many others learn from it."""
+        if share not in self._drifts:
+            self._drifts[share] = (self.scores(1.0) - self.scores(share)).to_dict()
+        return self._drifts[share]
+
+    @cached_property
+    def reached(self) -> float:
+        """The share of the training that all choices have behind them; 0 if one was never evaluated."""
+        last = [self.curves[choice].last_valid_index() for choice in self.curves]
+        return 0.0 if None in last else float(min(last))  # pyright: ignore
+
+    @cached_property
+    def looks(self) -> list[float]:
+        """When this contest is looked at: after the last evaluation of every twentieth of the training."""
+        shares = self.curves.index.to_numpy()
+        shares = shares[shares <= self.reached + 1e-9]
+        last = [shares[shares <= k / LOOKS + 1e-9] for k in range(1, LOOKS + 1)]
+        return sorted({float(before[-1]) for before in last if len(before)})
+
+    def __str__(self) -> str:
+        """As in "A to B, random:0, seed 1"."""
+        about = self.about
+        seed = f", seed {about['seed']}" if about["seed"] else ""
+        return f"{about['source']} to {about['target']}, {about['split']}{seed}"
+
+
+def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
+    """The contests with at least two choices in a frame of records, of published networks, or of both.
+
+    Copies that are stuck, diverged or blocked are no choices. Of the published networks frozen copies are compared
+    (unless only fine-tuned ones are asked for): 22 of 42 fine-tuned ones have no log. metric: `select_top1` or
+    `best10_top1`, which published networks have by default. BadInput: another metric, or no such contest.
+    """
+    found = comparable(frame, metric)
+    if not found:
+        copies = frame.loc[frame["relation"] != "base", "name"].dropna()
+        among = f" among {listed(copies)}" if len(copies) else ": there are no copies"
+        raise BadInput(f"no base was cut in two ways for one target and seed, so that nothing can be compared{among}")
+    return found
+
+
+def comparable(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
+    """As `contests`, for whom none at all is no error."""
+    if metric is not None:
+        choose("metric of an early answer", metric, METRICS)
+    rows = _candidates(frame)
+    if rows.empty:
+        return []
+    rows = _with_shares(rows.assign(kind=kind_of_split(rows), choice=_choices(rows)))
+    groups = (its for _, its in rows.groupby(CONTEST, dropna=False, sort=True))
+    return [_contest(its, metric) for its in groups if len(set(its["choice"])) > 1]
+
+
+def _candidates(frame: pd.DataFrame) -> Any:
+    """The rows of all copies that can be chosen."""
+    papers, own = frame["origin"] == "paper", frame["origin"] == "runs"
+    published = main_experiment(frame.loc[papers])
+    if "frozen" in set(published["treatment"]):
+        published = published.loc[published["treatment"] == "frozen"]
+    rows = pd.concat([published, frame.loc[own]], ignore_index=True)
+    rows = rows.loc[rows["relation"].isin(["selffer", "transfer"]) & ~rows["state"].isin(OUT)]
+    return rows.loc[(rows["origin"] == "runs") | rows["step"].notna()]  # the other logs are lost for ever
+
+
+def _choices(rows: Any) -> pd.Series:
+    """What one chooses: "3 frozen", "3+2 frozen" with two preserved layers."""
+    kept = [f"+{k}" if k else "" for k in rows["preserved"].fillna(0)]
+    return rows["n"].astype(str) + kept + " " + rows["treatment"]
+
+
+def _with_shares(rows: Any) -> pd.DataFrame:
+    """The rows with `steps`, of the whole training, and `share`: how much of it an evaluation has behind it.
+
+    Halves of unlike sizes have their k-th evaluation at nearly the same share; these become equal.
+    """
+    of_run = rows.groupby("run", sort=False)
+    step, epoch = of_run["step"].transform("max").astype("float64"), of_run["epoch"].transform("max")
+    by_epochs = (step * (rows["recipe_epochs"] / epoch)).round()
+    longest = rows.groupby(KIND, dropna=False)["step"].transform("max").astype("float64")
+    iterations = rows["recipe_iterations"].astype("float64")
+    steps = iterations.where(iterations > 0).fillna(by_epochs.where(by_epochs > 0)).fillna(longest)
+    steps = step.where((rows["state"] == "done") & (rows["origin"] == "runs"), steps)
+    most = rows.groupby(KIND, dropna=False)["step"].transform("nunique").astype("float64")
+    evaluations = rows["recipe_evaluations"].astype("float64").fillna(most)
+    share = (rows["step"].astype("float64") / steps * evaluations).round() / evaluations
+    return rows.assign(steps=steps, share=share)
+
+
+def _contest(its: Any, metric: str | None) -> Contest:
+    first: Any = its.iloc[0]
+    about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target"]
+    curves = its.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
+    curves = curves.reindex(columns=its["choice"].unique()).sort_index().astype("float64")
+    return Contest(
+        {name: None if pd.isna(first[name]) else str(first[name]) for name in about}
+        | {"seed": None if pd.isna(first["seed"]) else int(first["seed"])},
+        tuple(None if pd.isna(first[name]) else first[name] for name in KIND),
+        dict(zip(its["choice"], its["run"], strict=True)),
+        curves,
+        0 if its["steps"].isna().all() else int(its["steps"].max()),
+        metric or ("best10_top1" if first["origin"] == "paper" else "select_top1"),
+        bool((its["state"] == "done").all()),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- the model
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one contest at one share: today's best choice, P(change), the expected regret, and what they rest on.
+
+    change and regret are None where nothing can be concluded; `why` says why.
+    """
+
+    share: float
+    best: str | None
+    change: float | None
+    regret: float | None
+    learned: int = 0  # from so many finished contests
+    same_split: bool = False  # there were too few of other splits
+    why: str = ""
+
+
+def verdict(contest: Contest, others: Iterable[Contest], share: float | None = None) -> Verdict:
+    """What stopping would cost at a share of the training (as far as all choices have got), learned from others.
+
+    others: any contests; those of the same kind that are finished count, of other splits or, where these are fewer than
+    `needed`, of the same split, too (`same_split`). Of a finished contest, choices without a score then (of which the
+    log is lost) are left out.
+    """
+    share = contest.reached if share is None else share
+    scores = contest.scores(share)
+    if contest.finished:
+        scores = scores.dropna()
+    if len(scores) < 2 or scores.isna().any() or share == 0:
+        waiting = int(scores.isna().sum()) if len(scores) else len(contest.runs)
+        return Verdict(share, None, None, None, why=f"{waiting} of {len(contest.runs)} choices have no score yet")
+    best = str(scores.idxmax())
+    if share >= 1:
+        return Verdict(1.0, best, 0.0, 0.0)
+    alike = [its for its in others if its is not contest and its.finished and its.kind == contest.kind]
+    elsewhere = [its for its in alike if its.about["split"] != contest.about["split"]]
+    for known in (elsewhere, alike):
+        drifts = _drifts(known, list(scores.index), share)
+        if len(drifts) >= needed(len(scores)):
+            change, regret = _draw(scores.to_numpy(float), drifts, int(scores.argmax()))
+            return Verdict(share, best, change, regret, len(drifts), known is not elsewhere)
+    why = f"{len(drifts)} finished contests have these choices and the same recipe; {needed(len(scores))} are needed"
+    return Verdict(share, best, None, None, len(drifts), why=why)
+
+
+def needed(choices: int) -> int:
+    """How many finished contests with so many choices, at least 2, it takes to learn from: (m - 1)(J - 1) >= 3."""
+    return 1 + max(1, -(-FREEDOM // (choices - 1)))
+
+
+def _drifts(known: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
+    """Final score - score at this share, a row per contest that has all choices and a column per choice."""
+    rows = [[drifts.get(choice, np.nan) for choice in choices] for drifts in (its.drifts(share) for its in known)]
+    table = np.array(rows, float).reshape(-1, len(choices))
+    return table[~np.isnan(table).any(axis=1)]
+
+
+def _draw(scores: np.ndarray, drifts: np.ndarray, best: int) -> tuple[float, float]:
+    """P(change) and the expected regret of today's best, by the model above."""
+    contests, choices = drifts.shape
+    drift = drifts.mean(axis=0)
+    left = drifts - drifts.mean(axis=1, keepdims=True) - drift + drift.mean()
+    freedom = (contests - 1) * (choices - 1)
+    random = np.random.default_rng(0)  # the same draws for all: what differs is the contest
+    variance = (left**2).sum() / random.chisquare(freedom, (DRAWS, 1)) * (1 + 1 / contests)
+    finals = np.clip(scores + drift + np.sqrt(variance) * random.standard_normal((DRAWS, choices)), 0, 1)
+    regret = finals.max(axis=1) - finals[:, best]
+    return float((regret > 0).mean()), float(regret.mean())
+
+
+def sure(contest: Contest, others: Sequence[Contest], epsilon: float) -> tuple[Verdict, int] | None:
+    """The last look at a contest and how many there were, if the last `IN_A_ROW` expected a regret below epsilon.
+
+    None, too, where that is known from the same split alone, and at the end, when there is nothing left to be stopped.
+    """
+    looks = contest.looks
+    if len(looks) < IN_A_ROW or looks[-1] >= 1:
+        return None
+    last = [verdict(contest, others, share) for share in looks[-IN_A_ROW:]]
+    below = [its.regret is not None and its.regret < epsilon and not its.same_split for its in last]
+    return (last[-1], len(looks)) if all(below) else None
+
+
+# ----------------------------------------------------------------------------------------------------- what it is worth
+
+
+def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
+    """Every finished contest at these shares (its own looks without any), predicted without its split, and its end.
+
+    share, step; best and final: today's best choice and the final one; change, regret: predicted, NaN where nothing can
+    be concluded or only from the same split; changed, lost: what came of it; score, ends, highest: the score of
+    today's best, what it ends at, and what the final best ends at. contest: index into found.
+    """
+    rows = []
+    for k, contest in enumerate(found):
+        for share in (contest.looks if shares is None else shares) if contest.finished else []:
+            its, finals = verdict(contest, found, share), contest.scores(1.0)
+            if its.best is None:
+                continue
+            finals = finals.loc[contest.scores(share).notna()]
+            known = not its.same_split and its.change is not None
+            rows.append(
+                {
+                    "contest": k,
+                    **{name: contest.about[name] for name in ("split", "source", "target", "seed")},
+                    "share": share,
+                    "step": round(share * contest.steps),
+                    "best": its.best,
+                    "final": str(finals.idxmax()),
+                    "change": its.change if known else np.nan,
+                    "changed": bool(finals.max() > finals[its.best]),
+                    "regret": its.regret if known else np.nan,
+                    "lost": finals.max() - finals[its.best],
+                    "score": contest.scores(share)[its.best],
+                    "ends": finals[its.best],
+                    "highest": finals.max(),
+                }
+            )
+    columns = ["contest", "split", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"]
+    return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
+
+
+def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Where the rule of `sure` would have stopped each contest of a backtest at its own looks: one row of it each."""
+    below = tested.assign(below=tested["regret"] < epsilon).sort_values(["contest", "share"], ignore_index=True)
+    streak: Any = below.groupby("contest")["below"].rolling(IN_A_ROW).sum().reset_index(drop=True)
+    return below.loc[(streak == IN_A_ROW) | (below["share"] >= 1)].drop_duplicates("contest").drop(columns="below")
+
+
+def correlation(found: Sequence[Contest], share: float) -> tuple[int, float]:
+    """How many choices of finished contests have a score at this share, and its rank correlation with the final one.
+
+    Spearman's; NaN for fewer than two.
+    """
+    finished = [its for its in found if its.finished]
+    both: Any = pd.concat(
+        [pd.DataFrame({"now": its.scores(share), "end": its.scores(1.0)}) for its in finished]
+    ).dropna()
+    ranks = both.rank()
+    return len(both), float(ranks["now"].corr(ranks["end"])) if len(both) > 1 else np.nan
