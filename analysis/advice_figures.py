@@ -73,7 +73,8 @@ def cost(answer: Answer, measured: list[str]) -> Figure:
         for axes, name in zip(panels, measured, strict=False):
             words, unit = COSTS[name]
             its = rows.dropna(subset=[name])
-            front = pareto(its[name].to_numpy(float), its["points"].to_numpy(float))
+            share = (its[name] / its[name].max()).round(2)  # packs are timed, not copies: a percent is no difference
+            front = pareto(share.to_numpy(float), its["points"].to_numpy(float))
             edge = its.loc[front].sort_values(name)
             axes.plot(edge[name] / unit, edge["points"], color=GREY, linewidth=0.8, drawstyle="steps-post", zorder=1)
             for series, some in its.groupby("series"):

@@ -170,8 +170,8 @@ def decomposition(block: Block, its: Answer) -> Section:
             "n": rows["n"].astype(str),
             "cut": rows["n"].map(cuts).astype("string").fillna(""),
             "points": rows["points"].map(_signed).replace("", "not identifiable: 0 pairs"),
-            "95 % t": [_interval(a, b) for a, b in zip(rows["low"], rows["high"], strict=True)],
-            "moderated": [_interval(a, b) for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
+            "95 % t": [_interval(a, b).strip() for a, b in zip(rows["low"], rows["high"], strict=True)],
+            "moderated": [_interval(a, b).strip() for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
             "p (Holm)": rows["p_holm"].map("{:.3f}".format).replace({"nan": "", "0.000": "<0.001"}),
             "pairs": rows["pairs"].astype(str),
             f"{block.replicates}s": rows["splits"].astype(str),
@@ -195,6 +195,10 @@ def cost(block: Block, its: Answer) -> Section | None:
     text = ["Of training the copy alone, means over runs; its base has been trained before, and is not counted."]
     if block.published:
         text.append("The published logs have no FLOPs, seconds or memory; parameters are counted from the network.")
+    elif {"seconds", "memory"} & set(measured):
+        text.append(
+            "Seconds are an equal share of those of the pack in which it was trained; memory is that of the whole pack."
+        )
     shown = pd.DataFrame({"choice": rows["choice"], "points": rows["points"].map(_signed)})
     for name in measured:
         words, unit = advice_figures.COSTS[name]

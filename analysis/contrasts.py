@@ -48,7 +48,8 @@ def decompose(runs: pd.DataFrame) -> pd.DataFrame:
     calm_low, calm_high, df   the same with variances moderated over the cuts of one contrast; degrees of freedom
     p, p_holm        two-sided p value of the moderated t; Holm's adjustment over the cuts of one contrast
     """
-    return pd.concat([_one(runs, contrast) for contrast in CONTRASTS], ignore_index=True)
+    rows = pd.concat([_one(runs, contrast) for contrast in CONTRASTS], ignore_index=True)
+    return rows.astype(dict.fromkeys(("n", "pairs", "splits"), int))  # empty contrasts made them floats
 
 
 def differences(runs: pd.DataFrame, above: str, below: str) -> pd.DataFrame:
