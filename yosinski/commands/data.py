@@ -113,9 +113,11 @@ def _print(told: dict[str, Any]) -> None:
         each = f"{least}" if least == most else f"{least} to {most} (median {median:g}, imbalance {imbalance:.1f})"
         print(f"{name}: {count:,} images, {each} per class{' and domain' if told['domains'] else ''}")
     if told["sources"]:
-        width, height = (told["sources"][name] for name in ("width", "height"))
         spread = " x ".join(
-            f"{one['least']:.0f} to {one['most']:.0f} (median {one['median']:.0f})" for one in (width, height)
+            f"{one['least']:.0f}"
+            if one["least"] == one["most"]
+            else f"{one['least']:.0f} to {one['most']:.0f} (median {one['median']:.0f})"
+            for one in (told["sources"]["width"], told["sources"]["height"])
         )
         print(f"sources: {spread} pixels, of {told['sources']['images']:,} images")
     print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
