@@ -1,0 +1,220 @@
+"""Rank the cuts of a base from one forward pass over the images of a target: `runs/predictions/<digest>.json`.
+
+Features of all cuts get the same dimension, so that none looks better for being larger: maps are averaged over the
+coarsest grid that still has enough of them, tokens over all places; then they are projected at random, always in the
+same way. Probes learn from train images and are judged on select images; test images are not touched.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from yosinski import files, networks, predictors, records
+from yosinski.data import store as stores
+from yosinski.data.moments import Moments
+from yosinski.data.store import Store
+from yosinski.data.stream import generator, in_order
+from yosinski.environment import Where, environment
+from yosinski.evaluation import ImageSet, image_set
+from yosinski.pack import Arithmetic
+from yosinski.predictors import Features, Labels
+from yosinski.run import choose_arithmetic, network_for, parent_weights, settle
+from yosinski.spec import BadInput, Failure, Half, Run, digest
+
+VERSION = 1  # bump by hand when the same question would now be answered by other numbers
+DIMENSION = 256  # of the features, or as many as the poorest cut has
+IMAGES = 6000  # of each set, unless told otherwise
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base as a network: trained, and as it was before (None where that is not known)."""
+
+    run: Run
+    weights: str  # the hash of its tensors
+    trained: nn.Sequential
+    untrained: nn.Sequential | None
+
+
+def base(runs: Path, text: str) -> Base:
+    """The base whose id this text begins; the only place where a base becomes a network.
+
+    BadInput if it is no base, or not done; Failure if its weights are not those of its record.
+    """
+    run = records.load(runs, records.find(runs, text))
+    if run.treatment != "base":
+        raise BadInput(f"{run} is no base but a copy; give a base")
+    state = records.state(records.folder(runs, run.id))
+    if state != "done":
+        raise BadInput(f"{run} is {state}: only a base that is done can be judged")
+    weights, tensors = parent_weights(run.copy(1, "frozen", run), runs)  # as a copy would get them
+    side = next(tensor.shape[-1] for name, tensor in tensors.items() if name.endswith("standardise.mean"))
+    trained = networks.build(run.network, run.outputs, side)
+    trained.load_state_dict(tensors)
+    moments = Moments(**trained[0].get_submodule("standardise").state_dict())
+    return Base(run, weights, trained.eval(), network_for(run, moments, {}).eval())
+
+
+def predict(
+    source: Base,
+    target: Half,
+    where: Where,
+    names: Sequence[str] = (),
+    against: Base | None = None,
+    most: int = IMAGES,
+) -> dict[str, Any]:
+    """The prediction, as it was written to `runs/predictions/`; `docs/formats.md` describes it.
+
+    names: of predictors, none for all. most: images of each set that are used, evenly per class. BadInput if bases or
+    images do not fit together, before anything is computed.
+    """
+    of_run = source.run
+    names = predictors.chosen(names, against is not None)
+    if against is not None and against.run.network != of_run.network:
+        raise BadInput(f"{of_run} is a {of_run.network}, {against.run} a {against.run.network}: their cuts differ")
+    store = stores.of(target, where.stores)
+    for one in (source, against or source):
+        check_images(one, target, store)
+    whole = [image_set(store, as_task_of(of_run, target), name) for name in ("train", "select")]
+    train, select = (thinned(images, most, target.digest) for images in whole)
+    arithmetic = choose_arithmetic(where)
+    settle(arithmetic)
+
+    began = time.perf_counter()
+    wanted = {"trained": source.trained}
+    if against is not None and "cka_against" in names:
+        wanted["against"] = against.trained
+    if source.untrained is not None and "cka_untrained" in names:
+        wanted["untrained"] = source.untrained
+    dimension = common_dimension(source.trained, store, train)
+    found = {
+        name: features(network.to(arithmetic.device), store, train, dimension, arithmetic)
+        for name, network in wanted.items()
+    }
+    selected = features(source.trained, store, select, dimension, arithmetic)
+    passed = time.perf_counter()
+    labels = Labels(train.labels, select.labels)
+    cuts = []
+    for k, (name, _) in enumerate([*source.trained.named_children()][:-1]):
+        others = {other: its[k] for other, its in found.items() if other != "trained"}
+        scores = predictors.scores(names, Features(found["trained"][k], selected[k]), labels, **others)
+        cuts.append({"n": k + 1, "name": name, "scores": scores})
+
+    question = {
+        "version": VERSION,
+        "base": of_run.id,
+        "weights": source.weights,
+        "half": target.digest,
+        "against": against and {"run": against.run.id, "weights": against.weights},
+        "predictors": names,
+        "images": {
+            its.name: {"used": len(its.rows), "of": len(of.rows)}
+            for its, of in zip((train, select), whole, strict=True)
+        },
+        "dimension": dimension,
+    }
+    answer = {
+        "network": of_run.network,
+        "source": of_run.half.digest,
+        "fingerprint": target.fingerprint,
+        "arithmetic": {"dtype": arithmetic.dtype, "device": arithmetic.device, "threads": arithmetic.threads},
+        "environment": environment(),
+        "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
+        "cuts": cuts,
+    }
+    prediction = {"digest": digest(question), **question, **answer}
+    records.enrol_half(where.runs, target)
+    files.write_json(where.runs / "predictions" / f"{prediction['digest']}.json", prediction)
+    return prediction
+
+
+def as_task_of(run: Run, target: Half) -> Run:
+    """The run as if it were trained on another half: then its head has to fit that one."""
+    return replace(run, half=target, recipe=replace(run.recipe, outputs=0))
+
+
+def check_images(source: Base, target: Half, store: Store) -> None:
+    """BadInput if a base cannot see the images of a target."""
+    stored = store.images.shape[1]
+    as_task_of(source.run, target).check_side(stored)
+    mean = source.trained[0].get_submodule("standardise").get_buffer("mean").shape[-1]
+    if mean not in (1, stored):
+        raise BadInput(
+            f"{source.run} subtracts a mean image of {mean} x {mean} pixels, but {target.data} has {stored} x {stored}"
+        )
+
+
+def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
+    """At most so many of the images, drawn from every class alike; all of them if they are no more."""
+    if len(images.rows) <= most:
+        return images
+    each = most // images.classes
+    if each < 2:
+        raise BadInput(f"{most} images of {images.classes} classes are too few: at least two of each are needed")
+    draw = generator("predict", key, images.name).random(len(images.rows))
+    order = np.lexsort((draw, images.labels))
+    labels = images.labels[order]
+    kept = np.sort(order[np.arange(len(order)) - np.searchsorted(labels, labels) < each])
+    return replace(images, rows=images.rows[kept], labels=images.labels[kept])
+
+
+@torch.no_grad()
+def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> int:
+    """256, or as many features as the cut with the fewest has."""
+    x, _ = next(in_order(store.images, images.rows[:1], images.labels[:1], images.side, 1))
+    sizes = []
+    for segment in network[:-1]:
+        x = segment(x)
+        sizes.append(pooled(x, x.numel()).shape[1])
+    return min(DIMENSION, *sizes)
+
+
+@torch.no_grad()
+def features(
+    network: nn.Sequential, store: Store, images: ImageSet, dimension: int, arithmetic: Arithmetic
+) -> list[np.ndarray]:
+    """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
+    found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
+    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
+        x: Any = batch.to(arithmetic.device)
+        for segment, its in zip(network[:-1], found, strict=True):
+            with arithmetic.autocast():
+                x = segment(x)
+            flat = pooled(x, dimension).float().cpu()
+            its.append((flat @ projection(flat.shape[1], dimension)).numpy())
+    return [np.concatenate(its) for its in found]
+
+
+def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
+    """Features [b, f] of what passes a cut: at least so many if there are that many.
+
+    [b, f]: as they are. Tokens [b, t, f]: their mean. Maps [b, c, s, s], or [b, s, s, c]: means over the coarsest g x g
+    grid with c g^2 >= least. Failure for any other shape.
+    """
+    match x.shape:
+        case (_, _):
+            return x
+        case (_, _, _):
+            return x.mean(1)
+        case (_, c, height, width):
+            if height == c != width:  # channels last: the two equal sides are the places
+                x, c, height, width = x.permute(0, 3, 1, 2), width, c, height
+            g = math.ceil(math.sqrt(least / c))
+            return F.adaptive_avg_pool2d(x, (min(g, height), min(g, width))).flatten(1)
+    raise Failure(f"features of shape {tuple(x.shape)} cannot be pooled")
+
+
+@lru_cache
+def projection(size: int, dimension: int) -> torch.Tensor:
+    """float32 [size, dimension], orthonormal columns: where random projections go depends on these two numbers only."""
+    drawn = generator("projection", size, dimension).standard_normal((size, dimension))
+    return torch.from_numpy(np.linalg.qr(drawn)[0]).float()
