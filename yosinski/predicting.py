@@ -8,13 +8,15 @@ same way. Probes learn from train images and are judged on select images; test i
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional as F
 
@@ -51,8 +53,8 @@ def base(runs: Path, text: str) -> Base:
     BadInput if it is no base, or not done; Failure if its weights are not those of its record.
     """
     run = records.load(runs, records.find(runs, text))
-    if run.treatment != "base":
-        raise BadInput(f"{run} is no base but a copy; give a base")
+    if not run.is_base:
+        raise BadInput(f"{run} is a copy; give the id of a base")
     state = records.state(records.folder(runs, run.id))
     if state != "done":
         raise BadInput(f"{run} is {state}: only a base that is done can be judged")
@@ -61,7 +63,8 @@ def base(runs: Path, text: str) -> Base:
     trained = networks.build(run.network, run.outputs, side)
     trained.load_state_dict(tensors)
     moments = Moments(**trained[0].get_submodule("standardise").state_dict())
-    return Base(run, weights, trained.eval(), network_for(run, moments, {}).eval())
+    untrained = network_for(run, moments, {}).eval() if run.treatment == "base" else None
+    return Base(run, weights, trained.eval(), untrained)
 
 
 def predict(
@@ -74,67 +77,80 @@ def predict(
 ) -> dict[str, Any]:
     """The prediction, as it was written to `runs/predictions/`; `docs/formats.md` describes it.
 
-    names: of predictors, none for all. most: images of each set that are used, evenly per class. BadInput if bases or
-    images do not fit together, before anything is computed.
+    names: of predictors, none for all that can be had. most: images of each set that are used, evenly per class.
+    BadInput if bases and images do not fit together, before anything is computed.
     """
-    of_run = source.run
-    names = predictors.chosen(names, against is not None)
-    if against is not None and against.run.network != of_run.network:
-        raise BadInput(f"{of_run} is a {of_run.network}, {against.run} a {against.run.network}: their cuts differ")
+    names = predictors.chosen(names, lacking(source, against))
     store = stores.of(target, where.stores)
-    for one in (source, against or source):
-        check_images(one, target, store)
-    whole = [image_set(store, as_task_of(of_run, target), name) for name in ("train", "select")]
-    train, select = (thinned(images, most, target.digest) for images in whole)
+    for its in (source, against or source):
+        check_images(its, target, store)
+    sets = [image_set(store, as_task_of(source.run, target), name) for name in ("train", "select")]
+    train, select = (thinned(images, most, target.digest) for images in sets)
     arithmetic = choose_arithmetic(where)
     settle(arithmetic)
 
     began = time.perf_counter()
-    wanted = {"trained": source.trained}
-    if against is not None and "cka_against" in names:
-        wanted["against"] = against.trained
-    if source.untrained is not None and "cka_untrained" in names:
-        wanted["untrained"] = source.untrained
     dimension = common_dimension(source.trained, store, train)
-    found = {
-        name: features(network.to(arithmetic.device), store, train, dimension, arithmetic)
-        for name, network in wanted.items()
+    others = {"against": against and against.trained, "untrained": source.untrained}
+    of_others = {
+        name: features(network, store, train, dimension, arithmetic)
+        for name, network in others.items()
+        if network is not None and f"cka_{name}" in names
     }
-    selected = features(source.trained, store, select, dimension, arithmetic)
+    of_base = [features(source.trained, store, images, dimension, arithmetic) for images in (train, select)]
     passed = time.perf_counter()
     labels = Labels(train.labels, select.labels)
-    cuts = []
-    for k, (name, _) in enumerate([*source.trained.named_children()][:-1]):
-        others = {other: its[k] for other, its in found.items() if other != "trained"}
-        scores = predictors.scores(names, Features(found["trained"][k], selected[k]), labels, **others)
-        cuts.append({"n": k + 1, "name": name, "scores": scores})
+
+    def of_cut(k: int) -> dict[str, float]:
+        mine = Features(*(its[k] for its in of_base))
+        return predictors.scores(names, mine, labels, **{name: its[k] for name, its in of_others.items()})
+
+    cuts = source.run.cuts
+    with threadpool_limits(1), ThreadPoolExecutor(arithmetic.threads) as pool:  # more threads for one cut only wait
+        scores = list(pool.map(of_cut, range(len(cuts))))
 
     question = {
         "version": VERSION,
-        "base": of_run.id,
+        "base": source.run.id,
         "weights": source.weights,
         "half": target.digest,
-        "against": against and {"run": against.run.id, "weights": against.weights},
+        "against": against and {"base": against.run.id, "weights": against.weights},
         "predictors": names,
         "images": {
-            its.name: {"used": len(its.rows), "of": len(of.rows)}
-            for its, of in zip((train, select), whole, strict=True)
+            used.name: {"used": len(used.rows), "of": len(whole.rows)}
+            for used, whole in zip((train, select), sets, strict=True)
         },
         "dimension": dimension,
     }
-    answer = {
-        "network": of_run.network,
-        "source": of_run.half.digest,
+    prediction = {
+        "digest": digest(question),
+        **question,
+        "network": source.run.network,
+        "source": source.run.half.digest,
         "fingerprint": target.fingerprint,
-        "arithmetic": {"dtype": arithmetic.dtype, "device": arithmetic.device, "threads": arithmetic.threads},
+        "arithmetic": asdict(arithmetic),
         "environment": environment(),
         "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
-        "cuts": cuts,
+        "cuts": [
+            {"n": n, "name": cut, "scores": its} for n, (cut, its) in enumerate(zip(cuts, scores, strict=True), 1)
+        ],
     }
-    prediction = {"digest": digest(question), **question, **answer}
     records.enrol_half(where.runs, target)
     files.write_json(where.runs / "predictions" / f"{prediction['digest']}.json", prediction)
     return prediction
+
+
+def lacking(source: Base, against: Base | None) -> dict[str, str]:
+    """Which predictors cannot be had, and why; BadInput if the bases cannot be compared."""
+    why = {}
+    if against is None:
+        why["cka_against"] = "it compares two bases, give the other one with --against"
+    elif against.run.network != source.run.network:
+        both = f"{source.run} is of {source.run.network}, {against.run} of {against.run.network}"
+        raise BadInput(f"{both}: their cuts cannot be compared")
+    if source.untrained is None:
+        why["cka_untrained"] = f"how {source.run} was initialised is not known"
+    return why
 
 
 def as_task_of(run: Run, target: Half) -> Run:
@@ -183,6 +199,7 @@ def features(
     network: nn.Sequential, store: Store, images: ImageSet, dimension: int, arithmetic: Arithmetic
 ) -> list[np.ndarray]:
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
+    network = network.to(arithmetic.device)
     found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
     for batch, _ in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
         x: Any = batch.to(arithmetic.device)

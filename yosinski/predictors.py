@@ -5,7 +5,7 @@ CKA do not change when the features are rotated, so that their singular value de
 Whatever is returned, more is better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,8 +53,11 @@ class Spectrum(NamedTuple):
     dimension: int  # d
 
 
-def chosen(names: Sequence[str], against: bool) -> list[str]:
-    """These predictors in the order of `PREDICTORS`, or all that can be had; BadInput for one that cannot."""
+def chosen(names: Sequence[str], lacking: Mapping[str, str]) -> list[str]:
+    """These predictors in the order of `PREDICTORS`, or, for no names, all that can be had.
+
+    lacking: which ones cannot be had, and why. BadInput for one of them, and for an unknown one.
+    """
     for name in names:
         if name.lower() == "leep":
             raise BadInput(
@@ -62,9 +65,9 @@ def chosen(names: Sequence[str], against: bool) -> list[str]:
                 f"head with the labels, and those are the same at every cut; choose from: {', '.join(PREDICTORS)}"
             )
         choose("predictor", name, PREDICTORS)
-    if "cka_against" in names and not against:
-        raise BadInput("cka_against compares two bases: give the other one with --against")
-    return [name for name in PREDICTORS if (name in names if names else against or name != "cka_against")]
+        if name in lacking:
+            raise BadInput(f"no {name}: {lacking[name]}")
+    return [name for name in PREDICTORS if (name in names if names else name not in lacking)]
 
 
 def scores(
