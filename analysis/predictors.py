@@ -125,9 +125,10 @@ def judge(frame: pd.DataFrame, runs: Path, metric: str = "test_top1") -> tuple[p
         cheap, rules = (its.loc[its["predictor"].isin(RULES) == of_rules] for of_rules in (False, True))
         order = [*cheap.iloc[[0, -1]].itertuples(), *rules.itertuples()]
         about = f"{its['pairs'].max()} pair(s) of {its['splits'].max()} split(s), {METRICS[metric]}"
+        better = cheap.loc[cheap["regret"] < rules["regret"].min(), "predictor"]
         said.append(
-            f"{series} ({about}): to follow {'; '.join(map(_cost, order))}; "
-            f"a cut drawn at random {100 * its['at_random'].max():.1f}."
+            f"{series} ({about}): to follow {'; '.join(map(_cost, order))}; a cut drawn at random costs "
+            f"{100 * its['at_random'].max():.1f} points. Better than both of these rules: {', '.join(better) or 'none'}."
         )
     return table, said
 

@@ -161,7 +161,7 @@ def shrinkage(centred: Spectrum) -> float:
     distance = square - variances.sum() ** 2 / centred.dimension
     lengths = (centred.left**2 * centred.values**2).sum(1)
     error = ((lengths**2).mean() - square) / n
-    return float(np.clip(error / distance, 0, 1)) if distance > 0 else 1.0
+    return float(np.clip(error / distance, 0, 1)) if distance > 0 else 0.0
 
 
 def log_me(features: Spectrum, labels: np.ndarray) -> float:
