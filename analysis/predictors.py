@@ -3,8 +3,7 @@
 Predictions are what `yosinski predict` leaves in `runs/predictions/`; nothing is computed from images here.
 """
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +11,65 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.blocks import Block, one_row_each
+from analysis.frame import listed
 from analysis.paired import METRICS
 from analysis.style import look, style
+from analysis.tables import Table
 from yosinski import files, records
 from yosinski.files import Damaged
-from yosinski.spec import choose
 
-COLUMNS = ["base", "target_half", "images", "n", "cut", "predictor", "score"]
+COLUMNS = ["base", "target_half", "version", "images", "n", "cut", "predictor", "score"]
 RULES = {"first cut": -1, "last cut": 1}  # what needs no image at all: a score that is n, or -n
-PAIR = ["split", "target", "source", "target_half", "parent", "recipe", "examples_per_class", "series"]
+PAIR = ["series", "replicate", "target", "source", "target_half", "parent"]
 
 
 def rows(prediction: Mapping[str, Any]) -> pd.DataFrame:
     """One row per cut and predictor, with the columns of `COLUMNS`; images: how many the predictors were fitted to."""
-    about = prediction["base"], prediction["half"], prediction["images"]["train"]["used"]
-    cuts = prediction["cuts"]
-    found = [(*about, cut["n"], cut["name"], *scored) for cut in cuts for scored in cut["scores"].items()]
+    about = [prediction[name] for name in ("base", "half", "version")]
+    images, cuts = prediction["images"]["train"]["used"], prediction["cuts"]
+    found = [(*about, images, cut["n"], cut["name"], *scored) for cut in cuts for scored in cut["scores"].items()]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def predictions(runs: Path) -> pd.DataFrame:
-    """The rows of all predictions in a runs directory; of what was predicted twice those that saw the most images.
+def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the predictions for these bases, and sentences about what does not count.
 
-    Left out with a warning: damaged files, and predictions from weights that their base no longer has.
+    That is damaged files, and predictions from weights that their base no longer has. Of what was predicted more than
+    once, the scores by the latest version from the most images count.
     """
-    found = [pd.DataFrame(columns=COLUMNS)]
+    found, stale, damaged = [pd.DataFrame(columns=COLUMNS)], [], []
     for path in sorted((runs / "predictions").glob("*.json")):
         try:
             prediction = files.read_json(path)
-            record = records.read_record(records.folder(runs, prediction["base"])) or {}
-            if record.get("weights") not in (None, prediction["weights"]):
-                warnings.warn(f"{path} was made from other weights than its base has now: left out", stacklevel=2)
+            if prediction["base"] not in bases:
                 continue
-            found.append(rows(prediction))
-        except (KeyError, TypeError, Damaged) as error:
-            told = error if isinstance(error, Damaged) else Damaged(path)
-            warnings.warn(f"{told}: left out", stacklevel=2)
-    table: Any = pd.concat(found[1:] or found, ignore_index=True).sort_values("images", kind="stable")
-    return table.drop_duplicates(["base", "target_half", "n", "predictor"], keep="last").reset_index(drop=True)
+            record = records.read_record(records.folder(runs, prediction["base"]))
+            if record is None or record["weights"] != prediction["weights"]:
+                stale.append(prediction["base"][:8])
+            else:
+                found.append(rows(prediction))
+        except (KeyError, TypeError, AttributeError, Damaged):
+            damaged.append(path.name)
+    every: Any = pd.concat(found[1:] or found, ignore_index=True).sort_values(["version", "images"], kind="stable")
+    table = every.drop_duplicates(["base", "target_half", "n", "predictor"], keep="last").reset_index(drop=True)
+    said = []
+    if stale:
+        again = "made from weights that their base no longer has"
+        said.append(f"Left out: {len(stale)} prediction(s) {again} ({', '.join(sorted(set(stale)))}).")
+    if damaged:
+        said.append(f"Left out: {len(damaged)} damaged file(s) ({', '.join(damaged)}).")
+    if len(table) < len(every):
+        said.append("Of what was predicted more than once, the scores from the most images count.")
+    return table, said
 
 
-def quality(frame: pd.DataFrame, predicted: pd.DataFrame, metric: str = "test_top1") -> pd.DataFrame:
-    """How good each predictor was: one row per pair of target and base, treatment (series) and predictor.
+def quality(runs: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
+    """How good each predictor was: one row per treatment (series), pair of target and base, and predictor.
 
-    frame: of records. predicted: as from `predictions`. Two rules that look at no image stand beside the predictors.
-    Accuracies are means over seeds of transfer copies that are done; pairs with fewer than two cuts are left out.
+    runs: as from `blocks.one_row_each`. predicted: as from `predictions`. Two rules that look at no image stand beside
+    the predictors. Accuracies are means over seeds of transfer copies that count; pairs with fewer than two cuts are
+    left out.
 
     cuts            how many there are with an accuracy and a score
     tau             Kendall's tau-b between score and accuracy, 1: the same order; empty where all scores are equal
@@ -66,10 +79,8 @@ def quality(frame: pd.DataFrame, predicted: pd.DataFrame, metric: str = "test_to
                     is somewhat too high, most where cuts differ little
     at_random       the expected regret of a cut drawn at random
     """
-    choose("metric", metric, METRICS)
-    copies: Any = frame.loc[frame["last"] & (frame["relation"] == "transfer") & (frame["preserved"].fillna(0) == 0)]
-    copies = copies.loc[(copies["state"] == "done") & copies[metric].notna() & ~copies["stale"]]
-    accuracy = copies.groupby([*PAIR, "n"], dropna=False)[metric].mean().rename("accuracy").reset_index()
+    copies: Any = runs.loc[runs["counts"] & (runs["relation"] == "transfer")]
+    accuracy = copies.groupby([*PAIR, "n"], dropna=False)["value"].mean().rename("accuracy").reset_index()
     scored: Any = predicted.rename(columns={"base": "parent"})[["parent", "target_half", "n", "predictor", "score"]]
     cuts = scored[["parent", "target_half", "n"]].drop_duplicates()
     rules = [cuts.assign(predictor=name, score=sign * cuts["n"].astype(float)) for name, sign in RULES.items()]
@@ -98,45 +109,66 @@ def quality(frame: pd.DataFrame, predicted: pd.DataFrame, metric: str = "test_to
 
 
 def summary(judged: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `quality` averaged within a split, then over splits: one row per series and predictor, best first.
+    """The rows of `quality` averaged within a replicate, then over them: one row per series and predictor, best first.
 
-    tau_sd and regret_sd are standard deviations over splits, empty for a single one; pairs and splits count them.
+    tau_sd and regret_sd are standard deviations over replicates (splits, or seeds where there is one split), empty for
+    a single one; pairs and replicates count them.
     """
     place = ["series", "predictor"]
-    by_split: Any = judged.groupby([*place, "split"], dropna=False)[["tau", "regret", "at_random"]].mean()
-    over_splits: Any = by_split.groupby(place)
-    means = over_splits.mean().join(over_splits[["tau", "regret"]].std().add_suffix("_sd"))
-    counts: Any = judged.groupby(place).agg(pairs=("tau", "size"), splits=("split", "nunique"))
-    columns = ["pairs", "splits", "tau", "tau_sd", "regret", "regret_sd", "at_random"]
+    by_replicate: Any = judged.groupby([*place, "replicate"], dropna=False)[["tau", "regret", "at_random"]].mean()
+    over_them: Any = by_replicate.groupby(place)
+    means = over_them.mean().join(over_them[["tau", "regret"]].std().add_suffix("_sd"))
+    counts: Any = judged.groupby(place).agg(pairs=("tau", "size"), replicates=("replicate", "nunique"))
+    columns = ["pairs", "replicates", "tau", "tau_sd", "regret", "regret_sd", "at_random"]
     return counts.join(means)[columns].reset_index().sort_values(["series", "regret", "predictor"], ignore_index=True)
 
 
-def judge(frame: pd.DataFrame, runs: Path, metric: str = "test_top1") -> tuple[pd.DataFrame, list[str]]:
-    """The `summary` of a runs directory, and sentences that say what it means; no rows where nothing can be judged."""
-    predicted = predictions(runs)
-    table = summary(quality(frame, predicted, metric))
-    if predicted.empty:
-        return table, ["Nothing was predicted for these runs; `yosinski predict --base RUN` does it."]
-    if table.empty:
-        return table, ["No base for which cuts were predicted has transfer copies at two cuts or more."]
-    said = []
+def judge(block: Block) -> tuple[list[str], Table | None]:
+    """What a block's copies say about the predictions for their bases: sentences, and the `summary` as a table.
+
+    On test images, unless the block is measured on unseen ones: probes were judged on the select images themselves.
+    """
+    assert block.directory is not None
+    metric = "test_top1" if block.metric == "select_top1" else block.metric
+    runs = one_row_each(block.frame, metric)
+    bases = set(runs.loc[runs["relation"] == "transfer", "parent"])
+    predicted, said = predictions(block.directory, bases)
+    judged = quality(runs, predicted)
+    if judged.empty:
+        how = "`yosinski predict --base RUN --split SPLIT --half B` ranks the cuts of a base from one forward pass."
+        nothing = "Nothing was predicted for two cuts or more of a base and a target that copies were trained for"
+        return [f"{nothing}: {how}", *said], None
+    table = summary(judged)
+    of_random = []
     its: Any
     for series, its in table.groupby("series"):
         cheap, rules = (its.loc[its["predictor"].isin(RULES) == of_rules] for of_rules in (False, True))
-        order = [*cheap.iloc[[0, -1]].itertuples(), *rules.itertuples()]
-        about = f"{its['pairs'].max()} pair(s) of {its['splits'].max()} split(s), {METRICS[metric]}"
         better = cheap.loc[cheap["regret"] < rules["regret"].min(), "predictor"]
-        said.append(
-            f"{series} ({about}): to follow {'; '.join(map(_cost, order))}; a cut drawn at random costs "
-            f"{100 * its['at_random'].max():.1f} points. Better than both of these rules: {', '.join(better) or 'none'}."
+        of_random.append(
+            f"{series}: a cut drawn at random costs {100 * its['at_random'].max():.1f} points; less than always cutting"
+            f" first, or always last, costs {listed(better) or 'none of the predictors'}."
         )
-    return table, said
+    text = [
+        "What scores from one forward pass would have been worth. Tau: Kendall's, between score and accuracy over the"
+        f" cuts of one base on one target ({METRICS[metric]}). Regret: points lost by cutting where the score is"
+        " highest instead of at the best cut; the same accuracies tell which that is, so regret is a little too high.",
+        *of_random,
+    ]
+    if judged["replicate"].nunique() == 1:
+        text.append(f"One {block.replicates}: no spread, and no more than a look at these very halves.")
+    without = bases - set(judged["parent"])
+    if without:
+        text.append(f"{len(without)} of {len(bases)} bases are not in this: nothing was predicted for their cuts.")
+    return [*text, *said], Table("Predictors", table, _shown(table, block.replicates), pairs=judged)
 
 
-def _cost(row: Any) -> str:
-    spread = "" if pd.isna(row.regret_sd) else f" +- {100 * row.regret_sd:.1f}"
-    tau = "undefined" if pd.isna(row.tau) else f"{row.tau:.2f}"
-    return f"{row.predictor} costs {100 * row.regret:.1f}{spread} points (tau {tau})"
+def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
+    def spread(name: str, times: float, digits: int) -> list[str]:
+        pairs = zip(times * table[name], times * table[f"{name}_sd"], strict=True)
+        return [f"{m:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}") for m, sd in pairs]
+
+    shown = table[["series", "predictor"]].assign(tau=spread("tau", 1, 2), regret=spread("regret", 100, 1))
+    return shown.assign(pairs=table["pairs"].astype(str), **{f"{replicates}s": table["replicates"].astype(str)})
 
 
 def draw(predicted: pd.DataFrame, title: str) -> Figure:
@@ -158,6 +190,8 @@ def draw(predicted: pd.DataFrame, title: str) -> Figure:
             panel.set_title(name)
             panel.spines[["top", "right"]].set_visible(False)
             panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        for panel in panels.flat[max(0, len(names) - across) : len(names)]:  # the lowest of every column
+            panel.tick_params(labelbottom=True)
         figure.supxlabel("Cut n")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10.5)
     return figure

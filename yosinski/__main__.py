@@ -209,11 +209,14 @@ def parser() -> argparse.ArgumentParser:
     )
 
     predict = command("predict", predicting.predict, "rank the cuts of a base without training anything")
-    predict.add_argument("--base", required=True, metavar="RUN", help="id of a trained base, or the beginning of it")
+    either = "a base's id or name, or weights from outside: a file, torchvision[:NAME] or timm[:TAG]"
+    predict.add_argument("--base", required=True, metavar="RUN|WEIGHTS", help=either)
+    predict.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of")
     predict.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on)")
     predict.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
     predict.add_argument("--half", metavar="A|B", help="which one (default: B)")
-    predict.add_argument("--against", metavar="RUN", help="the target's own base, for the similarity of both")
+    beside = "another base of the same network, as the target's own, for the similarity of both"
+    predict.add_argument("--against", metavar="RUN|WEIGHTS", help=beside)
     predict.add_argument(
         "--predictors",
         action="append",
@@ -221,8 +224,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="knn, ridge, logistic, hscore, logme, transrate, cka_against, cka_untrained (default: all)",
     )
-    most = "of each set, evenly per class (default: %(default)s); fewer are faster"
-    predict.add_argument("--images", type=int, default=6000, metavar="N", help=most)
+    most = "of each set, evenly per class (default: 6000); fewer are faster"
+    predict.add_argument("--images", type=int, metavar="N", help=most)
     with_runs(predict)
     with_stores(predict)
     predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])

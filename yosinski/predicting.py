@@ -2,7 +2,8 @@
 
 Features of all cuts get the same dimension, so that none looks better for being larger: maps are averaged over the
 coarsest grid that still has enough of them, tokens over all places; then they are projected at random, always in the
-same way. Probes learn from train images and are judged on select images; test images are not touched.
+same way. Probes learn from train images and are judged on select images; test images are not touched. Networks are in
+evaluation: nothing is dropped out, and batch norm uses the statistics that it has (before training, 0 and 1).
 """
 
 import math
@@ -27,6 +28,7 @@ from yosinski.data.store import Store
 from yosinski.data.stream import generator, in_order
 from yosinski.environment import Where, environment
 from yosinski.evaluation import ImageSet, image_set
+from yosinski.features import AT_A_TIME
 from yosinski.pack import Arithmetic
 from yosinski.predictors import Features, Labels
 from yosinski.run import choose_arithmetic, network_for, parent_weights, settle
@@ -47,23 +49,17 @@ class Base:
     untrained: nn.Sequential | None
 
 
-def base(runs: Path, text: str) -> Base:
-    """The base whose id this text begins; the only place where a base becomes a network.
+def base(run: Run, runs: Path) -> Base:
+    """A base that is done as a network in evaluation; the only place where one becomes the other.
 
-    BadInput if it is no base, or not done; Failure if its weights are not those of its record.
+    Failure if its weights are not those of its record.
     """
-    run = records.load(runs, records.find(runs, text))
-    if not run.is_base:
-        raise BadInput(f"{run} is a copy; give the id of a base")
-    state = records.state(records.folder(runs, run.id))
-    if state != "done":
-        raise BadInput(f"{run} is {state}: only a base that is done can be judged")
     weights, tensors = parent_weights(run.copy(1, "frozen", run), runs)  # as a copy would get them
     side = next(tensor.shape[-1] for name, tensor in tensors.items() if name.endswith("standardise.mean"))
     trained = networks.build(run.network, run.outputs, side)
     trained.load_state_dict(tensors)
     moments = Moments(**trained[0].get_submodule("standardise").state_dict())
-    untrained = network_for(run, moments, {}).eval() if run.treatment == "base" else None
+    untrained = network_for(run, moments, {}).eval() if run.is_trained else None
     return Base(run, weights, trained.eval(), untrained)
 
 
@@ -71,19 +67,16 @@ def predict(
     source: Base,
     target: Half,
     where: Where,
-    names: Sequence[str] = (),
+    names: Sequence[str],
     against: Base | None = None,
     most: int = IMAGES,
 ) -> dict[str, Any]:
     """The prediction, as it was written to `runs/predictions/`; `docs/formats.md` describes it.
 
-    names: of predictors, none for all that can be had. most: images of each set that are used, evenly per class.
-    BadInput if bases and images do not fit together, before anything is computed.
+    names: of predictors that can be had, see `lacking`; the images fit the bases, see `check_images`. most: images of
+    each set that are used, evenly per class. BadInput if that leaves fewer than two of a class.
     """
-    names = predictors.chosen(names, lacking(source, against))
     store = stores.of(target, where.stores)
-    for its in (source, against or source):
-        check_images(its, target, store)
     sets = [image_set(store, as_task_of(source.run, target), name) for name in ("train", "select")]
     train, select = (thinned(images, most, target.digest) for images in sets)
     arithmetic = choose_arithmetic(where)
@@ -115,7 +108,7 @@ def predict(
         "weights": source.weights,
         "half": target.digest,
         "against": against and {"base": against.run.id, "weights": against.weights},
-        "predictors": names,
+        "predictors": list(names),
         "images": {
             used.name: {"used": len(used.rows), "of": len(whole.rows)}
             for used, whole in zip((train, select), sets, strict=True)
@@ -140,16 +133,16 @@ def predict(
     return prediction
 
 
-def lacking(source: Base, against: Base | None) -> dict[str, str]:
+def lacking(source: Run, against: Run | None) -> dict[str, str]:
     """Which predictors cannot be had, and why; BadInput if the bases cannot be compared."""
     why = {}
     if against is None:
         why["cka_against"] = "it compares two bases, give the other one with --against"
-    elif against.run.network != source.run.network:
-        both = f"{source.run} is of {source.run.network}, {against.run} of {against.run.network}"
+    elif against.network != source.network:
+        both = f"{source} is of {source.network}, {against} of {against.network}"
         raise BadInput(f"{both}: their cuts cannot be compared")
-    if source.untrained is None:
-        why["cka_untrained"] = f"how {source.run} was initialised is not known"
+    if not source.is_trained:
+        why["cka_untrained"] = f"somebody else trained {source}, and from which weights is not known"
     return why
 
 
@@ -158,9 +151,8 @@ def as_task_of(run: Run, target: Half) -> Run:
     return replace(run, half=target, recipe=replace(run.recipe, outputs=0))
 
 
-def check_images(source: Base, target: Half, store: Store) -> None:
-    """BadInput if a base cannot see the images of a target."""
-    stored = store.images.shape[1]
+def check_images(source: Base, target: Half, stored: int) -> None:
+    """BadInput if a base cannot see the images of a target, stored with so many pixels a side."""
     as_task_of(source.run, target).check_side(stored)
     mean = source.trained[0].get_submodule("standardise").get_buffer("mean").shape[-1]
     if mean not in (1, stored):
@@ -201,7 +193,7 @@ def features(
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
     network = network.to(arithmetic.device)
     found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
-    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, images.at_a_time):
+    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME):
         x: Any = batch.to(arithmetic.device)
         for segment, its in zip(network[:-1], found, strict=True):
             with arithmetic.autocast():
