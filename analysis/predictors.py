@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.blocks import Block, one_row_each
+from analysis.contrasts import intervals
 from analysis.frame import listed
 from analysis.paired import METRICS
 from analysis.style import look, style
@@ -139,27 +140,35 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
         nothing = "Nothing was predicted for two cuts or more of a base and a target that copies were trained for"
         return [f"{nothing}: {how}", *said], None
     table = summary(judged)
-    of_random = []
-    its: Any
-    for series, its in table.groupby("series"):
-        cheap, rules = (its.loc[its["predictor"].isin(RULES) == of_rules] for of_rules in (False, True))
-        better = cheap.loc[cheap["regret"] < rules["regret"].min(), "predictor"]
-        of_random.append(
-            f"{series}: a cut drawn at random costs {100 * its['at_random'].max():.1f} points; less than always cutting"
-            f" first, or always last, costs {listed(better) or 'none of the predictors'}."
-        )
     text = [
         "What scores from one forward pass would have been worth. Tau: Kendall's, between score and accuracy over the"
         f" cuts of one base on one target ({METRICS[metric]}). Regret: points lost by cutting where the score is"
         " highest instead of at the best cut; the same accuracies tell which that is, so regret is a little too high.",
-        *of_random,
+        *(_against_rules(str(series), its) for series, its in judged.groupby("series")),
     ]
-    if judged["replicate"].nunique() == 1:
+    if len(set(judged["replicate"])) == 1:
         text.append(f"One {block.replicates}: no spread, and no more than a look at these very halves.")
+    if block.examples is not None:
+        seen = ", ".join(sorted({f"{number:,}" for number in predicted["images"]}))
+        text.append(
+            f"Copies saw {block.examples} images of each class in training; scores were fitted to {seen} in all."
+        )
     without = bases - set(judged["parent"])
     if without:
         text.append(f"{len(without)} of {len(bases)} bases are not in this: nothing was predicted for their cuts.")
     return [*text, *said], Table("Predictors", table, _shown(table, block.replicates), pairs=judged)
+
+
+def _against_rules(series: str, judged: Any) -> str:
+    """Which predictors have a lower regret than the better one of the rules, beyond what replicates differ."""
+    regret: Any = 100 * judged.pivot_table(index="replicate", columns="predictor", values="regret")
+    rule = min(RULES, key=lambda name: regret[name].mean())
+    compared: Any = intervals(regret.drop(columns=[*RULES]).sub(regret[rule], axis=0))
+    lower = listed(pd.Series(compared.index[compared["high"] < 0])) or "none"
+    return (
+        f"{series}: a cut drawn at random costs {100 * judged['at_random'].mean():.1f} points, always the {rule}"
+        f" {regret[rule].mean():.1f}; told apart from that as costing less (95 % t): {lower}."
+    )
 
 
 def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
