@@ -176,7 +176,7 @@ def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
         pairs = zip(times * table[name], times * table[f"{name}_sd"], strict=True)
         return [f"{m:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}") for m, sd in pairs]
 
-    shown = table[["series", "predictor"]].assign(tau=spread("tau", 1, 2), regret=spread("regret", 100, 1))
+    shown = table[["series", "predictor"]].assign(tau=spread("tau", 1, 2), **{"regret, points": spread("regret", 100, 1)})
     return shown.assign(pairs=table["pairs"].astype(str), **{f"{replicates}s": table["replicates"].astype(str)})
 
 
