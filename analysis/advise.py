@@ -240,7 +240,7 @@ def cheap_predictors(block: Block, its: Answer) -> Section | None:
     if block.directory is None:
         return None
     text, table = judge(block)
-    return Section("Cheap predictors", text, [table] if table else [])
+    return Section("Cheap predictors", text, [table] if table else []) if text else None
 
 
 def basis(block: Block, its: Answer) -> Section:

@@ -128,11 +128,14 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
     """What a block's copies say about the predictions for their bases: sentences, and the `summary` as a table.
 
     On test images, unless the block is measured on unseen ones: probes were judged on the select images themselves.
+    Nothing where there are no transfer copies.
     """
     assert block.directory is not None
     metric = "test_top1" if block.metric == "select_top1" else block.metric
     runs = one_row_each(block.frame, metric)
     bases = set(runs.loc[runs["relation"] == "transfer", "parent"])
+    if not bases:
+        return [], None
     predicted, said = predictions(block.directory, bases)
     judged = quality(runs, predicted)
     if judged.empty:
