@@ -45,8 +45,8 @@ def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[
             prediction = files.read_json(path)
             if prediction["base"] not in bases:
                 continue
-            record = records.read_record(records.folder(runs, prediction["base"]))
-            if record is None or record["weights"] != prediction["weights"]:
+            record = records.read_record(records.folder(runs, prediction["base"])) or {}
+            if record.get("weights") != prediction["weights"]:
                 stale.append(prediction["base"][:8])
             else:
                 found.append(rows(prediction))
@@ -175,12 +175,22 @@ def _against_rules(series: str, judged: Any) -> str:
 
 
 def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
+    """The `summary` as text."""
+
     def spread(name: str, times: float, digits: int) -> list[str]:
         pairs = zip(times * table[name], times * table[f"{name}_sd"], strict=True)
         return [f"{m:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}") for m, sd in pairs]
 
-    shown = table[["series", "predictor"]].assign(tau=spread("tau", 1, 2), **{"regret, points": spread("regret", 100, 1)})
-    return shown.assign(pairs=table["pairs"].astype(str), **{f"{replicates}s": table["replicates"].astype(str)})
+    return pd.DataFrame(
+        {
+            "series": table["series"],
+            "predictor": table["predictor"],
+            "tau": spread("tau", 1, 2),
+            "regret, points": spread("regret", 100, 1),
+            "pairs": table["pairs"].astype(str),
+            f"{replicates}s": table["replicates"].astype(str),
+        }
+    )
 
 
 def draw(predicted: pd.DataFrame, title: str) -> Figure:

@@ -143,7 +143,7 @@ def test_weights_from_outside_have_no_beginning(
         ("--base baseA --network caffenet", "is of alexnet32, not of caffenet"),
         ("--base baseA --half B", "--half chooses one half of a split: give --split, too"),
         ("--base baseA --split odd", "unknown split 'odd'; choose from: random:SEED"),
-        ("--base baseA --split random:0 --half C", "unknown end of parameter half 'C'; choose from: A, B"),
+        ("--base baseA --split random:0 --half C", "unknown half 'C'; choose from: A, B"),
         ("--base baseA --data imagefolder:nowhere", "nowhere: no directory"),
         ("--base baseA --data imagefolder:torn", "24 of 24 images are broken"),
         ("--base baseA --data emojis", "unknown data set 'emojis'; choose from: emoji"),

@@ -28,22 +28,20 @@ def predict(options: argparse.Namespace) -> int:
             raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")
     source = meant(options.base, options.network, options.runs)
     against = meant(options.against, source.network, options.runs) if options.against else None
-    given = [run for run in (source, against) if run is not None]
     lacking = predicting.lacking(source, against)
     names = predictors.chosen([name for text in options.predictors for name in text.split(",")], lacking)
     target = asked(options, source)
     console = Console(stderr=True)
-    for run in outside.bases(given):
+    for run in outside.bases([source, against] if against else [source]):
         outside.bring(run, options.runs)
-    networks = [predicting.base(run, options.runs) for run in given]
-    for its in networks:
+    base = predicting.base(source, options.runs)
+    other = predicting.base(against, options.runs) if against else None
+    for its in (base, other or base):
         predicting.check_images(its, target, data.card(target.data).side)
     with_store(target, options.stores, console)
     where = Where(options.runs, options.stores, options.device, "float32", options.threads or cores())
     with console.status(f"looking at {target.data} with {source}"):
-        prediction = predicting.predict(
-            networks[0], target, where, names, *networks[1:], most=options.images or predicting.IMAGES
-        )
+        prediction = predicting.predict(base, target, where, names, other, options.images or predicting.IMAGES)
     for path in options.out:
         write(prediction, path, title(source, target))
     if options.json:
@@ -92,7 +90,8 @@ def asked(options: argparse.Namespace, source: Run) -> Half:
         saw = outside.of(source).preprocessing
         as_weights_saw = saw.stored(side), saw.interpolation
     card = data.card(data.suited(options.data or source.half.data, side, *as_weights_saw))
-    return half_named(card, f"{options.split}:{options.half or 'B'}" if options.split else "all")
+    letter = choose("half", options.half or "B", ("A", "B"))
+    return half_named(card, f"{options.split}:{letter}" if options.split else "all")
 
 
 def title(base: Run, target: Half) -> str:
