@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.blocks import Block, one_row_each
 from analysis.contrasts import intervals
 from analysis.frame import listed
-from analysis.paired import METRICS
+from analysis.paired import FEWEST, METRICS
 from analysis.style import look, style
 from analysis.tables import Table
 from yosinski import files, records
@@ -147,7 +147,7 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
         "What scores from one forward pass would have been worth. Tau: Kendall's, between score and accuracy over the"
         f" cuts of one base on one target ({METRICS[metric]}). Regret: points lost by cutting where the score is"
         " highest instead of at the best cut; the same accuracies tell which that is, so regret is a little too high.",
-        *(_against_rules(str(series), its) for series, its in judged.groupby("series")),
+        *(_against_rules(str(series), its, block.replicates) for series, its in judged.groupby("series")),
     ]
     if len(set(judged["replicate"])) == 1:
         text.append(f"One {block.replicates}: no spread, and no more than a look at these very halves.")
@@ -162,16 +162,19 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
     return [*text, *said], Table("Predictors", table, _shown(table, block.replicates), pairs=judged)
 
 
-def _against_rules(series: str, judged: Any) -> str:
+def _against_rules(series: str, judged: Any, replicates: str) -> str:
     """Which predictors have a lower regret than the better one of the rules, beyond what replicates differ."""
     regret: Any = 100 * judged.pivot_table(index="replicate", columns="predictor", values="regret")
     rule = min(RULES, key=lambda name: regret[name].mean())
+    said = (
+        f"{series}: a cut drawn at random costs {100 * judged['at_random'].mean():.1f} points, always the {rule}"
+        f" {regret[rule].mean():.1f}"
+    )
+    if len(regret) < FEWEST:
+        return f"{said}; it takes {FEWEST} {replicates}s to tell predictors apart from."
     compared: Any = intervals(regret.drop(columns=[*RULES]).sub(regret[rule], axis=0))
     lower = listed(pd.Series(compared.index[compared["high"] < 0])) or "none"
-    return (
-        f"{series}: a cut drawn at random costs {100 * judged['at_random'].mean():.1f} points, always the {rule}"
-        f" {regret[rule].mean():.1f}; told apart from that as costing less (95 % t): {lower}."
-    )
+    return f"{said}; told apart from that as costing less (95 % t): {lower}."
 
 
 def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:

@@ -352,6 +352,7 @@ def test_the_advice_has_it_in_every_form(tmp_path: Path, capsys: pytest.CaptureF
     for text in (capsys.readouterr().out, *(path.read_text() for path in outs)):
         assert "Cheap predictors" in text
         assert "One split: no spread" in text
+        assert "it takes 3 splits to tell predictors apart from" in text
         assert "first cut" in text
     sections = {its["title"]: its for its in json.loads(outs[2].read_text())["parts"][0]["sections"]}
     table = sections["Cheap predictors"]["tables"][0]
