@@ -17,6 +17,7 @@ from analysis.contrasts import CONTRASTS, decompose
 from analysis.early import METRICS as EARLY
 from analysis.early_table import still_open, stops
 from analysis.paired import FEWEST
+from analysis.predictors import judge
 from analysis.settle import settling
 from analysis.tables import Table
 
@@ -234,6 +235,14 @@ def per_class(block: Block, its: Answer) -> Section | None:
     return Section("Classes", text, tables, {"classes": partial(advice_figures.of_classes, rows, n)})
 
 
+def cheap_predictors(block: Block, its: Answer) -> Section | None:
+    """How well scores from one forward pass would have chosen the cut."""
+    if block.directory is None:
+        return None
+    text, table = judge(block)
+    return Section("Cheap predictors", text, [table] if table else []) if text else None
+
+
 def basis(block: Block, its: Answer) -> Section:
     """What all this rests on."""
     return Section("What this rests on", caveats(block))
@@ -330,6 +339,7 @@ OF_BLOCK: tuple[Callable[[Block, Answer], Section | None], ...] = (
     decomposition,
     cost,
     per_class,
+    cheap_predictors,
     basis,
 )
 ACROSS: tuple[Callable[[list[tuple[Block, Answer]]], Section | None], ...] = (volume,)

@@ -52,7 +52,7 @@ def check_kind(path: Path) -> None:
 
 
 def save(figure: Figure, outs: Sequence[Path]) -> None:
-    """Write a figure to .png, .pdf or .svg files."""
+    """Write a figure to .png, .pdf or .svg files, in folders that are made where they are missing."""
     with style():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, the same for all kinds of file

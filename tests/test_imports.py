@@ -45,6 +45,8 @@ yosinski.evaluation yosinski.checkpoints
 yosinski.bottleneck
 yosinski.training
 yosinski.run
+yosinski.predictors
+yosinski.predicting
 """.strip().splitlines()
 RANK = {module: rank for rank, line in enumerate(ORDER) for module in line.split()}
 LAZY = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.commands import cluster, data, here, networks, reading
+from yosinski.commands import predict as predicting
 from yosinski.data import FORMS, GEOMETRY, stores
 from yosinski.spec import BadInput, Failure
 
@@ -206,6 +207,32 @@ def parser() -> argparse.ArgumentParser:
     early.add_argument(
         "--out", type=Path, action="append", default=[], metavar="PATH", help="also draw it: a .png, .pdf or .svg file"
     )
+
+    predict = command("predict", predicting.predict, "rank the cuts of a base without training anything")
+    either = "a base's id or name, or weights from outside: a file, torchvision[:NAME] or timm[:TAG]"
+    predict.add_argument("--base", required=True, metavar="RUN|WEIGHTS", help=either)
+    predict.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of")
+    predict.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on)")
+    predict.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
+    predict.add_argument("--half", metavar="A|B", help="which one (default: B)")
+    beside = "another base of the same network, as the target's own, for the similarity of both"
+    predict.add_argument("--against", metavar="RUN|WEIGHTS", help=beside)
+    predict.add_argument(
+        "--predictors",
+        action="append",
+        default=[],
+        metavar="NAME,...",
+        help="knn, ridge, logistic, hscore, logme, transrate, cka_against, cka_untrained (default: all)",
+    )
+    most = "of each set, evenly per class (default: 6000); fewer are faster"
+    predict.add_argument("--images", type=int, metavar="N", help=most)
+    with_runs(predict)
+    with_stores(predict)
+    predict.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    predict.add_argument("--threads", type=int, metavar="N", help="of the forward pass (default: as many as cores)")
+    predict.add_argument("--json", action="store_true")
+    kinds = "also as a .csv, .json, .png, .pdf or .svg file; may be given several times"
+    predict.add_argument("--out", type=Path, action="append", default=[], metavar="PATH", help=kinds)
 
     halves = command("halves", reading.show_halves, "the classes of the halves of a split")
     splits = "random:SEED, natman, paper:0..3, paper:natman, groups:A/B, domains:A/B, or a .json file"

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "submitit")
+LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn", "submitit")
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,17 @@ class Score:
     correct: list[int]
 
 
+def image_set(store: Store, run: Run, name: str, unseen: bool = False) -> ImageSet:
+    """A set of the half's images, as the run's network takes them; `unseen`: of the data set's unseen domains."""
+    side, at_a_time = architecture(run.network).side, run.recipe.batch_size
+    named = "unseen" if unseen else name
+    return ImageSet(named, *store.rows(run.half, name, unseen), len(run.half.classes), side, at_a_time)
+
+
 def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
     """select, test, and unseen where the half leaves out the data set's unseen domains."""
-    taken = len(run.half.classes), architecture(run.network).side, run.recipe.batch_size
-    sets = [ImageSet(name, *store.rows(run.half, name), *taken) for name in ("select", "test")]
-    unseen = ImageSet("unseen", *store.rows(run.half, "test", unseen=True), *taken)
+    sets = [image_set(store, run, name) for name in ("select", "test")]
+    unseen = image_set(store, run, "test", unseen=True)
     return [*sets, unseen] if len(unseen.rows) else sets
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files
-from yosinski.spec import BadInput, Run, digest
+from yosinski.spec import BadInput, Half, Run, digest
 
 
 def confirmed(question: str, options: argparse.Namespace) -> bool:
@@ -55,7 +55,6 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     """
     from yosinski import data, outside, records
     from yosinski.cost import stored
-    from yosinski.data import store
 
     needed = stored(chosen, {name: data.card(name) for name in {run.half.data for run in chosen}})
     there = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
@@ -67,11 +66,18 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
             outside.bring(base, runs)
     halves = {(run.half.data, run.half.fingerprint): run.half for run in chosen}
     for _, half in sorted(halves.items()):
-        if (store.location(half, stores) / "store.json").exists():
-            continue
+        with_store(half, stores, console)
+
+
+def with_store(half: Half, stores: Path, console: Any) -> None:
+    """Make the store that a half's images lie in, where it is missing."""
+    from yosinski.data import store
+
+    wanted = store.location(half, stores)
+    if not (wanted / "store.json").exists():
         made = make_store(half.data, stores, console)
-        if made != store.location(half, stores):
-            raise BadInput(f"{half.data} has changed: these runs want {store.location(half, stores)}, it gave {made}")
+        if made != wanted:
+            raise BadInput(f"{half.data} has changed: these runs want {wanted}, it gave {made}")
 
 
 def make_store(
