@@ -429,7 +429,8 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     (stop,) = written["stops"]
     documented = first_column("stopped/&lt;name&gt;-&lt;digest&gt;.json")
     assert {f"stops.{name}" for name in stop} | (written.keys() - {"format", "stops"}) == set(documented)
-    assert (stop["epsilon"], stop["learned"], len(stop["runs"])) == (0.5, 2, 4)
+    assert (stop["epsilon"], stop["learned"]) == (0.5, 2)
+    assert len(stop["runs"]) in (2, 4)  # all of them, or the pack that began when the other one had ended
     assert 2 <= stop["looks"] < LOOKS
     assert stop["regret"] < 0.5
     folders = [records.folder(tmp_path / "runs", run_id) for run_id in stop["runs"]]
