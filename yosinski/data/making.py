@@ -34,6 +34,7 @@ from yosinski.spec import BadInput, Failure
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
 OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
+GLANCED = 256  # files that a thread looks at before it takes others: one by one, threads would wait for each other
 NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
 
 
@@ -208,14 +209,17 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
                 return None
         return _why_broken(making, image)
 
+    def of_some(images: Sequence[Image]) -> dict[str, str]:
+        reasons = {image.name: why(image) for image in images}
+        advance("looked at", len(images))
+        return {name: reason for name, reason in reasons.items() if reason}
+
     images = making.listing.images
+    some_at_a_time = [images[at : at + GLANCED] for at in range(0, len(images), GLANCED)]
+    broken: dict[str, str] = {}
     with ThreadPoolExecutor(16) as threads:
-        reasons = threads.map(why, images)
-        broken: dict[str, str] = {}
-        for image, reason in zip(images, reasons, strict=True):
-            advance("looked at", 1)
-            if reason:
-                broken[image.name] = reason
+        for found in threads.map(of_some, some_at_a_time):
+            broken |= found
     files.write_json(kept, {"broken": broken})
     return broken
 
