@@ -200,12 +200,13 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
     def why(image: Image) -> str | None:
         if image.file.sha256:  # not a file of its own
             return None
-        with suppress(OSError), (making.listing.root / image.file.path).open("rb") as file:
-            begins = file.read(2)
-            if begins in OTHERS:  # decoding will tell
-                return None
-            file.seek(-2, os.SEEK_END)
-            if ENDS.get(begins) == file.read(2):
+        with suppress(OSError):
+            file = os.open(f"{making.listing.root}/{image.file.path}", os.O_RDONLY)  # Path.open takes three times as long
+            try:
+                begins, ends = os.pread(file, 2, 0), os.pread(file, 2, max(0, image.file.size - 2))
+            finally:
+                os.close(file)
+            if begins in OTHERS or ENDS.get(begins) == ends:  # of others decoding will tell
                 return None
         return _why_broken(making, image)
 
