@@ -201,7 +201,7 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
         if image.file.sha256:  # not a file of its own
             return None
         with suppress(OSError):
-            file = os.open(f"{making.listing.root}/{image.file.path}", os.O_RDONLY)  # Path.open takes three times as long
+            file = os.open(f"{making.listing.root}/{image.file.path}", os.O_RDONLY)  # three times as fast as a Path
             try:
                 begins, ends = os.pread(file, 2, 0), os.pread(file, 2, max(0, image.file.size - 2))
             finally:
