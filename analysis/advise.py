@@ -144,7 +144,8 @@ def _tested(block: Block, its: Answer) -> str:
     row: Any = its.test.iloc[0]
     beside = ""
     if "points" in its.test and pd.notna(row["points"]):
-        beside = f", {row['points']:+.2f}{_interval(row['low'], row['high'])} points from the base"
+        gained = f"{row['points']:+.2f} {_interval(row['low'], row['high'])}".strip()
+        beside = f", {gained} points from the base"
     return f"On test images, which had no part in the choice, {its.top} reaches {row['test_top1']:.4f}{beside}."
 
 
@@ -171,8 +172,8 @@ def decomposition(block: Block, its: Answer) -> Section:
             "n": rows["n"].astype(str),
             "cut": rows["n"].map(cuts).astype("string").fillna(""),
             "points": rows["points"].map(_signed).replace("", "not identifiable: 0 pairs"),
-            "95 % t": [_interval(a, b).strip() for a, b in zip(rows["low"], rows["high"], strict=True)],
-            "moderated": [_interval(a, b).strip() for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
+            "95 % t": [_interval(a, b) for a, b in zip(rows["low"], rows["high"], strict=True)],
+            "moderated": [_interval(a, b) for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
             "p (Holm)": rows["p_holm"].map("{:.3f}".format).replace({"nan": "", "0.000": "<0.001"}),
             "pairs": rows["pairs"].astype(str),
             f"{block.replicates}s": rows["splits"].astype(str),
@@ -330,7 +331,7 @@ def _signed(number: float) -> str:
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]"
+    return "" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]"
 
 
 OF_BLOCK: tuple[Callable[[Block, Answer], Section | None], ...] = (

@@ -6,6 +6,7 @@ Whatever is returned, more is better.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,20 +85,23 @@ def scores(
     """
     train, select = (half.astype(np.float64) for half in features)
     middle = train.mean(0)
-    centred = spectrum(train - middle)
+
+    @cache
+    def centred() -> Spectrum:  # costs more than most scores, and probes do without
+        return spectrum(train - middle)
 
     def similarity(other: np.ndarray | None) -> float:
         assert other is not None
         other = other.astype(np.float64)
-        return cka(centred, spectrum(other - other.mean(0)))
+        return cka(centred(), spectrum(other - other.mean(0)))
 
     by_name = {
         "knn": lambda: knn(Features(train - middle, select - middle), labels),
         "ridge": lambda: ridge(Features(train, select), labels),
         "logistic": lambda: logistic(Features(train, select), labels),
-        "hscore": lambda: h_score(centred, labels.train),
+        "hscore": lambda: h_score(centred(), labels.train),
         "logme": lambda: log_me(spectrum(train), labels.train),
-        "transrate": lambda: trans_rate(centred, labels.train),
+        "transrate": lambda: trans_rate(centred(), labels.train),
         "cka_against": lambda: similarity(against),
         "cka_untrained": lambda: similarity(untrained),
     }

@@ -106,10 +106,10 @@ def write(prediction: dict[str, Any], path: Path, title: str) -> None:
     from analysis.draw import save
     from yosinski import files
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         files.write_json(path, prediction)
     elif path.suffix == ".csv":
+        path.parent.mkdir(parents=True, exist_ok=True)
         predictors.rows(prediction).to_csv(path, index=False)
     else:
         save(predictors.draw(predictors.rows(prediction), title), [path])
