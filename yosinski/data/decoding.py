@@ -44,6 +44,9 @@ def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode not in OPAQUE:
         raise Broken(f"pixels of mode {image.mode} have no certain place in RGB")
+    if image.mode == "RGB":  # no copy: it would take as long as a tenth of the decoding
+        image.load()
+        return image
     return image.convert("RGB")
 
 
