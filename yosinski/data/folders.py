@@ -36,10 +36,9 @@ def listed(place: Place) -> Listing:
     scanned = scans([folder for found in of_sets.values() for folder in found])
     sets: Sets = {}
     for name, found in of_sets.items():
+        paths = {folder: folder.relative_to(path) for folder in found}
         sets[name] = {
-            folder.name: [
-                File(f"{folder.relative_to(path)}/{inner}", size, inner) for inner, size in scanned[folder].images
-            ]
+            folder.name: [File(f"{paths[folder]}/{inner}", size, inner) for inner, size in scanned[folder].images]
             for folder in found
         }
     watched = times(path, [path, *tops.values(), *(one for found in scanned.values() for one in found.folders)])

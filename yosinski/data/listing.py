@@ -169,6 +169,7 @@ class Scan(NamedTuple):
 def scan(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> Scan:
     """The images in a folder and, if they may be `nested`, in those below it; nothing hidden, no linked folders."""
     images, seen, waiting = [], [], [folder]
+    within = len(os.path.join(folder, ""))
     try:
         while waiting:
             here = waiting.pop()
@@ -180,7 +181,7 @@ def scan(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True
                     if entry.is_dir(follow_symlinks=False):
                         waiting += [Path(entry.path)] * nested
                     elif entry.name.lower().endswith(suffixes):
-                        images.append((os.path.relpath(entry.path, folder), entry.stat().st_size))
+                        images.append((entry.path[within:], entry.stat().st_size))
     except OSError as error:
         raise BadInput(f"{error.filename or folder}: {error.strerror}") from error
     return Scan(sorted(images), seen)
