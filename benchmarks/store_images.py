@@ -10,6 +10,7 @@ data store` does: listing, looking at every file, decoding, resizing, hashing, w
 import argparse
 import io
 import multiprocessing
+import os
 import shutil
 import tempfile
 import time
@@ -42,6 +43,7 @@ def write(path: Path, images: int, side: int) -> None:
         folder = path / f"class {k % CLASSES:02d}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{k}.jpg").write_bytes(contents[k % 1000])
+    os.sync()  # or the disk is busy with these files while the first rate is measured
 
 
 def decode(place: Place | None, files: list[Path]) -> int:

@@ -169,12 +169,12 @@ class Scan(NamedTuple):
 def scan(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> Scan:
     """The images in a folder and, if they may be `nested`, in those below it; nothing hidden, no linked folders."""
     images, seen, waiting = [], [], [folder]
-    within = len(os.path.join(folder, ""))
+    within = len(f"{folder}/")
     try:
         while waiting:
             here = waiting.pop()
             seen.append(here)
-            with os.scandir(here) as entries:
+            with os.scandir(f"{here}/") as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
