@@ -313,6 +313,35 @@ def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) ->
     return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
 
 
+STANDING = [
+    *("origin", "split", "source", "target", "seed", "share", "step", "best", "score", "change", "regret"),
+    *("learned", "why"),
+]
+
+
+def standing(found: Sequence[Contest]) -> pd.DataFrame:
+    """Where the contests that are not finished stand, as far as all their choices have got: one row each.
+
+    best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
+    be concluded, which `why` explains; learned: from so many finished contests among `found`.
+    """
+    rows = []
+    for contest in found:
+        if contest.finished:
+            continue
+        its = verdict(contest, found)
+        rows.append(
+            {
+                **{name: contest.about[name] for name in ("origin", "split", "source", "target", "seed")},
+                **{name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned")},
+                "step": round(its.share * contest.steps),
+                "score": np.nan if its.best is None else contest.scores(its.share)[its.best],
+                "why": its.why or ("learned from the same split" if its.same_split else ""),
+            }
+        )
+    return pd.DataFrame(rows, columns=STANDING)
+
+
 def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """Where the rule of `sure` would have stopped each contest of a backtest at its own looks: one row of it each."""
     below = tested.assign(below=tested["regret"] < epsilon).sort_values(["contest", "share"], ignore_index=True)

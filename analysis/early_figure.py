@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.early import Contest, backtest, contests, verdict
+from analysis.early import backtest, contests, standing
 from analysis.frame import listed
 from analysis.marks import subject
 from analysis.style import GREY, LOOKS, style
@@ -37,7 +37,8 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         recipes = listed(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
         raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")
     tested: Any = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
-    now: Any = _now(found)
+    now: Any = standing(found)
+    now = now.loc[now["regret"].notna()]
     if tested.empty and now.empty:
         raise BadInput("no contest is finished and none has scores to learn from: there is nothing to draw yet")
 
@@ -69,18 +70,6 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         drawn = frame.loc[frame["origin"] == found[0].about["origin"]]
         figure.suptitle(f"{subject(drawn)}: the early answer", x=0.01, ha="left", fontsize=10.5)
     return figure, pd.concat([tested, now], ignore_index=True).reindex(columns=NUMBERS)
-
-
-def _now(found: list[Contest]) -> pd.DataFrame:
-    """Where the unfinished contests stand that have an expected regret."""
-    rows = []
-    for contest in found:
-        its = None if contest.finished else verdict(contest, found)
-        if its is not None and its.regret is not None:
-            about = {name: contest.about[name] for name in ("split", "source", "target", "seed")}
-            score = contest.scores(its.share)[its.best]
-            rows.append({**about, **vars(its), "step": round(its.share * contest.steps), "score": score})
-    return pd.DataFrame(rows, columns=[*NUMBERS])
 
 
 def _line(axes: Axes, of: Any, colour: str, line: Any, band: bool = False) -> None:

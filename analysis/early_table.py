@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, comparable, contests, correlation, stopping, verdict
+from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, comparable, contests, correlation, standing, stopping
 from analysis.frame import as_text
 from analysis.tables import Table
 from yosinski import files
@@ -55,7 +55,7 @@ def early(
             pairs.append(tested.assign(origin=its[0].about["origin"]))
             notes += [_said(row) for row in rows[-1:] if len(tested)]
         notes += _rule(its, tested if at is None else backtest(its)) if len(tested) else []
-        pairs.append(_now(its))
+        pairs.append(standing(its))
     both = pd.concat(pairs, ignore_index=True).reindex(columns=PAIRS)
     numbers = pd.DataFrame(rows, columns=[*ABOUT, *ROW])
     notes += _open(both, numbers, found) + ([] if stopped is None else _stopped(stopped, found))
@@ -72,7 +72,7 @@ def still_open(
     None if all are finished and none was ever stopped.
     """
     found = comparable(frame, metric)
-    rows = _now(found).reindex(columns=PAIRS)
+    rows = standing(found).reindex(columns=PAIRS)
     said = [] if stopped is None else _stopped(stopped, found)
     return (Table("Contests that are not finished", rows, _shown_pairs(rows)), said) if len(rows) or said else None
 
@@ -112,19 +112,6 @@ def _row(found: Sequence[Contest], tested: Any, share: float) -> dict[str, Any]:
         "lost": tested["lost"].mean(),
         "most": tested["lost"].max(),
     }
-
-
-def _now(found: Sequence[Contest]) -> pd.DataFrame:
-    """What can be said of the contests that are not finished."""
-    rows = []
-    for contest in found:
-        if not contest.finished:
-            its = verdict(contest, found)
-            about = {name: contest.about[name] for name in ("origin", "split", "source", "target", "seed")}
-            told = {name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned")}
-            why = its.why or ("learned from the same split" if its.same_split else "")
-            rows.append({**about, **told, "step": round(its.share * contest.steps), "why": why})
-    return pd.DataFrame(rows)
 
 
 # ------------------------------------------------------------------------------------------------------------ sentences
