@@ -23,7 +23,8 @@ TELL = 1.0  # points that should be told apart
 class Answer:
     """`rows`: one per choice, the highest mean first; the names in the other fields are of its column `choice`.
 
-    choice, series, n, cut    "A3B+": a fine-tuned copy that keeps 3 layers; "base": trained from scratch, n = 0
+    choice, series, n, cut    "A3B+": a fine-tuned copy that keeps 3 layers ("W3B+": of weights from outside); "base":
+                              trained from scratch, n = 0
     splits, targets, runs     how many count
     points, error             difference from `top` and its standard error, of the model; without it the difference
                               from the base, and NaN
@@ -104,12 +105,13 @@ def candidates(block: Block) -> pd.DataFrame:
     copies = good.loc[good["relation"] == "transfer"]
     bases = good.loc[(good["relation"] == "base") & good["target_half"].isin(copies["target_half"])]
     runs = pd.concat([bases, copies])
-    return runs.assign(choice=[named(series, n) for series, n in zip(runs["series"], runs["n"], strict=True)])
+    source = "W" if block.weights else "A"
+    return runs.assign(choice=[named(series, n, source) for series, n in zip(runs["series"], runs["n"], strict=True)])
 
 
-def named(series: str, n: int) -> str:
-    """A choice in the paper's notation: "A3B+" for ("AnB+", 3)."""
-    return series if series == "base" else series.replace("n", str(n), 1)
+def named(series: str, n: int, source: str = "A") -> str:
+    """A choice in the paper's notation: "A3B+" for ("AnB+", 3), "W3B+" where what is cut are weights from outside."""
+    return series.replace("An", f"{source}n", 1).replace("n", str(n), 1)
 
 
 def _bases(runs: pd.DataFrame) -> Any:

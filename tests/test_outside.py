@@ -384,7 +384,9 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert block.weights == str(own)
     assert set(one_row_per_run(table, "test_top1")["series"]) == {"base", "BnB", "AnB"}
 
-    todo = settling(block, answer(block))
+    said = answer(block)
+    assert set(said.rows["choice"]) == {"base", "W3B", "W5B"}  # as `status` and `export` call these copies
+    todo = settling(block, said)
     assert todo is not None
     (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
     planned = sweeps.find(str(tmp_path / "settle.py"))()
