@@ -105,12 +105,12 @@ def candidates(block: Block) -> pd.DataFrame:
     copies = good.loc[good["relation"] == "transfer"]
     bases = good.loc[(good["relation"] == "base") & good["target_half"].isin(copies["target_half"])]
     runs = pd.concat([bases, copies])
-    source = "W" if block.weights else "A"
+    source = "W" if block.weights else "A"  # as the copies of weights from outside are called
     return runs.assign(choice=[named(series, n, source) for series, n in zip(runs["series"], runs["n"], strict=True)])
 
 
-def named(series: str, n: int, source: str = "A") -> str:
-    """A choice in the paper's notation: "A3B+" for ("AnB+", 3), "W3B+" where what is cut are weights from outside."""
+def named(series: str, n: int, source: str) -> str:
+    """A choice in the paper's notation: "A3B+" for ("AnB+", 3, "A")."""
     return series.replace("An", f"{source}n", 1).replace("n", str(n), 1)
 
 

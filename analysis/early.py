@@ -313,18 +313,14 @@ def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) ->
     return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
 
 
-STANDING = [
-    *("origin", "split", "source", "target", "seed", "share", "step", "best", "score", "change", "regret"),
-    *("learned", "why"),
-]
-
-
 def standing(found: Sequence[Contest]) -> pd.DataFrame:
     """Where the contests that are not finished stand, as far as all their choices have got: one row each.
 
     best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
     be concluded, which `why` explains; learned: from so many finished contests among `found`.
     """
+    about = ["origin", "split", "source", "target", "seed"]
+    told = ["share", "best", "change", "regret", "learned"]
     rows = []
     for contest in found:
         if contest.finished:
@@ -332,14 +328,14 @@ def standing(found: Sequence[Contest]) -> pd.DataFrame:
         its = verdict(contest, found)
         rows.append(
             {
-                **{name: contest.about[name] for name in ("origin", "split", "source", "target", "seed")},
-                **{name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned")},
+                **{name: contest.about[name] for name in about},
+                **{name: getattr(its, name) for name in told},
                 "step": round(its.share * contest.steps),
                 "score": np.nan if its.best is None else contest.scores(its.share)[its.best],
                 "why": its.why or ("learned from the same split" if its.same_split else ""),
             }
         )
-    return pd.DataFrame(rows, columns=STANDING)
+    return pd.DataFrame(rows, columns=[*about, *told, "step", "score", "why"])
 
 
 def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:

@@ -37,8 +37,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         recipes = listed(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
         raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")
     tested: Any = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
-    now: Any = standing(found)
-    now = now.loc[now["regret"].notna()]
+    now: Any = standing(found).dropna(subset="regret")
     if tested.empty and now.empty:
         raise BadInput("no contest is finished and none has scores to learn from: there is nothing to draw yet")
 

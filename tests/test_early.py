@@ -437,7 +437,8 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     assert {records.state(path) for path in folders} == {"interrupted"}
     assert all((path / "checkpoint.pt").exists() for path in folders)
     curves = [records.read_curve(path) for path in folders]
-    assert all(stop["looks"] <= len(curve) for curve in curves)  # of one pack all, if it was stopped before its test
+    assert stop["share"] < 1  # decided before the end, though a pack may get there, and be stopped before its test
+    assert all(stop["looks"] <= len(curve) <= 20 for curve in curves)
 
     again = run("--stop-when-sure", "0.5")  # decided already: nothing is trained
     assert "started" not in again

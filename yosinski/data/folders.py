@@ -6,7 +6,19 @@ PATH holds train/<class>/..., val/<class>/... and perhaps test/<class>/..., or n
 from pathlib import Path
 
 from yosinski.data import Place, some, synsets
-from yosinski.data.listing import File, Listing, Sets, folders, listing, same_classes, scan, scans, three_sets, times
+from yosinski.data.listing import (
+    File,
+    Listing,
+    Sets,
+    files_in,
+    folders,
+    listing,
+    same_classes,
+    scan,
+    scans,
+    three_sets,
+    times,
+)
 from yosinski.spec import BadInput
 
 NAMES = {
@@ -36,11 +48,7 @@ def listed(place: Place) -> Listing:
     scanned = scans([folder for found in of_sets.values() for folder in found])
     sets: Sets = {}
     for name, found in of_sets.items():
-        paths = {folder: folder.relative_to(path) for folder in found}
-        sets[name] = {
-            folder.name: [File(f"{paths[folder]}/{inner}", size, inner) for inner, size in scanned[folder].images]
-            for folder in found
-        }
+        sets[name] = {folder.name: files_in(folder, path, scanned[folder].images) for folder in found}
     watched = times(path, [path, *tops.values(), *(one for found in scanned.values() for one in found.folders)])
     return listing(path, three_sets(sets, place.source), list(sets["train"]), watched)
 
@@ -86,10 +94,7 @@ def tiny_imagenet(place: Place) -> Listing:
         raise BadInput(f"{annotations} labels no {some(sorted(sizes), 3)}")
     same_classes(wnids, test, wnids_file.name, annotations.name, str(path))
     sets: Sets = {
-        "train": {
-            folder.parent.name: [File(f"{folder.relative_to(path)}/{name}", size, name) for name, size in found.images]
-            for folder, found in scanned.items()
-        },
+        "train": {folder.parent.name: files_in(folder, path, found.images) for folder, found in scanned.items()},
         "test": test,
     }
     watched = [path, train, val, wnids_file, annotations, val / "images"]

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from yosinski.data import Place, some, synsets
-from yosinski.data.listing import File, Listing, folders, listing, same_classes, scan, scans, times
+from yosinski.data.listing import Listing, files_in, folders, listing, same_classes, scan, scans, times
 from yosinski.spec import BadInput
 
 GENERATOR = 1  # bump when stores of the same files would hold other images: the fingerprint covers it
@@ -52,12 +52,9 @@ def listed(place: Place) -> Listing:
     if single:
         raise BadInput(f"class {single[0]} has one validation image; two are needed, for select and for test")
 
-    def files(folder: Path, images: Files) -> list[File]:
-        return [File(f"{folder.relative_to(path)}/{name}", size, name) for name, size in images]
-
-    selected = {wnid: files(val / wnid if foldered else val, images) for wnid, images in validation.items()}
+    selected = {wnid: files_in(val / wnid if foldered else val, path, images) for wnid, images in validation.items()}
     sets = {
-        "train": {wnid: files(train / wnid, scanned[train / wnid].images) for wnid in wnids},
+        "train": {wnid: files_in(train / wnid, path, scanned[train / wnid].images) for wnid in wnids},
         "select": {wnid: found[0::2] for wnid, found in selected.items()},
         "test": {wnid: found[1::2] for wnid, found in selected.items()},
     }

@@ -168,23 +168,28 @@ class Scan(NamedTuple):
 
 def scan(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> Scan:
     """The images in a folder and, if they may be `nested`, in those below it; nothing hidden, no linked folders."""
-    images, seen, waiting = [], [], [folder]
-    within = len(f"{folder}/")
+    images, seen, waiting = [], [], [""]
     try:
         while waiting:
-            here = waiting.pop()
-            seen.append(here)
-            with os.scandir(f"{here}/") as entries:
+            inner = waiting.pop()
+            seen.append(folder / inner)
+            with os.scandir(seen[-1]) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
-                        waiting += [Path(entry.path)] * nested
+                        waiting += [f"{inner}{entry.name}/"] * nested
                     elif entry.name.lower().endswith(suffixes):
-                        images.append((entry.path[within:], entry.stat().st_size))
+                        images.append((inner + entry.name, entry.stat().st_size))
     except OSError as error:
         raise BadInput(f"{error.filename or folder}: {error.strerror}") from error
     return Scan(sorted(images), seen)
+
+
+def files_in(folder: Path, root: Path, images: Iterable[tuple[str, int]]) -> list[File]:
+    """The images that a scan of a folder has found, with their paths within the data set's root."""
+    within = folder.relative_to(root)
+    return [File(f"{within}/{name}", size, name) for name, size in images]
 
 
 def scans(all_folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> dict[Path, Scan]:
