@@ -2,9 +2,10 @@
 
     python benchmarks/store_images.py --images 10000
 
-Measured in one run, one after the other, on the same files. `decode`: Pillow opens and decodes every file to RGB in as
-many processes as there are cores, and keeps nothing. `resize`: the same, and resizes it. `store`: all that `yosinski
-data store` does: listing, looking at every file, decoding, resizing, hashing, writing, checksums, index.
+Measured in one run, in turn, on the same files. `decode`: Pillow opens and decodes every file to RGB in as many
+processes as there are cores, and keeps nothing. `store`: the command `yosinski data store`, from its start to its end:
+listing, looking at every file, decoding, resizing, hashing, writing, checksums, index. A store is compared with the
+mean of decoding before it and after it.
 """
 
 import argparse
@@ -12,18 +13,19 @@ import io
 import multiprocessing
 import os
 import shutil
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from yosinski import data
-from yosinski.data import Place, making
-from yosinski.data.decoding import fitted
+from yosinski.data import making
 
 CLASSES = 100
 
@@ -46,34 +48,31 @@ def write(path: Path, images: int, side: int) -> None:
     os.sync()  # or the disk is busy with these files while the first rate is measured
 
 
-def decode(place: Place | None, files: list[Path]) -> int:
-    """Decode files to RGB, resize them for a place if there is one, and nothing else."""
+def decode(files: list[Path]) -> int:
+    """Decode files to RGB, and nothing else."""
     for file in files:
         with PIL.Image.open(file) as image:
-            rgb = image.convert("RGB")
-            if place:
-                fitted(rgb, place.side, place.fit, place.interpolation)
+            image.convert("RGB")
     return len(files)
 
 
-def decoding(path: Path, place: Place | None, workers: int) -> float:
-    """Images a second that so many processes decode, and resize for a place, their start included."""
+def decoding(path: Path, workers: int) -> float:
+    """Images a second that so many processes decode, their start included."""
     files = sorted(path.rglob("*.jpg"))
     began = time.perf_counter()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        done = sum(pool.map(partial(decode, place), [files[at : at + 256] for at in range(0, len(files), 256)]))
+        done = sum(pool.map(decode, [files[at : at + 256] for at in range(0, len(files), 256)]))
     return done / (time.perf_counter() - began)
 
 
 def storing(text: str, stores: Path, workers: int) -> float:
-    """Images a second that go into a store, from the listing to the finished folder."""
+    """Seconds that it takes to make a store."""
+    command = [sys.executable, "-m", "yosinski", "data", "store", text, "--stores", str(stores)]
     began = time.perf_counter()
-    begun = making.begin(text, stores)
-    assert isinstance(begun, making.Making)
-    made = making.fill(begun, workers=workers)
+    subprocess.run([*command, "--workers", str(workers), "--yes"], check=True, stdout=subprocess.DEVNULL)
     took = time.perf_counter() - began
-    shutil.rmtree(made)
-    return len(begun.listing.images) / took
+    shutil.rmtree(stores)
+    return took
 
 
 def main() -> None:
@@ -91,14 +90,14 @@ def main() -> None:
         size = sum(file.stat().st_size for file in path.rglob("*.jpg")) / given.images
         print(f"{given.images} JPEGs of {given.side} x {given.side}, {size / 1000:.1f} kB; {given.workers} processes")
         place = data.place(f"imagefolder{given.geometry}:{path}")
+        decoded, ratios = [decoding(path, given.workers)], []
         for _ in range(given.rounds):
-            plain, resized = (decoding(path, how, given.workers) for how in (None, place))
-            stored = storing(place.text, Path(folder) / "stores", given.workers)
-            print(
-                f"{place.name}: decode {plain:,.0f}, resize {resized:,.0f}, store {stored:,.0f} images/s; "
-                f"store/decode {stored / plain:.2f}, store/resize {stored / resized:.2f}",
-                flush=True,
-            )
+            stored = given.images / storing(place.text, Path(folder) / "stores", given.workers)
+            decoded.append(decoding(path, given.workers))
+            ratios.append(stored / statistics.mean(decoded[-2:]))
+            told = f"decode {decoded[-2]:,.0f} and {decoded[-1]:,.0f}, store {stored:,.0f} images/s"
+            print(f"{place.name}: {told}; store/decode {ratios[-1]:.2f}", flush=True)
+        print(f"median of {given.rounds}: {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ def stored(text: str, skip_broken: bool = False) -> Path:
 def test_texts_say_kind_side_fit_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     expected = {
-        "imagenet:t": Place("imagenet", tmp_path / "t", 256, "warp"),
-        "imagenet-256-warp:./t/": Place("imagenet", tmp_path / "t", 256, "warp"),
-        "imagenet-128:t": Place("imagenet", tmp_path / "t", 128, "warp"),
-        "imagenet-crop:t": Place("imagenet", tmp_path / "t", 256, "crop"),
-        "imagenet-64-crop:/a:b": Place("imagenet", Path("/a:b"), 64, "crop"),
+        "imagenet:t": Place("imagenet", tmp_path / "t", 256, "warp", "lanczos"),
+        "imagenet-256-warp:./t/": Place("imagenet", tmp_path / "t", 256, "warp", "lanczos"),
+        "imagenet-128:t": Place("imagenet", tmp_path / "t", 128, "warp", "lanczos"),
+        "imagenet-crop:t": Place("imagenet", tmp_path / "t", 256, "crop", "lanczos"),
+        "imagenet-64-crop:/a:b": Place("imagenet", Path("/a:b"), 64, "crop", "lanczos"),
     }
     assert {text: data.place(text) for text in expected} == expected
     own = [data.place(text).text for text in expected]
@@ -197,7 +197,7 @@ SUITED = {
     "imagefolder-128:/d": {224: "imagefolder-128:/d"},
     "imagefolder-128-warp:/d": {32: "imagefolder-128-warp:/d"},
     "cifar10:/d": {29: "cifar10-32:/d", 64: "cifar10-64:/d"},
-    "tinyimagenet-bilinear:/d": {64: "tinyimagenet-64-bilinear:/d", 224: "tinyimagenet-224-bilinear:/d"},
+    "tinyimagenet-bicubic:/d": {64: "tinyimagenet-64-bicubic:/d", 224: "tinyimagenet-224-bicubic:/d"},
     "imagenet:/d": {64: "imagenet:/d"},
     "emoji": {29: "emoji"},
 }
@@ -212,7 +212,9 @@ def test_open_texts_are_completed_for_a_network(text: str) -> None:
 
 def test_texts_of_the_same_store_have_the_same_name() -> None:
     names = {
-        "imagefolder-256-crop:/d": ("imagefolder:/d", "imagefolder-256:/d", "imagefolder-crop-lanczos:/d"),
+        "imagefolder-256-crop:/d": ("imagefolder:/d", "imagefolder-256:/d", "imagefolder-crop-bilinear:/d"),
+        "imagefolder-256-crop-lanczos:/d": ("imagefolder-lanczos:/d",),
+        "imagenet:/d": ("imagenet-256-warp-lanczos:/d", "imagenet-lanczos:/d"),
         "cifar100-32:/d": ("cifar100:/d", "cifar100-32-warp:/d", "cifar100-crop:/d/"),
         "imagenet-256-bilinear:/d": ("imagenet-bilinear:/d", "imagenet-256-warp-bilinear:/d"),
         "torchvision-256-crop:DTD:/d": ("torchvision:DTD:/d",),

@@ -4,8 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
 
+from yosinski.data import FILTERS
 from yosinski.data.decoding import Broken, decode, opened
 
 
@@ -20,24 +23,24 @@ def test_what_is_transparent_lies_on_white(mode: str, kind: str) -> None:
     image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (0, 0, 10, 20))
     how = {"lossless": True} if kind == "WEBP" else {}
-    pixels = decode(encoded(image.convert(mode), kind, **how), 20, "warp")
+    pixels = decode(encoded(image.convert(mode), kind, **how), 20, "warp", "bilinear")
     assert (pixels[:, :10] == 0).all()
     assert (pixels[:, 10:] == 255).all()
 
 
 def test_half_transparent_is_half_white_and_palettes_may_be_transparent() -> None:
-    assert (decode(encoded(Image.new("RGBA", (16, 16), (0, 0, 0, 128)), "PNG"), 16, "warp") == 127).all()
+    assert (decode(encoded(Image.new("RGBA", (16, 16), (0, 0, 0, 128)), "PNG"), 16, "warp", "bilinear") == 127).all()
     palette = Image.new("P", (16, 16), 1)
     palette.putpalette([0, 0, 0, 200, 60, 30])
-    assert (decode(encoded(palette, "PNG"), 16, "warp") == (200, 60, 30)).all()
-    assert (decode(encoded(palette, "GIF", transparency=1), 16, "warp") == 255).all()
+    assert (decode(encoded(palette, "PNG"), 16, "warp", "bilinear") == (200, 60, 30)).all()
+    assert (decode(encoded(palette, "GIF", transparency=1), 16, "warp", "bilinear") == 255).all()
 
 
 def test_the_first_frame_is_taken() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     for kind in ("GIF", "TIFF"):
         content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert (decode(content, 16, "warp") == (255, 0, 0)).all()
+        assert (decode(content, 16, "warp", "bilinear") == (255, 0, 0)).all()
 
 
 def test_16_bits_keep_their_greys() -> None:
@@ -62,10 +65,22 @@ def test_five_channels_are_broken() -> None:
         opened(bytes(tiff))
 
 
+@pytest.mark.parametrize("size", [(61, 40), (40, 61), (50, 50), (33, 98), (20, 15)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_what_is_stored_is_what_torchvision_makes_of_a_tensor(size: tuple[int, int], interpolation: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    content = encoded(Image.fromarray(pixels), "PNG")
+    for side in (16, 31, 64):
+        for fit, resized in (("crop", side), ("warp", [side, side])):
+            steps = v2.Resize(resized, InterpolationMode(interpolation)), v2.CenterCrop(side)
+            expected = v2.Compose(steps)(torch.from_numpy(pixels).permute(2, 0, 1)).permute(1, 2, 0)
+            assert (decode(content, side, fit, interpolation) == expected.numpy()).all()
+
+
 def test_filters_differ_and_none_aliases() -> None:
     checks = encoded(Image.fromarray((np.indices((128, 128)).sum(0) % 2 * 255).astype(np.uint8)), "PNG")
-    for name in ("lanczos", "bilinear", "bicubic"):
+    for name in FILTERS:
         assert np.abs(decode(checks, 16, "crop", name)[2:-2, 2:-2].astype(int) - 127).max() <= 3
     noise = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)), "PNG")
-    found = {decode(noise, 16, "crop", name).tobytes() for name in ("lanczos", "bilinear", "bicubic")}
+    found = {decode(noise, 16, "crop", name).tobytes() for name in FILTERS}
     assert len(found) == 3

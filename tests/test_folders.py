@@ -104,7 +104,7 @@ def test_nested_files_all_suffixes_and_what_is_ignored(tmp_path: Path) -> None:
     assert isinstance(begun, making.Making)
     store = data_stores.load(begun.card, making.fill(begun, workers=1).parent)
     for row, image in zip(store.images, found.images, strict=True):
-        assert (row == decode((tmp_path / image.file.path).read_bytes(), 16, "crop")).all()
+        assert (row == decode((tmp_path / image.file.path).read_bytes(), 16, "crop", "bilinear")).all()
 
 
 def test_a_class_may_be_called_train_and_test_images_may_have_no_labels(tmp_path: Path) -> None:
@@ -143,24 +143,24 @@ def test_a_store_of_photographs_names_what_is_broken_and_trains_by_halves(tmp_pa
     write(tmp_path / "t", dict.fromkeys("abcd", 12))
     (tmp_path / "t" / "b" / "07.jpg").write_bytes((tmp_path / "t" / "b" / "07.jpg").read_bytes()[:-60])
     (tmp_path / "t" / "c" / "05.webp").write_bytes(b"RIFF, but none")
-    begun = making.begin(f"imagefolder-16-warp-bilinear:{tmp_path}/t", tmp_path / "stores")
+    begun = making.begin(f"imagefolder-16-warp-bicubic:{tmp_path}/t", tmp_path / "stores")
     assert isinstance(begun, making.Making)
     with pytest.raises(BadInput, match=r"1 of 49 images are broken: .*/t/b/07.jpg \(image file is trunc"):
         making.fill(begun, workers=1)
     assert list((tmp_path / "stores").iterdir()) == []
     path = making.fill(begun, skip_broken=True, workers=1)
-    assert re.fullmatch(r"imagefolder-16-warp-bilinear-\w{16}", path.name)
+    assert re.fullmatch(r"imagefolder-16-warp-bicubic-\w{16}", path.name)
     described = data_stores.description(path)
     assert sorted(name.split("/", 1)[1] for name in described["skipped"]) == ["b/07.jpg", "c/05.webp"]
     card = data_stores.described_card(described)
-    assert data.card(f"imagefolder-16-warp-bilinear:{tmp_path}/t").fingerprint != card.fingerprint  # other stores
+    assert data.card(f"imagefolder-16-warp-bicubic:{tmp_path}/t").fingerprint != card.fingerprint  # other stores
     store = data_stores.load(card, tmp_path / "stores")
     rows, labels = store.rows(split(card, "random:0").a, "train")
     assert np.bincount(labels).min() >= 9
     first = next(image for image in begun.listing.images if image.class_name == split(card, "random:0").a.classes[0])
     content = (tmp_path / "t" / first.file.path).read_bytes()
-    assert (store.images[rows[0]] == decode(content, 16, "warp", "bilinear")).all()
-    assert (store.images[rows[0]] != decode(content, 16, "warp", "lanczos")).any()
+    assert (store.images[rows[0]] == decode(content, 16, "warp", "bicubic")).all()
+    assert (store.images[rows[0]] != decode(content, 16, "warp", "bilinear")).any()
 
 
 # ----------------------------------------------------------------------------------------------------------------- list

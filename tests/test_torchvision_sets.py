@@ -69,7 +69,7 @@ def test_digits_are_read_by_number(tmp_path: Path) -> None:
         content = sources.content(place, listing.root, image)
         assert (len(content), hashlib.sha256(content).hexdigest()) == (image.file.size, image.file.sha256)
         number = int(image.file.path.removeprefix("train/"))
-        assert (decode(content, 28, "crop") == pixels[number][..., None]).all()
+        assert (decode(content, 28, "crop", "bilinear") == pixels[number][..., None]).all()
         assert listing.classes.index(image.class_name) == number % 10
 
 
@@ -87,7 +87,7 @@ def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
     assert path.name.startswith("torchvision-16-crop-")
     store = data_stores.load(begun.card, tmp_path / "stores")
     for row, image in zip(store.images, listing.images, strict=True):
-        assert (row == decode((tmp_path / "r" / image.file.path).read_bytes(), 16, "crop")).all()
+        assert (row == decode((tmp_path / "r" / image.file.path).read_bytes(), 16, "crop", "bilinear")).all()
 
 
 def test_torch_is_not_loaded_for_a_card_that_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torchvision import transforms
+from torchvision.transforms import InterpolationMode, v2
 
 from yosinski import networks, outside, records
 from yosinski.__main__ import main
@@ -85,15 +85,14 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
     network = networks.build(run.network, run.outputs).eval()
     network.load_state_dict(load_file(path / "weights.safetensors"))
     with torch.no_grad():
-        plainly = model(transforms.Normalize(saw["mean"], saw["std"])(pixels / 255))
+        plainly = model(v2.Normalize(saw["mean"], saw["std"])(pixels / 255))
         torch.testing.assert_close(plainly, network(Batch.whole(pixels)), rtol=1e-5, atol=1e-5)
 
 
 def cropped(saw: dict[str, Any], path: Path) -> torch.Tensor:
     """The bytes of an image as the metadata say that they are prepared, uint8 [3, s, s]."""
-    resize = transforms.Resize(saw["resize"], transforms.InterpolationMode(saw["interpolation"]))
-    crop = transforms.Compose([resize, transforms.CenterCrop(saw["crop"]), transforms.PILToTensor()])
-    return torch.as_tensor(crop(Image.open(path)))
+    resize = v2.Resize(saw["resize"], InterpolationMode(saw["interpolation"]))
+    return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(saw["crop"])])(Image.open(path))
 
 
 def check_that_its_images_are_those_of_the_evaluation() -> None:

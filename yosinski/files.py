@@ -15,14 +15,14 @@ from yosinski.spec import BadInput
 FORMAT = 1  # of every file in a runs directory; outside of the id, so that it can be migrated
 
 
-def write_json(path: Path, value: dict[str, Any], durable: bool = True) -> None:
+def write_json(path: Path, value: dict[str, Any], durable: bool = True, indent: int | None = 1) -> None:
     """Write a JSON object so that a reader sees either the old file or the new one, whole.
 
-    durable: even after the machine has crashed; a heartbeat can do without.
+    durable: even after the machine has crashed; a heartbeat can do without. indent: None takes a tenth of the time.
     """
 
     def write(temporary: Path) -> None:
-        temporary.write_text(json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps({"format": FORMAT, **value}, indent=indent, allow_nan=False) + "\n")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     replace(path, write, durable)

@@ -22,8 +22,7 @@ from safetensors.torch import load_file
 
 from yosinski import networks, surgery
 from yosinski.architectures import ARCHITECTURES, architecture
-from yosinski.data import some
-from yosinski.data.decoding import FILTERS
+from yosinski.data import FILTERS, some
 from yosinski.errors import BadInput, choose
 from yosinski.outside import Channels, Preprocessing, Source, Weights, sha256
 from yosinski.traced import Name
@@ -185,7 +184,7 @@ def own_preprocessing(network: str, mean: torch.Tensor, std: torch.Tensor) -> Pr
     """One of our own networks carries it with it."""
     side = architecture(network).side
     channels = [_channels((tensor.flatten() / 255).tolist()) for tensor in (mean, std)]
-    return Preprocessing(channels[0], channels[1], side, side, "lanczos", "that of the file")
+    return Preprocessing(channels[0], channels[1], side, side, "bilinear", "that of the file")
 
 
 def _channels(values: Iterable[float]) -> Channels:

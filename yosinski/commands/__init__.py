@@ -10,6 +10,8 @@ from typing import Any
 from yosinski import files
 from yosinski.spec import BadInput, Half, Run, digest
 
+MUCH = 10e9  # bytes; for less nobody is asked
+
 
 def confirmed(question: str, options: argparse.Namespace) -> bool:
     """Whether the user agrees; --yes agrees beforehand, and nobody at the terminal does not."""
@@ -108,15 +110,18 @@ def make_store(
         return begun
     workers = workers or making.cores()
     images = len(begun.listing.images)
-    took = timedelta(seconds=math.ceil(begun.seconds(workers)))
+    left = begun.bytes - begun.written
+    who = f"{workers} processes" if workers > 1 else "1 process"
+    if left >= MUCH:  # for less, the bar tells soon enough
+        who += f" take{'s' * (workers == 1)} about {timedelta(seconds=math.ceil(begun.seconds(workers)))}"
     console.print(
         f"{begun.path} will hold {images:,} images of {begun.card.name}, {begun.card.side} x {begun.card.side}: "
         f"{making.gigabytes(begun.bytes)}, of which {making.gigabytes(begun.written)} are written; "
-        f"{making.gigabytes(begun.free)} are free; about {took} with {workers} processes",
+        f"{making.gigabytes(begun.free)} are free; {who}",
         highlight=False,
         soft_wrap=True,
     )
-    if not agreed(begun.bytes - begun.written):
+    if not agreed(left):
         return None
     with progress(console) as bar:
         tasks = {work: bar.add_task(work, total=images) for work in ("looked at", "stored")}

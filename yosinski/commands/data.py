@@ -5,10 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yosinski.commands import confirmed, make_store, progress
+from yosinski.commands import MUCH, confirmed, make_store, progress
 from yosinski.spec import BadInput, Failure, choose
-
-MUCH = 10e9  # bytes; for less nobody is asked
 
 
 def store_data(options: argparse.Namespace) -> int:

@@ -12,10 +12,11 @@ A data set is named by a text that says where it is found, and with which geomet
     KIND-SIDE:PATH            resized to SIDE x SIDE
     KIND-SIDE-crop:PATH       the shorter side resized to SIDE, then the square in the middle
     KIND-SIDE-warp:PATH       everything resized to SIDE x SIDE, whatever the aspect ratio
-    KIND-SIDE-crop-bilinear:PATH   with another filter than lanczos: bilinear or bicubic
+    KIND-SIDE-crop-bicubic:PATH    with another filter: bilinear, bicubic or lanczos
 
-ImageNet goes without saying as 256-warp, as in the paper; cifar and tinyimagenet with the side that they have. The
-others leave the side open: it is chosen for the network that is trained (`suited`).
+ImageNet goes without saying as 256-warp-lanczos, as in the paper; cifar and tinyimagenet with the side that they have.
+The others leave the side open: it is chosen for the network that is trained (`suited`). All but ImageNet are resized as
+torchvision does, with an antialiased bilinear filter.
 """
 
 import os
@@ -36,14 +37,15 @@ FORMS = (
     "tinyimagenet:PATH",
     "torchvision:NAME:ROOT",
 )
-GEOMETRY = "KIND-SIDE[-crop|-warp][-bilinear|-bicubic]:PATH"  # in all of them but emoji
+FILTERS = ("bilinear", "bicubic", "lanczos")  # with which images are resized
+GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}]:PATH"  # in all of them but emoji
 SIDES = range(16, 1025)  # what a store's side may be
 MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
 NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
 MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
 TEXT = re.compile(
     r"(imagenet|imagefolder|list|cifar10|cifar100|tinyimagenet|torchvision)"
-    r"(?:-(\d+))?(?:-(warp|crop))?(?:-(lanczos|bilinear|bicubic))?(?::(.*))?"
+    rf"(?:-(\d+))?(?:-(warp|crop))?(?:-({'|'.join(FILTERS)}))?(?::(.*))?"
 )
 
 
@@ -95,7 +97,7 @@ class Place:
     path: Path | None = None
     side: int = 256
     fit: str = "warp"
-    interpolation: str = "lanczos"
+    interpolation: str = "bilinear"
     dataset: str = ""
 
     @property
@@ -103,7 +105,7 @@ class Place:
         """The text up to the path, without what goes without saying; the name of its stores begins with it."""
         if self.kind == "emoji":
             return self.kind
-        filtered = () if self.interpolation == "lanczos" else (self.interpolation,)
+        filtered = () if self.interpolation == usual_filter(self.kind) else (self.interpolation,)
         if self.kind == "imagenet":
             fit = () if self.fit == "warp" else (self.fit,)
             side = () if (self.side, *fit, *filtered) == (256,) else (self.side,)
@@ -151,9 +153,14 @@ def place(text: str) -> Place:
         Path(path).expanduser().absolute(),
         int(side or NATIVE.get(kind, 256)),
         fit or ("warp" if kind == "imagenet" else "crop"),
-        interpolation or "lanczos",
+        interpolation or usual_filter(kind),
         dataset,
     )
+
+
+def usual_filter(kind: str) -> str:
+    """The one with which images of a kind are resized, unless another one is asked for."""
+    return "lanczos" if kind == "imagenet" else "bilinear"
 
 
 def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:

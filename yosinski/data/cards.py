@@ -39,7 +39,8 @@ def card(place: Place, stores: Path, summary: Mapping[str, Any] | None = None) -
 def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> str:
     """Of a listing's files, the geometry, and the names of skipped images."""
     covered = {"sources": summary["sources"], "generator": sources.generator(place), "skipped": sorted(skipped)}
-    filtered = {} if place.interpolation == "lanczos" else {"interpolation": place.interpolation}
+    # torch's pixels differ from Pillow's, which earlier versions stored, by a grey level or two
+    filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
     return digest({**covered, "side": place.side, "fit": place.fit, **filtered})
 
 

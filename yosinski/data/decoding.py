@@ -2,21 +2,22 @@
 
 Images are decoded with Pillow at full resolution (no draft mode), of several frames the first, and not turned by EXIF
 (in 2014 nobody did). Greyscale, 16 bits a pixel included, CMYK and palettes become RGB; what is transparent lies on
-white. They are resized with an antialiased filter, Lanczos unless another one is asked for, which is also what
-ImageMagick reduces images with by default.
+white.
+
+They are resized with an antialiased filter. Bilinear and bicubic are torch's, in a third of Pillow's time: a store
+holds what Resize and CenterCrop of torchvision's transforms.v2 make of a tensor. Lanczos is Pillow's, as not every
+torch has it; ImageMagick reduces images with it unless told otherwise.
 """
 
 import io
+from functools import partial
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+import torch
+from torch.nn.functional import interpolate
 
-FILTERS = {
-    "lanczos": PIL.Image.Resampling.LANCZOS,
-    "bilinear": PIL.Image.Resampling.BILINEAR,
-    "bicubic": PIL.Image.Resampling.BICUBIC,
-}
 OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 
 
@@ -50,13 +51,22 @@ def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
-def fitted(image: PIL.Image.Image, side: int, fit: str, interpolation: str = "lanczos") -> np.ndarray:
+def fitted(image: PIL.Image.Image, side: int, fit: str, interpolation: str) -> np.ndarray:
     """An RGB image as uint8 [side, side, 3]: all of it (`warp`), or the largest square in its middle (`crop`)."""
-    if fit == "warp":
-        return np.asarray(image.resize((side, side), FILTERS[interpolation]))
-    return np.asarray(PIL.ImageOps.fit(image, (side, side), FILTERS[interpolation]))
+    if interpolation == "lanczos":
+        resize = image.resize if fit == "warp" else partial(PIL.ImageOps.fit, image)
+        return np.asarray(resize((side, side), PIL.Image.Resampling.LANCZOS))
+    shorter = min(image.size)
+    height, width = (side if fit == "warp" else side * length // shorter for length in (image.height, image.width))
+    pixels = np.array(image)
+    if pixels.shape[:2] != (height, width):
+        # NumPy's [None] has a stride of 0, with which torch does not see that channels are last: a third of the speed.
+        batch = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+        pixels = interpolate(batch, (height, width), mode=interpolation, antialias=True)[0].permute(1, 2, 0).numpy()
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return pixels[top : top + side, left : left + side]
 
 
-def decode(content: bytes, side: int, fit: str, interpolation: str = "lanczos") -> np.ndarray:
+def decode(content: bytes, side: int, fit: str, interpolation: str) -> np.ndarray:
     """An image file's bytes as uint8 [side, side, 3], RGB; Broken if they are no whole image."""
     return fitted(opened(content), side, fit, interpolation)

@@ -12,12 +12,13 @@ tell, the same on every machine, and nearly the same when images are added.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from yosinski.data import some
 from yosinski.data.store import SETS
@@ -25,6 +26,7 @@ from yosinski.spec import BadInput
 
 SEED = 0
 SHARE = 10  # one image of so many is drawn
+PATIENCE = 0.1  # seconds of waiting before threads are worth their while
 GENERATOR = {"version": 1, "seed": SEED, "share": SHARE}  # bump when stores of the same files would hold other images
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -151,6 +153,31 @@ def times(root: Path, watched: Iterable[Path]) -> dict[str, int]:
     return {os.path.relpath(one, root): one.stat().st_mtime_ns for one in watched}
 
 
+One = TypeVar("One")
+Found = TypeVar("Found")
+
+
+def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
+    """What a look at every item finds, in order: by threads as soon as most of the time is waiting.
+
+    So it is on a network's file system. On a disk of one's own threads would only hold each other up, as one of them
+    runs Python at a time.
+    """
+    took = waited = 0.0
+    done = 0
+    while done < len(items) and waited <= max(PATIENCE, took / 2):
+        began, busy = time.perf_counter(), time.thread_time()
+        found = look(items[done])
+        lasted = time.perf_counter() - began
+        took, waited, done = took + lasted, waited + lasted - (time.thread_time() - busy), done + 1
+        yield found
+    some_at_a_time = min(256, 1 + len(items) // 256)
+    batches = [items[at : at + some_at_a_time] for at in range(done, len(items), some_at_a_time)]
+    with ThreadPoolExecutor(16) as threads:
+        for several in threads.map(lambda batch: [look(item) for item in batch], batches):
+            yield from several
+
+
 def folders(path: Path) -> list[str]:
     """The names of the folders in a directory that are not hidden, in order."""
     try:
@@ -193,10 +220,9 @@ def files_in(folder: Path, root: Path, images: Iterable[tuple[str, int]]) -> lis
 
 
 def scans(all_folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> dict[Path, Scan]:
-    """Scan many folders at a time: what takes time on a network's file system is waiting. BadInput if one is empty."""
-    with ThreadPoolExecutor(16) as threads:
-        found = threads.map(lambda folder: scan(folder, suffixes, nested), all_folders)
-        scanned = dict(zip(all_folders, found, strict=True))
+    """Scan folders. BadInput if one is empty."""
+    found = each(lambda folder: scan(folder, suffixes, nested), all_folders)
+    scanned = dict(zip(all_folders, found, strict=True))
     empty = [str(folder) for folder, one in scanned.items() if not one.images]
     if empty:
         raise BadInput(f"no images ({', '.join(suffixes)}) in {some(empty)}")

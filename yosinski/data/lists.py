@@ -4,12 +4,11 @@ The label is the last word of a line, so paths may hold spaces; they are relativ
 holds train.txt and val.txt (or valid.txt, validation.txt), perhaps test.txt; or one list of all.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from yosinski.data import Place, some
 from yosinski.data.folders import NAMES
-from yosinski.data.listing import File, Listing, Sets, listing, three_sets, times
+from yosinski.data.listing import File, Listing, Sets, each, listing, three_sets, times
 from yosinski.spec import BadInput
 
 
@@ -20,8 +19,8 @@ def listed(place: Place) -> Listing:
     root = texts["train"].parent
     labels = {name: _labels(text) for name, text in texts.items()}
     where = {path: text for name, text in texts.items() for path in labels[name]}
-    with ThreadPoolExecutor(16) as threads:
-        sizes = dict(zip(where, threads.map(lambda path: _size(root / path), where), strict=True))
+    paths = list(where)
+    sizes = dict(zip(paths, each(lambda path: _size(root / path), paths), strict=True))
     missing = [f"{path} ({where[path]})" for path, size in sizes.items() if size is None]
     if missing:
         raise BadInput(f"{len(missing)} of {len(where)} listed files are not there: {some(missing, 5)}")

@@ -13,28 +13,29 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.metadata import version
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
 from yosinski import files
 from yosinski.data import Card, Place, cards, place, some, sources, store
-from yosinski.data.decoding import Broken, decode, fitted, opened
-from yosinski.data.listing import Image, Listing
+from yosinski.data.listing import Image, Listing, each
 from yosinski.data.store import SETS
 from yosinski.spec import BadInput, Failure
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
 OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
-GLANCED = 256  # files that a thread looks at before it takes others: one by one, threads would wait for each other
+SHOWN = 256  # files that are looked at before that is told
 NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
 
 
@@ -82,12 +83,9 @@ class Making:
         """How long so many processes will take for what is left, judged by some images."""
         left = sum(shard.stop - shard.start for shard in self.left)
         images = self.listing.images
-        tried = images[:: -(-len(images) // sample)]
-        sources.content(self.place, self.listing.root, tried[0])  # one file of many images may have to be read first
-        began = time.perf_counter()
-        for image in tried:
-            _why_broken(self, image)
-        return left * (time.perf_counter() - began) / len(tried) / workers
+        with _processes(1) as pool:
+            pace = pool.submit(_pace, self.place, self.listing.root, images[:: -(-len(images) // sample)]).result()
+        return left * pace / workers
 
 
 def begin(text: str, stores: Path) -> Making | Path:
@@ -97,6 +95,8 @@ def begin(text: str, stores: Path) -> Making | Path:
     disk has too little space.
     """
     found = place(text)
+    if found.there and not any(store.made(stores, found.name)):
+        _server()  # torch is there when all files are listed
     listed = sources.listed(found) if found.there else None
     card = cards.card(found, stores, listed.summary if listed else None)
     path = store.location(card, stores)
@@ -179,16 +179,26 @@ def cores() -> int:
 # --------------------------------------------------------------------------------------------------------- one image
 
 
-def _why_broken(making: Making, image: Image) -> str | None:
+def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     """Why an image is broken, if it is; BadInput if it cannot be read."""
-    place = making.place
+    from yosinski.data.decoding import Broken, decode  # loads torch: no need to where nothing is decoded
+
     try:
-        decode(sources.content(place, making.listing.root, image), place.side, place.fit, place.interpolation)
+        decode(sources.content(place, root, image), place.side, place.fit, place.interpolation)
     except Broken as error:
         return str(error)
     except OSError as error:
-        raise BadInput(f"{making.listing.root / image.file.path}: {error.strerror}") from error
+        raise BadInput(f"{root / image.file.path}: {error.strerror}") from error
     return None
+
+
+def _pace(place: Place, root: Path, images: Sequence[Image]) -> float:
+    """Seconds that an image takes, by some of them."""
+    _why_broken(place, root, images[0])  # one file of many images may have to be read first
+    began = time.perf_counter()
+    for image in images:
+        _why_broken(place, root, image)
+    return (time.perf_counter() - began) / len(images)
 
 
 def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, str]:
@@ -208,19 +218,16 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
                 os.close(file)
             if begins in OTHERS or ENDS.get(begins) == ends:  # of others decoding will tell
                 return None
-        return _why_broken(making, image)
-
-    def of_some(images: Sequence[Image]) -> dict[str, str]:
-        reasons = {image.name: why(image) for image in images}
-        advance("looked at", len(images))
-        return {name: reason for name, reason in reasons.items() if reason}
+        return _why_broken(making.place, making.listing.root, image)
 
     images = making.listing.images
-    some_at_a_time = [images[at : at + GLANCED] for at in range(0, len(images), GLANCED)]
     broken: dict[str, str] = {}
-    with ThreadPoolExecutor(16) as threads:
-        for found in threads.map(of_some, some_at_a_time):
-            broken |= found
+    for looked_at, (image, reason) in enumerate(zip(images, each(why, images), strict=True), 1):
+        if reason:
+            broken[image.name] = reason
+        if looked_at % SHOWN == 0:
+            advance("looked at", SHOWN)
+    advance("looked at", len(images) % SHOWN)
     files.write_json(kept, {"broken": broken})
     return broken
 
@@ -243,28 +250,48 @@ def _make_room(path: Path, total: int, side: int) -> None:
 def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[str, int], None]) -> None:
     shards, images = store.shards(len(making.listing.images)), making.listing.images
     (making.partial / "shards").mkdir(exist_ok=True)
-    context = multiprocessing.get_context("spawn")  # a fork would inherit whatever threads hold
-    with ProcessPoolExecutor(min(workers, len(shards)), context, _start) as pool:
-        try:
+    try:
+        with _processes(min(workers, len(shards))) as pool:
             jobs = [
                 pool.submit(_shard, making.partial, making.place, making.listing.root, images[shard], shard, broken)
                 for shard in shards
             ]
-            for job in as_completed(jobs):
-                advance("stored", job.result())
-        except OSError as error:
-            told = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
-            raise Failure(f"{told}; what is done so far is kept, the same command goes on") from error
-        except BrokenProcessPool as error:
-            raise Failure("a process that decodes images was killed; the same command goes on") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+            with (making.partial / "images.npy").open("rb") as file:
+                for job in as_completed(jobs):
+                    advance("stored", job.result())
+                    os.fsync(file.fileno())  # nobody waits for the disk but this process, which has nothing else to do
+    except OSError as error:
+        told = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
+        raise Failure(f"{told}; what is done so far is kept, the same command goes on") from error
+
+
+def _server() -> BaseContext:
+    """What forks the processes that decode: from the first call on it loads torch, once for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "yosinski.data.decoding"])  # which some Pythons seek where torch is only
+    forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that decode."""
+    pool = ProcessPoolExecutor(count, _server(), _start)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise Failure("a process that decodes images was killed; the same command goes on") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start() -> None:
     """In a new process: Ctrl-C is the parent's business, and when the parent is gone there is nothing more to do."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # of odd but whole images
+    torch.set_num_threads(1)  # there is a process for every core
 
     def end() -> None:
         parent = multiprocessing.parent_process()
@@ -277,31 +304,36 @@ def _start() -> None:
 
 def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], shard: slice, broken: set[str]) -> int:
     """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
+    from yosinski.data.decoding import Broken, fitted, opened
+
     there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
     note = _note(partial, shard)
     if note.exists() and store.checksum(there[shard]) == files.read_json(note)["sha256"]:
         return len(images)
-    pixels = np.zeros((len(images), place.side, place.side, 3), np.uint8)
+    black = np.zeros(there.shape[1:], np.uint8)
     found: dict[str, str] = {}
     hashes: list[str] = []
     sizes: list[tuple[int, int] | None] = [None] * len(images)
-    for k, image in enumerate(images):
-        content = sources.content(place, root, image)
-        hashes.append(hashlib.sha256(content).hexdigest())
-        if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
-            raise Failure(f"{root / image.file.path} has changed since it was listed")
-        if image.name not in broken:
-            try:
-                decoded = opened(content)
-                sizes[k] = decoded.size
-                pixels[k] = fitted(decoded, place.side, place.fit, place.interpolation)
-            except Broken as error:
-                found[image.name] = str(error)
+    written = hashlib.sha256()
     with (partial / "images.npy").open("r+b") as file:
-        file.seek(there.offset + shard.start * pixels[0].nbytes)
-        file.write(pixels.data)
-    told = {"sha256": store.checksum(pixels), "sources": hashes, "sizes": sizes, "broken": found}
-    files.write_json(note, told, durable=False)
+        file.seek(there.offset + shard.start * black.nbytes)
+        for k, image in enumerate(images):
+            content = sources.content(place, root, image)
+            hashes.append(hashlib.sha256(content).hexdigest())
+            if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
+                raise Failure(f"{root / image.file.path} has changed since it was listed")
+            pixels = black
+            if image.name not in broken:
+                try:
+                    decoded = opened(content)
+                    sizes[k] = decoded.size
+                    pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
+                except Broken as error:
+                    found[image.name] = str(error)
+            file.write(pixels.data)
+            written.update(pixels.data)
+    told = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "broken": found}
+    files.write_json(note, told, durable=False, indent=None)
     return len(images)
 
 
@@ -337,7 +369,7 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
         [note["sha256"] for note in notes],
         fit=making.place.fit,
         interpolation=making.place.interpolation,
-        decoder=f"Pillow {PIL.__version__}",
+        decoder=", ".join(f"{name} {version(name)}" for name in ("Pillow", "torch")),
         skipped=broken,
     )
     there = store.location(card, making.stores)
