@@ -102,6 +102,13 @@ def test_warp_resizes_everything_and_crop_takes_the_square_in_the_middle(interpo
     assert (tall[4:-4] == (0, 255, 0)).all()
 
 
+@pytest.mark.parametrize("interpolation", data.FILTERS)
+def test_images_are_reduced_without_aliasing(interpolation: str) -> None:
+    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    inner = decode(encoded(Image.fromarray(checks), "PNG"), 32, "warp", interpolation)[2:-2, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 2  # nearest neighbours would be all black or all white
+
+
 def test_images_are_not_turned_by_exif() -> None:
     image = Image.fromarray(np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0))
     image.getexif()[0x0112] = 6

@@ -18,7 +18,8 @@ FORMAT = 1  # of every file in a runs directory; outside of the id, so that it c
 def write_json(path: Path, value: dict[str, Any], durable: bool = True, indent: int | None = 1) -> None:
     """Write a JSON object so that a reader sees either the old file or the new one, whole.
 
-    durable: even after the machine has crashed; a heartbeat can do without. indent: None takes a tenth of the time.
+    durable: even after the machine has crashed; a heartbeat can do without.
+    indent: None for no line breaks, which is faster.
     """
 
     def write(temporary: Path) -> None:

@@ -95,7 +95,7 @@ def begin(text: str, stores: Path) -> Making | Path:
     disk has too little space.
     """
     found = place(text)
-    if found.there and not any(store.made(stores, found.name)):
+    if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
         _server()  # torch is there when all files are listed
     listed = sources.listed(found) if found.there else None
     card = cards.card(found, stores, listed.summary if listed else None)
@@ -268,7 +268,8 @@ def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[s
 def _server() -> BaseContext:
     """What forks the processes that decode: from the first call on it loads torch, once for all of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "yosinski.data.decoding"])  # which some Pythons seek where torch is only
+    # torch by its own name, too: Python 3.11 looks for both in installed packages only, not in the working directory.
+    context.set_forkserver_preload(["torch", "yosinski.data.decoding"])
     forkserver.ensure_running()
     return context
 
