@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
@@ -46,9 +47,7 @@ def test_the_first_frame_is_taken() -> None:
 def test_16_bits_keep_their_greys() -> None:
     steps = np.repeat(np.array([0, 0x4080, 0xFFFF], np.uint16), 16)[None].repeat(16, 0)
     for kind in ("PNG", "TIFF"):
-        assert np.asarray(opened(encoded(Image.fromarray(steps), kind)))[0, ::16].tolist() == [
-            [v] * 3 for v in (0, 64, 255)
-        ]
+        assert opened(encoded(Image.fromarray(steps), kind))[0, ::16].tolist() == [[v] * 3 for v in (0, 64, 255)]
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -63,6 +62,63 @@ def test_five_channels_are_broken() -> None:
     tiff[at + 8] = 5
     with pytest.raises(Broken):
         opened(bytes(tiff))
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 33), (200, 131)])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+def test_jpegs_have_the_pixels_that_pillow_decodes(size: tuple[int, int], subsampling: str) -> None:
+    image = Image.effect_noise(size, 120).convert("RGB")
+    image.putdata([(r, y * 7 % 256, (r + y) % 256) for y, (r, _, _) in enumerate(image.get_flattened_data())])  # pyright: ignore
+    for how in ({"quality": 5}, {"quality": 75}, {"quality": 100}, {"progressive": True}, {"restart_marker_rows": 1}):
+        content = encoded(image, "JPEG", subsampling=subsampling, **how)
+        expected = by_pillow(content)
+        assert (opened(content) == expected).all()
+        assert (simplejpeg.decode_jpeg(content) == expected).all()  # which opened has called, so
+
+
+def odd_jpegs() -> dict[str, bytes]:
+    noise = Image.effect_noise((60, 40), 120)
+    photo = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
+    plain = encoded(photo, "JPEG")
+    scan = plain.index(b"\xff\xda")
+    return {
+        "grey": encoded(noise, "JPEG"),
+        "CMYK": encoded(photo.convert("CMYK"), "JPEG"),
+        "RGB, not YCbCr": encoded(photo, "JPEG", keep_rgb=True),
+        "several pictures": encoded(photo, "MPO", save_all=True, append_images=[photo.rotate(90)]),
+        "a comment and a profile": encoded(photo, "JPEG", comment=b"a word", icc_profile=b"\0" * 200),
+        "more after its end": plain + b"\0" * 100,
+        "a wrong byte in its scan": plain[: scan + 200] + bytes([plain[scan + 200] ^ 0x55]) + plain[scan + 201 :],
+        "bytes before its scan": plain[:scan] + b"\1\2\3" + plain[scan:],
+        "without a Huffman table": plain.replace(b"\xff\xc4", b"\xff\xee", 1),
+        "without an end": plain[:-2],
+        "half of it": plain[: len(plain) // 2],
+    }
+
+
+@pytest.mark.parametrize("what", odd_jpegs())
+def test_odd_jpegs_are_what_pillow_makes_of_them(what: str) -> None:
+    content = odd_jpegs()[what]
+    try:
+        expected = by_pillow(content)
+    except OSError:
+        with pytest.raises(Broken):
+            opened(content)
+    else:
+        assert (opened(content) == expected).all()
+
+
+def test_a_jpeg_that_would_fill_the_memory_is_broken() -> None:
+    content = bytearray(encoded(Image.new("RGB", (8, 8)), "JPEG"))
+    at = content.index(b"\xff\xc0")  # start of frame: length, bits, height, width
+    content[at + 5 : at + 9] = b"\xff\xf0\xff\xf0"
+    with pytest.raises(Broken, match="decompression bomb"):
+        opened(bytes(content))
 
 
 @pytest.mark.parametrize("size", [(61, 40), (40, 61), (50, 50), (33, 98), (20, 15)])

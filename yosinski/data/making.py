@@ -327,7 +327,7 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
             if image.name not in broken:
                 try:
                     decoded = opened(content)
-                    sizes[k] = decoded.size
+                    sizes[k] = decoded.shape[1], decoded.shape[0]
                     pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
                 except Broken as error:
                     found[image.name] = str(error)
@@ -370,7 +370,7 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
         [note["sha256"] for note in notes],
         fit=making.place.fit,
         interpolation=making.place.interpolation,
-        decoder=", ".join(f"{name} {version(name)}" for name in ("Pillow", "torch")),
+        decoder=", ".join(f"{name} {version(name)}" for name in ("Pillow", "simplejpeg", "torch")),
         skipped=broken,
     )
     there = store.location(card, making.stores)
