@@ -2,10 +2,10 @@
 
     python benchmarks/store_images.py --images 10000
 
-Measured in one run, in turn, on the same files. `decode`: Pillow opens and decodes every file to RGB in as many
-processes as there are cores, and keeps nothing. `store`: the command `yosinski data store`, from its start to its end:
-listing, looking at every file, decoding, resizing, hashing, writing, checksums, index. A store is compared with the
-mean of decoding before it and after it.
+Measured in one run, in turn, on the same files. `Pillow` and `simplejpeg`: every file is read and decoded to RGB in as
+many processes as there are cores, and nothing is kept. `store`: the command `yosinski data store`, from its start to
+its end: listing, looking at every file, decoding, resizing, hashing, writing, checksums, index. A store is compared
+with the mean of decoding before it and after it, by Pillow, which everybody has, and by the decoder that it uses.
 """
 
 import argparse
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import simplejpeg
 
 from yosinski import data
 from yosinski.data import making
@@ -48,7 +50,7 @@ def write(path: Path, images: int, side: int) -> None:
     os.sync()  # or the disk is busy with these files while the first rate is measured
 
 
-def decode(files: list[Path]) -> int:
+def pillow(files: list[Path]) -> int:
     """Decode files to RGB, and nothing else."""
     for file in files:
         with PIL.Image.open(file) as image:
@@ -56,7 +58,14 @@ def decode(files: list[Path]) -> int:
     return len(files)
 
 
-def decoding(path: Path, workers: int) -> float:
+def turbo(files: list[Path]) -> int:
+    """The same by simplejpeg."""
+    for file in files:
+        simplejpeg.decode_jpeg(file.read_bytes(), "RGB")
+    return len(files)
+
+
+def decoding(path: Path, workers: int, decode: Callable[[list[Path]], int]) -> float:
     """Images a second that so many processes decode, their start included."""
     files = sorted(path.rglob("*.jpg"))
     began = time.perf_counter()
@@ -90,14 +99,18 @@ def main() -> None:
         size = sum(file.stat().st_size for file in path.rglob("*.jpg")) / given.images
         print(f"{given.images} JPEGs of {given.side} x {given.side}, {size / 1000:.1f} kB; {given.workers} processes")
         place = data.place(f"imagefolder{given.geometry}:{path}")
-        decoded, ratios = [decoding(path, given.workers)], []
+        decoded, ratios = [[decoding(path, given.workers, decode) for decode in (pillow, turbo)]], []
         for _ in range(given.rounds):
             stored = given.images / storing(place.text, Path(folder) / "stores", given.workers)
-            decoded.append(decoding(path, given.workers))
-            ratios.append(stored / statistics.mean(decoded[-2:]))
-            told = f"decode {decoded[-2]:,.0f} and {decoded[-1]:,.0f}, store {stored:,.0f} images/s"
-            print(f"{place.name}: {told}; store/decode {ratios[-1]:.2f}", flush=True)
-        print(f"median of {given.rounds}: {statistics.median(ratios):.2f}")
+            decoded.append([decoding(path, given.workers, decode) for decode in (pillow, turbo)])
+            rates = [statistics.mean(both) for both in zip(*decoded[-2:], strict=True)]
+            ratios.append([stored / rate for rate in rates])
+            told = f"store {stored:,.0f} images/s, Pillow {rates[0]:,.0f}, simplejpeg {rates[1]:,.0f}"
+            print(
+                f"{place.name}: {told}; store/Pillow {ratios[-1][0]:.2f}, /simplejpeg {ratios[-1][1]:.2f}", flush=True
+            )
+        medians = [statistics.median(column) for column in zip(*ratios, strict=True)]
+        print(f"median of {given.rounds}: store/Pillow {medians[0]:.2f}, /simplejpeg {medians[1]:.2f}")
 
 
 if __name__ == "__main__":

@@ -256,10 +256,8 @@ def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[s
                 pool.submit(_shard, making.partial, making.place, making.listing.root, images[shard], shard, broken)
                 for shard in shards
             ]
-            with (making.partial / "images.npy").open("rb") as file:
-                for job in as_completed(jobs):
-                    advance("stored", job.result())
-                    os.fsync(file.fileno())  # nobody waits for the disk but this process, which has nothing else to do
+            for job in as_completed(jobs):
+                advance("stored", job.result())
     except OSError as error:
         told = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
         raise Failure(f"{told}; what is done so far is kept, the same command goes on") from error
