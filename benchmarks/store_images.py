@@ -84,6 +84,11 @@ def storing(text: str, stores: Path, workers: int) -> float:
     return took
 
 
+def shares(ratios: list[float]) -> str:
+    """A store's rate as shares of the decoders' rates."""
+    return f"store/Pillow {ratios[0]:.2f}, store/simplejpeg {ratios[1]:.2f}"
+
+
 def main() -> None:
     """Print the rates of every round, and their ratios."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,11 +111,9 @@ def main() -> None:
             rates = [statistics.mean(both) for both in zip(*decoded[-2:], strict=True)]
             ratios.append([stored / rate for rate in rates])
             told = f"store {stored:,.0f} images/s, Pillow {rates[0]:,.0f}, simplejpeg {rates[1]:,.0f}"
-            print(
-                f"{place.name}: {told}; store/Pillow {ratios[-1][0]:.2f}, /simplejpeg {ratios[-1][1]:.2f}", flush=True
-            )
+            print(f"{place.name}: {told}; {shares(ratios[-1])}", flush=True)
         medians = [statistics.median(column) for column in zip(*ratios, strict=True)]
-        print(f"median of {given.rounds}: store/Pillow {medians[0]:.2f}, /simplejpeg {medians[1]:.2f}")
+        print(f"median of {given.rounds}: {shares(medians)}")
 
 
 if __name__ == "__main__":

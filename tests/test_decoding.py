@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode, v2
 
 from yosinski.data import FILTERS
@@ -17,6 +17,65 @@ def encoded(image: Image.Image, kind: str, **how: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **how)  # pyright: ignore[reportArgumentType]
     return file.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+def test_greyscale_and_cmyk_become_rgb(mode: str) -> None:
+    colour = (200, 60, 30) if mode != "L" else (90, 90, 90)
+    content = encoded(Image.new("RGB", (41, 57), colour).convert(mode), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(content)).mode == mode
+    assert np.abs(decode(content, 16, "warp", "lanczos").astype(int) - colour).max() <= 4
+
+
+def test_pngs_palettes_and_transparency_become_rgb() -> None:
+    image = Image.new("RGBA", (20, 20), (200, 60, 30, 255))
+    assert (decode(encoded(image, "PNG"), 16, "warp", "lanczos") == (200, 60, 30)).all()
+    palette = image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
+    assert (decode(encoded(palette, "PNG"), 16, "warp", "lanczos") == (200, 60, 30)).all()
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_warp_resizes_everything_and_crop_takes_the_square_in_the_middle(interpolation: str) -> None:
+    thirds = np.zeros((64, 192, 3), np.uint8)
+    thirds[:, :64, 0] = thirds[:, 64:128, 1] = thirds[:, 128:, 2] = 255
+    content = encoded(Image.fromarray(thirds), "PNG")
+    warped, cropped = (decode(content, 32, fit, interpolation).astype(int) for fit in ("warp", "crop"))
+    assert warped.shape == cropped.shape == (32, 32, 3)
+    assert [warped[16, x].argmax() for x in (2, 16, 29)] == [0, 1, 2]
+    assert (cropped[:, 4:-4] == (0, 255, 0)).all()
+    tall = decode(encoded(Image.fromarray(thirds.transpose(1, 0, 2)), "PNG"), 32, "crop", interpolation)
+    assert (tall[4:-4] == (0, 255, 0)).all()
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+def test_images_are_reduced_without_aliasing(interpolation: str) -> None:
+    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    inner = decode(encoded(Image.fromarray(checks), "PNG"), 32, "warp", interpolation)[2:-2, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 2  # nearest neighbours would be all black or all white
+
+
+def test_images_are_not_turned_by_exif() -> None:
+    image = Image.fromarray(np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0))
+    image.getexif()[0x0112] = 6
+    content = encoded(image, "JPEG", exif=image.getexif())
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.asarray(turned)[0].std() < 1 < np.asarray(image)[0].std()  # a viewer would turn it
+    assert decode(content, 32, "warp", "lanczos")[0, :, 0].std() > 50
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "cannot identify image file"),
+        (b"<html>404 Not Found</html>", "cannot identify image file"),
+        (encoded(Image.new("RGB", (50, 50)), "JPEG", quality=95)[:300], "truncated"),
+        (encoded(Image.effect_noise((50, 50), 80), "JPEG", quality=95)[:-200], "truncated"),
+        (encoded(Image.effect_noise((50, 50), 80), "PNG")[:-200], "truncated"),
+    ],
+)
+def test_what_is_no_whole_image(content: bytes, why: str) -> None:
+    with pytest.raises(Broken, match=f"(?i){why}"):
+        decode(content, 16, "warp", "lanczos")
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF")])
@@ -81,7 +140,7 @@ def test_jpegs_have_the_pixels_that_pillow_decodes(size: tuple[int, int], subsam
         content = encoded(image, "JPEG", subsampling=subsampling, **how)
         expected = by_pillow(content)
         assert (opened(content) == expected).all()
-        assert (simplejpeg.decode_jpeg(content) == expected).all()  # which opened has called, so
+        assert (simplejpeg.decode_jpeg(content) == expected).all()  # opened leaves them to it
 
 
 def odd_jpegs() -> dict[str, bytes]:

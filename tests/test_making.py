@@ -19,14 +19,13 @@ import pandas as pd
 import psutil
 import pytest
 from imagenet import make_tree, wnids
-from PIL import Image, ImageOps
 
 import yosinski.commands.data as commands_data
 from yosinski import commands, data
 from yosinski.__main__ import main
 from yosinski.data import making
 from yosinski.data import store as data_stores
-from yosinski.data.decoding import Broken, decode
+from yosinski.data.decoding import decode
 from yosinski.data.making import Making
 from yosinski.halves import split
 from yosinski.spec import BadInput, Failure
@@ -63,75 +62,6 @@ def filled(tree: Path, stores: Path, kind: str = "imagenet-32", skip_broken: boo
 
 def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
-
-
-# --------------------------------------------------------------------------------------------------------- one image
-
-
-def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, quality=95)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
-def test_greyscale_and_cmyk_become_rgb(mode: str) -> None:
-    colour = (200, 60, 30) if mode != "L" else (90, 90, 90)
-    content = encoded(Image.new("RGB", (41, 57), colour).convert(mode))
-    assert Image.open(io.BytesIO(content)).mode == mode
-    assert np.abs(decode(content, 16, "warp", "lanczos").astype(int) - colour).max() <= 4
-
-
-def test_pngs_palettes_and_transparency_become_rgb() -> None:
-    image = Image.new("RGBA", (20, 20), (200, 60, 30, 255))
-    assert (decode(encoded(image, "PNG"), 16, "warp", "lanczos") == (200, 60, 30)).all()
-    palette = image.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE)
-    assert (decode(encoded(palette, "PNG"), 16, "warp", "lanczos") == (200, 60, 30)).all()
-
-
-@pytest.mark.parametrize("interpolation", data.FILTERS)
-def test_warp_resizes_everything_and_crop_takes_the_square_in_the_middle(interpolation: str) -> None:
-    thirds = np.zeros((64, 192, 3), np.uint8)
-    thirds[:, :64, 0] = thirds[:, 64:128, 1] = thirds[:, 128:, 2] = 255
-    content = encoded(Image.fromarray(thirds), "PNG")
-    warped, cropped = (decode(content, 32, fit, interpolation).astype(int) for fit in ("warp", "crop"))
-    assert warped.shape == cropped.shape == (32, 32, 3)
-    assert [warped[16, x].argmax() for x in (2, 16, 29)] == [0, 1, 2]
-    assert (cropped[:, 4:-4] == (0, 255, 0)).all()
-    tall = decode(encoded(Image.fromarray(thirds.transpose(1, 0, 2)), "PNG"), 32, "crop", interpolation)
-    assert (tall[4:-4] == (0, 255, 0)).all()
-
-
-@pytest.mark.parametrize("interpolation", data.FILTERS)
-def test_images_are_reduced_without_aliasing(interpolation: str) -> None:
-    checks = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
-    inner = decode(encoded(Image.fromarray(checks), "PNG"), 32, "warp", interpolation)[2:-2, 2:-2]
-    assert np.abs(inner.astype(int) - 127).max() <= 2  # nearest neighbours would be all black or all white
-
-
-def test_images_are_not_turned_by_exif() -> None:
-    image = Image.fromarray(np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 64, 0))
-    image.getexif()[0x0112] = 6
-    file = io.BytesIO()
-    image.save(file, "JPEG", exif=image.getexif())
-    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue())))
-    assert np.asarray(turned)[0].std() < 1 < np.asarray(image)[0].std()  # a viewer would turn it
-    assert decode(file.getvalue(), 32, "warp", "lanczos")[0, :, 0].std() > 50
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "cannot identify image file"),
-        (b"<html>404 Not Found</html>", "cannot identify image file"),
-        (encoded(Image.new("RGB", (50, 50)))[:300], "truncated"),
-        (encoded(Image.effect_noise((50, 50), 80))[:-200], "truncated"),
-        (encoded(Image.effect_noise((50, 50), 80), "PNG")[:-200], "truncated"),
-    ],
-)
-def test_what_is_no_whole_image(content: bytes, why: str) -> None:
-    with pytest.raises(Broken, match=f"(?i){why}"):
-        decode(content, 16, "warp", "lanczos")
 
 
 # -------------------------------------------------------------------------------------------------------- all images
