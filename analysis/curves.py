@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.frame import listed
-from analysis.marks import subject
+from analysis.marks import subject, trained_on
 from analysis.paired import by_origin
 from analysis.style import GREY, counted, in_order, look, style
 from yosinski.spec import BadInput
@@ -37,7 +37,7 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
     drawn, over = _placed(chosen.dropna(subset=["series", "n", "step"]))
     if len(drawn) == 0:
         raise BadInput("there are no evaluations to draw")
-    data = ", ".join(drawn["data"].dropna().unique()) or "unknown data"
+    data = trained_on(drawn, brief=True)
 
     with style():
         together = len(set(drawn["run"])) <= TOGETHER

@@ -187,7 +187,7 @@ def _label(top: Axes, bottom: Axes, drawn: list[_Drawn], measured: str) -> None:
         for axes in (top, bottom):
             axes.set_ylabel(f"Points from base (same target)\n({measured})")
     else:
-        data = ", ".join(drawn[0].runs["data"].dropna().unique()) or "unknown data"
+        data = marks.trained_on(drawn[0].runs, brief=True)
         top.set_ylabel(f"Top-1 accuracy\n({data}, {measured})")
         bottom.set_ylabel(f"Mean top-1 accuracy\n({data}, {measured})")
         bases = drawn[0].bases

@@ -15,9 +15,14 @@ FAILED = ("stuck", "diverged")
 
 def subject(runs: pd.DataFrame) -> str:
     """What was trained on what, for a title: "caffenet on imagenet (published)"."""
-    data = ", ".join(runs["data"].dropna().unique()) or "unknown data"
     network = ", ".join(runs["network"].dropna().unique())
-    return f"{network} on {data}{' (published)' if 'paper' in set(runs['origin']) else ''}"
+    return f"{network} on {trained_on(runs)}{' (published)' if 'paper' in set(runs['origin']) else ''}"
+
+
+def trained_on(runs: pd.DataFrame, brief: bool = False) -> str:
+    """The names of the runs' data sets; `brief`: of those that lie somewhere the last folder alone, for an axis."""
+    names = runs["data"].dropna().unique()
+    return ", ".join(name.rpartition("/")[2] if brief else name for name in names) or "unknown data"
 
 
 def edged(**dot: Any) -> Any:

@@ -249,6 +249,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
+def test_the_name_of_a_data_set_deep_in_folders_fits_beside_the_axes() -> None:
+    rows = [(series, n, "all", "all", 0.5) for series, n in (("base", 0), ("AnB", 1), ("AnB+", 1))]
+    where = "imagefolder-256-crop:/scratch/groups/birds/2026/november/pictures"
+    figure, _ = draw_figure2(table(*rows, data=where))
+    assert where in said(figure)
+    figure.draw_without_rendering()
+    top, bottom = (axes.yaxis.label.get_window_extent() for axes in figure.axes[:2])
+    assert figure.bbox.y0 < bottom.y0 < bottom.y1 < top.y0 < top.y1 < figure.bbox.y1
+
+
 def test_curves_of_chosen_runs(runs: Path) -> None:
     table = frame(runs)
     figure, numbers = draw_curves(table, ["A2B", "A5B", "B5A", "A2B+"])
