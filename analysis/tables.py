@@ -281,7 +281,7 @@ def health(frame: pd.DataFrame, metric: str) -> Table:
     states = ", ".join(f"{count} {state}" for state, count in last["state"].value_counts().items())
     notes = [f"{len(last)} runs: {states}."]
     if "stuck" in set(rows["state"]):
-        notes.append("stuck: the loss ended at ln K and the accuracy at 1/K; nothing was learned.")
+        notes.append("stuck: loss and accuracy ended at chance (ln K and 1/K where classes have equal sizes).")
     if len(rows["peers_lose"].dropna()):
         notes.append(
             "lost: evaluations not in the log; peers lose: what the score of whole logs would lose by it, at most."

@@ -169,7 +169,7 @@ def bring(run: Finished, runs: Path) -> bool:
     try:
         for name in run.files:
             attempt.save(name, _copy_of(run.path / name))
-        attempt.finish(run.record)
+        attempt.finish(files.read_json(run.path / "record.json"))  # as it was written, not as it is read
     finally:
         attempt.release()
     return True

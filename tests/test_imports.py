@@ -15,7 +15,7 @@ HEAVY = ("torch", "torchvision", "submitit")
 # Every module may import from modules in earlier lines only. `data` looks up its data sets lazily.
 ORDER = """
 yosinski
-yosinski.errors yosinski.identity
+yosinski.errors yosinski.identity yosinski.health
 yosinski.architectures
 yosinski.recipes
 yosinski.spec

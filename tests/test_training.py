@@ -1,6 +1,7 @@
 """Laws of training: packs, resuming, freezing, health. Real images, real networks, small halves."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,7 @@ def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Ru
         assert record["state"] == "done"
         assert record["metrics"]["select_top1"] > 0.4
         assert record["certificate"] is None
+        assert record["chance"] == {"loss": pytest.approx(math.log(5)), "top1": 0.2}
         assert sum(record["per_class"]["test"]["images"]) == 5 * 4 * 10
         assert sum(record["per_class"]["unseen"]["images"]) == 5 * 10
         top1 = sum(record["per_class"]["test"]["correct"]) / 200

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from yosinski import records
 from yosinski.architectures import architecture
 from yosinski.data.store import Store
-from yosinski.data.stream import in_the_middle
+from yosinski.data.stream import Stream, in_the_middle
+from yosinski.health import Chance, judged
 from yosinski.pack import Arithmetic, Member, at_cuts, known
 from yosinski.spec import Run
 
@@ -86,20 +87,22 @@ def evaluate(
     return [Score(images, loss / total, c.sum() / total, c.tolist()) for loss, c in zip(losses, correct, strict=True)]
 
 
-def health(member: Member, scores: Iterable[Score]) -> tuple[records.State, str | None]:
-    """`diverged` if the training loss is not finite; `stuck` if it ended at ln K (within 1 %), or the accuracy at 1/K.
-
-    The accuracy is that on the select images, and within two standard errors of 1/K.
-    """
-    classes = len(member.run.half.classes)
+def health(
+    member: Member, scores: Iterable[Score], chance: Chance
+) -> tuple[Literal["done", "stuck", "diverged"], str | None]:
+    """`diverged` if the training loss is not finite, `stuck` by the rule of `health.judged`, or `done`; and why."""
     if not math.isfinite(member.train_loss):
         return "diverged", "the training loss is not finite"
-    if member.train_loss >= 0.99 * math.log(classes):
-        return "stuck", f"the training loss ended at {member.train_loss:.3f}, ln K is {math.log(classes):.3f}"
     for score in scores:
-        chance = 1 / classes
-        if score.images.name == "select" and score.top1 <= chance + 2 * math.sqrt(
-            chance * (1 - chance) / len(score.images.rows)
-        ):
-            return "stuck", f"the accuracy ended at {score.top1:.3f}, 1/K is {chance:.3f}"
+        if score.images.name == "select":
+            why = judged(member.train_loss, chance, sum(score.correct), len(score.images.rows))
+            if why:
+                return "stuck", why
     return "done", None
+
+
+def chance(stream: Stream, select: ImageSet) -> Chance:
+    """What answers without looking at an image reach on the half that a stream shows, at best."""
+    train = np.bincount(stream.labels[stream.used], minlength=select.classes).tolist()
+    selected = np.bincount(select.labels, minlength=select.classes).tolist()
+    return Chance.of(train, selected, stream.recipe.values.get("label_smoothing", 0.0))

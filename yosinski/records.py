@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from safetensors import SafetensorError, deserialize
 
+from yosinski import health
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
@@ -135,14 +136,17 @@ def find(runs: Path, text: str) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The `record.json` in a run's directory, None where there is none."""
+    """The `record.json` in a run's directory, None where there is none.
+
+    What an earlier version called stuck is read by today's rule, wherever its state matters: see `health.reread`.
+    """
     record = path / "record.json"
     if not record.exists():
         return None
     value = read_json(record)
     if value.get("state") not in get_args(State):
         raise Damaged(record)
-    return value
+    return health.reread(value) if value["state"] == "stuck" else value
 
 
 def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:

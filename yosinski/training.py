@@ -19,7 +19,7 @@ from yosinski.cost import cost
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch, Stream, ahead
 from yosinski.environment import environment, peak_memory
-from yosinski.evaluation import Score, evaluate, evaluation_sets, health
+from yosinski.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, health
 from yosinski.layers import Masks, dropping
 from yosinski.pack import Arithmetic, Member, at_cuts, known
 from yosinski.spec import Failure
@@ -78,7 +78,7 @@ def train(
             with apart(member, pack, failures):
                 add_to_curve(member, score, stream)
                 if not math.isfinite(member.train_loss):
-                    finish(member, [score], store, arithmetic, size)
+                    finish(member, [score], stream, select, arithmetic, size)
                     pack.remove(member)
 
     for member in pack:
@@ -129,7 +129,7 @@ def train(
     for member, *scores in zip(tested, *tests, strict=False):  # no scores at all if it was stopped meanwhile
         if member in pack:
             with apart(member, pack, failures):
-                finish(member, scores, store, arithmetic, size)
+                finish(member, scores, stream, select, arithmetic, size)
     if not all(tests):
         for member in list(pack):
             with apart(member, pack, failures):
@@ -188,12 +188,15 @@ def add_to_curve(member: Member, score: Score, stream: Stream) -> None:
     )
 
 
-def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithmetic, pack: int) -> None:
+def finish(
+    member: Member, scores: list[Score], stream: Stream, select: ImageSet, arithmetic: Arithmetic, pack: int
+) -> None:
     """Write the weights and, last, the record; Failure if anything has changed that must not.
 
     pack: how many runs were trained together.
     """
-    state, reason = health(member, scores)
+    by_chance = chance(stream, select)
+    state, reason = health(member, scores, by_chance)
     after = surgery.certificate(member.network, member.fixed)
     if after != member.certificate:
         raise Failure(f"{member}: tensors of frozen segments changed during training")
@@ -204,6 +207,7 @@ def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithm
         {
             "state": state,
             "reason": reason,
+            "chance": asdict(by_chance),
             "steps": member.step,
             "seconds": member.seconds,
             "metrics": finite(
@@ -220,7 +224,7 @@ def finish(member: Member, scores: list[Score], store: Store, arithmetic: Arithm
             },
             "parameters": parameters,
             "trained_parameters": sum(p.numel() for p in member.trained.values()),
-            "flops": cost(member.run, store.card).flops,
+            "flops": cost(member.run, stream.store.card).flops,
             "memory": peak_memory(),
             "pack": pack,
             "features": "stored" if member.features else "computed",
