@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from yosinski import records, surgery, training
 from yosinski import run as procedure
@@ -325,6 +326,54 @@ def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple
     record = records.read_record(records.folder(where.runs, run.id))
     assert record is not None
     assert record["arithmetic"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_checkpoint_of_an_earlier_version_goes_on_unless_its_head_was_in_bfloat16(
+    where: Where, bases: tuple[Run, Run], precision: str
+) -> None:
+    a, b = bases
+    run, where = b.copy(6, "tuned", a), replace(where, precision=precision)
+    train(where, [run], after(5))
+    path = records.folder(where.runs, run.id)
+    content = torch.load(path / "checkpoint.pt", weights_only=True)
+    content["arithmetic"] = {name: content["arithmetic"][name] for name in ("dtype", "device", "threads")}
+    torch.save(content, path / "checkpoint.pt")
+    if precision == "bfloat16":
+        with pytest.raises(Failure, match="was started with bfloat16 with a bfloat16 head on cpu"):
+            train(where, [run])
+        assert records.state(path) == "failed"
+    train(replace(where, change_arithmetic=precision == "bfloat16"), [run])
+    record = records.read_record(path)
+    assert record is not None
+    assert record["arithmetic"]["head"] == "float32"
+
+
+def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+    short = b.recipe.with_values({"epochs": 1.0})
+    pack = [replace(b.copy(n, treatment, a), recipe=short) for n, treatment in ((7, "frozen"), (3, "tuned"))]
+    finer = {"losses": True, "gradients": True}  # than bfloat16
+    cross_entropy, take_step = F.cross_entropy, training.take_step
+
+    def is_finer(tensor: torch.Tensor | None) -> bool:
+        assert tensor is not None
+        return tensor.dtype == torch.float32 and bool((tensor != tensor.bfloat16().float()).float().mean() > 0.5)
+
+    def seen(outputs: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        finer["losses"] &= is_finer(outputs)
+        return cross_entropy(outputs, *rest, **more)
+
+    def seen_step(member: Any, *rest: Any) -> None:
+        take_step(member, *rest)
+        finer["gradients"] &= is_finer(member.network.get_parameter("head.weight").grad)
+
+    monkeypatch.setattr(F, "cross_entropy", seen)
+    monkeypatch.setattr(training, "take_step", seen_step)
+    train(replace(where, precision="bfloat16"), pack)
+    assert finer == {"losses": True, "gradients": True}
 
 
 def test_a_copy_is_not_cut_from_weights_that_its_bases_record_does_not_name(

@@ -50,7 +50,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
         trained = member.trained
         if content["run"] != member.run.id or content["momentum"].keys() - trained.keys():
             raise ValueError("the checkpoint of another run")
-        started_in = Arithmetic(**content["arithmetic"])
+        started_in = Arithmetic.of(content["arithmetic"])
         state = member.network.state_dict()
         state.update(content["tensors"])
         member.network.load_state_dict(state)

@@ -79,7 +79,7 @@ def evaluate(
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch, features)
-            outputs = [m.network[m.shared :](x).float() for m, x in zip(members, inputs, strict=True)]
+        outputs = [member.logits(x, arithmetic) for member, x in zip(members, inputs, strict=True)]
         for k, output in enumerate(outputs):
             losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
             right = labels[output.argmax(1) == labels]

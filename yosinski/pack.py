@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +28,20 @@ class Arithmetic:
     dtype: str  # "float32", or "bfloat16" for autocast
     device: str  # "cpu", "cuda" or "mps"
     threads: int
+    head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
 
-    def autocast(self) -> torch.autocast:
-        """The context in which networks compute."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
+        """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
+        return cls(**{"head": values["dtype"], **values})
+
+    def autocast(self, enabled: bool = True) -> torch.autocast:
+        """The context in which networks compute, up to the head."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=enabled and self.dtype == "bfloat16")
 
     def __str__(self) -> str:
-        return f"{self.dtype} on {self.device} with {self.threads} thread(s)"
+        head = "" if self.head == "float32" else f" with a {self.head} head"
+        return f"{self.dtype}{head} on {self.device} with {self.threads} thread(s)"
 
 
 @dataclass(eq=False)
@@ -98,6 +106,20 @@ class Member:
             surgery.ready(self.network, self.run, step / steps)
             changing = self.run.recipe.norm_below == "batch" or self.run.recipe.affine_below
             self.held, self.shared, self.resting = held, 0 if changing else held, False
+
+    def logits(self, inputs: Batch | torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+        """float32 [b, outputs]: what the network makes of what comes out of its first `shared` segments.
+
+        The head computes in float32 whatever the segments before it do: in bfloat16 with its eight bits the largest two
+        outputs of one image in a hundred or so are equal, and the order of classes would decide.
+        """
+        features = inputs
+        with arithmetic.autocast():
+            for segment in self.network[self.shared : -1]:
+                features = segment(features)
+        assert isinstance(features, torch.Tensor)  # no network is a head alone
+        with arithmetic.autocast(enabled=False):
+            return self.network[-1](features.float())
 
     def rest(self) -> None:
         """Prepare the network for evaluation: batch norm uses the statistics that it has."""

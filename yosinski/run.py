@@ -160,6 +160,8 @@ def settle(arithmetic: Arithmetic) -> None:
     """Let the arithmetic be what it is called: float32 without TensorFloat's ten bits, the same sums in every run."""
     torch.set_num_threads(arithmetic.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for name in ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"):
+        setattr(torch.backends.cuda.matmul, name, False)  # products of bfloat16 are summed in float32
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.mha.set_fastpath_enabled(False)  # attention is summed in one way, in training and in evaluation
 

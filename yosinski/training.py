@@ -102,9 +102,9 @@ def train(
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
             inputs = at_cuts(active, images, stored)
         for member, taken in zip(active, inputs, strict=True):
-            with arithmetic.autocast(), dropping(masks):
-                outputs = member.network[member.shared :](taken)
-            take_step(member, F.cross_entropy(outputs.float(), labels), step, stream.steps)
+            with dropping(masks):
+                outputs = member.logits(taken, arithmetic)
+            take_step(member, F.cross_entropy(outputs, labels), step, stream.steps)
 
         evaluated = step + 1 in evaluations
         scores = evaluate(active, store, select, arithmetic, asked) if evaluated else []
