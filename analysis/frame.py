@@ -10,8 +10,9 @@ import pandas as pd
 
 from yosinski import files, records
 from yosinski.files import Damaged
+from yosinski.recipes import every_value
 from yosinski.records import FINAL
-from yosinski.spec import BadInput, Half, Recipe, Run, choose, digest, relation, series
+from yosinski.spec import SEMANTICS, BadInput, Half, Recipe, Run, choose, digest, relation, series
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -201,6 +202,8 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     value = files.read_json(path)
     if not isinstance(value.get("spec"), dict) or digest(value["spec"]) != run_id:
         raise Damaged(path)
+    if value["spec"].get("semantics") == SEMANTICS:  # unknown values of recipes get columns, others would be mixed
+        records.check_known(path, {**value, "spec": {**value["spec"], "recipe": {}}})
     return value["name"], value["spec"]
 
 
@@ -266,7 +269,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "source_half": source_half,
         "classes": len(target.classes) if target else None,
         "recipe": digest(recipe) if recipe else None,
-        **{f"recipe_{name}": value for name, value in recipe.items()},
+        **{f"recipe_{name}": value for name, value in every_value(recipe).items() if recipe},
         **{name: spec.get(name) for name in ("seed", "parent", "semantics", "examples_per_class", "below")},
         **{name: metrics.get(name) for name in _WHOLE_RUN},
         **{name: record.get(name) for name in _COUNTS},

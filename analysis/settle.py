@@ -8,7 +8,8 @@ import pandas as pd
 from analysis.answer import Answer
 from analysis.blocks import Block
 from analysis.paired import FEWEST
-from yosinski.spec import COPIES
+from yosinski.identity import as_before
+from yosinski.spec import COPIES, Recipe
 
 SPLITS = 4  # as many as in the paper, where nothing is known yet
 TREATMENTS = {f"AnB{mark}": treatment for treatment, mark in COPIES.items()}
@@ -105,12 +106,13 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
 
 
 def _values(copy: Any) -> str:
-    """The recipe of a copy as arguments, a line each."""
+    """The recipe of a copy as arguments, a line each, without what is as it was before earlier versions knew it."""
     known = {name.removeprefix("recipe_"): copy[name] for name in copy.index if name.startswith("recipe_")}
     plain = {
         name: getattr(value, "item", lambda value=value: value)() for name, value in known.items() if pd.notna(value)
     }
-    return "".join(f"    {name}={value!r},\n" for name, value in plain.items())
+    unsaid = as_before(Recipe).items()
+    return "".join(f"    {name}={value!r},\n" for name, value in plain.items() if (name, value) not in unsaid)
 
 
 _FILE = '''"""Runs that would tell where to cut: copies that are not told apart yet, in both directions, and bases."""

@@ -307,8 +307,9 @@ def test_what_is_open_becomes_a_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("treatment", COPIES)
 def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, treatment: Treatment) -> None:
+    recipe = synthetic.RECIPE.with_values({"mirror": False})
     for split in range(2):
-        bases = [synthetic.base(half) for half in synthetic.halves(f"random:{split}")]
+        bases = [synthetic.base(half, recipe=recipe) for half in synthetic.halves(f"random:{split}")]
         for base in bases:
             synthetic.finish(tmp_path, base, 0.7, [0.7])
         for target, source in (bases, bases[::-1]):
@@ -319,6 +320,8 @@ def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, 
     assert report.write(made, tmp_path / "settle.py")
     runs = find(str(tmp_path / "settle.py"))()
     assert {(run.treatment, run.cut) for run in runs if run.parent} == {(treatment, 3)}
+    assert {run.recipe for run in runs} == {recipe}
+    assert "least_area" not in (tmp_path / "settle.py").read_text()  # it is as before
 
 
 def test_volumes_are_blocks_of_their_own(tmp_path: Path) -> None:

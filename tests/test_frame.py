@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from synthetic import RECIPE, base, copy, damage, finish, halves, manifest, row
 
 from analysis import frame
 from analysis.frame import COLUMNS, write
-from yosinski import records
-from yosinski.spec import BadInput, Run
+from yosinski import files, records
+from yosinski.spec import BadInput, Run, digest
 
 A, B = halves()
 BASE_A, BASE_B = base(A), base(B, seed=1)
@@ -211,6 +212,44 @@ def test_several_recipes(tmp_path: Path) -> None:
     finish(tmp_path, BASE_A, 0.7)
     finish(tmp_path, base(A, recipe=replace(RECIPE, epochs=80.0)), 0.8)
     assert sorted(frame(tmp_path)["recipe_epochs"]) == [40.0, 80.0]
+
+
+def test_a_value_that_a_record_leaves_out_is_as_it_was_before(tmp_path: Path) -> None:
+    finish(tmp_path, BASE_A, 0.7)
+    finish(tmp_path, base(A, recipe=replace(RECIPE, mirror=False)), 0.8)
+    table = frame(tmp_path)
+    for name, value in (("recipe_mirror", True), ("recipe_optimiser", "sgd"), ("recipe_aspect", 1.0)):
+        assert table.set_index("run")[name].to_dict()[BASE_A.id] == value
+    assert sorted(table["recipe_mirror"]) == [False, True]
+    assert sorted(table["recipe_mirror"].tolist()) == [False, True]
+    assert frame(tmp_path, where={"recipe_mirror": "True"})["run"].tolist() == [BASE_A.id]
+
+
+def newer(runs: Path, change: Callable[[dict], None]) -> Path:
+    """The base as a newer version would have written it."""
+    finish(runs, BASE_A, 0.7)
+    value = files.read_json(records.folder(runs, BASE_A.id) / "run.json")
+    change(value["spec"])
+    path = records.folder(runs, digest(value["spec"]))
+    path.parent.mkdir(exist_ok=True)
+    records.folder(runs, BASE_A.id).rename(path)
+    files.write_json(path / "run.json", value)
+    return path
+
+
+def test_values_of_a_newer_versions_recipe_have_columns(tmp_path: Path) -> None:
+    newer(tmp_path, lambda spec: spec["recipe"].update(swirl=0.5))
+    table = frame(tmp_path)
+    assert table["state"].tolist() == ["done"]
+    assert table["recipe_swirl"].tolist() == [0.5]
+    assert table["recipe"].tolist() != [RECIPE.digest]
+
+
+def test_other_values_of_a_newer_version_are_refused_by_name(tmp_path: Path) -> None:
+    """They have no column, so runs that differ in them would be mixed."""
+    path = newer(tmp_path, lambda spec: spec.update(width=2))
+    with pytest.raises(BadInput, match=f"^{path}/run.json .* needs a newer version of yosinski: value width$"):
+        frame(tmp_path)
 
 
 def test_written_and_read_again(runs: Path, tmp_path: Path) -> None:

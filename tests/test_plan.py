@@ -14,9 +14,10 @@ from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.local import Queue
 from sweeps.plan import ASSUMED_SPEED, START, Pack, packs, plan
+from sweeps.transfer import transfer
 from yosinski import data, files, halves, records
 from yosinski.environment import Where
-from yosinski.recipes import EMOJI, SKETCH
+from yosinski.recipes import EMOJI, FINETUNE, SKETCH
 from yosinski.spec import BadInput, Half, Recipe, Run
 
 A, B = synthetic.halves()
@@ -329,6 +330,26 @@ def test_values_of_the_recipe_change_the_recipe_in_any_order() -> None:
     assert sweeps.arguments(toy, [*values, "recipe=sketch"]) == wanted
     assert sweeps.arguments(toy, ["recipe.clip=2"]) == {"recipe": EMOJI.with_values({"clip": 2.0})}
     assert sweeps.arguments(toy, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["recipe.mirror=false"], {"mirror": False}),
+        (["recipe.optimiser=adamw"], {"optimiser": "adamw"}),
+        (["recipe.label_smoothing=0.1"], {"label_smoothing": 0.1}),
+        (["recipe.least_area=0.08", "recipe.aspect=1.333"], {"least_area": 0.08, "aspect": 1.333}),
+        (["recipe.least_area=0.08", "recipe.most_area=0.5"], {"least_area": 0.08, "most_area": 0.5}),
+        (["recipe.least_area=1", "recipe.mirror=true", "recipe.label_smoothing=0"], {"least_area": 1.0}),
+    ],
+)
+def test_values_that_came_later_are_given_like_others_and_described_where_they_are_not_as_before(
+    texts: list[str], values: dict[str, Any]
+) -> None:
+    found = sweeps.arguments(transfer, ["network=resnet18", *texts])
+    assert found["recipe"] == FINETUNE.with_values(values)
+    described = sweeps.describe(transfer, {"data": "emoji", **found})["recipe"]
+    assert described == {**FINETUNE.values, **values}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from yosinski import claims, files, records
 from yosinski.environment import Where
 from yosinski.files import Damaged
 from yosinski.records import Attempt, Superseded, claim, folder, state
-from yosinski.spec import BadInput, Run
+from yosinski.spec import BadInput, Half, Recipe, Run, digest
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)
@@ -706,6 +706,68 @@ def test_a_tampered_spec_is_refused_by_name(keys: tuple[str, ...], value: Any, t
     change(path, "spec", *keys, value=value)
     with pytest.raises(BadInput, match=f"^{path} is damaged$"):
         records.load(tmp_path, COPY.id)
+
+
+def written_elsewhere(runs: Path, spec: dict[str, Any]) -> Path:
+    """What another version leaves of a run on B: the id is the hash of its own spec."""
+    records.enrol(runs, BASE)
+    records.enrol_half(runs, B)
+    path = folder(runs, digest(spec)) / "run.json"
+    files.write_json(path, {"id": digest(spec), "name": "A3B", "spec": spec})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (
+            {**COPY.spec, "recipe": {**COPY.spec["recipe"], "swirl": 0.5, "grain": 1}},
+            "needs a newer version of yosinski: recipe value grain, recipe value swirl",
+        ),
+        (
+            {**COPY.spec, "width": 2, "recipe": {**COPY.spec["recipe"], "swirl": 0.5}},
+            "needs a newer version of yosinski: value width, recipe value swirl",
+        ),
+        (
+            {**COPY.spec, "recipe": {**COPY.spec["recipe"], "optimiser": "lion"}},
+            "needs another version of yosinski: unknown recipe.optimiser 'lion'; choose from: sgd, adamw",
+        ),
+        ({**COPY.spec, "treatment": "fused"}, "needs another version of yosinski: unknown treatment 'fused'"),
+        (
+            {**COPY.spec, "recipe": {name: value for name, value in COPY.spec["recipe"].items() if name != "views"}},
+            "needs an older version of yosinski: values are missing",
+        ),
+    ],
+)
+def test_what_only_another_version_knows_is_refused_by_name_and_not_called_damaged(
+    spec: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    path = written_elsewhere(tmp_path, spec)
+    with pytest.raises(BadInput, match=f"^{re.escape(f'{path} (format 1) {why}')}") as caught:
+        records.load(tmp_path, path.parent.name)
+    assert not isinstance(caught.value, Damaged)
+
+
+def test_a_run_that_an_earlier_version_wrote_is_loaded_by_its_id(tmp_path: Path) -> None:
+    """As it was written before there were values that came later."""
+    recipe = {
+        **{"epochs": 4.0, "batch_size": 8, "learning_rate": 0.1, "warmup": 0.25, "momentum": 0.9, "clip": 1.0},
+        **{"weight_decay": 0.0005, "augment": True, "shift": 2, "initialiser": "kaiming", "evaluations": 4},
+        **{"iterations": 0, "schedule": "cosine", "step_every": 0, "gamma": 1.0, "solver": "nesterov", "views": 0},
+        **{"bias_rate": 1.0, "bias_decay": 1.0, "mean": "channel", "scale": True, "outputs": 0, "thaw": 0.5},
+        **{"dropout_below": False, "norm_below": "frozen", "affine_below": False, "layer_decay": 0.5, "probe": 0.5},
+    }
+    half = Half("emoji", "f00d", ("ant", "bat", "cat"), ("noto",), "A", "random:0")
+    spec = {
+        **{"semantics": 3, "network": "alexnet32", "half": half.digest, "source": None, "recipe": recipe, "seed": 1},
+        **{"treatment": "base", "cut": None, "below": None, "preserved": 0, "examples_per_class": None, "parent": None},
+    }
+    records.enrol_half(tmp_path, half)
+    files.write_json(folder(tmp_path, "379d1b818b2d93c8") / "run.json", {"name": "baseA", "spec": spec})
+    loaded = records.load(tmp_path, "379d1b818b2d93c8")
+    assert loaded.id == "379d1b818b2d93c8"
+    assert loaded.recipe == Recipe(**recipe)
+    assert (loaded.recipe.mirror, loaded.recipe.optimiser, loaded.recipe.least_area) == (True, "sgd", 0.0)
 
 
 @pytest.mark.parametrize("missing", ["seed", "semantics", "half", "cut"])

@@ -1,12 +1,13 @@
 """Specs: what is in a run's id and what is not, and which specs are refused."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pytest
 
-from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED
+from yosinski.identity import as_before, later
+from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED, every_value
 from yosinski.spec import BadInput, Half, Recipe, Run, canonical, choose, digest
 
 RECIPE = Recipe(
@@ -42,7 +43,36 @@ def test_the_spec_of_a_copy_is_spelled_out() -> None:
         "network": "alexnet32",
         "half": B.digest,
         "source": A.digest,
-        "recipe": asdict(RECIPE),
+        "recipe": {
+            "epochs": 4.0,
+            "batch_size": 8,
+            "learning_rate": 0.1,
+            "warmup": 0.25,
+            "momentum": 0.9,
+            "weight_decay": 0.0005,
+            "clip": 1.0,
+            "augment": True,
+            "shift": 2,
+            "initialiser": "kaiming",
+            "evaluations": 4,
+            "iterations": 0,
+            "schedule": "cosine",
+            "step_every": 0,
+            "gamma": 1.0,
+            "solver": "nesterov",
+            "bias_rate": 1.0,
+            "bias_decay": 1.0,
+            "mean": "channel",
+            "scale": True,
+            "outputs": 0,
+            "dropout_below": False,
+            "norm_below": "frozen",
+            "affine_below": False,
+            "layer_decay": 0.5,
+            "probe": 0.5,
+            "thaw": 0.5,
+            "views": 0,
+        },
         "seed": 0,
         "treatment": "frozen",
         "cut": {"n": 3, "name": "conv3"},
@@ -102,6 +132,14 @@ def test_every_field_of_a_run_changes_its_id(change: dict[str, Any]) -> None:
     assert replace(COPY, **change).id != COPY.id
 
 
+LATER = (  # each of the values that came when there were records already
+    {"mirror": False},
+    {"least_area": 0.08, "shift": 0},
+    {"most_area": 0.5, "least_area": 0.25, "shift": 0},
+    {"aspect": 1.5, "least_area": 0.25, "shift": 0},
+    {"optimiser": "adamw"},
+    {"label_smoothing": 0.1},
+)
 CHANGES = (
     {"epochs": 5.0},
     {"iterations": 7, "epochs": 0.0},
@@ -131,6 +169,7 @@ CHANGES = (
     {"thaw": 0.25},
     {"views": 2},
     {"evaluations": 5},
+    *LATER,
 )
 
 
@@ -140,6 +179,37 @@ def test_every_value_of_the_recipe_changes_the_id() -> None:
         assert asdict(RECIPE.with_values(values)) == {**asdict(RECIPE), **values}
     recipes = [RECIPE, *map(RECIPE.with_values, CHANGES)]
     assert len({replace(BASE, recipe=recipe).id for recipe in recipes}) == len(recipes)
+
+
+def test_values_that_came_later_are_in_ids_and_specs_only_where_they_are_not_as_before() -> None:
+    assert {next(iter(values)) for values in LATER} == as_before(Recipe).keys()
+    first = asdict(RECIPE).keys() - as_before(Recipe).keys()
+    assert RECIPE.values.keys() == COPY.spec["recipe"].keys() == first
+    assert RECIPE.with_values(as_before(Recipe)).digest == RECIPE.digest
+    for values in LATER:
+        recipe = RECIPE.with_values(values)
+        added = {name: value for name, value in values.items() if name != "shift"}
+        assert {name: recipe.values[name] for name in recipe.values.keys() - first} == added
+        assert Recipe(**recipe.values) == recipe
+        assert every_value(recipe.values) == asdict(recipe)
+    for name, value in as_before(Recipe).items():  # a default that changed would give the old records another meaning
+        assert getattr(RECIPE, name) == value
+
+
+@dataclass(frozen=True)
+class Wider(Run):
+    """A run as it may be one day."""
+
+    width: int = later(1)
+
+
+def test_fields_of_a_run_that_come_later_change_ids_only_where_they_are_not_as_before() -> None:
+    about = {name: getattr(COPY, name) for name in Run.__dataclass_fields__}
+    as_ever, wider = Wider(**about), Wider(**about, width=2)
+    assert as_ever.spec == COPY.spec
+    assert as_ever.id == COPY.id
+    assert wider.spec == {**COPY.spec, "width": 2}
+    assert wider.id != COPY.id
 
 
 def test_equal_recipes_have_equal_digests() -> None:
@@ -308,6 +378,29 @@ def test_a_half_needs_two_classes_each_once() -> None:
         ({"views": 2, "dropout_below": True}, "recipe.views stores features, but with recipe.dropout_below true"),
         ({"views": 2, "norm_below": "batch"}, "recipe.views stores features, but with recipe.norm_below batch"),
         ({"views": 2, "affine_below": True}, "recipe.views stores features, but with recipe.affine_below true"),
+        ({"mirror": 0}, "recipe.mirror takes a bool, not 0"),
+        ({"mirror": False, "augment": False}, "recipe.mirror false belongs to recipe.augment true"),
+        ({"optimiser": "adam"}, "unknown recipe.optimiser 'adam'; choose from: sgd, adamw"),
+        (
+            {"optimiser": "adamw", "solver": "caffe", "schedule": "step", "warmup": 0.0, "step_every": 4},
+            "recipe.solver caffe belongs to recipe.optimiser sgd: with adamw it must be nesterov",
+        ),
+        ({"label_smoothing": 1}, "recipe.label_smoothing is 1, but must be below 1"),
+        ({"label_smoothing": -0.1}, "recipe.label_smoothing is -0.1, but must be at least 0"),
+        ({"least_area": 0.1}, "recipe.least_area cuts within stored images, without a border: recipe.shift must be 0"),
+        (
+            {"least_area": 0.1, "shift": 0, "mean": "image"},
+            "recipe.mean image has no pixels for crops that recipe.least_area resizes: it must be channel",
+        ),
+        ({"least_area": 0.1, "shift": 0, "augment": False}, "recipe.least_area belongs to recipe.augment true"),
+        ({"aspect": 1.5}, "recipe.most_area and recipe.aspect belong to recipe.least_area, which is 0: here they must"),
+        ({"most_area": 0.5}, "recipe.most_area and recipe.aspect belong to recipe.least_area, which is 0"),
+        (
+            {"least_area": 0.6, "most_area": 0.5, "shift": 0},
+            "recipe.least_area is 0.6 and recipe.most_area 0.5: the first must be at most the second",
+        ),
+        ({"least_area": 0.6, "most_area": 1.5, "shift": 0}, "recipe.most_area 1.5: .* at most 1, the whole image"),
+        ({"least_area": 0.6, "aspect": 0.75, "shift": 0}, "recipe.aspect is 0.75, but must be at least 1"),
         ({"warmup": 1.0}, "must be below 1"),
         ({"momentum": 1}, "must be below 1"),
     ],

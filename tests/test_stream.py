@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
+from torchvision.transforms.v2 import RandomResizedCrop
+from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
 from yosinski.data import Card
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, Stream, crops, generator, in_order
+from yosinski.data.stream import Batch, Shown, Stream, boxes, crops, generator, in_order
 from yosinski.spec import BadInput, Half, Recipe, Run
 
 SIDE = 32
@@ -54,6 +57,12 @@ def toy() -> Store:
 def noise(toy: Store) -> Store:
     """The same with images of noise, so that every shift and mirror image can be told apart."""
     return replace(toy, images=generator("noise").integers(1, 256, toy.images.shape, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def large(toy: Store) -> Store:
+    """Larger images of noise, of which crops take a part."""
+    return replace(toy, images=generator("noise").integers(1, 256, (36, SIDE + 5, SIDE + 5, 3), np.uint8))
 
 
 Labelled = tuple[Batch, torch.Tensor]
@@ -247,6 +256,24 @@ def test_copies_of_one_target_see_the_same_pictures(noise: Store) -> None:
         assert all(same(first.batch(step), other.batch(step)) for other in others)
 
 
+def test_batches_are_those_of_ever(large: Store) -> None:
+    """Written down once: what trainings of earlier versions saw, they see when they go on or are done again."""
+
+    def seen(run: Run) -> str:
+        stream, hashed = Stream(large, run), hashlib.sha256()
+        for step in range(9):
+            batch, labels = stream.batch(step)
+            for tensor in (*batch, labels):
+                hashed.update(tensor.contiguous().numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    copy = BASE.copy(3, "frozen", BASE)
+    assert seen(BASE) == "791c86e76905b4d2"
+    assert seen(copy) == "26b80cd35ba06611"
+    assert seen(replace(copy, recipe=RECIPE.with_values({"views": 3}))) == "5458895066773ddf"
+    assert seen(replace(BASE, recipe=RAW)) == "323308ac63f45663"
+
+
 def test_random_numbers_are_pinned() -> None:
     # Philox keyed by the first 16 bytes, little-endian, of the SHA-256 of ["stream",0,"base","f00d",0].
     key = hashlib.sha256(b'["stream",0,"base","f00d",0]').digest()[:16]
@@ -313,3 +340,122 @@ def test_the_view_without_augmentation_is_the_middle(noise: Store) -> None:
     assert all(same(one.batch(step), Stream(noise, replace(copy, recipe=RAW)).batch(step)) for step in range(9))
     with pytest.raises(BadInput, match=r"recipe.views are all the same with recipe.augment false"):
         RAW.with_values({"views": 2})
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_without_mirror_images_crops_are_the_same_but_for_that(large: Store, views: int) -> None:
+    copy = replace(BASE.copy(3, "frozen", BASE), recipe=RECIPE.with_values({"views": views}))
+    plain = replace(copy, recipe=copy.recipe.with_values({"mirror": False}))
+    some = 0
+    for step in range(9):
+        (batch, labels), (straight, same_labels) = (Stream(large, run).batch(step) for run in (copy, plain))
+        assert torch.equal(labels, same_labels)
+        assert torch.equal(batch.corners, straight.corners)
+        assert not straight.mirrored.any()
+        some += int(batch.mirrored.sum())
+        turned = torch.where(batch.mirrored[:, None, None, None], batch.pixels.flip(-1), batch.pixels)
+        assert torch.equal(turned, straight.pixels)
+    assert 20 < some < 52  # of 72, half of them expected
+
+
+SCALES = RECIPE.with_values({"shift": 0, "least_area": 0.08, "aspect": 4 / 3})
+
+
+def all_shown(store: Store, run: Run) -> Shown:
+    """What all steps show, in one."""
+    stream = Stream(store, run)
+    steps = [stream.shown(step) for step in range(stream.steps)]
+    return Shown._make(np.concatenate(column) for column in zip(*steps, strict=True))
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_crops_of_all_sizes_are_torchvisions(large: Store, views: int) -> None:
+    run = replace(BASE.copy(3, "frozen", BASE), recipe=SCALES.with_values({"views": views}))
+    stream = Stream(large, run)
+    for step in range(stream.steps):
+        shown, batch = stream.shown(step), stream.batch(step)[0]
+        assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(batch.corners, torch.from_numpy(shown.corners))
+        for k, image in enumerate(torch.from_numpy(large.images[stream.rows[shown.images]]).permute(0, 3, 1, 2)):
+            (top, left), (height, width) = shown.corners[k].tolist(), shown.sizes[k].tolist()
+            crop = resized_crop(image, top, left, height, width, [SIDE, SIDE], antialias=True)
+            assert torch.equal(batch.pixels[k], horizontal_flip(crop) if shown.mirrored[k] else crop)
+
+
+def test_order_and_mirror_images_do_not_depend_on_scales(large: Store) -> None:
+    one, other = all_shown(large, replace(BASE, recipe=SCALES)), all_shown(large, BASE)
+    assert (one.images == other.images).all()
+    assert (one.mirrored == other.mirrored).all()
+    assert (one.sizes != other.sizes).any()
+    assert (other.sizes == SIDE).all()
+
+
+def test_boxes_are_distributed_as_torchvisions() -> None:
+    """Area, width over height and place, against 2,000 boxes that it draws."""
+    recipe, image = SCALES.with_values({"least_area": 0.3, "most_area": 0.9, "aspect": 2.0}), torch.zeros(3, 256, 256)
+    corners, sizes = boxes(generator("boxes"), 4000, 256, recipe)
+    torch.manual_seed(0)
+    drawing = RandomResizedCrop(224, (0.3, 0.9), (0.5, 2.0))
+    theirs = [drawing.make_params([image]) for _ in range(2000)]
+    told = np.array([[its[name] for name in ("top", "left", "height", "width")] for its in theirs])
+    ours = np.concatenate([corners, sizes], 1)
+    for boxed in (ours, told):
+        assert (boxed[:, :2] >= 0).all()
+        assert (boxed[:, :2] + boxed[:, 2:] <= 256).all()
+    for measured in (
+        lambda its: its[:, 2] * its[:, 3],
+        lambda its: its[:, 2] / its[:, 3],
+        lambda its: its[:, 0],
+        lambda its: its[:, 1],
+    ):
+        agreement: Any = ks_2samp(measured(ours), measured(told))
+        assert agreement.pvalue > 0.001
+    area, ratio = sizes.prod(1) / 256**2, sizes[:, 1] / sizes[:, 0]
+    assert 0.297 < area.min() < area.max() < 0.903
+    assert 0.49 < ratio.min() < 0.55
+    assert 1.8 < ratio.max() < 2.03
+
+
+def test_where_no_box_fits_the_whole_image_is_taken() -> None:
+    whole = SCALES.with_values({"least_area": 1.0, "aspect": 2.0})
+    corners, sizes = boxes(generator("boxes"), 50, 300, whole)
+    assert (sizes.max(1) <= 300).all()
+    assert ((sizes == 300).all(1) & (corners == 0).all(1)).mean() > 0.8  # nearly square ones fit, rounded
+    squares = boxes(
+        generator("boxes"), 50, 300, SCALES.with_values({"least_area": 0.25, "most_area": 0.25, "aspect": 1})
+    )
+    assert (squares[1] == 150).all()
+    assert len(np.unique(squares[0])) > 40
+
+
+def test_an_images_box_does_not_depend_on_how_many_are_used(large: Store) -> None:
+    few = replace(BASE, recipe=SCALES, examples_per_class=3)
+    part, whole = all_shown(large, few), all_shown(large, replace(BASE, recipe=SCALES))
+
+    def drawn(shown: Shown) -> set[tuple[int, ...]]:
+        return {
+            (image, *corner, *size)
+            for image, corner, size in zip(
+                shown.images.tolist(), shown.corners.tolist(), shown.sizes.tolist(), strict=True
+            )
+        }
+
+    assert drawn(part) <= drawn(whole)
+    assert len(drawn(part)) == 18
+
+
+def test_views_with_scales_are_fixed_boxes(large: Store) -> None:
+    copy = replace(BASE.copy(3, "frozen", BASE), recipe=SCALES.with_values({"views": 2, "epochs": 20.0}))
+    seen, others = views_of(large, copy), views_of(large, replace(copy, seed=5, cut=4, treatment="tuned"))
+    pixels = torch.cat([batch.pixels for batch in Stream(large, copy).viewed(7)]).reshape(2, 24, -1)
+    for image in range(24):
+        fixed = {view.numpy().tobytes() for view in pixels[:, image]}
+        assert set(seen[image]) == set(others[image]) == fixed
+        assert len(fixed) == 2
+
+
+def test_features_of_other_crops_have_other_keys() -> None:
+    """And those of the crops of ever the key of ever."""
+    assert RECIPE.crops == {"augment": True, "shift": 1}
+    assert SCALES.crops == {"augment": True, "shift": 0, "least_area": 0.08, "aspect": 4 / 3}
+    assert RECIPE.with_values({"mirror": False, "label_smoothing": 0.1}).crops == {**RECIPE.crops, "mirror": False}

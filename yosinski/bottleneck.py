@@ -36,8 +36,8 @@ def take_features(
     if not standing:
         return
     whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": asdict(arithmetic)}
-    recipe, used = stream.recipe, {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
-    crops = {"views": stream.views, "shift": recipe.shift, "augment": recipe.augment}
+    used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
+    crops = {"views": stream.views, **stream.recipe.crops}
     sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {
         "train": ({**used, **crops}, lambda: stream.viewed(AT_A_TIME)),
         "select": ({"images": len(select.rows), "views": 1}, lambda: unaugmented(stream, select)),

@@ -13,7 +13,8 @@ from yosinski.spec import Failure
 def save(member: Member, arithmetic: Arithmetic) -> None:
     """Write where this run stands: what changes only, fixed segments are those with which it began."""
     trained = member.trained
-    momenta = {name: member.optimiser.state[p].get("momentum_buffer") for name, p in trained.items()}
+    states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
+    momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
     content = {
         "format": files.FORMAT,
         "run": member.run.id,
@@ -24,6 +25,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
         "frozen": member.certificate,
         "parent_weights": member.parent_weights,
         "momentum": {name: momentum for name, momentum in momenta.items() if momentum is not None},
+        "moments": {name: state for name, state in states.items() if state},
         "loss_sum": member.loss_sum,
         "loss_steps": member.loss_steps,
         "train_loss": member.train_loss,
@@ -48,7 +50,8 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
                 f"{path} is of format {content['format']}; this version reads up to {files.FORMAT}: update yosinski"
             )
         trained = member.trained
-        if content["run"] != member.run.id or content["momentum"].keys() - trained.keys():
+        moments = content.get("moments", {})  # earlier versions knew no AdamW
+        if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - trained.keys():
             raise ValueError("the checkpoint of another run")
         started_in = Arithmetic.of(content["arithmetic"])
         state = member.network.state_dict()
@@ -56,6 +59,8 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
         member.network.load_state_dict(state)
         for name, momentum in content["momentum"].items():
             member.optimiser.state[trained[name]]["momentum_buffer"] = momentum
+        for name, state in moments.items():
+            member.optimiser.state[trained[name]].update(state)
         member.loss_sum.copy_(content["loss_sum"])
         member.step, member.seconds = content["step"], content["seconds"]
         member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]

@@ -91,7 +91,7 @@ def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
         if held := standing(run):
             recipe, card = run.recipe, cards[run.half.data]
             trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
-            crops = run.half.digest, run.examples_per_class, recipe.views, recipe.shift, recipe.augment
+            crops = run.half.digest, run.examples_per_class, recipe.views, *recipe.crops.items()
             pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
             sizes[run.network, held, trunk, crops] = (
                 4 * math.prod(_layers(run.network, run.outputs)[held - 1].shape) * pictures

@@ -105,4 +105,4 @@ def chance(stream: Stream, select: ImageSet) -> Chance:
     """What answers without looking at an image reach on the half that a stream shows, at best."""
     train = np.bincount(stream.labels[stream.used], minlength=select.classes).tolist()
     selected = np.bincount(select.labels, minlength=select.classes).tolist()
-    return Chance.of(train, selected, stream.recipe.values.get("label_smoothing", 0.0))
+    return Chance.of(train, selected, stream.recipe.label_smoothing)

@@ -20,6 +20,8 @@ from yosinski.data.stream import Batch
 from yosinski.features import Features
 from yosinski.spec import Run
 
+BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -52,7 +54,7 @@ class Member:
     attempt: records.Attempt
     network: nn.Sequential
     parent_weights: str | None
-    optimiser: torch.optim.SGD = field(init=False)
+    optimiser: torch.optim.SGD | torch.optim.AdamW = field(init=False)
     fixed: set[str] = field(init=False)  # tensors that never change
     certificate: str = field(init=False)
     loss_sum: torch.Tensor = field(init=False)
@@ -73,24 +75,24 @@ class Member:
         device = next(self.network.parameters()).device
         self.loss_sum = torch.zeros((), device=device)
         paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        alike: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.trained.items():
-            groups.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
-        self.optimiser = torch.optim.SGD(
-            [
-                {
-                    "params": parameters,
-                    "times": pace * (recipe.bias_rate if bias else 1.0),
-                    "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
-                }
-                for (pace, bias), parameters in groups.items()
-            ],
-            recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.solver == "nesterov" and recipe.momentum > 0,
-            fused=device.type in ("cpu", "cuda"),
-        )
-        if recipe.momentum:  # of all at once: the fused step wants no gaps, and some are trained later than others
+            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
+        groups = [
+            {
+                "params": parameters,
+                "times": pace * (recipe.bias_rate if bias else 1.0),
+                "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
+            }
+            for (pace, bias), parameters in alike.items()
+        ]
+        always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
+        if recipe.optimiser == "adamw":  # its averages and their correction begin with a parameter's first gradient
+            self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
+        else:
+            nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
+            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
+        if recipe.optimiser == "sgd" and recipe.momentum:  # of all at once: the fused step wants no gaps, some are late
             for parameter in self.trained.values():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 

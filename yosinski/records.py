@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +21,8 @@ from yosinski import health
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
-from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
+from yosinski.identity import as_before, digest
+from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run, unknown
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 
@@ -77,18 +78,22 @@ def load_half(runs: Path, digest: str) -> Half:
 
 
 def load(runs: Path, run_id: str) -> Run:
-    """The run behind an id, with its parent; BadInput if its spec no longer hashes to that id."""
+    """The run behind an id, with its parent; BadInput if its spec does not hash to that id, or means nothing here."""
     path = folder(runs, run_id) / "run.json"
     if not path.exists():
         raise BadInput(f"no run {run_id} in {runs}")
+    content = read_json(path)
     try:
-        spec = read_json(path)["spec"]
+        spec, its_id = content["spec"], digest(content["spec"])
         semantics = spec["semantics"]
         half, parent = spec["half"], spec["parent"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise Damaged(path) from error
     if semantics != SEMANTICS:
         raise BadInput(f"{path} was made with semantics {semantics}; this version computes {SEMANTICS}")
+    if its_id != run_id:
+        raise Damaged(path)
+    check_known(path, content)
     half = load_half(runs, half)
     parent = load(runs, parent) if parent else None
     try:
@@ -103,12 +108,21 @@ def load(runs: Path, run_id: str) -> Run:
             below=spec["below"],
             examples_per_class=spec["examples_per_class"],
             preserved=spec["preserved"],
+            **{name: spec[name] for name in as_before(Run) if name in spec},
         )
-    except (KeyError, TypeError, BadInput) as error:
+    except (KeyError, TypeError) as error:
         raise Damaged(path) from error
+    except BadInput as error:  # the file is what was written: a value that only another version allows
+        raise BadInput(f"{path} (format {content['format']}) needs another version of yosinski: {error}") from error
     if run.id != run_id:
-        raise Damaged(path)
+        raise BadInput(f"{path} (format {content['format']}) needs an older version of yosinski: values are missing")
     return run
+
+
+def check_known(path: Path, content: Mapping[str, Any]) -> None:
+    """BadInput if a `run.json` has values that this version does not know."""
+    if newer := unknown(content["spec"]):
+        raise BadInput(f"{path} (format {content['format']}) needs a newer version of yosinski: {', '.join(newer)}")
 
 
 # -------------------------------------------------------------------------------------------------- what has happened

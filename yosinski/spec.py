@@ -5,16 +5,28 @@ Nothing here knows of devices, precision, packs or clusters: they are never part
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 from yosinski.architectures import architecture
 from yosinski.errors import BadInput, Failure, choose
-from yosinski.identity import canonical, digest
+from yosinski.identity import canonical, changed, digest
 from yosinski.recipes import Recipe
 
-__all__ = ["BadInput", "Failure", "Half", "Recipe", "Run", "canonical", "choose", "digest", "relation", "series"]
+__all__ = [
+    "BadInput",
+    "Failure",
+    "Half",
+    "Recipe",
+    "Run",
+    "canonical",
+    "choose",
+    "digest",
+    "relation",
+    "series",
+    "unknown",
+]
 
 SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
 
@@ -242,7 +254,10 @@ class Run:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """Everything that the numbers depend on, as JSON values; the id is its hash."""
+        """Everything that the numbers depend on, as JSON values; the id is its hash.
+
+        Fields of a run that came later are in it only where they are not as before (`identity.later`).
+        """
         return {
             "semantics": SEMANTICS,
             "network": self.network,
@@ -256,6 +271,7 @@ class Run:
             "preserved": self.preserved,
             "examples_per_class": self.examples_per_class,
             "parent": self.parent.id if self.parent else None,
+            **changed(self),
         }
 
     @cached_property
@@ -278,3 +294,12 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:8]})"
+
+
+def unknown(spec: Mapping[str, Any]) -> list[str]:
+    """What a spec has that this version does not know, in words: a newer version wrote it."""
+    of_run = {"semantics", "source", *(its.name for its in fields(Run))}
+    of_recipe = {its.name for its in fields(Recipe)}
+    return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [
+        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - of_recipe)
+    ]

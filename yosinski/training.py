@@ -104,7 +104,8 @@ def train(
         for member, taken in zip(active, inputs, strict=True):
             with dropping(masks):
                 outputs = member.logits(taken, arithmetic)
-            take_step(member, F.cross_entropy(outputs, labels), step, stream.steps)
+            loss = F.cross_entropy(outputs, labels, label_smoothing=run.recipe.label_smoothing)
+            take_step(member, loss, step, stream.steps)
 
         evaluated = step + 1 in evaluations
         scores = evaluate(active, store, select, arithmetic, asked) if evaluated else []
@@ -150,7 +151,7 @@ def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[N
 
 
 def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
-    """One step of SGD on what is trained by now."""
+    """One step of the optimiser on what is trained by now: without a gradient, nothing decays either."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     optimiser.zero_grad()
     loss.backward()

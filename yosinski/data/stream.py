@@ -9,6 +9,7 @@ epoch shows is drawn like the order. Bases, from which features come, always see
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,10 +17,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from yosinski.architectures import architecture
 from yosinski.data.store import Store
-from yosinski.spec import Run, canonical
+from yosinski.spec import Recipe, Run, canonical
+
+TRIES = 10  # to draw a box that fits
 
 
 def generator(*key: str | int) -> np.random.Generator:
@@ -52,6 +56,7 @@ class Shown(NamedTuple):
     images: np.ndarray  # int64: numbers among all of them
     views: np.ndarray  # int64, 0 without `recipe.views`
     corners: np.ndarray  # int64 [b, 2]: as in a batch
+    sizes: np.ndarray  # int64 [b, 2]: the crop's rows and columns in the stored image
     mirrored: np.ndarray  # bool
 
 
@@ -84,23 +89,28 @@ class Stream:
         if not self.views:
             return order, Shown(every, np.zeros_like(every), *self._crops(draw))
         views = draw.integers(0, self.views, self.total)
-        corners, mirrored = map(np.stack, zip(*map(self._view, range(self.views)), strict=True))
-        return order, Shown(every, views, corners[views, every], mirrored[views, every])
+        of_views = map(np.stack, zip(*map(self._view, range(self.views)), strict=True))
+        return order, Shown(every, views, *(drawn[views, every] for drawn in of_views))
 
-    def _draw_view(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_view(self, view: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The crops of one view of all images."""
         return self._crops(generator("view", self.run.half.digest, view))
 
-    def _crops(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """For all images the corner of the crop [N, 2] and whether it is mirrored [N].
+    def _crops(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For all images the crop's corner and size [N, 2] and whether it is mirrored [N].
 
-        Corners are counted in stored images, with the border of `shift` around them.
+        Corners are counted in stored images, with the border of `shift` around them. What a recipe has no use for is
+        drawn all the same, and what came later is drawn last: so recipes that differ in one thing share the rest.
         """
-        if not self.recipe.augment:
-            return np.full((self.total, 2), (self.stored - self.side) // 2), np.zeros(self.total, bool)
-        shift = self.recipe.shift
+        recipe, sizes = self.recipe, np.broadcast_to(self.side, (self.total, 2))
+        if not recipe.augment:
+            return np.full((self.total, 2), (self.stored - self.side) // 2), sizes, np.zeros(self.total, bool)
+        shift = recipe.shift
         corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
-        return corners, draw.random(self.total) < 0.5
+        mirrored = (draw.random(self.total) < 0.5) & recipe.mirror
+        if recipe.least_area:
+            corners, sizes = boxes(draw, self.total, self.stored, recipe)
+        return corners, sizes, mirrored
 
     def shown(self, step: int) -> Shown:
         """What a step shows."""
@@ -120,15 +130,39 @@ class Stream:
 
     def read(self, shown: Shown) -> Batch:
         """The crops that are shown."""
-        return crops(self.store.images, self.rows[shown.images], self.side, shown.corners, shown.mirrored)
+        images, rows = self.store.images, self.rows[shown.images]
+        if self.recipe.least_area:
+            return resized(images, rows, self.side, shown.corners, shown.sizes, shown.mirrored)
+        return crops(images, rows, self.side, shown.corners, shown.mirrored)
 
     def viewed(self, size: int) -> Iterator[Batch]:
         """Every view of the used images, view by view, at most so many at a time."""
         for view in range(self.views):
-            corners, mirrored = self._view(view)
             for at in range(0, len(self.used), size):
                 part = self.used[at : at + size]
-                yield self.read(Shown(part, np.full(len(part), view), corners[part], mirrored[part]))
+                yield self.read(Shown(part, np.full(len(part), view), *(drawn[part] for drawn in self._view(view))))
+
+
+def boxes(draw: np.random.Generator, images: int, stored: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Corners and sizes of crops that will be resized, int64 [images, 2] both, within squares of so many pixels a side.
+
+    Distributed as torchvision's RandomResizedCrop draws them: the area is uniform, the logarithm of width over height,
+    too; what does not fit is drawn again, up to ten times, then it is the whole image. An image's box depends on no
+    other's.
+    """
+    places = draw.random((images, 2))
+    sizes = np.full((images, 2), stored)
+    wanting = np.ones(images, bool)
+    for _ in range(TRIES):
+        area = stored**2 * draw.uniform(recipe.least_area, recipe.most_area, images)
+        ratio = np.exp(draw.uniform(-math.log(recipe.aspect), math.log(recipe.aspect), images))
+        drawn = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], 1))).astype(int)
+        fits = wanting & ((drawn > 0) & (drawn <= stored)).all(1)
+        sizes[fits] = drawn[fits]
+        wanting &= ~fits
+        if not wanting.any():
+            break
+    return (places * (stored - sizes + 1)).astype(int), sizes
 
 
 Read = TypeVar("Read")
@@ -151,12 +185,32 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
     """
     stored = images.shape[1]
     pixels = np.zeros((len(rows), side, side, 3), np.uint8)
-    for crop, row, (top, left), mirror in zip(pixels, rows, corners.tolist(), mirrored, strict=True):
-        target = crop[:, ::-1] if mirror else crop
+    for crop, row, (top, left) in zip(pixels, rows, corners.tolist(), strict=True):
         y, x = max(top, 0), max(left, 0)
         found = images[row, y : min(top + side, stored), x : min(left + side, stored)]
-        target[y - top : y - top + found.shape[0], x - left : x - left + found.shape[1]] = found
-    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(corners), torch.from_numpy(mirrored))
+        crop[y - top : y - top + found.shape[0], x - left : x - left + found.shape[1]] = found
+    return batch_of(torch.from_numpy(pixels).permute(0, 3, 1, 2), corners, mirrored)
+
+
+def batch_of(pixels: torch.Tensor, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
+    """A batch of these crops, some of which are mirrored first: each by itself, for which torch has a fast way."""
+    for k in np.flatnonzero(mirrored).tolist():
+        pixels[k] = pixels[k].flip(-1)
+    return Batch(pixels, torch.from_numpy(corners), torch.from_numpy(mirrored))
+
+
+def resized(
+    images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, sizes: np.ndarray, mirrored: np.ndarray
+) -> Batch:
+    """Cut one box from each of these rows and resize it to a square: torchvision's `resized_crop` of a tensor of bytes.
+
+    As `crops`; sizes: int [b, 2], rows and columns of the boxes.
+    """
+    pixels = torch.empty(len(rows), side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    for crop, row, (top, left), (height, width) in zip(pixels, rows, corners.tolist(), sizes.tolist(), strict=True):
+        box = torch.from_numpy(np.array(images[row, top : top + height, left : left + width]))
+        crop[:] = interpolate(box[None].permute(0, 3, 1, 2), (side, side), mode="bilinear", antialias=True)[0]
+    return batch_of(pixels, corners, mirrored)
 
 
 def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int) -> Batch:
