@@ -10,7 +10,7 @@ import pandas as pd
 
 from yosinski import files, records
 from yosinski.files import Damaged
-from yosinski.recipes import every_value
+from yosinski.identity import every
 from yosinski.records import FINAL
 from yosinski.spec import SEMANTICS, BadInput, Half, Recipe, Run, choose, digest, relation, series
 
@@ -269,7 +269,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "source_half": source_half,
         "classes": len(target.classes) if target else None,
         "recipe": digest(recipe) if recipe else None,
-        **{f"recipe_{name}": value for name, value in every_value(recipe).items() if recipe},
+        **{f"recipe_{name}": value for name, value in every(Recipe, recipe).items() if recipe},
         **{name: spec.get(name) for name in ("seed", "parent", "semantics", "examples_per_class", "below")},
         **{name: metrics.get(name) for name in _WHOLE_RUN},
         **{name: record.get(name) for name in _COUNTS},

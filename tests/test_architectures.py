@@ -1,6 +1,7 @@
 """The torch-free table of networks agrees with the modules that are trained, and costs with sums done by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -187,6 +188,11 @@ def test_what_is_stored_is_computed_once_per_view() -> None:
     others = [replace(copies[0], examples_per_class=5), replace(copies[0], seed=1), replace(copies[0], cut=7)]
     assert stored(others, {BASE.half.data: CARD}) == 4 * (32 * 16 * (2 * 15 + 30) + (32 * 16 + 128) * once)
     assert stored([BASE, *(replace(copy, recipe=RECIPE) for copy in copies)], {BASE.half.data: CARD}) == 0
+    kinds: list[dict[str, Any]] = [{}, {"mirror": False}, {"shift": 0, "least_area": 0.5}, {"label_smoothing": 0.1}]
+    shown = [
+        replace(copies[0], recipe=few.with_values(values)) for values in kinds
+    ]  # the last one's crops are the first's
+    assert stored(shown, {BASE.half.data: CARD}) == 3 * stored(copies[:1], {BASE.half.data: CARD})
 
 
 def test_few_examples_are_one_batch_and_a_half_that_knows_all_domains_has_no_unseen_ones() -> None:

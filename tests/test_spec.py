@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from yosinski.identity import as_before, later
-from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED, every_value
+from yosinski.identity import as_before, every, later
+from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED
 from yosinski.spec import BadInput, Half, Recipe, Run, canonical, choose, digest
 
 RECIPE = Recipe(
@@ -191,7 +191,7 @@ def test_values_that_came_later_are_in_ids_and_specs_only_where_they_are_not_as_
         added = {name: value for name, value in values.items() if name != "shift"}
         assert {name: recipe.values[name] for name in recipe.values.keys() - first} == added
         assert Recipe(**recipe.values) == recipe
-        assert every_value(recipe.values) == asdict(recipe)
+        assert every(Recipe, recipe.values) == asdict(recipe)
     for name, value in as_before(Recipe).items():  # a default that changed would give the old records another meaning
         assert getattr(RECIPE, name) == value
 

@@ -6,6 +6,7 @@ Ids are for ever, so a field that a dataclass gets later names the value with wh
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any
 
@@ -37,5 +38,10 @@ def changed(value: Any) -> dict[str, Any]:
 
 def told(value: Any) -> dict[str, Any]:
     """The fields of a dataclass by name, without later ones that are as before."""
-    first = [its.name for its in fields(value) if its.name not in as_before(value)]
-    return {name: getattr(value, name) for name in first} | changed(value)
+    first = {its.name: getattr(value, its.name) for its in fields(value) if "as_before" not in its.metadata}
+    return first | changed(value)
+
+
+def every(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `told` left of a dataclass's fields, with the later ones that it left out: all that there are."""
+    return {**as_before(kind), **values}

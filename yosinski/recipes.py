@@ -8,7 +8,7 @@ from typing import Any
 
 from yosinski.architectures import INITIALISERS, architecture
 from yosinski.errors import BadInput, choose
-from yosinski.identity import as_before, digest, later, told
+from yosinski.identity import digest, later, told
 
 CROPS = ("augment", "shift", "mirror", "least_area", "most_area", "aspect")  # values on which training crops depend
 
@@ -165,11 +165,6 @@ class Recipe:
         for name in values:
             choose("recipe value", name, [value.name for value in fields(self)])
         return replace(self, **values)
-
-
-def every_value(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All values of a recipe as a spec has it: those that it leaves out are as they were before they came."""
-    return {**as_before(Recipe), **values}
 
 
 # Source: tried out on splits random:100 and above of emoji (docs/log.md), then frozen.
