@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from yosinski import data
-from yosinski.data import cards, making, sources, torchvision_sets
+from yosinski.data import making, sources, torchvision_sets
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
 from yosinski.spec import BadInput

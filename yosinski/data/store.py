@@ -106,7 +106,7 @@ def described_card(described: dict[str, Any]) -> Card:
         return tuple(value) if isinstance(value, list) else value
 
     images = {name: as_tuple(count) for name, count in described["per_class"].items()}
-    told = {**described, "name": described["data"], "images": images}
+    told = {"rule": 1, **described, "name": described["data"], "images": images, "notes": ()}
     return Card(**{value.name: as_tuple(told[value.name]) for value in fields(Card)})
 
 
