@@ -21,6 +21,7 @@ from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_sched
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run
+from yosinski.telling import command
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 
@@ -129,7 +130,9 @@ def find(runs: Path, text: str) -> str:
     else:
         found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
     if not found:
-        raise BadInput(f"no run {text!r} in {runs}; give the first digits of an id, as in `yosinski status {runs}`")
+        raise BadInput(
+            f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
+        )
     if len(found) > 1:
         several = "begins several runs" if is_id(text) else "is the name of several runs"
         raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 def printable(name: object) -> str:
     """A name from a disk as text that can be printed and stored: bytes that are no UTF-8 become such as \\xe9."""
-    return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
+    text = str(name)
+    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def command(*words: object, stores: Path | None = None, runs: Path | None = None) -> str:

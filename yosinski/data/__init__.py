@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from yosinski.spec import BadInput, Half
+from yosinski.spec import BadInput
 
 FORMS = (
     "emoji",
@@ -243,9 +243,9 @@ def _card(text: str) -> Card:
     return emoji.card() if found.path is None else cards.card(found, stores())
 
 
-def earlier(half: Half) -> bool:
-    """Whether a half is of image files that an earlier version has listed and prepared by another rule."""
-    return half.rule < RULE and TEXT.fullmatch(half.data) is not None
+def earlier(text: str, rule: int) -> bool:
+    """Whether a half of such data and rule is of image files that an earlier version has listed and prepared."""
+    return rule < RULE and TEXT.fullmatch(text) is not None
 
 
 EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # what such a half's images were

@@ -16,7 +16,7 @@ import numpy as np
 
 from yosinski import files
 from yosinski.data import say
-from yosinski.data.scanning import State, each
+from yosinski.data.scanning import PARTS, State, each
 from yosinski.identity import digest
 from yosinski.spec import BadInput, Failure
 from yosinski.telling import printable
@@ -24,7 +24,7 @@ from yosinski.telling import printable
 SETTLED = 2.0  # seconds after which a second change has another time of change than the first
 AT_ONCE = 2**22  # bytes of a file that is read in one go
 MUCH = 2**30  # bytes whose reading is told beforehand
-KEY, HASH = 8 * len(State._fields), 32  # bytes of a state and of a hash
+KEY, HASH = PARTS.size, 32  # bytes of a state and of a hash
 
 
 def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[str]:
@@ -35,11 +35,10 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     """
     note = files.caches() / f"hashes-{digest(source)}.npy"
     known = _known(note)
-    keys = _keys(states)
-    found = [known.get(key) for key in keys]
+    found = [known.get(state) for state in states]
     unread = [k for k, one in enumerate(found) if one is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
-        say(f"reading {len(unread):,} files of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
+        say(f"reading {len(unread):,} file{'s' * (len(unread) > 1)} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
     fresh = set(unread)
     now = time.time_ns()
     try:
@@ -49,7 +48,7 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
                 fresh.remove(k)
     finally:  # what has been read need not be read again, whatever came in between
         if len(fresh) < len(unread):
-            _remember(note, {keys[k]: content for k, content in enumerate(found) if content and k not in fresh})
+            _remember(note, {states[k]: content for k, content in enumerate(found) if content and k not in fresh})
     return [content.hex() for content in found if content]
 
 
@@ -66,12 +65,6 @@ def _read_whole(path: str, state: State) -> bytes:
     if not before == after == state:
         raise Failure(f"{printable(path)} was written to while it was read; the same command looks again")
     return hashed
-
-
-def _keys(states: Sequence[State]) -> list[bytes]:
-    """States as bytes; times before 1970 and after 2554 are counted round."""
-    numbers = np.array([[part % 2**64 for part in state] for state in states], np.uint64).reshape(len(states), len(State._fields))
-    return np.ascontiguousarray(numbers).view(f"V{KEY}").ravel().tolist()
 
 
 def _known(note: Path) -> dict[bytes, bytes]:

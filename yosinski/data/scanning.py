@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from struct import Struct
 from typing import NamedTuple, TypeVar
 
 from yosinski.data import some
@@ -19,25 +20,34 @@ from yosinski.telling import printable
 PATIENCE = 0.1  # seconds of waiting before threads are worth their while
 SYSTEM = {"@eadir", "#recycle", "__macosx", "$recycle.bin", "lost+found", "system volume information"}  # folders
 NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # what Pillow knows beside images of pixels
+PARTS = Struct("<5Q")  # of a state
 HEIF = {".heic", ".heif", ".hif"}
 
 
-class State(NamedTuple):
-    """What `stat` says of a file: as long as all of it stays the same, nobody has written to it.
+class State(bytes):
+    """What `stat` says of a file: device, inode, size, time of modification and time of change, in ns.
 
-    A time of modification can be set to any value; that of change is the system's own, and cannot.
+    As long as all of it stays the same, nobody has written to the file: a time of modification can be set to any value,
+    that of change is the system's own. One object of bytes, as there may be a million.
     """
 
-    device: int
-    inode: int
-    size: int
-    modified: int  # in ns, as all times here
-    changed: int
+    __slots__ = ()
 
     @classmethod
     def of(cls, found: os.stat_result) -> "State":
-        """From what the system says."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        """From what the system says; times before 1970 and after 2554 are counted round."""
+        times = found.st_mtime_ns % 2**64, found.st_ctime_ns % 2**64
+        return cls(PARTS.pack(found.st_dev, found.st_ino, found.st_size, *times))
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return PARTS.unpack(self)[2]
+
+    @property
+    def changed(self) -> int:
+        """When it was last changed, in ns."""
+        return PARTS.unpack(self)[4]
 
 
 class Unused:
@@ -66,7 +76,7 @@ class Unused:
     def lines(self) -> tuple[str, ...]:
         """For people, those of most first."""
         kinds = sorted(self.found.items(), key=lambda kind: (-kind[1][0], kind[0]))
-        counts = [f"not used: {count:,} {what} ({printable(example)})" for what, (count, example) in kinds]
+        counts = [f"not used: {what}: {count:,} ({printable(example)})" for what, (count, example) in kinds]
         return (*self.told, *counts)
 
 
