@@ -20,6 +20,7 @@ from analysis.paired import FEWEST
 from analysis.predictors import judge
 from analysis.settle import settling
 from analysis.tables import Table
+from yosinski.telling import command
 
 SHOWN_CLASSES = 10
 HOW = {  # what to do with what is below, by what marks the treatment in the series
@@ -262,8 +263,11 @@ def open_questions(block: Block, its: Answer) -> Section | None:
         todo.why,
         f"To train: {trained}, on {', '.join(todo.splits)} with seeds {', '.join(map(str, todo.seeds))}"
         f"{', both directions' * (not block.weights)}: {todo.missing} copies and the bases that are not there yet.",
-        "As a sweep: yosinski advise ... --out settle.py; yosinski plan settle.py; yosinski submit settle.py --profile"
-        " PROFILE",
+        "As a sweep: yosinski advise ... --out settle.py; "
+        + "; ".join(
+            command(*words, runs=block.directory)
+            for words in (("plan", "settle.py"), ("submit", "settle.py", "--profile", "PROFILE"))
+        ),
     ]
     return Section("What would settle it", text, files={".py": todo.sweep})
 
@@ -273,7 +277,7 @@ def open_questions(block: Block, its: Answer) -> Section | None:
 
 def volume(made: list[tuple[Block, Answer]]) -> Section | None:
     """The best choice as a function of how many images a class has, where blocks differ in nothing else."""
-    same = ["origin", "network", "data", "kind", "semantics", "recipe"]
+    same = ["origin", "network", "data", "rule", "kind", "semantics", "recipe"]
     alike: dict[tuple[str, ...], list[tuple[Block, Answer]]] = {}
     for block, its in made:
         first = block.runs.loc[block.runs["n"] > 0].iloc[0]

@@ -11,9 +11,11 @@ import pandas as pd
 from analysis.frame import listed
 from analysis.marks import subject
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
+from yosinski.data import EARLIER, earlier
 from yosinski.spec import BadInput
 
-ALIKE = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class"]  # of copies and bases
+# In what copies and bases agree.
+ALIKE = ["origin", "network", "data", "rule", "kind", "semantics", "recipe", "examples_per_class"]
 OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 
 
@@ -155,6 +157,9 @@ def caveats(block: Block) -> list[str]:
     for series, without in _WITHOUT.items():
         if series not in there:
             said.append(f"No {series} counts: {without}.")
+    known: Any = runs[["data", "rule"]].dropna().drop_duplicates()
+    if any(earlier(str(data), int(rule)) for data, rule in known.itertuples(index=False)):
+        said.append(f"Images were {EARLIER}.")
     arithmetic = (good["dtype"] + " on " + good["device"]).dropna()
     if arithmetic.nunique() > 1:
         kinds = ", ".join(f"{number} {kind}" for kind, number in arithmetic.value_counts().sort_index().items())
@@ -213,6 +218,7 @@ _TOLD = {
     "examples_per_class": "{} images per class",
     "recipe": "recipe {}",
     "semantics": "semantics {}",
+    "rule": "images listed and prepared by rule {}",
     "base_recipe": "cut from bases of recipe {}",
     "base_examples": "cut from bases on {} images per class",
 }

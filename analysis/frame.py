@@ -13,6 +13,7 @@ from yosinski.files import Damaged
 from yosinski.identity import every
 from yosinski.records import FINAL
 from yosinski.spec import SEMANTICS, BadInput, Half, Recipe, Run, choose, digest, relation, series
+from yosinski.telling import printable
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -27,6 +28,7 @@ COLUMNS = {
     "preserved": "how many layers above a frozen cut are initialised from the base, too, and trained",
     "network": "the network's name",
     "data": "the data set's name",
+    "rule": "by which its image files were listed and prepared: 1 by an earlier version (and what is not of files)",
     "split": "the split that the target half was first made for",
     "target": "letter of the half that the run is trained on",
     "source": "letter of the half that its parent was trained on; empty without a parent",
@@ -69,7 +71,7 @@ _ARITHMETIC = ("dtype", "device", "threads")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
     **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
-    **dict.fromkeys(("threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("rule", "threads", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -261,7 +263,8 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "cut": cut.get("name"),
         "preserved": spec.get("preserved", 0) if spec else None,
         "network": spec.get("network"),
-        "data": target.data if target else None,
+        "data": printable(target.data) if target else None,
+        "rule": target.rule if target else None,
         "split": target.split if target else None,
         "target": target.name if target else target_half and target_half[:4],
         "source": source.name if source else source_half and source_half[:4],

@@ -16,8 +16,9 @@ from sweeps.plan import Plan
 from sweeps.preflight import saving_seconds
 from sweeps.profile import Profile
 from sweeps.sending import Array, Sent
-from sweeps.status import STATUSES, Sight, Status, Trouble, matrix, troubles
+from sweeps.status import STATUSES, Entry, Sight, Status, Trouble, matrix, troubles
 from yosinski import records
+from yosinski.data import EARLIER
 
 
 def duration(seconds: float) -> str:
@@ -143,8 +144,11 @@ def sent(what: Sent) -> str:
     return told
 
 
-def status(seen: Sequence[Sight], silent: str, mend: str) -> Group:
-    """A matrix of series and cuts, what is running, and what went wrong with the command that mends it."""
+def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entry] = ()) -> Group:
+    """A matrix of series and cuts, what is running, and what went wrong with the command that mends it.
+
+    earlier: runs whose images were listed and prepared by an earlier version.
+    """
     cells = matrix(seen)
     cuts = sorted({n for row in cells.values() for n in row})
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -156,6 +160,8 @@ def status(seen: Sequence[Sight], silent: str, mend: str) -> Group:
     lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]
     if silent:
         lines.append(Text(f"SLURM was not asked: {silent}", "yellow"))
+    if earlier:
+        lines.append(Text(f"  {count(len(earlier), 'run')} on images {EARLIER}: {_names(earlier)}"))
     running = [sight for sight in seen if sight.state == "running"]
     for sight in running[:20]:
         share = f"{sight.progress:4.0%}" if sight.progress is not None else ""
@@ -165,8 +171,8 @@ def status(seen: Sequence[Sight], silent: str, mend: str) -> Group:
         lines.append(Text(f"  ▶ and {len(running) - 20} more", "cyan"))
     found = troubles(seen)
     for each in found:
-        lines.append(Text(f"  ✗ {trouble(each)}: {_names(each.failed)}", "red"))
-    stale = [sight for sight in seen if sight.stale]
+        lines.append(Text(f"  ✗ {trouble(each)}: {_names([sight.entry for sight in each.failed])}", "red"))
+    stale = [sight.entry for sight in seen if sight.stale]
     if stale:
         lines.append(Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale)}", "yellow"))
     if stale or any(sight.state == "failed" for sight in seen):
@@ -189,8 +195,8 @@ def _cell(states: Counter[Status]) -> Text:
     return cell
 
 
-def _names(some: Sequence[Sight]) -> str:
-    named = ", ".join(f"{sight.entry.name} ({sight.entry.id[:8]})" for sight in some[:4])
+def _names(some: Sequence[Entry]) -> str:
+    named = ", ".join(f"{entry.name} ({entry.id[:8]})" for entry in some[:4])
     return f"{named} and {len(some) - 4} more" if len(some) > 4 else named
 
 

@@ -18,6 +18,7 @@ from sweeps.job import STARTED
 from sweeps.plan import look
 from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
 from yosinski import claims, files, records
+from yosinski.data import earlier
 from yosinski.spec import SERIES, BadInput, Run, series
 
 Status = Literal[records.State, "queued", "waiting"]
@@ -54,6 +55,7 @@ class Entry:
     n: int
     parent: str | None
     preserved: int = 0  # how many layers above a frozen cut start as the base's
+    half: str = ""  # digest of the target
 
     @property
     def row(self) -> str:
@@ -120,7 +122,19 @@ def lineage(runs: Path, run_id: str) -> list[Entry]:
 
 def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
     n = spec["cut"]["n"] if spec["cut"] else 0
-    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0))
+    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0), spec["half"])
+
+
+def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
+    """The runs on image files that an earlier version has listed and prepared."""
+    entries = list(wanted)
+    old: set[str] = set()
+    for digest in {entry.half for entry in entries}:
+        if (runs / "halves" / f"{digest}.json").exists():
+            half = records.load_half(runs, digest)
+            if earlier(half.data, half.rule):
+                old.add(digest)
+    return [entry for entry in entries if entry.half in old]
 
 
 def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple[list[Sight], str]:

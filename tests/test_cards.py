@@ -1,14 +1,20 @@
-"""Cards of image files: what its fingerprint covers, remembered listings, and stores of what the tree was before."""
+"""Cards of image files: what its fingerprint covers, and stores of what the files were before, or of earlier versions."""
 
+import json
+import os
 import shutil
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from imagenet import make_tree, wnids
+from PIL import Image
 
+from sweeps.figure2 import all_classes
 from yosinski import data
-from yosinski.data import Place, cards, imagenet, making, sources, synsets
+from yosinski.__main__ import main
+from yosinski.data import Place, cards, hashes, imagenet, making, sources, synsets
+from yosinski.data import store as data_stores
 from yosinski.spec import BadInput
 
 
@@ -86,7 +92,7 @@ def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
     listing = sources.listed(place)
     found = {data.card(f"imagenet{geometry}:t").fingerprint for geometry in ("", "-32", "-32-crop", "-64")}
     assert data.card("imagenet-32:t").fingerprint in found
-    found.add(cards.card_of(place, listing.summary, [listing.images[0].name]).fingerprint)
+    found.add(cards.card_without(place, listing, [listing.images[0].name]).fingerprint)
     with monkeypatch.context() as patch:
         patch.setattr(imagenet, "GENERATOR", 99)
         found.add(data.card("imagenet-32:t").fingerprint)
@@ -100,30 +106,33 @@ def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
 def test_skipping_a_whole_class_is_refused(here: Path) -> None:
     place = data.place("imagenet:t")
     listing = sources.listed(place)
-    names = [i.name for i in listing.images if i.class_name == wnids(4)[0] and i.set_name == "test"]
-    with pytest.raises(BadInput, match=f"no test image that is not broken in {wnids(4)[0]}"):
-        cards.card_of(place, listing.summary, names)
+    names = [i.name for i in listing.images if i.class_name == wnids(4)[0] and i.set_name != "train"]
+    assert cards.card_without(place, listing, names[:2]).images["test"] == (1, 2, 2, 2)
+    with pytest.raises(BadInput, match=f"class {wnids(4)[0]} has one validation image"):
+        cards.card_without(place, listing, names[:3])
+    with pytest.raises(BadInput, match=f"no val image that is not broken in {wnids(4)[0]}"):
+        cards.card_without(place, listing, names)
 
 
-def test_a_listing_is_remembered_until_a_directory_changes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lists = []
-    real = sources.listed
-    monkeypatch.setattr(sources, "listed", lambda place: lists.append(place) or real(place))
-    monkeypatch.setattr(cards, "SETTLED", -60.0)  # as if a minute had passed
-    found = [data.card(text) for text in ("imagenet-32:t", "imagenet-32:t", "imagenet-64:t")]
-    assert found[0] == found[1]
-    assert len(lists) == 1
-    (here / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG").unlink()
-    assert data.card("imagenet-32:t").total("train") == 11
-    assert len(lists) == 2
-    next((here.parent / "cache" / "yosinski").iterdir()).write_text("{")  # it is only a cache
-    assert data.card("imagenet-32:t").total("train") == 11
-
-
-def test_a_listing_of_a_directory_that_has_just_changed_is_not_remembered(here: Path) -> None:
-    began = time.time()
-    data.card("imagenet-32:t")
-    assert time.time() - began > cards.SETTLED or not (here.parent / "cache").exists()
+def test_a_sample_of_imagenet_is_read_and_all_sizes_are_looked_at(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = sorted(path for path in here.rglob("*.JPEG"))
+    assert all(len(image.file.sha256) == 64 for image in sources.listed(data.place("imagenet:t")).images)
+    monkeypatch.setattr(imagenet, "SAMPLE", 7)
+    listed = sources.listed(data.place("imagenet:t")).images
+    read = {here / image.file.path for image in listed if image.file.sha256}
+    assert len(read) == 7
+    assert {path.relative_to(here).parts[0] for path in read} == {"train", "val"}
+    before = data.card("imagenet:t").fingerprint
+    other = next(path for path in images if path not in read)
+    other.write_bytes(other.read_bytes()[::-1])
+    assert data.card("imagenet:t").fingerprint == before  # nobody reads 140 GB for a plan
+    other.write_bytes(other.read_bytes() + b"x")
+    assert data.card("imagenet:t").fingerprint != before
+    other.write_bytes(other.read_bytes()[:-1])
+    assert data.card("imagenet:t").fingerprint == before
+    one = min(read)
+    one.write_bytes(one.read_bytes()[::-1])
+    assert data.card("imagenet:t").fingerprint != before
 
 
 def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
@@ -135,7 +144,7 @@ def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
     (first.parent / f"{wnids(4)[0]}_2.JPEG").unlink()
     message = (
         rf"{path} was made of {here} when that held other images: 1 new \(train/\w+/new.JPEG\); "
-        rf"1 gone \(train/\w+_2.JPEG\); 1 of another size \(train/\w+_1.JPEG\); undo that, or delete the store"
+        rf"1 gone \(train/\w+_2.JPEG\); 1 of other content \(train/\w+_1.JPEG\); undo that, or delete the store"
     ).replace(r"train/\w+_", r"train/\w+/\w+_")
     for ask in (data.card, lambda text: making.begin(text, data.stores())):
         with pytest.raises(BadInput, match=message):
@@ -183,9 +192,9 @@ def test_imagenets_fingerprints_stay(tmp_path: Path) -> None:
         kind: data.card(f"{kind}:{tmp_path}").fingerprint for kind in ("imagenet", "imagenet-32", "imagenet-64-crop")
     }
     assert found == {
-        "imagenet": "132312d55a9970ec",
-        "imagenet-32": "0e1cd1151d6af9e7",
-        "imagenet-64-crop": "c1f77ffd44bb4c06",
+        "imagenet": "787be49a4a506066",
+        "imagenet-32": "1f237a6d44cdb8db",
+        "imagenet-64-crop": "47d3f5d0d66d56d1",
     }
     assert data.card(f"imagenet-32-bilinear:{tmp_path}").fingerprint not in found.values()
 
@@ -222,3 +231,153 @@ def test_texts_of_the_same_store_have_the_same_name() -> None:
     for name, texts in names.items():
         assert {data.place(text).text for text in texts} == {name}
         assert data.place(name).text == name
+
+
+# ------------------------------------------- data sets that differ in a pixel or a label share no store, half or record
+
+
+def pictures(path: Path, seed: int = 0, classes: tuple[str, ...] = ("ok", "reject"), images: int = 5) -> Path:
+    """Uncompressed pictures: whatever they show, they have the same size in bytes."""
+    draw = np.random.default_rng(seed)
+    for name in classes:
+        (path / name).mkdir(parents=True)
+        for k in range(images):
+            Image.fromarray(draw.integers(0, 256, (18, 18, 3), np.uint8)).save(path / name / f"{k}.bmp")
+    return path
+
+
+def swap(one: Path, other: Path) -> None:
+    both = one.read_bytes(), other.read_bytes()
+    assert len(both[0]) == len(both[1])
+    one.write_bytes(both[1])
+    other.write_bytes(both[0])
+
+
+def rename_classes(path: Path) -> None:
+    (path / "ok").rename(path / "x")
+    (path / "reject").rename(path / "ok")
+    (path / "x").rename(path / "reject")
+
+
+def overwrite(path: Path) -> None:
+    """In place, with the time of modification restored: no folder changes, and no size."""
+    one = path / "ok" / "3.bmp"
+    then = one.stat()
+    with one.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\0\1\2")
+    os.utime(one, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert one.stat().st_mtime_ns == then.st_mtime_ns
+
+
+CHANGES = {
+    "two labels swapped": lambda path: swap(path / "ok" / "1.bmp", path / "reject" / "1.bmp"),
+    "within a class": lambda path: swap(path / "ok" / "1.bmp", path / "ok" / "2.bmp"),
+    "class folders renamed": rename_classes,
+    "overwritten in place": overwrite,
+}
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if files had been there for a minute before they were read: so their hashes are remembered."""
+    monkeypatch.setattr(hashes, "SETTLED", -60.0)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_was_changed_is_another_data_set_for_every_command(
+    change: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = pictures(here.parent / "v1")
+    copied = shutil.copytree(path, here.parent / "v2")
+    made = stored("imagefolder-16:v1")
+    assert data.card("imagefolder-16:v2").fingerprint == data.card("imagefolder-16:v1").fingerprint
+    for one in (path, copied):
+        CHANGES[change](one)
+    told = f"{made} was made of {path} when that held other images: "
+    for command in ("data show", "data store", "run figure2 --data", "plan figure2 --data", "halves random:0 --data"):
+        assert main([*command.split(), "imagefolder-16:v1"]) == 2
+        assert told in capsys.readouterr().err, command
+    card = data.card("imagefolder-16:v2")  # of which there is no store
+    assert stored("imagefolder-16:v2") == made.with_name(f"imagefolder-16-crop-{card.fingerprint}") != made
+    assert data.card("imagefolder-16:v1").fingerprint == card.fingerprint  # now there is one that holds what v1 does
+
+
+@pytest.mark.usefixtures("settled")
+def test_halves_of_folders_that_look_alike_differ_in_store_and_pixels(here: Path) -> None:
+    stores = []
+    for seed in (1, 2):
+        pictures(here.parent / f"v{seed}", seed)
+        made, card = stored(f"imagefolder-16:v{seed}"), data.card(f"imagefolder-16:v{seed}")
+        stores.append((made, all_classes(card).digest, data_stores.load(card, made.parent).images[:].tobytes()))
+    assert all(one != other for one, other in zip(*stores, strict=True))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_path_that_leads_elsewhere_now_is_followed(here: Path) -> None:
+    for seed in (1, 2):
+        pictures(here.parent / f"v{seed}", seed)
+    link = here.parent / "now"
+    link.symlink_to("v1")
+    before = data.card("imagefolder-16:now")
+    link.unlink()
+    link.symlink_to("v2")
+    assert data.card("imagefolder-16:now").fingerprint == data.card("imagefolder-16:v2").fingerprint
+    assert data.card("imagefolder-16:v1").fingerprint == before.fingerprint
+    inner = here.parent / "v1" / "ok" / "0.bmp"
+    inner.unlink()
+    inner.symlink_to(here.parent / "v2" / "ok" / "0.bmp")  # of the same size: the folder is another by its content
+    assert data.card("imagefolder-16:v1").fingerprint != before.fingerprint
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_list_with_a_label_changed_is_another_data_set(here: Path) -> None:
+    pictures(here.parent / "v1")
+    lines = [f"v1/{name}/{k}.bmp {name}" for name in ("ok", "reject") for k in range(5)]
+    text = here.parent / "all.txt"
+    text.write_text("\n".join(lines))
+    made = stored("list-16:all.txt")
+    then = text.stat()
+    lines[1], lines[7] = f"{lines[1].split()[0]} reject", f"{lines[7].split()[0]} ok"
+    text.write_text("\n".join(lines))
+    os.utime(text, ns=(then.st_atime_ns, then.st_mtime_ns))
+    with pytest.raises(BadInput, match=rf"{made} was made of .*: \d of another class or set \(.*v1/ok/1.bmp"):
+        data.card("list-16:all.txt")
+    os.environ["YOSINSKI_STORES"] = str(here.parent / "others")
+    assert data.card("list-16:all.txt").fingerprint not in made.name
+
+
+def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(here.parent / "v1", classes=("a", "b", "c", "d"))
+    made = stored("imagefolder-32:v1")
+    described = json.loads((made / "store.json").read_text())
+    assert described.pop("rule") == data.RULE
+    (made / "store.json").write_text(json.dumps({**described, "fingerprint": "f00d"}))
+    old = made.rename(made.with_name("imagefolder-32-crop-f00d"))
+    told = f"{old} is not used: its images were listed by names and sizes, and prepared, by an earlier version"
+    card = data.card("imagefolder-32:v1")
+    assert card.fingerprint in made.name
+    assert card.notes == (f"{told}; it can be deleted",)
+    for command in ("data store", "data show", "plan figure2 -p cuts=1 --data"):
+        assert main([*command.split(), "imagefolder-32:v1"]) == 0
+        assert told in capsys.readouterr().out
+    assert len(list(made.parent.glob("imagefolder-32-*"))) == 2
+    shutil.rmtree(here.parent / "v1")
+    shutil.rmtree(made)
+    with pytest.raises(BadInput, match=rf"no directory .*/v1; {old} is not used"):
+        data.card("imagefolder-32:v1")
+
+
+def test_a_command_looks_once_and_the_next_one_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    real = sources.listed
+    monkeypatch.setattr(sources, "listed", lambda place: looks.append(place) or real(place))
+    with data.one_look():
+        assert data.card("imagenet-32:t") is data.card("imagenet-32:t")
+        assert len(looks) == 1
+    with data.one_look():
+        data.card("imagenet-32:t")
+    data.card("imagenet-32:t")
+    data.card("imagenet-32:t")
+    assert len(looks) == 4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from yosinski import data
-from yosinski.data import making, sources
+from yosinski.data import cifar, hashes, making, sources
 from yosinski.data import store as data_stores
 from yosinski.data.pickles import array, plain
 from yosinski.spec import BadInput
@@ -142,6 +142,33 @@ def test_both_versions_packed_or_not_are_the_same_data_set(tmp_path: Path) -> No
     assert cards[0].images == {"train": (13,) * 10, "select": (2,) * 10, "test": (2,) * 10}
     assert {card.side for card in cards} == {32}
     assert cards[0].name == f"cifar10-32:{tmp_path}/python/cifar-10-batches-py"
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
+    archive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "SETTLED", -60.0)  # as if a minute had passed
+    folder = make_ten(tmp_path, "binary")
+    read = packed(folder, "cifar-10-binary.tar.gz") if archive else folder / "data_batch_2.bin"
+    text = f"cifar10:{read if archive else folder}"
+    lists = []
+    real = cifar.listed
+    monkeypatch.setitem(sources.LISTED, "cifar10", lambda place: lists.append(place) or real(place))
+    before = data.card(text)
+    assert data.card(text) == before
+    assert len(lists) == 1
+    then = read.stat()
+    row = folder / "data_batch_2.bin"
+    content = bytearray(row.read_bytes())
+    content[0], content[3073] = content[3073], content[0]  # the labels of its first two images
+    row.write_bytes(content)
+    if archive:
+        packed(folder, "cifar-10-binary.tar.gz")
+    os.utime(read, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert data.card(text).fingerprint != before.fingerprint
+    assert len(lists) == 2
 
 
 @pytest.mark.parametrize("version", ["python", "binary"])

@@ -181,8 +181,6 @@ def test_lists_take_paths_with_spaces_and_order_numbers(lists: Path) -> None:
     assert found.classes == ("9", "10")
     assert counts(found) == {"train": [2, 2], "select": [1, 1], "test": [1, 1]}
     assert paths(found, "test") == ["other/03.jpg", "pictures of cats/03.jpg"]
-    assert "train.txt" in found.watched
-    assert "pictures of cats" in found.watched
 
 
 def test_a_single_list_is_divided_wherever_it_lies(lists: Path) -> None:

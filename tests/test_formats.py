@@ -111,13 +111,19 @@ def test_claim_progress_and_checkpoint(where: Where) -> None:
 
 def test_halves(where: Where) -> None:
     written: dict[str, Any] = files.read_json(next((where.runs / "halves").iterdir()))
-    assert written.keys() - {"format"} == named(section("halves/&lt;digest&gt;.json"))
+    text, of_files = section("halves/&lt;digest&gt;.json").split("Halves of image files")
+    assert written.keys() - {"format"} == named(text)
+    half = Half("imagefolder-32-crop:/d", "f00d", ("ant", "bat"), rule=data.RULE)
+    records.enrol_half(where.runs.parent / "others", half)
+    written = files.read_json(next((where.runs.parent / "others" / "halves").iterdir()))
+    assert written.keys() - {"format"} - named(text) == {"rule"} <= named(of_files)
+    assert records.load_half(where.runs.parent / "others", half.digest).rule == 2
 
 
 def test_store(stores: Path) -> None:
     path = data_stores.location(data.card("emoji"), stores)
     text = section("A store")
-    of_files = {"fit", "interpolation", "decoder", "skipped"}
+    of_files = {"fit", "interpolation", "decoder", "skipped", "rule"}
     assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store")) - of_files
     with np.load(path / "index.npz") as index:
         assert set(index) <= named(text)
@@ -168,4 +174,4 @@ def test_plan(where: Where) -> None:
     written = plan(runs, where.runs, workers=2).as_json()
     text = section("The JSON of `plan`")
     keys = set(written) | {key for part in ("runs", "packs") for item in written[part] for key in item}
-    assert keys | {"sweep", "parameters"} == named(text.split("--json`:")[1])
+    assert keys | {"sweep", "parameters", "notes"} == named(text.split("--json`:")[1])

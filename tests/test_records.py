@@ -659,7 +659,7 @@ def test_the_beginning_of_several_ids_finds_none_and_names_some(tmp_path: Path) 
 @pytest.mark.parametrize("text", ["", "abc", "abce", "ABCD", "wxyz", "abcd0000000000000", "*", "../x"])
 def test_what_begins_no_run_is_named(text: str, tmp_path: Path) -> None:
     folder(tmp_path, "abcd000000000000").mkdir(parents=True)
-    wanted = f"no run {text!r} in {tmp_path}; give the first digits of an id, as in `yosinski status {tmp_path}`"
+    wanted = f"no run {text!r} in {tmp_path}; give the first digits of an id: yosinski status {tmp_path} lists them"
     with pytest.raises(BadInput, match=f"^{re.escape(wanted)}$"):
         records.find(tmp_path, text)
     with pytest.raises(BadInput, match=f"^no runs directory {tmp_path / 'nowhere'}$"):

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import inspect
+import os
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from yosinski import data
-from yosinski.data import cards, making, sources, torchvision_sets
+from yosinski.data import hashes, making, sources, torchvision_sets
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
 from yosinski.spec import BadInput
@@ -79,8 +80,8 @@ def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
     listing = sources.listed(data.place(text))
     assert listing.classes == ("dotted", "woven")
     assert listing.summary["per_class"] == {"train": [2, 2], "select": [2, 2], "test": [2, 2]}
-    assert {"dtd/dtd/labels/val1.txt", "dtd/dtd/images/woven", "."} <= set(listing.watched)
-    assert not any(one.endswith(".jpg") for one in listing.watched)
+    for image in listing.images:
+        assert image.file.sha256 == hashlib.sha256((tmp_path / "r" / image.file.path).read_bytes()).hexdigest()
     begun = making.begin(text, tmp_path / "stores")
     assert isinstance(begun, making.Making)
     path = making.fill(begun, workers=1)
@@ -93,7 +94,7 @@ def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
 def test_torch_is_not_loaded_for_a_card_that_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     textures(tmp_path / "r")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cards, "SETTLED", -60.0)  # as if a minute had passed
+    monkeypatch.setattr(hashes, "SETTLED", -60.0)  # as if a minute had passed
     text = f"torchvision:DTD:{tmp_path}/r"
     card = data.card(text)
     code = (
@@ -102,8 +103,57 @@ def test_torch_is_not_loaded_for_a_card_that_is_remembered(tmp_path: Path, monke
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [card.fingerprint, "False"]
-    (tmp_path / "r" / "dtd" / "dtd" / "labels" / "train1.txt").touch()
-    assert cards.remembered(data.place(text)) is None
+
+
+def put_back(path: Path, content: bytes) -> None:
+    """Write a file in place, with the time of modification that it had."""
+    then = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+
+
+def test_a_card_follows_images_labels_and_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "SETTLED", -60.0)  # as if a minute had passed
+    monkeypatch.chdir(tmp_path)
+    textures(tmp_path)
+    mnist(tmp_path)
+    lists = []
+    real = sources.listed
+    monkeypatch.setattr(sources, "listed", lambda place: lists.append(place) or real(place))
+    texts = {name: f"torchvision-28:{name}:{tmp_path}" for name in ("DTD", "MNIST")}
+    found = {name: {data.card(text).fingerprint, data.card(text).fingerprint} for name, text in texts.items()}
+    assert len(lists) == 2
+    one, other = (tmp_path / "dtd" / "dtd" / "images" / name for name in ("dotted/dotted_00.jpg", "woven/woven_00.jpg"))
+    put_back(one, other.read_bytes()[: one.stat().st_size].ljust(one.stat().st_size, b"\0"))
+    found["DTD"].add(data.card(texts["DTD"]).fingerprint)
+    labels = tmp_path / "dtd" / "dtd" / "labels" / "train1.txt"
+    lines = labels.read_text().splitlines()
+    put_back(labels, "\n".join(lines[:3]).encode())
+    found["DTD"].add(data.card(texts["DTD"]).fingerprint)
+    raw = tmp_path / "MNIST" / "raw"
+    for name, at in (("train-images-idx3-ubyte", 500), ("train-labels-idx1-ubyte", 9)):
+        content = bytearray((raw / name).read_bytes())
+        content[at], content[at + 1] = content[at + 1], content[at]
+        put_back(raw / name, bytes(content))
+        found["MNIST"].add(data.card(texts["MNIST"]).fingerprint)
+    assert [len(fingerprints) for fingerprints in found.values()] == [3, 3]
+    assert len(lists) == 6
+
+
+def test_every_listed_name_is_read_from_where_torchvision_has_it() -> None:
+    from torchvision import datasets
+
+    assert torchvision_sets.LIES_IN.keys() == torchvision_sets.SETS_OF.keys()
+    for name, lies_in in torchvision_sets.LIES_IN.items():
+        kind = getattr(datasets, name)
+        said = "".join(
+            inspect.getsource(one) for one in kind.__mro__ if one.__module__.startswith("torchvision.datasets")
+        )
+        by_name = {"DTD": "type(self).__name__.lower()", "Imagenette": "imagenette2.tgz"}
+        by_name |= dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "QMNIST"), "self.__class__.__name__")
+        by_name |= {"SVHN": "_32x32.mat", "USPS": "usps.t.bz2"}
+        assert by_name.get(name, f'"{lies_in}"') in said, name
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

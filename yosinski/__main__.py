@@ -1,6 +1,7 @@
 """The command line. Exit status: 0 done, 1 something failed while running, 2 bad input, 130 stopped by Ctrl-C."""
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.commands import predict as predicting
-from yosinski.data import FORMS, GEOMETRY, stores
+from yosinski.data import FORMS, GEOMETRY, one_look, stores
 from yosinski.spec import BadInput, Failure
 
 METRICS = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
@@ -16,11 +17,15 @@ METRICS = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr unless --debug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     options = parser().parse_args(argv)
-    if "stores" in options:
+    if "stores" in options and options.stores != stores():
         os.environ["YOSINSKI_STORES"] = str(options.stores.absolute())  # for all that asks for a data set's card
     try:
-        return options.command(options) or 0
+        with one_look(lambda told: print(f"yosinski: {told}", file=sys.stderr)):
+            return options.command(options) or 0
     except BadInput as error:
         status, message = 2, str(error)
         if options.debug:

@@ -11,6 +11,7 @@ A split is named by a short text, which is also what figures call it:
 """
 
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ def _from_file(card: Card, path: Path) -> Split:
             raise BadInput(f"split file {path}: half {letter} holds {sorted(half)}; valid are: classes, domain")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BadInput(f"split file {path}: half {letter} must be a list of class names")
+        names = [unicodedata.normalize("NFC", name) for name in names]  # as in listings
         unknown = sorted(set(names) - set(card.classes))
         if unknown:
             raise BadInput(f"split file {path}: half {letter} names classes that {card.name} lacks: {unknown[:5]}")
@@ -138,7 +140,7 @@ def _halves(
     card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: Sequence[tuple[str, ...]] = ()
 ) -> Split:
     halves = [
-        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name)
+        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name, card.rule)
         for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
     ]
     if halves[0] == halves[1]:

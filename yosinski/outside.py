@@ -25,7 +25,7 @@ from typing import Any
 from yosinski import files, records
 from yosinski.architectures import ARCHITECTURES
 from yosinski.cost import cost
-from yosinski.data.cards import SETTLED
+from yosinski.data.hashes import SETTLED
 from yosinski.environment import environment
 from yosinski.recipes import OUTSIDE
 from yosinski.spec import BadInput, Half, Run, digest

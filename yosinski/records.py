@@ -23,6 +23,7 @@ from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
 from yosinski.identity import as_before, digest
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run, unknown
+from yosinski.telling import command
 
 CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 
@@ -58,7 +59,8 @@ def enrol_half(runs: Path, half: Half) -> None:
     path = runs / "halves" / f"{half.digest}.json"
     if not path.exists():
         names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
-        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names})
+        rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions knew no other
+        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule})
 
 
 def load_half(runs: Path, digest: str) -> Half:
@@ -69,7 +71,8 @@ def load_half(runs: Path, digest: str) -> Half:
     value = read_json(path)
     try:
         classes, domain = tuple(value["classes"]), tuple(value["domain"])
-        half = Half(value["data"], value["fingerprint"], classes, domain, value["letter"], value["split"])
+        about = value["letter"], value["split"], value.get("rule", 1)
+        half = Half(value["data"], value["fingerprint"], classes, domain, *about)
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error
     if half.digest != digest:
@@ -142,7 +145,9 @@ def find(runs: Path, text: str) -> str:
     else:
         found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
     if not found:
-        raise BadInput(f"no run {text!r} in {runs}; give the first digits of an id, as in `yosinski status {runs}`")
+        raise BadInput(
+            f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
+        )
     if len(found) > 1:
         several = "begins several runs" if is_id(text) else "is the name of several runs"
         raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")

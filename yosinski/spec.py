@@ -61,7 +61,8 @@ class Half:
     """A task: a set of classes of a data set, optionally restricted to domains (such as artists).
 
     `data` says where the data set is found, `letter` and `split` what a sweep calls the half ("A" of "random:0");
-    the half itself is identified by its digest, which covers neither.
+    the half itself is identified by its digest, which covers neither. `rule` is that by which its images were listed
+    and prepared (`yosinski.data.RULE`): the fingerprint covers it.
     """
 
     data: str = field(compare=False)
@@ -70,6 +71,7 @@ class Half:
     domain: tuple[str, ...] = ()
     letter: str = field(default="", compare=False)
     split: str = field(default="", compare=False)
+    rule: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

@@ -41,6 +41,15 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     return runs, sweeps.describe(sweep, given)
 
 
+def notes(runs: Iterable[Run]) -> list[str]:
+    """What has to be said of the data sets of runs, such as which files are not used, and of weights from outside."""
+    from yosinski import data, outside
+
+    wanted = list(runs)
+    cards = [data.card(name) for name in sorted({run.half.data for run in wanted if run.is_trained})]
+    return [*(f"{card.name}: {note}" for card in cards for note in card.notes), *outside.notes(wanted)]
+
+
 def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterable[Run]) -> Path:
     """Write down which runs belong to a sweep, so that missing ones are known to be missing; returns the file."""
     name = Path(sweep).stem

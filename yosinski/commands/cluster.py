@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yosinski import claims, records
-from yosinski.commands import confirmed, list_runs, prepare, sweep_runs
+from yosinski.commands import confirmed, list_runs, notes, prepare, sweep_runs
 from yosinski.spec import Run
+from yosinski.telling import command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,8 @@ def submit(options: argparse.Namespace) -> int:
         left_out = [sight for sight in seen if sight.state in ("failed", "blocked")]
         console = _console()
         console.print(f"{display.count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)
+        for note in notes(runs):
+            console.print(note, highlight=False, soft_wrap=True, markup=False)
         if left_out:
             console.print(f"{display.count(len(left_out), 'failed or blocked run')} left out: {_heal(options)}")
         if not wanted:
@@ -142,18 +145,20 @@ def status(options: argparse.Namespace) -> int:
     from rich.live import Live
 
     from sweeps import display
-    from sweeps.status import as_json, sights
+    from sweeps.status import as_json, of_earlier_version, sights
 
     runs, wanted = _listed(options, with_base=True)
+    earlier = of_earlier_version(runs, wanted)
     if options.json:
         seen, silent = sights(runs, wanted)
-        print(json.dumps({"runs_directory": str(runs), **as_json(seen, silent)}, indent=1))
+        told = {"runs_directory": str(runs), **as_json(seen, silent), "earlier": [entry.id for entry in earlier]}
+        print(json.dumps(told, indent=1))
         return 0
     console = _console()
 
     def shown() -> Any:
         seen, silent = sights(runs, wanted)
-        return display.status(seen, silent, _heal(options))
+        return display.status(seen, silent, _heal(options), earlier)
 
     if not options.watch:
         console.print(shown())
@@ -240,10 +245,9 @@ def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path
 def _heal(options: argparse.Namespace) -> str:
     """The command that mends failures of what was asked for."""
     if Path(options.sweep).is_dir():
-        return f"yosinski heal SWEEP --runs {options.sweep}"
-    parameters = "".join(f" -p {text}" for text in options.parameters)
-    runs = "" if options.runs == Path("runs") else f" --runs {options.runs}"
-    return f"yosinski heal {options.sweep}{parameters}{runs}"
+        return command("heal", "SWEEP", stores=options.stores, runs=Path(options.sweep))
+    parameters = [word for text in options.parameters for word in ("-p", text)]
+    return command("heal", options.sweep, *parameters, stores=options.stores, runs=options.runs)
 
 
 def _console() -> "Console":

@@ -7,12 +7,14 @@ from typing import Any
 
 from yosinski.commands import MUCH, confirmed, make_store, progress
 from yosinski.spec import BadInput, Failure, choose
+from yosinski.telling import command
 
 
 def store_data(options: argparse.Namespace) -> int:
     """`yosinski data store`."""
     from rich.console import Console
 
+    from yosinski import data
     from yosinski.data import store
 
     if options.workers is not None and options.workers < 1:
@@ -28,6 +30,8 @@ def store_data(options: argparse.Namespace) -> int:
     if path is not None:
         skipped = store.description(path).get("skipped", {})
         print(f"{path} is there" + (f"; {len(skipped)} broken images are left out" if skipped else ""))
+        for note in data.card(options.data).notes:
+            print(note)
     return 0
 
 
@@ -43,7 +47,8 @@ def show_data(options: argparse.Namespace) -> int:
     there = (path / "store.json").exists()
     partial = path.with_name(f"{path.name}.partial")
     if options.out and not there:
-        raise BadInput(f"a sheet shows stored images, and there is no store: yosinski data store {card.name} makes it")
+        making = command("data", "store", card.name, stores=options.stores)
+        raise BadInput(f"a sheet shows stored images, and there is no store: {making} makes it")
     state = "there" if there else "half made" if partial.exists() else "missing"
     size = sum(file.stat().st_size for file in path.iterdir()) if there else None
     told = {
@@ -60,6 +65,7 @@ def show_data(options: argparse.Namespace) -> int:
         "state": state,
         "bytes": size,
         "skipped": store.description(path).get("skipped", {}) if there else {},
+        "notes": card.notes,
         "duplicates": None,
     }
     if size is not None:
@@ -119,6 +125,8 @@ def _print(told: dict[str, Any]) -> None:
         )
         print(f"sources: {spread} pixels, of {told['sources']['images']:,} images")
     print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
+    for note in told["notes"]:
+        print(note)
     for name, why in told["skipped"].items():
         print(f"left out: {name} ({why})")
     if told["duplicates"] is None:

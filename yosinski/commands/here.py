@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from yosinski import files
-from yosinski.commands import list_runs, prepare, sure, sweep_runs
+from yosinski.commands import list_runs, notes, prepare, sure, sweep_runs
 from yosinski.spec import BadInput, Failure
 
 
@@ -24,7 +24,8 @@ def show_plan(options: argparse.Namespace) -> int:
     """`yosinski plan`."""
     plan, parameters, _ = planned(options)
     if options.json:
-        print(json.dumps({"sweep": options.sweep, "parameters": parameters, **plan.as_json()}, indent=1))
+        told = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
+        print(json.dumps(told, indent=1))
         return 0
     from rich.console import Console
 
@@ -37,12 +38,11 @@ def show_plan(options: argparse.Namespace) -> int:
 
 
 def _sum_up(plan: Any, console: Any) -> None:
-    """What there is and what is left, and what has to be said of weights from outside."""
+    """What there is and what is left, and what has to be said of data sets and of weights from outside."""
     from sweeps import display
-    from yosinski import outside
 
-    for line in (display.summary(plan), *outside.notes(plan.runs)):
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in (display.summary(plan), *notes(plan.runs)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def run_sweep(options: argparse.Namespace) -> int:

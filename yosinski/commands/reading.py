@@ -134,14 +134,22 @@ def advise(options: argparse.Namespace) -> None:
         print(path if there else f"{path} not written: nothing is open that a sweep could settle")
 
 
+GROUPED = ("emoji", "cifar100", "tinyimagenet")  # data sets whose classes have groups
+
+
 def _groups(text: str) -> dict[str, str]:
     """The group of every class of a data set, as far as that is known without its images."""
     from yosinski import data
     from yosinski.data import synsets
 
-    try:
-        card = synsets.card() if text.startswith("imagenet") else data.card(text)
-    except BadInput:
+    if text.startswith("imagenet"):
+        card = synsets.card()
+    elif text.startswith(GROUPED):
+        try:
+            card = data.card(text)
+        except BadInput:
+            return {}
+    else:
         return {}
     return dict(zip(card.classes, card.groups, strict=False))
 

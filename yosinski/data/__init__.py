@@ -21,9 +21,12 @@ torchvision does, with an antialiased bilinear filter.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from yosinski.spec import BadInput
 
@@ -40,6 +43,7 @@ FORMS = (
 FILTERS = ("bilinear", "bicubic", "lanczos")  # with which images are resized
 GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}]:PATH"  # in all of them but emoji
 SIDES = range(16, 1025)  # what a store's side may be
+RULE = 2  # by which image files are listed and prepared; 1: by names and sizes, with the pictures of earlier versions
 MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
 NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
 MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
@@ -58,7 +62,8 @@ class Card:
     from every group if the card is `stratified`. Halves that name no domain use `default_domain`; test images of the
     `unseen` ones are evaluated apart. `images` counts the images of each set per class and domain: one number for all
     classes, or one per class.
-    The fingerprint covers the source's bytes and the generator's version, never decoded or drawn pixels.
+    The fingerprint covers the source's bytes and the generator's version, never decoded or drawn pixels. `rule`: see
+    `RULE`; 1 where nothing is listed. `notes`: what a user should know, such as which files are not used.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Card:
     unseen: tuple[str, ...] = ()
     images: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     stratified: bool = True
+    rule: int = field(default=1, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __hash__(self) -> int:
         """Equal cards have equal fingerprints."""
@@ -185,17 +192,63 @@ def stores() -> Path:
     return Path(os.environ.get("YOSINSKI_STORES", "stores"))
 
 
+class _Look(NamedTuple):
+    """What `one_look` keeps: cards by their texts and the stores directory, and whom to tell what takes long."""
+
+    cards: dict[tuple[str, Path], Card]
+    tell: Callable[[str], object]
+
+
+_LOOK: ContextVar[_Look | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def one_look(tell: Callable[[str], object] = lambda told: None) -> Iterator[None]:
+    """Within it every data set is looked at once: all that a command says and does rests on the same look.
+
+    tell: is told what takes long, before it begins.
+    """
+    token = _LOOK.set(_Look({}, tell))
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
+def say(told: str) -> None:
+    """Tell whoever asked for `one_look` what is about to take long."""
+    if (look := _LOOK.get()) is not None:
+        look.tell(told)
+
+
 def card(text: str) -> Card:
     """The card of a data set, decoding no image.
 
-    Image files are listed for it, or taken from the last listing where their directories are unchanged. BadInput if
-    the text is none of the above, if something is wrong with the files, or if they have changed since a store was
-    made of them.
+    Image files are listed for it, now and whatever was listed before; what they hold is read where it is not known of a
+    file in its present state. BadInput if the text is none of the above, if something is wrong with the files, or if
+    they are no longer those that a store was made of.
     """
+    look, key = _LOOK.get(), (text, stores().absolute())
+    if look is None:
+        return _card(text)
+    if key not in look.cards:
+        look.cards[key] = _card(text)
+    return look.cards[key]
+
+
+def _card(text: str) -> Card:
     from yosinski.data import cards, emoji
 
     found = place(text)
     return emoji.card() if found.path is None else cards.card(found, stores())
+
+
+def earlier(text: str, rule: int) -> bool:
+    """Whether a half of such data and rule is of image files that an earlier version has listed and prepared."""
+    return rule < RULE and TEXT.fullmatch(text) is not None
+
+
+EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # what such a half's images were
 
 
 def some(names: Sequence[str], most: int = 20) -> str:

@@ -1,116 +1,110 @@
 """Cards of image files, from their listings, and how the files stand to the stores that were made of them."""
 
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yosinski import files
-from yosinski.data import MAYBE_FILES, Card, Place, some, sources, store
+from yosinski.data import EARLIER, MAYBE_FILES, RULE, Card, Place, some, sources, store
 from yosinski.data.listing import Listing
 from yosinski.spec import BadInput, digest
+from yosinski.telling import printable
 
-SETTLED = 2.0  # seconds after which a second change would show in a directory's time of change
 
-
-def card(place: Place, stores: Path, summary: Mapping[str, Any] | None = None) -> Card:
+def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
     """The card of a data set, without the images that a store which was made of it has skipped.
 
-    summary: of the listing (see `Listing.summary`), if it has just been listed. What is gone is known from the store
-    that was made of it. BadInput if there is neither, or if the only store that was made of it held other images.
+    listing: its own, if it has just been listed. What is gone is known from the store that was made of it. BadInput if
+    there is neither, or if the only store that was made of it held other images. Stores of earlier versions are left
+    aside, which is noted.
     """
     made = list(store.made(stores, place.name))
     same_place = [(path, described) for path, described in made if described["data"] == place.text]
+    notes = [
+        f"{path} is not used: its images were {EARLIER}; it can be deleted"
+        for path, described in same_place
+        if described.get("rule", 1) < RULE
+    ]
+    made = [(path, described) for path, described in made if described.get("rule", 1) == RULE]
+    same_place = [one for one in made if one in same_place]
     if not place.there:
         if len(same_place) == 1:
             return store.described_card(same_place[0][1])
-        raise BadInput(f"data set {place.text}: no {'file or ' * (place.kind in MAYBE_FILES)}directory {place.path}")
-    summary = summary or remembered(place) or remember(place, sources.listed(place))
+        missing = f"no {'file or ' * (place.kind in MAYBE_FILES)}directory {printable(place.path)}"
+        raise BadInput("; ".join([f"data set {printable(place.text)}: {missing}", *notes]))
+    summary = listing.summary if listing else sources.summary(place)
+    notes = (*summary["notes"], *notes)
     for _, described in made:
-        skipped = described.get("skipped", ())
-        if fingerprint(place, summary, skipped) == described["fingerprint"]:
-            return card_of(place, summary, skipped)
+        if fingerprint(place, summary, described["skipped"]) == described["fingerprint"]:
+            return replace(store.described_card(described), name=place.text, notes=notes)
     if same_place:
         raise BadInput(changed(place, same_place[-1][0]))
-    return card_of(place, summary)
+    return replace(card_of(place, summary), notes=notes)
 
 
 def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> str:
-    """Of a listing's files, the geometry, and the names of skipped images."""
-    covered = {"sources": summary["sources"], "generator": sources.generator(place), "skipped": sorted(skipped)}
+    """Of a listing's files, classes and groups, the geometry, and the names of skipped images."""
+    covered = {
+        "sources": summary["sources"],
+        "classes": summary["classes"],
+        "groups": summary["groups"],
+        "generator": sources.generator(place),
+        "skipped": sorted(skipped),
+    }
     # torch's pixels differ from Pillow's, which earlier versions stored, by a grey level or two
     filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
     return digest({**covered, "side": place.side, "fit": place.fit, **filtered})
 
 
-def card_of(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> Card:
-    """The card of a listing (see `Listing.summary`) without the skipped images, which are given by name."""
-    skipped = list(skipped)
-    classes: list[str] = summary["classes"]
-    images = {name: list(counts) for name, counts in summary["per_class"].items()}
-    for set_name, class_name in (name.split("/")[:2] for name in skipped):
-        images[set_name][classes.index(class_name)] -= 1
-    for set_name, counts in images.items():
-        none = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-        if none:
-            raise BadInput(f"{place.text}: no {set_name} image that is not broken in {some(none)}")
+def card_of(place: Place, summary: Mapping[str, Any]) -> Card:
+    """The card of a listing (see `Listing.summary`)."""
     return Card(
         name=place.text,
-        fingerprint=fingerprint(place, summary, skipped),
+        fingerprint=fingerprint(place, summary),
         side=place.side,
-        classes=tuple(classes),
+        classes=tuple(summary["classes"]),
         groups=tuple(summary["groups"]),
-        images={name: tuple(counts) for name, counts in images.items()},
+        images={name: tuple(counts) for name, counts in summary["per_class"].items()},
         stratified=False,
+        rule=RULE,
     )
 
 
-def changed(place: Place, made: Path) -> str:
-    """How a tree differs from what a store was made of, for people."""
-    import pandas as pd
+def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Card:
+    """The card of a listing without the skipped images, which are given by name. BadInput if too few are left."""
+    rest = card_of(place, listing.without(skipped).summary if skipped else listing.summary)
+    return replace(rest, fingerprint=fingerprint(place, listing.summary, skipped))
 
-    assert place.path is not None
-    told = f"{made} was made of {place.path} when that held other images"
-    if (made / "sources.parquet").exists():
-        frame = pd.read_parquet(made / "sources.parquet", columns=["image", "bytes"])
-        then = dict(zip(frame["image"], frame["bytes"], strict=True))
-        now = {image.name: image.file.size for image in sources.listed(place).images}
-        differences = {
-            "new": sorted(now.keys() - then.keys()),
-            "gone": sorted(then.keys() - now.keys()),
-            "of another size": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
-        }
-        found = [f"{len(names)} {what} ({some(names, 3)})" for what, names in differences.items() if names]
-        told = f"{told}: {'; '.join(found)}" if found else f"{made} was made of {place.path} by another version"
+
+def changed(place: Place, made: Path) -> str:
+    """How a data set differs from what a store was made of, for people."""
+    differences = _differences(sources.listed(place), made) if (made / "sources.parquet").exists() else {}
+    found = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
+    how = "when that held other images" if found or not differences else "by another version, or with other groups"
+    told = f"{made} was made of {printable(place.path)} {how}{': ' * bool(found)}{'; '.join(found)}"
     return f"{told}; undo that, or delete the store, or give another --stores"
 
 
-def _note(place: Place) -> Path:
-    return files.caches() / f"listing-{digest(place.source)}.json"
+def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
+    """The files, by what has become of them since a store was made."""
+    import pandas as pd
 
-
-def remembered(place: Place) -> dict[str, Any] | None:
-    """The last listing of a data set, if no file has been added to its directories or taken away since."""
-    try:
-        note = files.read_json(_note(place))
-        same = all((Path(note["root"]) / one).stat().st_mtime_ns == then for one, then in note["watched"].items())
-        asked = {"source": place.source, "generator": sources.generator(place)}
-        return note["summary"] if same and all(note[name] == value for name, value in asked.items()) else None
-    except (OSError, BadInput, KeyError):
-        return None
-
-
-def remember(place: Place, listing: Listing) -> dict[str, Any]:
-    """Keep a listing, unless a directory changed so lately that another change might not show; returns its summary."""
-    if max(listing.watched.values()) < time.time_ns() - SETTLED * 1e9:
-        note = {
-            "source": place.source,
-            "generator": sources.generator(place),
-            "root": str(listing.root),
-            "watched": dict(listing.watched),
-            "summary": listing.summary,
-        }
-        with suppress(OSError):
-            files.write_json(_note(place), note)
-    return listing.summary
+    frame = pd.read_parquet(made / "sources.parquet", columns=["image", "file", "bytes", "sha256"])
+    then = dict(zip(frame["file"], zip(frame["image"], frame["bytes"], frame["sha256"], strict=True), strict=True))
+    now = {printable(image.file.path): image for image in listing.images}
+    # where images were skipped, the others were divided anew: their classes tell what has been moved, their sets do not
+    parts = slice(1, 2) if store.description(made)["skipped"] else slice(0, 2)
+    found: dict[str, list[str]] = {
+        "new": [name for name in now if name not in then],
+        "gone": [name for name in then if name not in now],
+        "of other content": [],
+        "of another class or set": [],
+    }
+    for name, image in now.items():
+        if name in then:
+            called, size, held = then[name]
+            same = held == image.file.sha256 if image.file.sha256 else size == image.file.size
+            found["of other content"] += [name] * (not same)
+            moved = called.split("/")[parts] != image.name.split("/")[parts]
+            found["of another class or set"] += [name] * moved
+    return found

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yosinski.data import Place
-from yosinski.data.listing import File, Listing, Sets, listing, three_sets, times
+from yosinski.data.listing import File, Listing, Sets, drawn, listing
 from yosinski.data.pickles import array, plain
+from yosinski.data.scanning import State
 from yosinski.spec import BadInput
 
 SIDE = 32
@@ -68,10 +69,11 @@ class Cifar(NamedTuple):
 
 
 def listed(place: Place) -> Listing:
-    """List all images; both versions, packed or unpacked, give the same listing."""
+    """List all images, read anew; both versions, packed or unpacked, give the same listing."""
     path = place.path
     assert path is not None
-    data, watched = _read(place), _found(place)[1]
+    _read.cache_clear()
+    data = _read(place)
     found: Sets = {}
     for set_name, pixels in data.pixels.items():
         found[set_name] = {name: [] for name in data.classes}
@@ -84,7 +86,12 @@ def listed(place: Place) -> Listing:
         raise BadInput(f"{place.source}: no images of {empty[0]}")
     group_of = dict(zip(data.fine["train"].tolist(), (data.coarse.get("train", np.empty(0))).tolist(), strict=False))
     groups = [data.groups[group_of[k]] for k in range(len(data.classes))] if data.groups else []
-    return listing(path, three_sets(found, place.source), data.classes, times(path, watched), groups)
+    return listing(path, found, data.classes, drawn(place.source), groups)
+
+
+def read_from(place: Place) -> list[tuple[str, Path, State]]:
+    """The files that a listing is read from, with their names."""
+    return [(path.name, path, State.of(path.stat())) for path in _found(place)[1]]
 
 
 def content(place: Place, file: File) -> bytes:

@@ -1,8 +1,10 @@
 """Folders of classes, the most usual layout of images: `imagefolder:PATH`, and `tinyimagenet:PATH`, which is one.
 
 PATH holds train/<class>/..., val/<class>/... and perhaps test/<class>/..., or nothing but the folders of the classes.
+All that may lie in a folder which is the only one in PATH.
 """
 
+import re
 from pathlib import Path
 
 from yosinski.data import Place, some, synsets
@@ -10,26 +12,25 @@ from yosinski.data.listing import (
     File,
     Listing,
     Sets,
+    class_names,
+    drawn,
     files_in,
-    folders,
     listing,
+    one_class_each,
     same_classes,
-    scan,
-    scans,
-    three_sets,
-    times,
 )
+from yosinski.data.scanning import Unused, look, scan, scans
 from yosinski.spec import BadInput
+from yosinski.telling import printable
 
-NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "select",
-    "valid": "select",
-    "validation": "select",
-    "test": "test",
-    "testing": "test",
+WORDS = {
+    "train": "train|training",
+    "select": "val|valid|validation|dev|devel|development",
+    "test": "test|testing",
+    "eval": "eval|evaluation",  # `select` of some, `test` of others
 }
+CALLED = {name: re.compile(rf"({words})([-_ ]?set)?", re.IGNORECASE) for name, words in WORDS.items()}
+WRAPPED = 3  # so many folders may lie around a data set
 ANNOTATIONS = "val_annotations.txt"
 
 
@@ -37,33 +38,114 @@ def listed(place: Place) -> Listing:
     """List folders of classes. BadInput if there are none, if one is empty, or if the sets have other classes."""
     path = place.path
     assert path is not None
-    tops = _sets(path)
-    of_sets = {name: [top / class_name for class_name in folders(top)] for name, top in tops.items()}
+    unused = Unused()
+    tops = _sets(path, unused)
+    of_sets: dict[str, dict[Path, str]] = {}
+    for set_name, top in tops.items():
+        here = look(top)
+        of_sets[set_name] = {
+            top / folder: name for folder, name in class_names(here.folders, f"{printable(top)}/").items()
+        }
+        within = "" if top == path else f"{top.relative_to(path)}/"
+        unused.merge(here.unused, within)
+        if here.images:
+            unused.add("images beside the folders of classes", within + here.images[0], len(here.images))
     if not of_sets["train"]:
-        raise BadInput(f"{tops['train']} holds no folders of classes")
-    if len(tops) > 1:
-        names = {name: [folder.name for folder in found] for name, found in of_sets.items()}
-        for name in names.keys() - {"train"}:
-            same_classes(names["train"], names[name], f"{tops['train'].name}/", f"{tops[name].name}/", str(path))
+        raise BadInput(f"{printable(tops['train'])} holds no folders of classes")
+    for set_name in of_sets.keys() - {"train"}:
+        names = [list(of_sets[one].values()) for one in ("train", set_name)]
+        same_classes(*names, f"{tops['train'].name}/", f"{tops[set_name].name}/", printable(path))
     scanned = scans([folder for found in of_sets.values() for folder in found])
     sets: Sets = {}
-    for name, found in of_sets.items():
-        sets[name] = {folder.name: files_in(folder, path, scanned[folder].images) for folder in found}
-    watched = times(path, [path, *tops.values(), *(one for found in scanned.values() for one in found.folders)])
-    return listing(path, three_sets(sets, place.source), list(sets["train"]), watched)
+    for set_name, found in of_sets.items():
+        one_class_each({folder: scanned[folder] for folder in found}, lambda folder: str(folder))
+        in_order = sorted(found.items(), key=lambda folder: folder[1])
+        sets[set_name] = {name: files_in(folder, path, scanned[folder].images) for folder, name in in_order}
+        for folder in found:
+            unused.merge(scanned[folder].unused, f"{folder.relative_to(path)}/")
+    return listing(path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines)
 
 
-def _sets(path: Path) -> dict[str, Path]:
-    """The folders of train, select and test; the path itself as train, if it holds the classes."""
+def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
+    """Which set a folder or a list is, by its name; None if it is none. eval/ is what there is nothing else for."""
+    found = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
+    if found != "eval":
+        return found
+    return "test" if "select" in (among or {}) and "test" not in (among or {}) else "select"
+
+
+def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
+    """Which of some folders or lists are train, select and test, by their names; BadInput if two are the same."""
     found: dict[str, Path] = {}
-    for folder in folders(path):
-        name = NAMES.get(folder.lower())
-        if name is None or not folders(path / folder):  # such as test/ with images that nobody has labelled
-            continue
-        if name in found:
-            raise BadInput(f"{path} holds both {found[name].name}/ and {folder}/; one of them must go")
-        found[name] = path / folder
-    return found if "train" in found else {"train": path}
+    in_turn = sorted(paths, key=lambda name: (CALLED["eval"].fullmatch(name) is not None, name))
+    for name in in_turn:
+        which = set_called(name, found)
+        if which in found:
+            one, other = (printable(path.name) + "/" * path.is_dir() for path in (found[which], paths[name]))
+            raise BadInput(f"{printable(where)} holds both {one} and {other}; one of them must go")
+        if which:
+            found[which] = paths[name]
+    return found
+
+
+def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
+    """The folders of train, select and test; the path itself as train, if it holds the classes."""
+    here = look(path)
+    called = [folder for folder in here.folders if set_called(folder)]
+    inner = {folder: path / folder for folder in called if look(path / folder).folders}  # others have no labels
+    found = named_sets(inner, path)
+    if "train" in found:
+        unused.merge(here.unused)
+        _beside(path, here.folders, here.images, found, unused)
+        return {name: _unwrapped(top, unused) for name, top in found.items()}
+    if wrapped < WRAPPED and (only := _only(path)):
+        unused.merge(here.unused)
+        unused.say(f"looked into {printable(only)}: there is nothing else in {printable(path)}")
+        return _sets(only, unused, wrapped + 1)
+    if len(found) > 1 and len(found) == len(here.folders):
+        raise BadInput(f"{printable(path)} holds {some([f'{name}/' for name in called])}, but no train/")
+    return {"train": path}
+
+
+def _only(path: Path) -> Path | None:
+    """The one folder in another, if there is nothing else, and if it holds folders only."""
+    here = look(path)
+    if here.images or len(here.folders) != 1:
+        return None
+    inner = look(path / here.folders[0])
+    return path / here.folders[0] if inner.folders and not inner.images else None
+
+
+def _unwrapped(top: Path, unused: Unused) -> Path:
+    """The folder of a set, or the only one in it."""
+    for _ in range(WRAPPED):
+        if only := _only(top):
+            unused.say(f"looked into {printable(only)}: there is nothing else in {printable(top)}")
+            top = only
+    return top
+
+
+def _beside(path: Path, folders: list[str], images: list[str], found: dict[str, Path], unused: Unused) -> None:
+    """Say what lies beside the sets; BadInput if it may as well be that train/ is a class like the others."""
+    other = {folder: scan(path / folder) for folder in folders if path / folder not in found.values()}
+    holding = [folder for folder, scanned in other.items() if scanned.images and not set_called(folder)]
+    train = found["train"]
+    if holding and len(found) == 1:
+        beside = some([f"{printable(folder)}/" for folder in holding], 5)
+        raise BadInput(
+            f"{printable(train)}/ holds folders, and beside it are images in {beside}: if its folders are the classes "
+            f"and the others not to be used, write imagefolder:{printable(train)}; if it is itself a class, as they "
+            "are, rename it"
+        )
+    if images:
+        unused.add("images in no folder", images[0], len(images))
+    for folder, scanned in other.items():
+        unused.merge(scanned.unused, f"{folder}/")
+        if scanned.images:
+            why = "without folders of classes" if set_called(folder) else "which is no set"
+            unused.add(
+                f"images in {printable(folder)}/, {why}", f"{folder}/{scanned.images[0][0]}", len(scanned.images)
+            )
 
 
 def tiny_imagenet(place: Place) -> Listing:
@@ -81,22 +163,28 @@ def tiny_imagenet(place: Place) -> Listing:
             f"{path} is no Tiny ImageNet as distributed (imagefolder:PATH takes other layouts): no {some(missing)}"
         )
     wnids = sorted(wnids_file.read_text().split())
-    same_classes(wnids, folders(train), wnids_file.name, "train/", str(path))
+    same_classes(wnids, look(train).folders, wnids_file.name, "train/", str(path))
     scanned = scans([train / wnid / "images" for wnid in wnids])
-    sizes = dict(scan(val / "images").images)
+    one_class_each(scanned, lambda folder: folder.parent.name)
+    labelled = scan(val / "images")
+    states = dict(labelled.images)
     test: dict[str, list[File]] = {}
     for k, line in enumerate(annotations.read_text().splitlines(), 1):
         name, wnid, *_ = [*line.split("\t"), ""]
-        if name not in sizes:
+        if name not in states:
             raise BadInput(f"{annotations}, line {k}: {val / 'images'} holds no {name[:40]!r}")
-        test.setdefault(wnid, []).append(File(f"val/images/{name}", sizes.pop(name), name))
-    if sizes:
-        raise BadInput(f"{annotations} labels no {some(sorted(sizes), 3)}")
+        state = states.pop(name)
+        test.setdefault(wnid, []).append(File(f"val/images/{name}", state.size, name, "", state))
+    if states:
+        raise BadInput(f"{annotations} labels no {some(sorted(map(printable, states)), 3)}")
     same_classes(wnids, test, wnids_file.name, annotations.name, str(path))
     sets: Sets = {
         "train": {folder.parent.name: files_in(folder, path, found.images) for folder, found in scanned.items()},
         "test": test,
     }
-    watched = [path, train, val, wnids_file, annotations, val / "images"]
-    watched += [one for folder, found in scanned.items() for one in (folder.parent, *found.folders)]
-    return listing(path, three_sets(sets, place.source), wnids, times(path, watched), synsets.groups_of(wnids))
+    unused = Unused()
+    for folder, found in (*scanned.items(), (val / "images", labelled)):
+        unused.merge(found.unused, f"{folder.relative_to(path)}/")
+    if (path / "test").is_dir() and (without := scan(path / "test").images):
+        unused.add("images in test/, which have no labels", f"test/{without[0][0]}", len(without))
+    return listing(path, sets, wnids, drawn(place.source), synsets.groups_of(wnids), unused.lines)

@@ -9,23 +9,30 @@
 .jpeg, .jpg or .png, in whatever case; other files are ignored. The training images are the paper's. Its validation
 images are divided, within each class in the order of their names: every other one, from the first, is `select`, the
 rest are `test`.
+
+Its content is known, and too large to be read for a plan: the fingerprint covers the names and sizes of all files, and
+what a sample of them holds.
 """
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from yosinski.data import Place, some, synsets
-from yosinski.data.listing import Listing, files_in, folders, listing, same_classes, scan, scans, times
+from yosinski.data.listing import Image, Listing, Sets, files_in, listing, same_classes
+from yosinski.data.scanning import State, Unused, look, scan, scans
 from yosinski.spec import BadInput
+from yosinski.telling import printable
 
-GENERATOR = 1  # bump when stores of the same files would hold other images: the fingerprint covers it
+GENERATOR = 2  # bump when stores of the same files would hold other images: the fingerprint covers it
 SUFFIXES = (".jpeg", ".jpg", ".png")
 WNID = re.compile(r"n\d{8}")
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")
 TRUTH = re.compile(r"ILSVRC\d{4}(_clsloc)?_validation_ground_truth\.txt")
 SOLUTION = "LOC_val_solution.csv"
-Files = list[tuple[str, int]]  # names and sizes
+SAMPLE = 2000  # so many files are read
+Files = list[tuple[str, State]]
 
 
 def listed(place: Place) -> Listing:
@@ -38,36 +45,54 @@ def listed(place: Place) -> Listing:
     train, val = root / "train", root / "val"
     if not val.is_dir():
         raise BadInput(f"{root} has no val/")
-    wnids = _wnids(train)
+    unused = Unused()
+    wnids = _wnids(train, unused)
     if not wnids:
         raise BadInput(f"{train} holds no folders of classes")
     label_files, labels = _labels(path, root)
-    foldered = _wnids(val)
+    foldered = _wnids(val, unused)
     of_classes = [train / wnid for wnid in wnids] + [val / wnid for wnid in foldered]
-    watched = times(path, [path, root, train, val, *of_classes, *label_files])
     scanned = scans(of_classes, SUFFIXES, nested=False)
+    for folder, of_class in scanned.items():
+        unused.merge(of_class.unused, f"{folder.relative_to(path)}/")
     validation = _divided(val, {wnid: scanned[val / wnid].images for wnid in foldered}, labels, label_files)
     same_classes(wnids, validation, "train/", label_files[0] if label_files and not foldered else val)
-    single = [wnid for wnid, images in validation.items() if len(images) < 2]
+    found: Sets = {
+        "train": {wnid: files_in(train / wnid, path, scanned[train / wnid].images) for wnid in wnids},
+        "val": {wnid: files_in(val / wnid if foldered else val, path, images) for wnid, images in validation.items()},
+    }
+    return listing(path, found, wnids, in_turn, synsets.groups_of(wnids), unused.lines)
+
+
+def in_turn(found: Sets) -> Sets:
+    """Every other validation image of a class, from the first, is `select`, the rest are `test`."""
+    single = [wnid for wnid, files in found["val"].items() if len(files) < 2]
     if single:
         raise BadInput(f"class {single[0]} has one validation image; two are needed, for select and for test")
-
-    selected = {wnid: files_in(val / wnid if foldered else val, path, images) for wnid, images in validation.items()}
-    sets = {
-        "train": {wnid: files_in(train / wnid, path, scanned[train / wnid].images) for wnid in wnids},
-        "select": {wnid: found[0::2] for wnid, found in selected.items()},
-        "test": {wnid: found[1::2] for wnid, found in selected.items()},
+    return {
+        "train": found["train"],
+        "select": {wnid: files[0::2] for wnid, files in found["val"].items()},
+        "test": {wnid: files[1::2] for wnid, files in found["val"].items()},
     }
-    return listing(path, sets, wnids, watched, synsets.groups_of(wnids))
 
 
-def _wnids(path: Path) -> list[str]:
+def sample(images: Sequence[Image]) -> list[Image]:
+    """The images that are read for the fingerprint: all of a few, of more so many, evenly spread over them."""
+    count = min(SAMPLE, len(images))
+    return [images[k * len(images) // count] for k in range(count)]
+
+
+def _wnids(path: Path, unused: Unused) -> list[str]:
     """The classes that have a folder."""
-    found = folders(path)
-    other = [name for name in found if not WNID.fullmatch(name)]
+    here = look(path, SUFFIXES)
+    other = [name for name in here.folders if not WNID.fullmatch(name)]
     if other:
-        raise BadInput(f"{path} holds folders that are no WordNet ids (n and eight digits): {some(other)}")
-    return found
+        told = some([printable(name) for name in other])
+        raise BadInput(f"{path} holds folders that are no WordNet ids (n and eight digits): {told}")
+    unused.merge(here.unused, f"{path.name}/")
+    if here.folders and here.images:
+        unused.add("images beside the folders of classes", f"{path.name}/{here.images[0]}", len(here.images))
+    return here.folders
 
 
 def _divided(
@@ -98,8 +123,8 @@ def _divided(
             + (f"; not there: {some(missing, 3)}" if missing else "")
         )
     divided: dict[str, Files] = {}
-    for name, size in images:
-        divided.setdefault(labels[Path(name).stem], []).append((name, size))
+    for name, state in images:
+        divided.setdefault(labels[Path(name).stem], []).append((name, state))
     return divided
 
 

@@ -7,37 +7,38 @@ a data set has other sets than these three:
     one set                   a tenth of every class is `select`, another tenth `test`, at least one image each
 
 The tenth are the images whose SHA-256 over (seed, class, name) is the lowest: drawn at random as far as anybody can
-tell, the same on every machine, and nearly the same when images are added.
+tell, the same on every machine, and nearly the same when images are added. Without broken images it is what it would
+be if they were not there.
 """
 
 import hashlib
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from yosinski.data import some
+from yosinski.data.scanning import Scan, State
 from yosinski.data.store import SETS
 from yosinski.spec import BadInput
+from yosinski.telling import printable
 
 SEED = 0
 SHARE = 10  # one image of so many is drawn
-PATIENCE = 0.1  # seconds of waiting before threads are worth their while
-GENERATOR = {"version": 1, "seed": SEED, "share": SHARE}  # bump when stores of the same files would hold other images
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+GENERATOR = {"version": 2, "seed": SEED, "share": SHARE}  # bump when stores of the same files would hold other images
 
 
-class File(NamedTuple):
+@dataclass(slots=True, eq=False)
+class File:
     """An image before it is known to which set and class it belongs."""
 
     path: str  # where it lies within the data set's directory, or its number in a file of many
     size: int  # in bytes
-    name: str  # what it is called within its class, whatever the layout
-    sha256: str = ""  # of its bytes, if it is one of many in a file
+    name: str  # what it is called within its class, whatever the layout; printable
+    sha256: str = ""  # of its bytes; empty until that is known, and in ImageNet for most
+    state: State | None = None  # None for one of many in a file
 
 
 class Image(NamedTuple):
@@ -55,6 +56,7 @@ class Image(NamedTuple):
 
 
 Sets = dict[str, dict[str, list[File]]]  # the files of each class, in each set
+Divide = Callable[[Sets], Sets]
 
 
 @dataclass(frozen=True)
@@ -64,41 +66,66 @@ class Listing:
     root: Path  # files' paths are relative to this
     classes: tuple[str, ...]
     images: tuple[Image, ...]
-    watched: Mapping[str, int]  # directories and label files, with their times of change in ns
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...]
+    notes: tuple[str, ...]  # what a user should know
+    found: Sets  # before it was divided
+    divide: Divide  # into train, select and test
+
+    def where(self, file: File) -> str:
+        """The path of a file, made three times as fast as a Path."""
+        return file.path if file.path.startswith("/") else f"{self.root}/{file.path}"
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What a card needs: `classes`, `groups`, images `per_class` of each set, the SHA-256 of all `sources`."""
+        """What a card needs: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`."""
         place = {name: k for k, name in enumerate(self.classes)}
         per_class = {name: [0] * len(place) for name in SETS}
         hashed = hashlib.sha256()
         for image in self.images:
             per_class[image.set_name][place[image.class_name]] += 1
-            hashed.update(f"{image.name} {image.file.size}{image.file.sha256}\0".encode())
+            hashed.update(f"{image.name} {image.file.size} {image.file.sha256}\0".encode())
         return {
             "classes": list(self.classes),
             "groups": list(self.groups),
             "per_class": per_class,
             "sources": hashed.hexdigest(),
+            "notes": list(self.notes),
         }
+
+    def without(self, names: Collection[str]) -> "Listing":
+        """What it would be without some images, which are given by name. BadInput if too few are left of a class."""
+        gone = {image.file for image in self.images if image.name in names}
+        left: Sets = {}
+        for set_name, classes in self.found.items():
+            left[set_name] = {name: [file for file in files if file not in gone] for name, files in classes.items()}
+            none = [name for name, files in left[set_name].items() if not files]
+            if none:
+                raise BadInput(f"{printable(self.root)}: no {set_name} image that is not broken in {some(none)}")
+        return listing(self.root, left, self.classes, self.divide, self.groups, self.notes)
 
 
 def listing(
     root: Path,
-    sets: Sets,
+    found: Sets,
     classes: Sequence[str],
-    watched: Mapping[str, int],
+    divide: Divide,
     groups: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Listing:
-    """All images of the three sets, in the order of stores."""
+    """All images of what was found, divided into three sets, in the order of stores."""
+    sets = divide(found)
     images = tuple(
         Image(set_name, class_name, number, file)
         for set_name in SETS
         for class_name in classes
         for number, file in enumerate(sets[set_name][class_name])
     )
-    return Listing(root, tuple(classes), images, watched, tuple(groups))
+    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), found, divide)
+
+
+def drawn(told: str) -> Divide:
+    """How a data set, which is called so in messages, is divided: as the top of this module says."""
+    return partial(three_sets, told=told)
 
 
 def three_sets(found: Sets, told: str) -> Sets:
@@ -148,82 +175,34 @@ def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: 
             raise BadInput(f"{prefix}classes that are in {has} but not in {lacks}: {some(missing)}")
 
 
-def times(root: Path, watched: Iterable[Path]) -> dict[str, int]:
-    """Times of change in ns, by paths relative to a root."""
-    return {os.path.relpath(one, root): one.stat().st_mtime_ns for one in watched}
+def class_names(spellings: Iterable[str], where: object) -> dict[str, str]:
+    """Names of classes by how they are spelled on the disk: printable, and with one code for what looks the same (NFC).
 
-
-One = TypeVar("One")
-Found = TypeVar("Found")
-
-
-def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
-    """What a look at every item finds, in order: by threads as soon as most of the time is waiting.
-
-    So it is on a network's file system. On a disk of one's own threads would only hold each other up, as one of them
-    runs Python at a time.
+    BadInput if two of them are one name then.
     """
-    took = waited = 0.0
-    done = 0
-    while done < len(items) and waited <= max(PATIENCE, took / 2):
-        began, busy = time.perf_counter(), time.thread_time()
-        found = look(items[done])
-        lasted = time.perf_counter() - began
-        took, waited, done = took + lasted, waited + lasted - (time.thread_time() - busy), done + 1
-        yield found
-    some_at_a_time = min(256, 1 + len(items) // 256)
-    batches = [items[at : at + some_at_a_time] for at in range(done, len(items), some_at_a_time)]
-    with ThreadPoolExecutor(16) as threads:
-        for several in threads.map(lambda batch: [look(item) for item in batch], batches):
-            yield from several
+    spelled_so: dict[str, str] = {}
+    for spelled in spellings:
+        name = unicodedata.normalize("NFC", printable(spelled))
+        twin = spelled_so.setdefault(name, spelled)
+        if twin != spelled:
+            codes = [" ".join(f"{ord(one):04X}" for one in both) for both in sorted((twin, spelled))]
+            raise BadInput(f"{where} has class {name} twice, in Unicode {' and '.join(codes)}: rename one of them")
+    return {spelled: name for name, spelled in spelled_so.items()}
 
 
-def folders(path: Path) -> list[str]:
-    """The names of the folders in a directory that are not hidden, in order."""
-    try:
-        return sorted(one.name for one in os.scandir(path) if not one.name.startswith(".") and one.is_dir())
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from error
-
-
-class Scan(NamedTuple):
-    """What is in a folder: images, as (path within it, bytes), in order; and all folders that were looked into."""
-
-    images: list[tuple[str, int]]
-    folders: list[Path]
-
-
-def scan(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> Scan:
-    """The images in a folder and, if they may be `nested`, in those below it; nothing hidden, no linked folders."""
-    images, seen, waiting = [], [], [""]
-    try:
-        while waiting:
-            inner = waiting.pop()
-            seen.append(folder / inner)
-            with os.scandir(seen[-1]) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting += [f"{inner}{entry.name}/"] * nested
-                    elif entry.name.lower().endswith(suffixes):
-                        images.append((inner + entry.name, entry.stat().st_size))
-    except OSError as error:
-        raise BadInput(f"{error.filename or folder}: {error.strerror}") from error
-    return Scan(sorted(images), seen)
-
-
-def files_in(folder: Path, root: Path, images: Iterable[tuple[str, int]]) -> list[File]:
+def files_in(folder: Path, root: Path, images: Iterable[tuple[str, State]]) -> list[File]:
     """The images that a scan of a folder has found, with their paths within the data set's root."""
     within = folder.relative_to(root)
-    return [File(f"{within}/{name}", size, name) for name, size in images]
+    return [File(f"{within}/{name}", state.size, printable(name), "", state) for name, state in images]
 
 
-def scans(all_folders: Sequence[Path], suffixes: tuple[str, ...] = SUFFIXES, nested: bool = True) -> dict[Path, Scan]:
-    """Scan folders. BadInput if one is empty."""
-    found = each(lambda folder: scan(folder, suffixes, nested), all_folders)
-    scanned = dict(zip(all_folders, found, strict=True))
-    empty = [str(folder) for folder, one in scanned.items() if not one.images]
-    if empty:
-        raise BadInput(f"no images ({', '.join(suffixes)}) in {some(empty)}")
-    return scanned
+def one_class_each(scanned: Mapping[Path, Scan], class_of: Callable[[Path], str]) -> None:
+    """BadInput if a folder, to which links may lead, was found in two of the classes' folders of one set."""
+    whose: dict[tuple[int, int], Path] = {}
+    for folder, found in scanned.items():
+        for inner in found.folders:
+            other = whose.setdefault(inner, folder)
+            if class_of(other) != class_of(folder):
+                raise BadInput(
+                    f"one folder belongs to two classes, by links: {printable(other)} and {printable(folder)}"
+                )

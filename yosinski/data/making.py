@@ -28,15 +28,21 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import Card, Place, cards, place, some, sources, store
-from yosinski.data.listing import Image, Listing, each
+from yosinski.data import RULE, Card, Place, cards, place, some, sources, store
+from yosinski.data.listing import Image, Listing
+from yosinski.data.scanning import each, suffixes
 from yosinski.data.store import SETS
 from yosinski.spec import BadInput, Failure
+from yosinski.telling import command, printable
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
 OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
 SHOWN = 256  # files that are looked at before that is told
 NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
+
+
+class Changed(Failure):
+    """A file is not what it was when it was listed."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +104,12 @@ def begin(text: str, stores: Path) -> Making | Path:
     if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
         _server()  # torch is there when all files are listed
     listed = sources.listed(found) if found.there else None
-    card = cards.card(found, stores, listed.summary if listed else None)
+    card = cards.card(found, stores, listed)
     path = store.location(card, stores)
     if (path / "store.json").exists() or listed is None:
         return path
     if path.exists():
         raise BadInput(f"{path} is in the way: it is no finished store (no store.json)")
-    cards.remember(found, listed)
     making = Making(found, listed, card, stores)
     if making.bytes - making.written > making.free:
         raise BadInput(
@@ -137,7 +142,7 @@ def fill(
     with files.lock(here):
         resumed = (here / "images.npy").exists()
         try:
-            there = store.location(cards.card(making.place, making.stores, making.listing.summary), making.stores)
+            there = store.location(cards.card(making.place, making.stores, making.listing), making.stores)
             if (there / "store.json").exists():
                 return there  # somebody else has made it meanwhile
             broken = _glance(making, advance)
@@ -148,9 +153,12 @@ def fill(
             for note in notes:
                 broken |= note["broken"]
             refuse(making, broken, skip_broken)
-            card = cards.card_of(making.place, making.listing.summary, broken)
+            card = cards.card_without(making.place, making.listing, broken)
             resumed = True
             return _finish(making, card, broken, notes)
+        except Changed:
+            (here / "broken.json").unlink(missing_ok=True)  # what was broken may be whole now
+            raise
         except BadInput:
             if not resumed:
                 shutil.rmtree(here)
@@ -164,10 +172,11 @@ def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
     """BadInput if there are broken images that nobody said to skip."""
     if broken and not skip_broken:
         paths = {image.name: image.file.path for image in making.listing.images if image.name in broken}
-        told = [f"{making.listing.root / paths[name]} ({why})" for name, why in sorted(broken.items())]
+        root = making.listing.root
+        told = [f"{printable(root / paths[name])} ({why})" for name, why in sorted(broken.items())]
         raise BadInput(
-            f"{len(broken)} of {len(making.listing.images)} images are broken: {some(told)}; mend them, "
-            f"or leave them out: yosinski data store {making.place.text} --skip-broken"
+            f"{len(broken)} of {len(making.listing.images)} images are broken: {some(told)}; mend them, or leave them "
+            f"out: {command('data', 'store', making.place.text, '--skip-broken', stores=making.stores)}"
         )
 
 
@@ -188,7 +197,7 @@ def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     except Broken as error:
         return str(error)
     except OSError as error:
-        raise BadInput(f"{root / image.file.path}: {error.strerror}") from error
+        raise BadInput(f"{printable(root / image.file.path)}: {error.strerror}") from error
     return None
 
 
@@ -208,10 +217,10 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
         return files.read_json(kept)["broken"]
 
     def why(image: Image) -> str | None:
-        if image.file.sha256:  # not a file of its own
+        if image.file.state is None:  # not a file of its own
             return None
         with suppress(OSError):
-            file = os.open(f"{making.listing.root}/{image.file.path}", os.O_RDONLY)  # three times as fast as a Path
+            file = os.open(making.listing.where(image.file), os.O_RDONLY)
             try:
                 begins, ends = os.pread(file, 2, 0), os.pread(file, 2, max(0, image.file.size - 2))
             finally:
@@ -289,6 +298,7 @@ def _start() -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    suffixes()  # with it come decoders that are installed beside Pillow
     warnings.simplefilter("ignore")  # of odd but whole images
     torch.set_num_threads(1)  # there is a process for every core
 
@@ -320,7 +330,8 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
             content = sources.content(place, root, image)
             hashes.append(hashlib.sha256(content).hexdigest())
             if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
-                raise Failure(f"{root / image.file.path} has changed since it was listed")
+                told = f"{printable(root / image.file.path)} has changed since it was listed"
+                raise Changed(f"{told}; the same command looks again")
             pixels = black
             if image.name not in broken:
                 try:
@@ -341,11 +352,12 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     import pandas as pd
 
     here, images = making.partial, making.listing.images
+    at_last = {image.file: image for image in making.listing.without(broken).images}  # divided without the broken
     sizes = [size or (None, None) for note in notes for size in note["sizes"]]
     origins = pd.DataFrame(
         {
-            "image": [image.name for image in images],
-            "file": [image.file.path for image in images],
+            "image": [at_last.get(image.file, image).name for image in images],
+            "file": [printable(image.file.path) for image in images],
             "bytes": [image.file.size for image in images],
             "sha256": [one for note in notes for one in note["sources"]],
             "width": pd.array([width for width, _ in sizes], "Int32"),
@@ -358,9 +370,9 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     files.replace(here / "sources.parquet", lambda temporary: origins.to_parquet(temporary, index=False))
     classes = {name: k for k, name in enumerate(card.classes)}
     index = np.zeros((4, len(images)), np.int32)
-    index[0] = [-1 if image.name in broken else SETS.index(image.set_name) for image in images]
+    index[0] = [SETS.index(at_last[image.file].set_name) if image.name not in broken else -1 for image in images]
     index[1] = [classes[image.class_name] for image in images]
-    index[3] = [image.number for image in images]
+    index[3] = [at_last.get(image.file, image).number for image in images]
     store.describe(
         here,
         card,
@@ -370,6 +382,7 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
         interpolation=making.place.interpolation,
         decoder=", ".join(f"{name} {version(name)}" for name in ("Pillow", "simplejpeg", "torch")),
         skipped=broken,
+        rule=RULE,
     )
     there = store.location(card, making.stores)
     here.rename(there)

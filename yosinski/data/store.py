@@ -17,6 +17,7 @@ import numpy as np
 from yosinski import data, files
 from yosinski.data import Card
 from yosinski.spec import BadInput, Failure, Half
+from yosinski.telling import command
 
 FORMAT = 1
 SETS = ("train", "select", "test")
@@ -66,7 +67,7 @@ def load(card: Card, stores: Path) -> Store:
     path = location(card, stores)
     if not (path / "store.json").exists() and ":" not in card.name:
         make(card, stores)
-    description(path)
+    description(path, card.name)
     with np.load(path / "index.npz", allow_pickle=False) as index:
         columns = [index[name] for name in ("set", "class", "domain", "number")]
     return Store(card, np.load(path / "images.npy", mmap_mode="r", allow_pickle=False), *columns)
@@ -75,7 +76,7 @@ def load(card: Card, stores: Path) -> Store:
 def of(half: Half, stores: Path) -> Store:
     """The store that a half's images lie in, found without the files that it was made of: nodes need not see them."""
     if ":" in half.data:
-        return load(described_card(description(location(half, stores))), stores)
+        return load(described_card(description(location(half, stores), half.data)), stores)
     card = data.card(half.data)
     if card.fingerprint != half.fingerprint:
         raise Failure(
@@ -85,13 +86,17 @@ def of(half: Half, stores: Path) -> Store:
     return load(card, stores)
 
 
-def description(path: Path) -> dict[str, Any]:
-    """What `store.json` says of a store; Failure if there is none, BadInput if it is damaged or of a newer format."""
+def description(path: Path, text: str = "DATA") -> dict[str, Any]:
+    """What `store.json` says of a store; Failure if there is none, BadInput if it is damaged or of a newer format.
+
+    text: of the data set, for the message that says how its store is made.
+    """
     try:
         described = json.loads((path / "store.json").read_text())
         newest = described["format"]
     except FileNotFoundError:
-        raise Failure(f"no store {path}; `yosinski data store` makes it") from None
+        making = command("data", "store", text, stores=path.parent)
+        raise Failure(f"no store {path}; {making} makes it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path / 'store.json'} is damaged; delete {path}, it will be made again") from error
     if newest > FORMAT:
@@ -106,7 +111,7 @@ def described_card(described: dict[str, Any]) -> Card:
         return tuple(value) if isinstance(value, list) else value
 
     images = {name: as_tuple(count) for name, count in described["per_class"].items()}
-    told = {**described, "name": described["data"], "images": images}
+    told = {"rule": 1, **described, "name": described["data"], "images": images, "notes": ()}
     return Card(**{value.name: as_tuple(told[value.name]) for value in fields(Card)})
 
 

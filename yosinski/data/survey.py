@@ -42,7 +42,7 @@ def sizes_of_sources(place: Place) -> dict[str, Any] | None:
     listing = sources.listed(place)
     found = []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
-        if image.file.sha256:  # not a file of its own: all have the side of the source
+        if image.file.state is None:  # not a file of its own: all have the side of the source
             continue
         try:
             with PIL.Image.open(listing.root / image.file.path) as opened:

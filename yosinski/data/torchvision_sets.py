@@ -1,7 +1,7 @@
 """Data sets of torchvision: `torchvision:NAME:ROOT`, where ROOT is what torchvision calls root. Nothing is downloaded.
 
 torch is loaded only while one is listed, and while one is stored whose images are not files of their own (MNIST and the
-like): cards come from remembered listings and from stores.
+like): a card comes from the last listing if all files are what they were then.
 """
 
 import hashlib
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.data import Place
-from yosinski.data.listing import SUFFIXES, File, Listing, Sets, listing, three_sets, times
+from yosinski.data.listing import File, Listing, Sets, drawn, listing
+from yosinski.data.scanning import State, files_below
 from yosinski.spec import BadInput, choose
+from yosinski.telling import printable
 
 # What torchvision calls the sets, by ours: the values of `split=`, or of `train=` where they are true and false.
 TRAIN_AND_TEST = {"train": "train", "test": "test"}
@@ -39,6 +41,26 @@ SETS_OF: dict[str, dict[str, Any]] = {
     "StanfordCars": TRAIN_AND_TEST,
     "USPS": TRUE_AND_FALSE,
 }
+LIES_IN = {  # the folder below ROOT, or the files in it, from which torchvision reads
+    "Country211": "country211",
+    "DTD": "dtd",
+    "FashionMNIST": "FashionMNIST",
+    "FER2013": "fer2013",
+    "FGVCAircraft": "fgvc-aircraft-2013b",
+    "Flowers102": "flowers-102",
+    "Food101": "food-101",
+    "GTSRB": "gtsrb",
+    "Imagenette": "imagenette2",
+    "KMNIST": "KMNIST",
+    "MNIST": "MNIST",
+    "OxfordIIITPet": "oxford-iiit-pet",
+    "QMNIST": "QMNIST",
+    "RenderedSST2": "rendered-sst2",
+    "STL10": "stl10_binary",
+    "SVHN": "*_32x32.mat",
+    "StanfordCars": "stanford_cars",
+    "USPS": "usps*.bz2",
+}
 INSTEAD = {
     "CIFAR10": "torchvision unpickles it; write cifar10:PATH",
     "CIFAR100": "torchvision unpickles it; write cifar100:PATH",
@@ -55,6 +77,7 @@ def listed(place: Place) -> Listing:
     choose("data set of torchvision", place.dataset, list(SETS_OF))
     root = place.path
     assert root is not None
+    _dataset.cache_clear()
     found: Sets = {}
     classes: list[str] = []
     for set_name in SETS_OF[place.dataset]:
@@ -66,7 +89,18 @@ def listed(place: Place) -> Listing:
         for label, file in files:
             found[set_name][names[label]].append(file)
         classes = classes or [names[label] for label in labels]
-    return listing(root, three_sets(found, place.source), classes, times(root, _watched(place, found)))
+    return listing(root, found, classes, drawn(place.source))
+
+
+def read_from(place: Place) -> list[tuple[str, Path, State]]:
+    """The files that a listing is read from, images and all others, with their paths within ROOT."""
+    root = place.path
+    assert root is not None
+    found: list[tuple[str, Path, State]] = []
+    for top in sorted(root.glob(LIES_IN[place.dataset])) if place.dataset in LIES_IN else ():
+        inner = files_below(top) if top.is_dir() else [("", State.of(top.stat()))]
+        found += [(f"{top.name}/{name}", top / name, state) for name, state in inner]
+    return found
 
 
 def content(place: Place, file: File) -> bytes:
@@ -98,8 +132,8 @@ def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]
     samples = list(samples or ())
     if samples and isinstance(samples[0][0], str | Path):
         for path, label in samples:
-            inner = Path(path).relative_to(root).as_posix()
-            yield int(label), File(inner, Path(path).stat().st_size, inner)
+            inner, state = Path(path).relative_to(root).as_posix(), State.of(Path(path).stat())
+            yield int(label), File(inner, state.size, printable(inner), "", state)
     else:
         for k in range(len(dataset)):
             image, label = dataset[k]
@@ -118,18 +152,3 @@ def _encoded(image: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, "PPM")
     return file.getvalue()
-
-
-def _watched(place: Place, found: Sets) -> list[Path]:
-    """ROOT, what lies in it, and the folders and files of this data set below it, but for the images."""
-    root = place.path
-    assert root is not None
-    tops = {Path(file.path).parts[0] for classes in found.values() for files in classes.values() for file in files}
-    name = place.dataset.lower()
-    watched = [root]
-    for one in sorted(root.iterdir()):
-        if one.is_file():
-            watched.append(one)
-        elif one.name in tops or name in one.name.lower().replace("_", ""):
-            watched += [one, *(inner for inner in one.rglob("*") if inner.suffix.lower() not in SUFFIXES)]
-    return watched
