@@ -87,7 +87,8 @@ def card_for(data: str, network: str) -> Card:
 
 def all_classes(card: Card) -> Half:
     """A task of all classes of a data set, in the domain of its halves; the letter is All."""
-    return Half(card.name, card.fingerprint, card.classes, card.default_domain, letter="All", split="all")
+    rule = data_sets.rule(card.name)
+    return Half(card.name, card.fingerprint, card.classes, card.default_domain, letter="All", split="all", rule=rule)
 
 
 def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:

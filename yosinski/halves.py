@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from yosinski.data import Card, some, synsets
+from yosinski.data import Card, rule, some, synsets
 from yosinski.spec import BadInput, Half, choose
 
 FORMS = (
@@ -138,7 +138,7 @@ def _halves(
     card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: Sequence[tuple[str, ...]] = ()
 ) -> Split:
     halves = [
-        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name)
+        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name, rule(card.name))
         for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
     ]
     if halves[0] == halves[1]:

@@ -56,7 +56,8 @@ def enrol_half(runs: Path, half: Half) -> None:
     path = runs / "halves" / f"{half.digest}.json"
     if not path.exists():
         names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
-        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names})
+        told = {"letter": half.letter, "split": half.split, "rule": half.rule}
+        write_json(path, {"digest": half.digest, **told, **names})
 
 
 def load_half(runs: Path, digest: str) -> Half:
@@ -67,7 +68,8 @@ def load_half(runs: Path, digest: str) -> Half:
     value = read_json(path)
     try:
         classes, domain = tuple(value["classes"]), tuple(value["domain"])
-        half = Half(value["data"], value["fingerprint"], classes, domain, value["letter"], value["split"])
+        told = value["letter"], value["split"], value.get("rule", 1)
+        half = Half(value["data"], value["fingerprint"], classes, domain, *told)
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error
     if half.digest != digest:

@@ -49,7 +49,8 @@ class Half:
     """A task: a set of classes of a data set, optionally restricted to domains (such as artists).
 
     `data` says where the data set is found, `letter` and `split` what a sweep calls the half ("A" of "random:0");
-    the half itself is identified by its digest, which covers neither.
+    the half itself is identified by its digest, which covers neither. `rule` says how its images became pixels
+    (`yosinski.data.RULE`), 1 where they are drawn; the fingerprint covers it.
     """
 
     data: str = field(compare=False)
@@ -58,6 +59,7 @@ class Half:
     domain: tuple[str, ...] = ()
     letter: str = field(default="", compare=False)
     split: str = field(default="", compare=False)
+    rule: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from yosinski.architectures import architecture
+from yosinski.data import RULE
 from yosinski.data.store import Store
 from yosinski.spec import Run, canonical
 
@@ -97,7 +98,8 @@ class Stream:
         Corners are counted in stored images, with the border of `shift` around them.
         """
         if not self.recipe.augment:
-            return np.full((self.total, 2), (self.stored - self.side) // 2), np.zeros(self.total, bool)
+            at = corner(self.stored, self.side, self.run.half.rule)
+            return np.full((self.total, 2), at), np.zeros(self.total, bool)
         shift = self.recipe.shift
         corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
         return corners, draw.random(self.total) < 0.5
@@ -159,16 +161,24 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
     return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(corners), torch.from_numpy(mirrored))
 
 
-def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int) -> Batch:
+def corner(stored: int, side: int, rule: int = RULE) -> int:
+    """The first row and column of the square in the middle: a half is rounded as torchvision's CenterCrop does it.
+
+    By rule 1 it is rounded down, which is one pixel less where what is cut off leaves 3 if divided by 4: 342 -> 299.
+    """
+    return (stored - side) // 2 if rule == 1 else round((stored - side) / 2)
+
+
+def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = RULE) -> Batch:
     """The squares in the middle of these rows, not mirrored."""
-    corners = np.full((len(rows), 2), (images.shape[1] - side) // 2)
+    corners = np.full((len(rows), 2), corner(images.shape[1], side, rule))
     return crops(images, rows, side, corners, np.zeros(len(rows), bool))
 
 
 def in_order(
-    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int
+    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Batches of so many unaugmented images, and their labels, for evaluation."""
     for at in range(0, len(rows), size):
         part = slice(at, at + size)
-        yield in_the_middle(images, rows[part], side), torch.from_numpy(labels[part])
+        yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])

@@ -1,0 +1,75 @@
+"""What libjpeg warns of when it decodes a JPEG: whether pixels are lost, or whether something harmless is odd.
+
+Where data are missing libjpeg goes on with grey, warns, and returns a picture; Pillow passes no warning on, simplejpeg
+the first one. `LOST` are the warnings after which pixels are not those that were encoded. The others (bytes that nobody
+reads, an unknown revision of JFIF, profiles that are no profiles) leave a whole picture whole.
+"""
+
+import re
+from itertools import islice
+
+import simplejpeg
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"  # how a JPEG begins and ends
+LOST = re.compile(
+    "Corrupt JPEG data: (premature end of data segment|bad Huffman code|bad arithmetic code|found marker .* instead of "
+    "RST.*)|Inconsistent progression sequence for component .*"
+)
+EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+NEEDLESS = (*range(0xE0, 0xF0), 0xFE)  # markers of segments that no pixel's data depend on: APP0 to APP15, comments
+WARNINGS = 64  # that are looked behind, at most
+PLACES = 64  # of one marker that are looked at, at most
+
+
+def lost(content: bytes) -> str:
+    """The warning of libjpeg that says which data a JPEG has lost; empty if it names none.
+
+    Of several warnings simplejpeg tells the first. What a harmless one names is taken out, so that the next one shows.
+    """
+    said = _said(content)
+    if said and not LOST.fullmatch(said):
+        content = plain(content)
+        said = _said(content)
+    for _ in range(WARNINGS):
+        if LOST.fullmatch(said):
+            return said
+        found = EXTRANEOUS.fullmatch(said)
+        content = _without(content, int(found[1]), bytes((0xFF, int(found[2], 16)))) if found else b""
+        if not content:
+            break  # no warning, or an error that is for Pillow to tell
+        said = _said(content)
+    return ""
+
+
+def _said(content: bytes) -> str:
+    try:
+        simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def plain(content: bytes) -> bytes:
+    """A JPEG without the segments, and the bytes between segments, before its first scan that no pixel depends on."""
+    kept, at = [SOI], len(SOI)
+    while (at := content.find(b"\xff", at)) >= 0 and at + 3 < len(content):
+        marker = content[at + 1]
+        if marker in (0x00, 0xFF):  # no marker: a byte of 255, or what fills up
+            at += 1
+            continue
+        if marker == 0xDA:
+            return b"".join([*kept, content[at:]])
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4])
+        if marker not in NEEDLESS:
+            kept.append(content[at:end])
+        at = end
+    return content  # no scan
+
+
+def _without(content: bytes, count: int, marker: bytes) -> bytes:
+    """A JPEG without the superfluous bytes before the first of these markers that has so many; empty if none has."""
+    for found in islice(re.finditer(re.escape(marker), content), PLACES):
+        at = found.start()
+        if _said(content[:at] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":
+            return content[: at - count] + content[at:]
+    return b""
