@@ -25,7 +25,8 @@ yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
-yosinski.data.listing yosinski.data.pickles
+yosinski.data.listing yosinski.data.pickles yosinski.data.oddities
+yosinski.data.jpegs
 yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.torchvision_sets
 yosinski.data.lists
 yosinski.data.sources

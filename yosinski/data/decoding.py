@@ -56,7 +56,7 @@ def read(content: bytes, depth: int = 16) -> Picture:
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
         if space in SPACES and int(height) * int(width) <= LARGE:
             pixels = simplejpeg.decode_jpeg(content, "RGB")
-            turn = _told_by_jpeg(content)
+            turn = jpegs.orientation(content)
             return Picture(_turned(pixels, turn), Odd(turned=turn > 1))
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
@@ -70,14 +70,6 @@ def read(content: bytes, depth: int = 16) -> Picture:
     except Exception as error:  # decoders raise what they like
         told = str(error).partition("<_io")[0].strip() or type(error).__name__
         raise Broken("cannot identify image file" if told.startswith("cannot identify") else told) from error
-
-
-def _told_by_jpeg(content: bytes) -> int:
-    """How a JPEG is to be turned. Pillow is asked only if there may be something that says it."""
-    if b"Exif\0\0" in content or b"tiff:Orientation" in content:
-        with suppress(Exception), PIL.Image.open(io.BytesIO(content)) as image:
-            return orientation(image)
-    return 1
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:

@@ -42,9 +42,21 @@ class Odd(NamedTuple):
 def orientation(image: PIL.Image.Image) -> int:
     """The value of EXIF's orientation, or of XMP's where there is none; 1 if it is damaged. Loads no pixels."""
     with suppress(Exception):  # readers of EXIF raise what they like
-        found = PIL.Image.Image.getexif(image).get(Base.Orientation, 1)  # that of PNGs would load them
-        return next((turn for turn in TURNS if turn == found), 1)
+        return _known(PIL.Image.Image.getexif(image).get(Base.Orientation))  # that of PNGs would load them
     return 1
+
+
+def turn(exif: bytes) -> int:
+    """The orientation that a block of EXIF says; 1 if it is damaged."""
+    found = PIL.Image.Exif()
+    with suppress(Exception):
+        found.load(exif)
+        return _known(found.get(Base.Orientation))
+    return 1
+
+
+def _known(value: object) -> int:
+    return next((turn for turn in TURNS if turn == value), 1)
 
 
 def deep(image: PIL.Image.Image, depth: int) -> int:
@@ -94,8 +106,12 @@ class Look(NamedTuple):
 
 def look(pixels: np.ndarray, odd: Odd) -> Look:
     """At a stored image, uint8 [side, side, 3]."""
-    mean = round(float(pixels.sum(dtype=np.uint32)) / pixels.size, 2)
-    told = [odd.text] * bool(odd.text) + [ONE_COLOUR] * bool((pixels == pixels[0, 0]).all())
+    # 257 rows of bytes fit 16 bits, in which sums take half the time
+    rows = pixels.reshape(len(pixels), -1)
+    sums = (rows[at : at + 256].sum(0, dtype=np.uint16) for at in range(0, len(rows), 256))
+    mean = round(sum(int(one.sum(dtype=np.uint32)) for one in sums) / pixels.size, 2)
+    constant = all((part == pixels[0, 0]).all() for part in (pixels[0], pixels))  # the first row mostly tells
+    told = [odd.text] * bool(odd.text) + [ONE_COLOUR] * constant
     return Look(int(pixels.min()), int(pixels.max()), mean, ", ".join(told))
 
 
