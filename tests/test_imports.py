@@ -26,7 +26,8 @@ yosinski.data.emoji yosinski.data.synsets
 yosinski.halves yosinski.records yosinski.environment yosinski.cost
 yosinski.data.store
 yosinski.data.scanning
-yosinski.data.listing yosinski.data.pickles yosinski.data.hashes
+yosinski.data.listing yosinski.data.pickles yosinski.data.hashes yosinski.data.oddities
+yosinski.data.jpegs
 yosinski.data.imagenet yosinski.data.folders yosinski.data.cifar yosinski.data.torchvision_sets
 yosinski.data.lists
 yosinski.data.sources

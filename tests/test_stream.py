@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import ks_2samp
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
+from yosinski import data
 from yosinski.data import Card
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, Shown, Stream, boxes, crops, generator, in_order
+from yosinski.data.stream import Batch, Shown, Stream, boxes, corner, crops, generator, in_order, in_the_middle
+from yosinski.evaluation import image_set
 from yosinski.spec import BadInput, Half, Recipe, Run
 
 SIDE = 32
@@ -198,6 +201,33 @@ def test_larger_images_are_cropped_everywhere_in_training_and_in_the_middle_with
     chosen, labels = large.rows(BASE.half, "train")
     evaluated = next(in_order(large.images, chosen, labels, SIDE, 100))[0]
     assert (evaluated.pixels.permute(0, 2, 3, 1).numpy() == large.images[chosen, 2:-3, 2:-3]).all()
+
+
+def test_the_middle_of_files_is_torchvisions_and_that_of_drawn_images_as_it_was() -> None:
+    sizes = [(342, 299), (439, 384), (256, 224), (256, 227), (73, 64), *((32, side) for side in range(16, 33))]
+    for stored, side in sizes:
+        pixels = torch.arange(stored)[:, None].repeat(1, stored)[None]
+        by_torchvision = int(v2.CenterCrop(side)(pixels)[0, 0, 0])
+        assert corner(stored, side) == by_torchvision
+        drawn = corner(stored, side, data.rule("emoji"))
+        assert drawn == (stored - side) // 2 == by_torchvision - ((stored - side) % 4 == 3)
+
+
+def test_unaugmented_images_are_cut_by_the_rule_of_their_half(noise: Store) -> None:
+    larger = generator("larger").integers(1, 256, (36, SIDE + 7, SIDE + 7, 3), np.uint8)
+    large = replace(noise, images=larger)
+    chosen, labels = large.rows(BASE.half, "train")
+    for rule, first in ((1, 3), (2, 4)):
+        run = replace(BASE, half=replace(BASE.half, rule=rule), recipe=RAW)
+        assert run.id == replace(BASE, recipe=RAW).id
+        assert (Stream(large, run).batch(0)[0].corners == first).all()
+        assert image_set(large, run, "train").rule == rule
+        inner = larger[chosen, first : first + SIDE, first : first + SIDE]
+        for batch in (
+            next(in_order(larger, chosen, labels, SIDE, 100, rule))[0],
+            in_the_middle(larger, chosen, SIDE, rule),
+        ):
+            assert (batch.pixels.permute(0, 2, 3, 1).numpy() == inner).all()
 
 
 def test_images_smaller_than_the_networks_input_are_refused(noise: Store) -> None:

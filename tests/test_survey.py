@@ -1,16 +1,24 @@
 """The data card's numbers, on cases that can be counted by hand; and its sheet."""
 
+import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import oddities
+import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from yosinski import commands, data
 from yosinski.__main__ import main
 from yosinski.data import Card, sheet, survey
+from yosinski.data.oddities import counted, notes
 from yosinski.data.store import Store
+from yosinski.spec import Half
 
 
 def test_balance() -> None:
@@ -137,3 +145,122 @@ def test_a_sheet_has_a_row_for_every_class(tmp_path: Path) -> None:
     red, green = ((drawn[..., k] - drawn[..., 1 - k] > 200) for k in (0, 1))
     assert red.sum() == pytest.approx(green.sum(), rel=0.05)
     assert np.flatnonzero(red.any(axis=1)).max() < np.flatnonzero(green.any(axis=1)).min()
+
+
+@pytest.fixture
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes with 12 images each, all but one PNGs of 40 x 30: some odd ones among the training images of a."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("train/a", "train/b", "val/a", "val/b", "test/a", "test/b"):
+        (tmp_path / "d" / folder).mkdir(parents=True)
+        for k in range(4):
+            oddities.noise(40, 30, seed=k).save(tmp_path / "d" / folder / f"{k}.png")
+    train = tmp_path / "d" / "train" / "a"
+    oddities.noise(40, 30).save(train / "turned.jpg", exif=oddities.exif(6))
+    (train / "too.tif").write_bytes(oddities.tiff(oddities.deep(40, 30, bits=8), 8, turn=8))
+    (train / "clear.png").write_bytes(oddities.see_through("PNG", "RGBA", (40, 30)))
+    (train / "opaque.png").write_bytes(oddities.encoded(Image.new("RGBA", (40, 30), (9, 8, 7, 255)), "PNG"))
+    for k in range(3):
+        Image.fromarray(oddities.deep(40, 30, bits=9 + k)).save(train / f"deep{k}.png")
+    return tmp_path / "d"
+
+
+def test_the_command_tells_what_is_odd(strange: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show = ["data", "show", "imagefolder-64:d"]
+    assert main([*show, "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    nothing = {"least": None, "greatest": None, "mean": None, "constant": None}
+    deep = {"bits": 16, "grey": True, "images": 3}
+    assert before["pixels"] == {
+        "images": 31,
+        "turned": 2,
+        "transparent": 2,
+        "deep": [{**deep, "used": None}],
+        **nothing,
+    }
+    assert before["notes"] == []
+    assert main(show) == 0
+    told = "by the headers of 31 images: 2 turned by EXIF, 2 transparent, 3 with greys of 16 bits (used: not known)"
+    assert told in capsys.readouterr().out
+
+    text = f"imagefolder-64-crop-11bit:{strange}"
+    dark = "3 images have greys of 16 bits and use the lower 11 only: what is stored is dark"
+    note = f"{dark}; {text} takes 11 bits for all"
+    assert main(["data", "store", "imagefolder-64:d", "--workers", "1"]) == 0
+    assert f"imagefolder:{strange}: {note}\n" in capsys.readouterr().out
+    assert main(["data", "store", "imagefolder-64:d"]) == 0  # it is there
+    assert note in capsys.readouterr().out
+    assert main([*show, "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["sources"] == before["sources"]
+    assert after["sources"]["width"]["least"] == 30
+    assert after["notes"] == [note]
+    images = np.load(Path(after["store"]) / "images.npy")
+    assert after["pixels"] == {
+        "images": 31,
+        "least": 0,
+        "greatest": 255,
+        "mean": pytest.approx(images.mean(), abs=0.01),
+        "turned": 2,
+        "transparent": 1,
+        "constant": 1,
+        "deep": [{**deep, "used": 11}],
+    }
+    assert main(show) == 0
+    told = f"2 turned by EXIF, 1 transparent, 1 of one colour, 3 with greys of 16 bits (11 used)\nnote: {dark}"
+    assert f"pixels: 0 to 255, mean {images.mean():.1f}, of 31 images; {told}" in capsys.readouterr().out
+
+    assert main(["data", "store", text, "--workers", "1"]) == 0
+    assert "what is stored is dark" not in capsys.readouterr().out
+    assert main(["data", "show", text, "--json"]) == 0
+    scaled = json.loads(capsys.readouterr().out)
+    assert scaled["fingerprint"] != after["fingerprint"]
+    assert scaled["notes"] == []
+    assert scaled["pixels"]["deep"] == [{"bits": 11, "grey": True, "images": 3, "used": 11}]
+    brighter = np.load(Path(scaled["store"]) / "images.npy")
+    assert brighter[(images != brighter).any((1, 2, 3))].mean() > 8 * images[(images != brighter).any((1, 2, 3))].mean()
+
+
+def test_runs_say_that_greys_are_dark(strange: Path) -> None:
+    card = data.card("imagefolder-64:d")
+    half = Half(card.name, card.fingerprint, card.classes)
+    for _ in range(2):  # when the store is made, and when it is there
+        console = Console(record=True, width=60, file=io.StringIO())
+        commands.with_store(half, Path("stores"), console)
+        assert "imagefolder-64-crop-11bit:" in console.export_text()
+
+
+def test_stores_of_earlier_versions_do_not_say_what_is_odd(strange: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "store", "imagefolder-64:d", "--workers", "1"]) == 0
+    (file,) = Path("stores").glob("*/sources.parquet")
+    whole = pd.read_parquet(file)
+    assert whole["odd"].tolist()[:4] == [""] * 4
+    for left in (["least", "greatest", "mean", "odd"], ["least", "greatest", "mean", "odd", "width", "height"]):
+        whole.drop(columns=left).to_parquet(file, index=False)
+        capsys.readouterr()
+        assert main(["data", "show", "imagefolder-64:d", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["sources"]["images"] == 31
+        assert (told["pixels"] is None) == ("width" not in left)
+        assert main(["data", "show", "imagefolder-64:d"]) == 0
+        assert main(["data", "store", "imagefolder-64:d"]) == 0
+
+
+def test_what_is_odd_is_counted_and_noted() -> None:
+    texts = ["", "turned", "turned, transparent, 12 of 16 bits", "9 of 16 bits, one colour", "16 of 16 bits a colour"]
+    deep = [
+        {"bits": 16, "used": 16, "grey": False, "images": 1},
+        {"bits": 16, "used": 12, "grey": True, "images": 2},
+    ]
+    assert counted(texts) == {"turned": 2, "transparent": 1, "constant": 1, "deep": deep}
+    place = data.place("imagefolder-64:/d")
+    (note,) = notes(place, deep)
+    assert note.startswith("2 images have greys of 16 bits and use the lower 12 only")
+    assert "; imagefolder-64-crop-12bit:/d takes 12 bits for all" in note
+    assert notes(place, counted(["0 of 16 bits"])["deep"]) == []
+    assert "imagefolder-64-crop-9bit:/d" in notes(place, counted(["3 of 16 bits"])["deep"])[0]
+    (clipped,) = notes(replace(place, depth=10), counted(["14 of 10 bits"])["deep"])
+    assert clipped == "1 image has greys that need 14 bits, taken to have 10: what is brighter is white"
+    (colours,) = notes(place, counted(["12 of 16 bits a colour"])["deep"])
+    assert "Pillow drops 8" in colours
+    assert "bit:" not in colours

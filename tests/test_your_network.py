@@ -10,24 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import oddities
+import pandas as pd
 import pictures
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 
-from yosinski import networks, outside, records
+from yosinski import data, export, networks, outside, records
 from yosinski.__main__ import main
+from yosinski.data import FILTERS, making
 from yosinski.data import store as data_stores
+from yosinski.data.decoding import Broken, decode
+from yosinski.data.making import Making
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch, in_the_middle
 from yosinski.environment import Where
 from yosinski.export import plain
 from yosinski.halves import Split
+from yosinski.recipes import FINETUNE
 from yosinski.run import run_pack
-from yosinski.spec import Recipe, Run
+from yosinski.spec import Half, Recipe, Run
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -90,9 +96,11 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
 
 
 def cropped(saw: dict[str, Any], path: Path) -> torch.Tensor:
-    """The bytes of an image as the metadata say that they are prepared, uint8 [3, s, s]."""
-    resize = v2.Resize(saw["resize"], InterpolationMode(saw["interpolation"]))
-    return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(saw["crop"])])(Image.open(path))
+    """The bytes of an image as the documented lines prepare them, uint8 [3, s, s], before they become floats."""
+    lines = oddities.documented(saw)
+    *steps, scaled = lines["steps"]
+    assert isinstance(scaled, v2.ToDtype)
+    return v2.Compose(steps)(lines["picture"](path))
 
 
 def check_that_its_images_are_those_of_the_evaluation() -> None:
@@ -134,6 +142,95 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
 def loaded() -> list[Run]:
     """All runs of the example."""
     return [records.load(Path("runs"), path.name) for path in records.scan(Path("runs"))]
+
+
+SIDES = [(73, 64), (342, 299), (439, 384), (37, 32), (40, 29)]  # stored, and what a network sees
+
+
+def exported(text: str, side: int, rule: int = data.RULE) -> tuple[Run, dict[str, Any]]:
+    """A run on such images by a network of this side, and what would be exported of it."""
+    run = Run(f"resnet18@{side}", Half(text, "f00d", ("a", "b"), rule=rule), FINETUNE)
+    tensors = {f"conv1.standardise.{name}": torch.ones(3, 1, 1) for name in ("mean", "std")}
+    return run, export.description(run, {"metrics": {}}, tensors)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of odd files, all of them in one class; the other one is ordinary."""
+    path = tmp_path_factory.mktemp("odd") / "set"
+    oddities.files(path / "train" / "odd")
+    for k, folder in enumerate(("train/plain", "val/odd", "val/plain", "test/odd", "test/plain")):
+        (path / folder).mkdir(parents=True)
+        oddities.noise(40, 50, seed=k).save(path / folder / "0.png")
+    return path
+
+
+def test_what_is_stored_of_odd_files_is_what_the_documented_lines_make_of_them(odd: Path, tmp_path: Path) -> None:
+    text = f"imagefolder-73-crop:{odd}"
+    begun = making.begin(text, tmp_path)
+    assert isinstance(begun, Making)
+    path = making.fill(begun, workers=1)
+    stored = data_stores.load(data.card(text), tmp_path)
+    files = pd.read_parquet(path / "sources.parquet")["file"]
+    run, told = exported(text, 62)
+    evaluated = in_the_middle(stored.images, np.arange(len(files)), 62, run.half.rule).pixels
+    assert len(files) > 100
+    for file, pixels in zip(files, evaluated, strict=True):
+        assert torch.equal(cropped(told["preprocessing"], odd / file), pixels), file
+
+
+@pytest.mark.parametrize("interpolation", FILTERS)
+@pytest.mark.parametrize("fit", ["crop", "warp"])
+def test_odd_files_are_prepared_alike_with_every_geometry(odd: Path, fit: str, interpolation: str) -> None:
+    _, told = exported(f"imagefolder-45-{fit}-{interpolation}:{odd}", 38)
+    for file in sorted((odd / "train" / "odd").iterdir()):
+        pixels = decode(file.read_bytes(), 45, fit, interpolation)[4:42, 4:42]  # 3.5 is rounded to 4
+        assert torch.equal(cropped(told["preprocessing"], file), torch.from_numpy(pixels.copy()).permute(2, 0, 1)), file
+
+
+@pytest.mark.parametrize(("stored", "side"), SIDES)
+@pytest.mark.parametrize("fit", ["crop", "warp"])
+def test_the_corner_is_that_of_the_documented_lines(fit: str, stored: int, side: int, tmp_path: Path) -> None:
+    _, told = exported(f"imagefolder-{stored}-{fit}:/nowhere", side)
+    for width, height in ((stored, stored), (stored + 7, stored + 2), (90, 61), (60, 91), (33, 32), (700, 501)):
+        file = tmp_path / f"{width}.png"
+        oddities.noise(width, height).save(file)
+        images = decode(file.read_bytes(), stored, fit, "bilinear")[None]
+        pixels = in_the_middle(images, np.zeros(1, int), side).pixels[0]
+        assert torch.equal(cropped(told["preprocessing"], file), pixels), (width, height)
+
+
+def test_greys_that_use_12_of_16_bits_are_prepared_alike_if_their_text_says_so(tmp_path: Path) -> None:
+    _, told = exported("imagefolder-45-crop-12bit:/nowhere", 38)
+    assert told["preprocessing"]["depth"] == 12
+    greys = oddities.deep(50, 61, bits=12)
+    contents = {
+        "png": oddities.encoded(Image.fromarray(greys), "PNG"),
+        "tif": oddities.tiff(greys, 16, white_is_zero=True),
+        "tiff": oddities.tiff(greys, 12),
+        "more.png": oddities.encoded(Image.fromarray(oddities.deep(50, 61)), "PNG"),
+    }
+    for suffix, content in contents.items():
+        (tmp_path / f"a.{suffix}").write_bytes(content)
+        pixels = torch.from_numpy(decode(content, 45, "crop", "bilinear", 12)[4:42, 4:42].copy()).permute(2, 0, 1)
+        assert torch.equal(cropped(told["preprocessing"], tmp_path / f"a.{suffix}"), pixels), suffix
+        assert pixels.float().mean() > 80
+    with pytest.raises(Broken):
+        decode(oddities.png16(greys, 2), 45, "crop", "bilinear", 12)
+
+
+def test_what_was_prepared_by_the_earlier_rule_says_so() -> None:
+    _, now = exported("imagefolder-342-crop:/nowhere", 299)
+    _, then = exported("imagefolder-342-crop:/nowhere", 299, rule=1)
+    _, drawn = exported("emoji", 29, rule=1)
+    assert now["preprocessing"] == then["preprocessing"] == now["preprocessing"] | {"square": 342, "resize": 342}
+    for words in ("upright", "drops alpha", "the colour beneath it counts", "CenterCrop does both", "16 times"):
+        assert words in now["pictures"]
+    for words in ("lies on white", "not turned by EXIF", "but for TIFFs", "(square - crop) // 2"):
+        assert words in then["pictures"]
+        assert words not in now["pictures"]
+    assert "Drawn" in drawn["pictures"]
+    assert "(square - crop) // 2" in drawn["pictures"]
 
 
 def test_our_own_networks_keep_their_names_and_can_be_bases_again(

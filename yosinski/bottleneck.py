@@ -73,5 +73,6 @@ def trunk(member: Member) -> dict[str, Any]:
 
 def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Batch]:
     """The squares in the middle of a set's images."""
-    for batch, _ in in_order(stream.store.images, images.rows, images.labels, images.side, AT_A_TIME):
+    of = stream.store.images
+    for batch, _ in in_order(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         yield batch

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from yosinski.architectures import architecture
+from yosinski.data import RULE
 from yosinski.data.store import Store
 from yosinski.data.stream import Stream, in_the_middle
 from yosinski.health import Chance, judged
@@ -27,6 +28,7 @@ class ImageSet:
     classes: int
     side: int  # of the crop in the middle that networks take
     at_a_time: int
+    rule: int = RULE  # by which the middle is found
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def image_set(store: Store, run: Run, name: str, unseen: bool = False) -> ImageS
     """A set of the half's images, as the run's network takes them; `unseen`: of the data set's unseen domains."""
     side, at_a_time = architecture(run.network).side, run.recipe.batch_size
     named = "unseen" if unseen else name
-    return ImageSet(named, *store.rows(run.half, name, unseen), len(run.half.classes), side, at_a_time)
+    return ImageSet(named, *store.rows(run.half, name, unseen), len(run.half.classes), side, at_a_time, run.half.rule)
 
 
 def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
@@ -75,7 +77,7 @@ def evaluate(
         features = known(held, images.name, 0, part, arithmetic.device)
         batch = None
         if len(features) < len(held):
-            batch = in_the_middle(store.images, images.rows[part], images.side).to(arithmetic.device)
+            batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch, features)

@@ -13,9 +13,32 @@ from safetensors.torch import load_file, save_file
 
 from yosinski import data, files, libraries, records
 from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski.data import LONGEST
 from yosinski.spec import BadInput, Failure, Run
 from yosinski.traced import Name
 from yosinski.weights import STANDARDISE, Tensors, plain_names
+
+PICTURES = (
+    "Of several frames the first; turned upright as EXIF's orientation says, or XMP's where there is none; greys of "
+    "more than 8 bits to 8 by a shift: by depth - 8, or by less where a TIFF says that it has fewer bits a sample, 255 "
+    "for what is above, then inverted where the TIFF says that white is zero; then Pillow's convert('RGB'), which "
+    "drops alpha: the colour beneath it counts."
+)
+CROPPED = (
+    f"Where resize is one number, only the middle of a picture longer than {LONGEST} times its shorter side: as many "
+    f"times of it, and one pixel more where the length is odd. Then resized to resize, cut to square x square in the "
+    "middle, and that to crop x crop in the middle, as torchvision's CenterCrop does both."
+)
+EARLIER = (
+    "By an earlier version: of several frames the first; not turned by EXIF's orientation, but for TIFFs; what is "
+    "transparent lies on white; greys of 16 bits to 8 by the upper ones; then RGB. Resized to resize and cut to "
+    "square x square in the middle as torchvision's CenterCrop does (with lanczos the square in the middle is resized, "
+    "as Pillow's ImageOps.fit does); then cut to crop x crop, whose first row and column are (square - crop) // 2."
+)
+DRAWN = (
+    "Drawn, not read from files: square x square pixels, RGB; cut to crop x crop, whose first row and column are "
+    "(square - crop) // 2."
+)
 
 
 def export(runs: Path, run: Run, out: Path) -> None:
@@ -49,6 +72,7 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
         **constructor(run),
         "classes": run.half.classes,
         "preprocessing": preprocessing(run, record, tensors),
+        "pictures": pictures(run),
         "data": run.half.data,
         "run": run.id,
         "name": run.name,
@@ -65,7 +89,7 @@ def constructor(run: Run) -> dict[str, Any]:
 
 
 def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """How an image becomes the model's input: resized (shorter side, or both), cropped, standardised from 0..1.
+    """How an image becomes the model's input: resized (shorter side, or both), cropped twice, standardised from 0..1.
 
     BadInput if a mean image is subtracted, which has no place in a list of three numbers.
     """
@@ -73,11 +97,22 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
     if mean.shape[-1] > 1:
         raise BadInput(f"{run} subtracts a mean image; only networks with one mean per channel can be exported")
     side = architecture(run.network).side
+    geometry: dict[str, Any]
     if run.is_trained:
         place = data.place(run.half.data)
-        resize, interpolation = place.side if place.fit == "crop" else [place.side] * 2, place.interpolation
+        resize = place.side if place.fit == "crop" else [place.side] * 2
+        geometry = {"resize": resize, "square": place.side, "crop": side, "interpolation": place.interpolation}
+        depth = place.depth
     else:
         saw = record["outside"]["preprocessing"]
-        resize, interpolation = round(side * saw["resize"] / saw["crop"]), saw["interpolation"]
-    channels = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
-    return {**channels, "resize": resize, "crop": side, "interpolation": interpolation}
+        resize = round(side * saw["resize"] / saw["crop"])
+        geometry = {"resize": resize, "square": side, "crop": side, "interpolation": saw["interpolation"]}
+        depth = 16
+    return {"mean": mean.flatten().tolist(), "std": std.flatten().tolist(), **geometry, "depth": depth}
+
+
+def pictures(run: Run) -> str:
+    """How files became the pixels that were trained on, in words; for a base from outside, how they had better do."""
+    if run.is_trained and data.place(run.half.data).path is None:
+        return DRAWN
+    return EARLIER if run.is_trained and run.half.rule == 1 else f"{PICTURES} {CROPPED}"

@@ -178,7 +178,7 @@ def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
 @torch.no_grad()
 def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> int:
     """256, or as many features as the cut with the fewest has."""
-    x, _ = next(in_order(store.images, images.rows[:1], images.labels[:1], images.side, 1))
+    x, _ = next(in_order(store.images, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
     sizes = []
     for segment in network[:-1]:
         x = segment(x)
@@ -193,7 +193,7 @@ def features(
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
     network = network.to(arithmetic.device)
     found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
-    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME):
+    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         x: Any = batch.to(arithmetic.device)
         for segment, its in zip(network[:-1], found, strict=True):
             with arithmetic.autocast():

@@ -89,6 +89,8 @@ def with_store(half: Half, stores: Path, console: Any) -> None:
         made = make_store(half.data, stores, console)
         if made != wanted:
             raise BadInput(f"{half.data} has changed: these runs want {wanted}, it gave {made}")
+    else:
+        say_depth(half.data, wanted, console)
 
 
 def make_store(
@@ -116,6 +118,7 @@ def make_store(
     with console.status(f"listing {text}"):
         begun = making.begin(text, stores)
     if isinstance(begun, Path):
+        say_depth(text, begun, console)
         return begun
     workers = workers or making.cores()
     images = len(begun.listing.images)
@@ -134,7 +137,21 @@ def make_store(
         return None
     with progress(console) as bar:
         tasks = {work: bar.add_task(work, total=images) for work in ("looked at", "stored")}
-        return making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
+        made = making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
+    say_depth(text, made, console)
+    return made
+
+
+def say_depth(text: str, path: Path, console: Any) -> None:
+    """Say where the greys of a store use other bits than they are taken to have."""
+    from yosinski import data
+    from yosinski.data import oddities, survey
+
+    told = survey.of_store(path)
+    if told and told["pixels"]:
+        place = data.place(text)
+        for note in oddities.notes(place, told["pixels"]["deep"]):
+            console.print(f"{place.source}: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def progress(console: Any) -> Any:

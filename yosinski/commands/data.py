@@ -38,7 +38,7 @@ def store_data(options: argparse.Namespace) -> int:
 def show_data(options: argparse.Namespace) -> int:
     """`yosinski data show`: its card, what its store tells beyond that, and where that lies."""
     from yosinski import data
-    from yosinski.data import store, survey
+    from yosinski.data import oddities, store, survey
 
     if options.out:
         choose(f"kind of file ({options.out})", options.out.suffix, (".png", ".pdf", ".svg"))
@@ -51,6 +51,8 @@ def show_data(options: argparse.Namespace) -> int:
         raise BadInput(f"a sheet shows stored images, and there is no store: {making} makes it")
     state = "there" if there else "half made" if partial.exists() else "missing"
     size = sum(file.stat().st_size for file in path.iterdir()) if there else None
+    looks = _looks(data.place(card.name), path)
+    depths = oddities.notes(data.place(card.name), looks["pixels"]["deep"]) if looks["pixels"] else []
     told = {
         "data": card.name,
         "fingerprint": card.fingerprint,
@@ -60,12 +62,12 @@ def show_data(options: argparse.Namespace) -> int:
         "domains": card.domains,
         "images": {name: card.total(name) for name in card.images},
         "per_class": survey.balance(card),
-        "sources": _sizes(data.place(options.data), path),
+        **looks,
         "store": str(path),
         "state": state,
         "bytes": size,
         "skipped": store.description(path).get("skipped", {}) if there else {},
-        "notes": card.notes,
+        "notes": [*card.notes, *depths],
         "duplicates": None,
     }
     if size is not None:
@@ -87,20 +89,16 @@ def show_data(options: argparse.Namespace) -> int:
     return 0
 
 
-def _sizes(place: Any, path: Path) -> dict[str, Any] | None:
-    """How large the source images are: all of them, as the store knows, or some, as their headers say."""
+def _looks(place: Any, path: Path) -> dict[str, Any]:
+    """How large the source images are, and what there is to tell of pixels: of all, as the store knows, or of some."""
     from yosinski.data import survey
 
-    if (path / "sources.parquet").exists():
-        import pandas as pd
-        import pyarrow.parquet
-
-        if "width" in pyarrow.parquet.read_schema(path / "sources.parquet").names:
-            whole = pd.read_parquet(path / "sources.parquet", columns=["width", "height"]).dropna()
-            return survey.sizes(whole["width"].tolist(), whole["height"].tolist())
+    of_store = survey.of_store(path)
+    if of_store is not None:
+        return of_store
     if place.kind == "torchvision" or not place.there:
-        return None  # drawn, or known once it is stored, or gone
-    return survey.sizes_of_sources(place)
+        return {"sources": None, "pixels": None}  # drawn, or known once it is stored, or gone
+    return survey.of_sources(place)
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -124,6 +122,8 @@ def _print(told: dict[str, Any]) -> None:
             for one in (told["sources"]["width"], told["sources"]["height"])
         )
         print(f"sources: {spread} pixels, of {told['sources']['images']:,} images")
+    if told["pixels"]:
+        print(_of_pixels(told["pixels"]))
     print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
     for note in told["notes"]:
         print(note)
@@ -145,6 +145,24 @@ def _print(told: dict[str, Any]) -> None:
         )
         for one, other in found["examples"]:
             print(f"  {one} = {other}" if kind == "exact" else f"  {one} ~ {other}")
+
+
+def _of_pixels(pixels: dict[str, Any]) -> str:
+    """What is odd about images, and between which values they lie."""
+    counts = [
+        (pixels["turned"], "turned by EXIF"),
+        (pixels["transparent"], "transparent"),
+        (pixels["constant"], "of one colour"),
+    ]
+    for its in pixels["deep"]:
+        what = "greys" if its["grey"] else "colours"
+        used = "used: not known" if its["used"] is None else f"{its['used']} used"
+        counts.append((its["images"], f"with {what} of {its['bits']} bits ({used})"))
+    odd = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing odd"
+    if pixels["least"] is None:
+        return f"by the headers of {pixels['images']:,} images: {odd}"
+    values = f"{pixels['least']} to {pixels['greatest']}, mean {pixels['mean']:.1f}"
+    return f"pixels: {values}, of {pixels['images']:,} images; {odd}"
 
 
 def _check(path: Path) -> None:

@@ -13,6 +13,7 @@ A data set is named by a text that says where it is found, and with which geomet
     KIND-SIDE-crop:PATH       the shorter side resized to SIDE, then the square in the middle
     KIND-SIDE-warp:PATH       everything resized to SIDE x SIDE, whatever the aspect ratio
     KIND-SIDE-crop-bicubic:PATH    with another filter: bilinear, bicubic or lanczos
+    KIND-SIDE-crop-12bit:PATH      greys of 16 bits use 12 of them
 
 ImageNet goes without saying as 256-warp-lanczos, as in the paper; cifar and tinyimagenet with the side that they have.
 The others leave the side open: it is chosen for the network that is trained (`suited`). All but ImageNet are resized as
@@ -41,15 +42,17 @@ FORMS = (
     "torchvision:NAME:ROOT",
 )
 FILTERS = ("bilinear", "bicubic", "lanczos")  # with which images are resized
-GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}]:PATH"  # in all of them but emoji
+GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}][-DEPTHbit]:PATH"  # in all of them but emoji
 SIDES = range(16, 1025)  # what a store's side may be
-RULE = 2  # by which image files are listed and prepared; 1: by names and sizes, with the pictures of earlier versions
+DEPTHS = range(9, 16)  # how many of 16 bits may be said to be used
+LONGEST = 16  # of an image that is longer than so many times its shorter side, the middle is taken
+RULE = 2  # by which image files are listed and become pixels; the earlier one, 1, is described in docs/formats.md
 MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
 NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
 MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
 TEXT = re.compile(
     r"(imagenet|imagefolder|list|cifar10|cifar100|tinyimagenet|torchvision)"
-    rf"(?:-(\d+))?(?:-(warp|crop))?(?:-({'|'.join(FILTERS)}))?(?::(.*))?"
+    rf"(?:-(\d+))?(?:-(warp|crop))?(?:-({'|'.join(FILTERS)}))?(?:-(\d+)bit)?(?::(.*))?"
 )
 
 
@@ -97,7 +100,8 @@ class Card:
 class Place:
     """Where a data set is found, and the geometry of its store: what its text says.
 
-    `dataset` is torchvision's name for it, if it is one of torchvision's.
+    `dataset` is torchvision's name for it, if it is one of torchvision's. `depth` says how many of the bits of greys of
+    16 bits are used, where the files do not say it.
     """
 
     kind: str
@@ -106,6 +110,7 @@ class Place:
     fit: str = "warp"
     interpolation: str = "bilinear"
     dataset: str = ""
+    depth: int = 16
 
     @property
     def name(self) -> str:
@@ -113,12 +118,13 @@ class Place:
         if self.kind == "emoji":
             return self.kind
         filtered = () if self.interpolation == usual_filter(self.kind) else (self.interpolation,)
+        deep = () if self.depth == 16 else (f"{self.depth}bit",)
         if self.kind == "imagenet":
             fit = () if self.fit == "warp" else (self.fit,)
-            side = () if (self.side, *fit, *filtered) == (256,) else (self.side,)
+            side = () if (self.side, *fit, *filtered, *deep) == (256,) else (self.side,)
         else:
             side, fit = (self.side,), () if self.kind in NATIVE else (self.fit,)
-        return "-".join(map(str, (self.kind, *side, *fit, *filtered)))
+        return "-".join(map(str, (self.kind, *side, *fit, *filtered, *deep)))
 
     @property
     def there(self) -> bool:
@@ -143,7 +149,7 @@ def place(text: str) -> Place:
     found = TEXT.fullmatch(text)
     if found is None:
         raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}; with a side: {GEOMETRY}")
-    kind, side, fit, interpolation, path = found.groups()
+    kind, side, fit, interpolation, depth, path = found.groups()
     dataset = ""
     if kind == "torchvision":
         dataset, _, path = (path or "").partition(":")
@@ -153,6 +159,12 @@ def place(text: str) -> Place:
         raise BadInput(f"data set {text!r} does not say where its images are; write {spelled}:{where}")
     if side and int(side) not in SIDES:
         raise BadInput(f"data set {text!r}: the side must be {SIDES[0]} to {SIDES[-1]}, not {side}")
+    if depth and kind in NATIVE:
+        raise BadInput(f"data set {text!r}: {depth}bit is for greys of 16 bits; the images of {kind} have 8")
+    if depth and int(depth) not in DEPTHS:
+        raise BadInput(
+            f"data set {text!r}: of greys of 16 bits {DEPTHS[0]} to {DEPTHS[-1]} may be said to be used, not {depth}"
+        )
     if kind in NATIVE:
         fit = "crop"  # squares are not cut
     return Place(
@@ -162,6 +174,7 @@ def place(text: str) -> Place:
         fit or ("warp" if kind == "imagenet" else "crop"),
         interpolation or usual_filter(kind),
         dataset,
+        int(depth or 16),
     )
 
 

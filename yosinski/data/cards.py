@@ -53,7 +53,8 @@ def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str]
     }
     # torch's pixels differ from Pillow's, which earlier versions stored, by a grey level or two
     filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
-    return digest({**covered, "side": place.side, "fit": place.fit, **filtered})
+    deep = {} if place.depth == 16 else {"depth": place.depth}
+    return digest({**covered, "side": place.side, "fit": place.fit, **filtered, **deep})
 
 
 def card_of(place: Place, summary: Mapping[str, Any]) -> Card:

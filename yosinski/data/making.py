@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import RULE, Card, Place, cards, place, some, sources, store
+from yosinski.data import RULE, Card, Place, cards, oddities, place, some, sources, store
 from yosinski.data.listing import Image, Listing
 from yosinski.data.scanning import each, suffixes
 from yosinski.data.store import SETS
@@ -193,7 +193,7 @@ def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     from yosinski.data.decoding import Broken, decode  # loads torch: no need to where nothing is decoded
 
     try:
-        decode(sources.content(place, root, image), place.side, place.fit, place.interpolation)
+        decode(sources.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)
     except Broken as error:
         return str(error)
     except OSError as error:
@@ -313,7 +313,7 @@ def _start() -> None:
 
 def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], shard: slice, broken: set[str]) -> int:
     """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
-    from yosinski.data.decoding import Broken, fitted, opened
+    from yosinski.data.decoding import Broken, fitted, read
 
     there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
     note = _note(partial, shard)
@@ -323,6 +323,7 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
     found: dict[str, str] = {}
     hashes: list[str] = []
     sizes: list[tuple[int, int] | None] = [None] * len(images)
+    looks: list[oddities.Look | None] = [None] * len(images)
     written = hashlib.sha256()
     with (partial / "images.npy").open("r+b") as file:
         file.seek(there.offset + shard.start * black.nbytes)
@@ -335,14 +336,15 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
             pixels = black
             if image.name not in broken:
                 try:
-                    decoded = opened(content)
+                    decoded, odd = read(content, place.depth)
                     sizes[k] = decoded.shape[1], decoded.shape[0]
                     pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
+                    looks[k] = oddities.look(pixels, odd)
                 except Broken as error:
                     found[image.name] = str(error)
             file.write(pixels.data)
             written.update(pixels.data)
-    told = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "broken": found}
+    told = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "looks": looks, "broken": found}
     files.write_json(note, told, durable=False, indent=None)
     return len(images)
 
@@ -354,6 +356,8 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     here, images = making.partial, making.listing.images
     at_last = {image.file: image for image in making.listing.without(broken).images}  # divided without the broken
     sizes = [size or (None, None) for note in notes for size in note["sizes"]]
+    looks = [look or (None,) * 4 for note in notes for look in note["looks"]]
+    least, greatest, mean, odd = zip(*looks, strict=True)
     origins = pd.DataFrame(
         {
             "image": [at_last.get(image.file, image).name for image in images],
@@ -362,6 +366,10 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
             "sha256": [one for note in notes for one in note["sources"]],
             "width": pd.array([width for width, _ in sizes], "Int32"),
             "height": pd.array([height for _, height in sizes], "Int32"),
+            "least": pd.array(least, "UInt8"),
+            "greatest": pd.array(greatest, "UInt8"),
+            "mean": pd.array(mean, "Float32"),
+            "odd": odd,
             "broken": [broken.get(image.name) for image in images],
         }
     )

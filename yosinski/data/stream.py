@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from yosinski.architectures import architecture
+from yosinski.data import RULE
 from yosinski.data.store import Store
 from yosinski.spec import Recipe, Run, canonical
 
@@ -104,7 +105,8 @@ class Stream:
         """
         recipe, sizes = self.recipe, np.broadcast_to(self.side, (self.total, 2))
         if not recipe.augment:
-            return np.full((self.total, 2), (self.stored - self.side) // 2), sizes, np.zeros(self.total, bool)
+            at = corner(self.stored, self.side, self.run.half.rule)
+            return np.full((self.total, 2), at), sizes, np.zeros(self.total, bool)
         shift = recipe.shift
         corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
         mirrored = (draw.random(self.total) < 0.5) & recipe.mirror
@@ -213,16 +215,24 @@ def resized(
     return batch_of(pixels, corners, mirrored)
 
 
-def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int) -> Batch:
+def corner(stored: int, side: int, rule: int = RULE) -> int:
+    """The first row and column of the square in the middle: a half is rounded as torchvision's CenterCrop does it.
+
+    By rule 1 it is rounded down, which is one pixel less where what is cut off leaves 3 if divided by 4: 342 -> 299.
+    """
+    return (stored - side) // 2 if rule == 1 else round((stored - side) / 2)
+
+
+def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = RULE) -> Batch:
     """The squares in the middle of these rows, not mirrored."""
-    corners = np.full((len(rows), 2), (images.shape[1] - side) // 2)
+    corners = np.full((len(rows), 2), corner(images.shape[1], side, rule))
     return crops(images, rows, side, corners, np.zeros(len(rows), bool))
 
 
 def in_order(
-    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int
+    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Batches of so many unaugmented images, and their labels, for evaluation."""
     for at in range(0, len(rows), size):
         part = slice(at, at + size)
-        yield in_the_middle(images, rows[part], side), torch.from_numpy(labels[part])
+        yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])

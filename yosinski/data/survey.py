@@ -1,5 +1,6 @@
 """What a data set looks like in numbers: how even its classes are, how large its images were, which are there twice."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from yosinski import files
-from yosinski.data import Card, Place, sources
+from yosinski.data import Card, Place, oddities, sources
 from yosinski.data.store import SETS, Store
 
 QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
@@ -37,19 +38,51 @@ def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
     return {"images": len(widths), **quantiles}
 
 
-def sizes_of_sources(place: Place) -> dict[str, Any] | None:
-    """`sizes` of some images as their headers say, evenly spread over all; None if no header can be read."""
+def of_sources(place: Place) -> dict[str, Any]:
+    """`sources` (see `sizes`) and `pixels` (see `pixels`) of some images, evenly spread over all, by their headers.
+
+    None where no header can be read, or where it does not say.
+    """
     listing = sources.listed(place)
-    found = []
+    found, odd = [], []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
         if image.file.state is None:  # not a file of its own: all have the side of the source
             continue
         try:
-            with PIL.Image.open(listing.root / image.file.path) as opened:
-                found.append(opened.size)
+            with warnings.catch_warnings(action="ignore"), PIL.Image.open(listing.root / image.file.path) as opened:
+                found.append(oddities.upright(opened))
+                odd.append(oddities.by_header(opened, place.depth).text)
         except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are named elsewhere
             continue
-    return sizes(*map(list, zip(*found, strict=True))) if found else None
+    if not found:
+        return {"sources": None, "pixels": None}
+    nothing = dict.fromkeys(("least", "greatest", "mean"))
+    told = {"images": len(odd), **nothing, **oddities.counted(odd), "constant": None}
+    return {"sources": sizes(*map(list, zip(*found, strict=True))), "pixels": told}
+
+
+def of_store(path: Path) -> dict[str, Any] | None:
+    """The same of all images of a store; None if it does not say how large they were. `pixels` are those it holds."""
+    import pandas as pd
+    import pyarrow.parquet
+
+    if not (path / "sources.parquet").exists():
+        return None
+    there = set(pyarrow.parquet.read_schema(path / "sources.parquet").names)
+    if "width" not in there:
+        return None
+    columns = ["width", "height", *(("least", "greatest", "mean", "odd") if "odd" in there else ())]
+    whole = pd.read_parquet(path / "sources.parquet", columns=columns).dropna()
+    told = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None}
+    if "odd" in there:
+        told["pixels"] = {
+            "images": len(whole),
+            "least": int(whole["least"].min()),
+            "greatest": int(whole["greatest"].max()),
+            "mean": round(float(whole["mean"].astype(float).mean()), 2),
+            **oddities.counted(whole["odd"]),
+        }
+    return told
 
 
 # --------------------------------------------------------------------------------------------------------- duplicates
