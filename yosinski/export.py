@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from yosinski import data, files, libraries, records
 from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski.fitting import STANDARDISE, Tensors, plain_names
 from yosinski.spec import BadInput, Failure, Run
 from yosinski.traced import Name
-from yosinski.weights import STANDARDISE, Tensors, plain_names
 
 
 def export(runs: Path, run: Run, out: Path) -> None:
