@@ -14,7 +14,7 @@ from yosinski.spec import BadInput
 
 Tensors = dict[str, torch.Tensor]
 OWN, NETWORK = "alexnet32", "resnet18@32"
-DRAWN = (-0.005353, 0.117364, 0.012348)  # the first three weights of such a head
+DRAWN = (-0.023990575224161148, -0.037841711193323135, -0.016527343541383743)  # the first three weights of such a head
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +169,8 @@ def test_a_head_that_does_not_fit_is_drawn(tmp_path: Path, resnet: Tensors, head
     assert (found.classes, found.left_off) == (PLACEHOLDERS, ())
     assert outside.base(NETWORK, found).outputs == 2
     drawn = tensors["head.fc.weight"]  # as in every other process: it is part of the base's id
-    assert drawn.std() == pytest.approx(512**-0.5, rel=0.1)
-    torch.testing.assert_close(drawn.flatten()[:3], torch.tensor(DRAWN), rtol=1e-4, atol=1e-6)
+    assert tuple(drawn.flatten()[:3].tolist()) == DRAWN
+    assert drawn.abs().max() == pytest.approx(512**-0.5, rel=0.01)
 
 
 def test_a_head_behind_layers_of_its_list_is_known(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from yosinski import networks
 from yosinski.architectures import ARCHITECTURES, architecture
 from yosinski.data import some
+from yosinski.data.stream import generator
 from yosinski.errors import BadInput
 from yosinski.torch_files import Tensor
 
@@ -235,11 +237,19 @@ def check_channels(name: str, count: int, where: str, how: str) -> None:
 
 def headed(wanted: Wanted, its: Mapping[str, Tensor]) -> tuple[str, Tensors]:
     """Whether the head is taken, or why not, and a network with as many outputs; a head that is not taken is drawn."""
-    if why := unfit(wanted, its):
-        drawn = networks.build(wanted.network, 2, 1, "outside")
-        networks.initialise(drawn[-1], "kaiming", "outside", "head", gain=1.0)
-        return f"not taken: {why}", drawn.state_dict()
-    return TAKEN, networks.build(wanted.network, its[wanted.head[-1]].shape[0]).state_dict()
+    if not (why := unfit(wanted, its)):
+        return TAKEN, networks.build(wanted.network, its[wanted.head[-1]].shape[0]).state_dict()
+    built = networks.build(wanted.network, 2).state_dict()
+    for name in wanted.head:
+        tensor = built[wanted.ours[name]]
+        if tensor.ndim > 1 and tensor.is_floating_point():
+            # Uniform, as torch draws layers, up to 1 / sqrt(fan-in). The base's id depends on it: the same bits on all
+            # machines, which is more than torch's Gaussian has.
+            drawn = generator("outside", name).random(tensor.shape, np.float32)
+            tensor.copy_(torch.from_numpy((2 * drawn - 1) * np.float32(tensor[0].numel() ** -0.5)))
+        elif name.endswith("bias"):
+            tensor.zero_()
+    return f"not taken: {why}", built
 
 
 def unfit(wanted: Wanted, its: Mapping[str, Tensor]) -> str:
