@@ -133,6 +133,14 @@ def test_a_key_that_leads_nowhere_is_refused_with_those_that_do(tmp_path: Path, 
         read({"a": {name: t for name, t in state.items() if name != "fc7.linear.bias"}}, tmp_path, "#a")
 
 
+def test_other_names_of_the_same_shapes_are_noticed(tmp_path: Path, state: Tensors) -> None:
+    for renamed in (state, body(state), {**state, "head.weight": torch.ones(9, 9)}):
+        with pytest.raises(BadInput, match=r"missing: .*; unexpected: .*; yet all shapes are the network's, in its"):
+            read(under("_", renamed), tmp_path)
+    with pytest.raises(BadInput, match=r"missing: conv1.conv.bias, .*; unexpected: _conv1.conv.bias, [^;]*$"):
+        read(dict(reversed(under("_", state).items())), tmp_path)
+
+
 # The head
 
 

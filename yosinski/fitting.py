@@ -214,7 +214,10 @@ def check(wanted: Wanted, its: Mapping[str, Tensor], others: Iterable[str], wher
     }
     if any(wrong.values()):
         told = "; ".join(f"{what}: {some(names)}" for what, names in wrong.items() if names)
-        raise BadInput(f"{where} does not fit {wanted.network}; {told}")
+        shapes = [tensor.shape for tensor in its.values()][: len(wanted.body)]
+        alike = missing and shapes == [wanted.shape(name) for name in wanted.body]
+        hint = "; yet all shapes are the network's, in its order: its tensors can be renamed" if alike else ""
+        raise BadInput(f"{where} does not fit {wanted.network}; {told}{hint}")
     for name, tensor in there.items():
         if not tensor.odd and wanted.sees(name):
             check_channels(name, tensor.shape[1], where, channels)

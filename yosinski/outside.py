@@ -117,6 +117,8 @@ def _divided(text: str) -> tuple[Path, str]:
         if (path := _path(text[:k])).is_dir():
             within = sorted(one.name for one in path.iterdir() if one.suffix in SUFFIXES or one.match(INDEX))
             told = f" in it: {', '.join(within)}" if within else ""
+            if (path / ".metadata").is_file():
+                told = ", such as torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes of such a directory"
             raise BadInput(f"{path} is a directory: give a file of weights{told}")
     raise BadInput(f"no file {_path(text)} of weights; write its path, or {' or '.join(LIBRARIES)}[:NAME]")
 

@@ -12,6 +12,11 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+LITERALS = frozenset(  # opcodes that put down a number, a text or bytes
+    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE
+    SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8""".split()  # noqa: SIM905
+)
+
 
 class Name(str):
     """A global, as "module name"; nobody looks it up."""
@@ -58,9 +63,12 @@ def plain(content: bytes | IO[bytes], asked: list[Persistent] | None = None) -> 
     stack = _Stack([] if asked is None else asked)
     try:
         for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name == "STOP":
-                return stack.top()
-            stack.step(opcode, argument)
+            if opcode.name in LITERALS:
+                stack.values.append(argument)
+            elif opcode.name == "STOP":
+                return stack.values[-1]
+            else:
+                stack.step(opcode.name, argument)
     except (IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise ValueError(f"not a pickle: {type(error).__name__} {error}") from error
     raise ValueError("the pickle has no end")
@@ -75,10 +83,6 @@ class _Stack:
         self.marks: list[int] = []
         self.memo: dict[Any, Any] = {}
 
-    def top(self) -> Any:
-        """The last value."""
-        return self.values[-1]
-
     def since_mark(self) -> list[Any]:
         """Take what has been put down since the last mark."""
         at = self.marks.pop()
@@ -90,10 +94,10 @@ class _Stack:
         """What is to be added to the value below it: all since the mark, or the last one."""
         return self.since_mark() if several else [self.values.pop()]
 
-    def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+    def step(self, opcode: str, argument: Any) -> None:
         """Do what an opcode says, to plain data."""
         values = self.values
-        match opcode.name:
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
             case "MARK":
@@ -107,7 +111,7 @@ class _Stack:
             case "DUP":
                 values.append(values[-1])
             case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE" | "EMPTY_SET":
-                values.append({"EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}.get(opcode.name, list)())
+                values.append({"EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}.get(opcode, list)())
             case "DICT":
                 values.append(_pairs(self.since_mark()))
             case "LIST" | "FROZENSET":
@@ -115,16 +119,16 @@ class _Stack:
             case "TUPLE":
                 values.append(tuple(self.since_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode.name[-1])
+                count = int(opcode[-1])
                 if len(values) < count:
-                    raise IndexError(opcode.name)
+                    raise IndexError(opcode)
                 values[-count:] = [tuple(values[-count:])]
             case "SETITEM" | "SETITEMS":
-                items = self.since_mark() if opcode.name == "SETITEMS" else [values.pop(-2), values.pop()]
+                items = self.since_mark() if opcode == "SETITEMS" else [values.pop(-2), values.pop()]
                 of = values[-1]
                 (of.items if isinstance(of, Call) else of).update(_pairs(items))
             case "APPEND" | "APPENDS" | "ADDITEMS":
-                items = self.take(opcode.name != "APPEND")
+                items = self.take(opcode != "APPEND")
                 if not isinstance(values[-1], Call):
                     values[-1].extend(items)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
@@ -134,9 +138,9 @@ class _Stack:
             case "GET" | "BINGET" | "LONG_BINGET":
                 values.append(self.memo[argument])
             case "NONE" | "NEWTRUE" | "NEWFALSE":
-                values.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
+                values.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
             case "PERSID" | "BINPERSID":
-                values.append(Persistent(argument if opcode.name == "PERSID" else values.pop()))
+                values.append(Persistent(argument if opcode == "PERSID" else values.pop()))
                 self.asked.append(values[-1])
             case "GLOBAL":
                 values.append(Name(argument))
@@ -161,10 +165,8 @@ class _Stack:
                 state = values.pop()
                 if isinstance(values[-1], Call):  # others, such as a dictionary, stay as they are
                     values[-1].state.append(state)
-            case _ if argument is not None and not opcode.stack_before:  # numbers, texts and bytes
-                values.append(argument)
             case _:
-                raise ValueError(f"opcode {opcode.name}")
+                raise ValueError(f"opcode {opcode}")
 
     def call(self, arguments: Any) -> None:
         """Put a `Call` in the place of what would be called."""
