@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -76,17 +76,18 @@ class Source:
         library, _, name = text.partition(":")
         if library in LIBRARIES:
             return cls(library, name)
-        behind = BEHIND.fullmatch(text) if not _path(text).is_file() else None
-        named, channels, *numbers = behind.groups() if behind else (text, None, None)
-        path, key = _divided(named)
+        behind = None if _path(text).is_file() else BEHIND.fullmatch(text)
+        named, channels, mean, std = behind.groups() if behind else (text, None, None, None)
+        path, key = _divided(named or text)
         if channels is not None:
             choose(f"channels of {path}", channels, HOW)
-        if not all(numbers):
-            return cls(path=path, key=key, channels=channels or "")
-        mean, std = map(_channels, numbers)
-        if max(mean) > 1 or not 0 < min(std) <= max(std) <= 1:
+        found = cls(path=path, key=key, channels=channels or "")
+        if mean is None or std is None:
+            return found
+        minus, by = _channels(mean), _channels(std)
+        if max(minus) > 1 or not 0 < min(by) <= max(by) <= 1:
             raise BadInput(f"weights {text}: mean and deviation are those of pixels from 0 to 1")
-        return cls(path=path, mean=mean, std=std, key=key, channels=channels or "")
+        return replace(found, mean=minus, std=by)
 
     @property
     def text(self) -> str:

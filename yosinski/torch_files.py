@@ -367,6 +367,6 @@ def _sparse(saved: Saved, layout: str, parts: list[Any] | tuple[Any, ...]) -> Te
         if layout == "torch.sparse_coo":
             return torch.sparse_coo_tensor(at[0], its, shape, check_invariants=True).to_dense()
         kind = getattr(torch, layout.removeprefix("torch."))
-        return torch.sparse_compressed_tensor(*at, its, shape, layout=kind, check_invariants=True).to_dense()
+        return torch.sparse_compressed_tensor(at[0], at[1], its, shape, layout=kind, check_invariants=True).to_dense()
 
     return Tensor(shape, numbers.kind, make, stored=numbers.stored)
