@@ -180,6 +180,8 @@ def hear(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(hear)
+for encoding in ("cp437", "raw_unicode_escape"):  # zipfile and pickletools load these when they first need them
+    "".encode(encoding)
 
 
 @contextlib.contextmanager
