@@ -14,7 +14,7 @@ from yosinski.spec import COPIES, BadInput, Recipe, Run, Treatment, choose
 def transfer(
     data: str,
     network: str = "resnet18",
-    weights: str | None = None,
+    weights: str = "",
     cuts: tuple[int | str, ...] = ("stages",),
     treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
     seeds: tuple[int, ...] = (0, 1, 2),
@@ -26,7 +26,7 @@ def transfer(
 ) -> list[Run]:
     """Copies WnB, WnB+ of weights from outside, trained on all classes of a data set (or on a half: `random:0:B`).
 
-    weights: None for what the network's library takes by default; see `yosinski.outside`. scratch: also the base that
+    weights: "" for what the network's library takes by default; see `yosinski.outside`. scratch: also the base that
     is trained on the same images without them; selffers: also copies BnB, BnB+ of that base, which tell co-adaptation
     from specificity. Images are stored as large, and resized with the filter, as the weights have seen theirs, unless
     the text of the data set says otherwise.

@@ -38,8 +38,8 @@ yosinski.data.moments
 yosinski.layers yosinski.libraries
 yosinski.graph
 yosinski.networks
-yosinski.surgery
-yosinski.features
+yosinski.surgery yosinski.torch_files
+yosinski.features yosinski.saved yosinski.fitting
 yosinski.weights
 yosinski.export
 yosinski.pack

@@ -1,7 +1,10 @@
 """Weights from outside: found, read safely, refused by name where they do not fit, brought in once."""
 
+import argparse
+import gzip
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -10,12 +13,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import URLError
 
+import numpy as np
 import pictures
 import pytest
 import synthetic
 import torch
 import torchvision
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import sweeps
 from analysis import frame
@@ -33,7 +37,12 @@ from yosinski.__main__ import main
 from yosinski.commands import prepare
 from yosinski.data import suited
 from yosinski.data.stream import Batch
+from yosinski.environment import Where
+from yosinski.export import export
+from yosinski.halves import Split
 from yosinski.outside import NO_CONTROL, Source, Weights
+from yosinski.recipes import SKETCH
+from yosinski.run import run_pack
 from yosinski.spec import BadInput, Run
 
 NETWORK = "resnet18@32"
@@ -99,6 +108,37 @@ def test_a_file_is_given_with_what_is_subtracted(checkpoint: Path, monkeypatch: 
         Source.of("checkpoint.pth:124,116,104:58,57,57")
     with pytest.raises(BadInput, match=r"no file .*/missing.pth of weights; write its path, or torchvision or timm"):
         Source.of("missing.pth")
+    with pytest.raises(BadInput, match=r"is a directory: give a file of weights in it: checkpoint.pth"):
+        Source.of(".")
+
+
+def test_a_key_and_channels_follow_a_path(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    grey = Source(path=checkpoint, key="a.b", channels="grey", mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    assert Source.of("checkpoint.pth#a.b:channels=grey:0.5,0.5,0.5:1,1,1") == grey
+    assert Source.of("checkpoint.pth#a") == Source(path=checkpoint, key="a")
+    assert Source.of("checkpoint.pth:channels=rgb") == Source(path=checkpoint, channels="rgb")
+    for found in (grey, replace(grey, mean=None, std=None), replace(grey, key=""), replace(grey, channels="")):
+        assert Source.of(found.text) == found
+    with pytest.raises(BadInput, match=r"unknown channels of .* 'summed'; choose from: grey, rgb"):
+        Source.of("checkpoint.pth:channels=summed")
+    odd = checkpoint.with_name("run#3:0.5,0.5,0.5:1,1,1")
+    shutil.copyfile(checkpoint, odd)
+    shutil.copyfile(checkpoint, checkpoint.with_name("run#3"))
+    assert Source.of(odd.name) == Source(path=odd)
+    assert Source.of("run#3") == Source(path=odd.with_name("run#3"))
+    assert Source.of("run#3#model_ema") == Source(path=odd.with_name("run#3"), key="model_ema")
+    assert Source.of(Source.of(f"{odd.name}#model").text) == Source(path=odd, key="model")
+    with pytest.raises(BadInput, match=r"no file .*/missing.pth#model of weights"):
+        Source.of("missing.pth#model")
+
+
+@pytest.mark.parametrize("text", ["none", "None", "scratch", "random"])
+def test_no_weights_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "transfer", "--data", "emoji", "-p", "network=alexnet32", "-p", f"weights={text}"]) == 2
+    told = capsys.readouterr().err
+    assert f"weights '{text}' are none, and a base from outside needs some" in told
+    assert "from scratch are what figure2 trains" in told
 
 
 # How they are read
@@ -141,25 +181,121 @@ class Trap:
         return open, (self.path, "w")
 
 
-def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
-    torch.save({"state_dict": Trap(str(tmp_path / "sprung"))}, tmp_path / "trap.pth")
-    with pytest.raises(BadInput, match=r"trap.pth holds more than tensors and numbers.*save model.state_dict\(\)"):
+def test_nothing_in_a_file_is_executed(model: torch.nn.Module, checkpoint: Path, tmp_path: Path) -> None:
+    sprung = tmp_path / "sprung"
+    torch.save({"state_dict": Trap(str(sprung))}, tmp_path / "trap.pth")
+    with pytest.raises(BadInput, match=r"trap.pth cannot be read as weights: it holds no tensors, but state_dict"):
         read(tmp_path / "trap.pth")
-    assert not (tmp_path / "sprung").exists()
+    torch.save({"state_dict": model.state_dict(), "args": Trap(str(sprung))}, tmp_path / "trap.pth")
+    assert read(tmp_path / "trap.pth")[0].half == read(checkpoint)[0].half
+    assert not sprung.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04"])
+def test_what_training_scripts_save_is_taken(model: torch.nn.Module, checkpoint: Path) -> None:
+    plain, state = read(checkpoint)[0], model.state_dict()
+    args = argparse.Namespace(lr=0.1, output=Path("out"))
+    for value in (
+        {"model": state, "optimizer": {"state": {}}, "epoch": 1, "args": args, "model_ema": state},
+        {"state_dict": state, "state_dict_ema": state, "args": args, "arch": "resnet18", "metric": np.float64(0.9)},
+        {"state_dict": {**{f"model.{k}": v for k, v in state.items()}, "criterion.weight": torch.ones(6)}},
+        model,
+        {"net": torch.nn.DataParallel(model)},
+    ):
+        torch.save(value, checkpoint)
+        assert read(checkpoint)[0].half == plain.half
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"),
+        (b"no weights at all", "as what torch has saved|it does not begin as safetensors do"),
+        (b"PK\x03\x04", "as what torch has saved"),
+        (b"\n<!DOCTYPE html><html>404", "it is a web page: what was downloaded is not the file"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "it is a web page"),
+        (b'{"error": "not found"}', "it is JSON"),
+        (LFS, "it is a pointer of Git LFS to a file that was not fetched: git lfs pull"),
+        (gzip.compress(b"weights"), r"it is compressed \(gzip\): unpack it"),
+        (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes them"),
+        (b"\x93NUMPY\x01\x00", "it is an array of NumPy"),
+        (b"storages".ljust(257, b"\0") + b"ustar".ljust(255, b"\0"), r"it is a tar archive: .* torch before 0.1.10"),
+        (pickle.dumps({"conv1.weight": [1.0]}), "as what torch has saved: torch.save begins otherwise"),
+        ((100).to_bytes(8, "little") + b'{"a":' + b" " * 200, "as safetensors: "),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_is_no_file_of_weights_is_named(tmp_path: Path, content: bytes, suffix: str) -> None:
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, content: bytes, told: str, suffix: str) -> None:
     (tmp_path / f"bad{suffix}").write_bytes(content)
-    with pytest.raises(BadInput, match=rf"bad{suffix} (cannot be read as|holds more than)"):
+    with pytest.raises(BadInput, match=rf"bad{suffix} cannot be read as weights: ({told})"):
         read(tmp_path / f"bad{suffix}")
 
 
-def test_what_is_no_state_dict_is_told_by_its_keys(tmp_path: Path) -> None:
+def test_archives_of_something_else_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", kernel=np.ones(3))
+    with pytest.raises(BadInput, match=r"it is a zip archive that torch.save has not written, of kernel.npy"):
+        read(tmp_path / "bad.npz")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "bad.pt")
+    with pytest.raises(BadInput, match=r"it is a program \(TorchScript\): save model.state_dict\(\)"):
+        read(tmp_path / "bad.pt")
+    whole = tmp_path / "whole.pth"
+    torch.save({"a": torch.ones(1000)}, whole)
+    whole.write_bytes(whole.read_bytes()[:3000])
+    with pytest.raises(BadInput, match=r"whole.pth cannot be read as weights: as what torch has saved"):
+        read(whole)
+
+
+def test_what_holds_no_tensors_is_told_by_its_keys(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "optimiser": {}}, tmp_path / "odd.pth")
-    with pytest.raises(BadInput, match=r"holds no state dict, neither alone nor as .*, but epoch, optimiser"):
+    with pytest.raises(BadInput, match=r"odd.pth cannot be read as weights: it holds no tensors, but epoch, optimiser"):
         read(tmp_path / "odd.pth")
+
+
+def test_files_are_known_by_what_they_hold(model: torch.nn.Module, checkpoint: Path) -> None:
+    plain, state = read(checkpoint)[0], model.state_dict()
+    save_file(state, checkpoint.with_name("pytorch_model.bin"))
+    assert read(checkpoint.with_name("pytorch_model.bin"))[0].half == plain.half
+    torch.save(state, checkpoint.with_name("other.safetensors"))
+    assert read(checkpoint.with_name("other.safetensors"))[0].half == plain.half
+
+
+def test_numbers_of_safetensors_are_looked_at(model: torch.nn.Module, tmp_path: Path) -> None:
+    path, state = tmp_path / "t.safetensors", model.state_dict()
+    save_file({**state, "bn1.bias": state["bn1.bias"] * torch.nan}, path)
+    with pytest.raises(BadInput, match=r"holds NaN or infinity in bn1.bias"):
+        read(path)
+    save_file({**state, "bn1.bias": state["bn1.bias"].long()}, path)
+    with pytest.raises(BadInput, match=r"no floating-point numbers: bn1.bias \(int64\)"):
+        read(path)
+
+
+def test_an_index_names_the_files_of_its_weights(model: torch.nn.Module, checkpoint: Path, tmp_path: Path) -> None:
+    state = model.state_dict()
+    names = {name: f"model-0000{1 + (k % 2)}-of-00002.safetensors" for k, name in enumerate(state)}
+    for file in set(names.values()):
+        save_file({name: tensor for name, tensor in state.items() if names[name] == file}, tmp_path / file)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
+    known = read(index)[0]
+    assert known.half == read(checkpoint)[0].half
+    assert known.sha256 == outside.sha256(*outside.parts(index))
+    assert len(outside.parts(index)) == 3
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"names files that are not there: model-00002-of-00002.safetensors"):
+        read(index)
+    for content in (
+        "[]",
+        "{}",
+        '{"weight_map": {"a": "../b"}}',
+        '{"weight_map": {"a": ".."}}',
+        '{"weight_map": {}}',
+        "[",
+    ):
+        index.write_text(content)
+        with pytest.raises(BadInput, match="is no index of weights"):
+            read(index)
 
 
 def test_what_does_not_fit_is_listed(model: torch.nn.Module, checkpoint: Path) -> None:
@@ -256,13 +392,36 @@ def test_the_id_is_that_of_the_tensors_and_of_what_is_subtracted(checkpoint: Pat
     assert (one.name, one.is_base, one.is_trained) == ("outsideW", True, False)
 
 
-def test_what_was_read_once_is_remembered(own: Path, tmp_path: Path) -> None:
-    os.utime(own, (1e9, 1e9))  # long ago: a change would show
+def test_what_was_read_once_is_remembered(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "SETTLED", 0.0)  # as if it had been written some time ago: a change would show
     argv = ["plan", "transfer", "--data", "emoji", "-p", "network=alexnet32", "-p", f"weights={own}", "--json"]
     assert main(argv) == 0
     code = f"from yosinski.__main__ import main\nassert main({argv}) == 0\nimport sys\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_other_content_of_the_same_size_and_time_is_noticed(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "SETTLED", 0.0)
+    os.utime(own, (1e9, 1e9))
+    before, size = outside.known("alexnet32", str(own)), own.stat().st_size
+    torch.save({**torch.load(own, weights_only=True), "head.bias": torch.ones(6)}, own)
+    os.utime(own, (1e9, 1e9))
+    assert own.stat().st_size == size
+    after = outside.known("alexnet32", str(own))
+    assert after.hash != before.hash
+    other = own.with_name("other.pth")
+    torch.save({**torch.load(own, weights_only=True), "head.bias": -torch.ones(6)}, other)
+    os.utime(other, (1e9, 1e9))
+    other.replace(own)
+    assert outside.known("alexnet32", str(own)).hash not in (before.hash, after.hash)
+
+
+def test_what_has_just_changed_is_not_remembered(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(own, (1e9, 1e9))  # says that it is old
+    before = outside.known("alexnet32", str(own))
+    monkeypatch.setattr(weights, "read", lambda *_: (replace(before, hash="read again"), {}))
+    assert outside.known("alexnet32", str(own)).hash == "read again"
 
 
 def test_it_is_brought_in_once_and_again_when_it_is_damaged(own: Path, tmp_path: Path) -> None:
@@ -363,6 +522,41 @@ def test_status_frame_heal_and_merge_know_it(own: Path, tmp_path: Path) -> None:
     assert str(merge([runs], merged)) == ("1 copied, 0 already here, 1 not finished, 0 left to who is training them")
     assert not records.spoilt(records.folder(merged, base.id))
     assert json.loads((records.folder(merged, base.id) / "record.json").read_text())["outside"]["left_off"] == []
+
+
+def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stores: Path, small_split: Split) -> None:
+    """Copies never take a head: frozen, single and preserved ones are trained, predictions made, and it is exported."""
+    state = torch.load(own, weights_only=True)
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    torch.save({"state_dict": body, "queue": torch.ones(3)}, own)
+    runs = tmp_path / "runs"
+    base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
+    target = Run("alexnet32", small_split.b, SKETCH.with_values({"batch_size": 32, "epochs": 1.0, "evaluations": 1}))
+    copies = [target.copy(7, "frozen", base), target.copy(3, "single", base), target.copy(3, "frozen", base, None, 2)]
+    (line, _) = outside.notes([*copies, target])
+    assert line.count("\n") == 0
+    assert f"{own}, 2 classes; " in line
+    assert line.endswith("; taken: #state_dict; head not taken: no head.weight, head.bias; left off: queue (1 tensor)")
+    prepare(copies, runs, stores, Console())
+    record = records.read_record(records.folder(runs, base.id))
+    assert record is not None
+    assert record["outside"] | {"preprocessing": None, "sha256": None} == {
+        "source": str(own),
+        "sha256": None,
+        "place": "state_dict",
+        "also": [],
+        "head": "not taken: no head.weight, head.bias",
+        "changed": [],
+        "left_off": ["queue (1 tensor)"],
+        "preprocessing": None,
+    }
+    run_pack([run.id for run in copies], Where(runs, stores, "cpu", "float32"))
+    assert {records.state(records.folder(runs, run.id)) for run in copies} <= {"done", "stuck"}
+    kept = load_file(records.folder(runs, copies[1].id) / "weights.safetensors")
+    assert torch.equal(kept["fc7.linear.weight"], body["fc7.linear.weight"])
+    export(runs, base, tmp_path / "base.safetensors")
+    again = outside.known("alexnet32", str(tmp_path / "base.safetensors"))
+    assert (again.hash, again.classes) == (record["weights"], base.half.classes)
 
 
 def end(runs: Path, run: Run, top1: float) -> None:

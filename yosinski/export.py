@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from yosinski import data, files, libraries, records
 from yosinski.architectures import ARCHITECTURES, architecture
 from yosinski.data import LONGEST
+from yosinski.fitting import STANDARDISE, Tensors, plain_names
 from yosinski.spec import BadInput, Failure, Run
 from yosinski.traced import Name
-from yosinski.weights import STANDARDISE, Tensors, plain_names
 
 PICTURES = (
     "Of several frames the first; turned upright as EXIF's orientation says, or XMP's where there is none; greys of "

@@ -1,58 +1,53 @@
 """Weights that others have trained, as the tensors of a base: found, read without executing anything, made to fit.
 
 A network's tensors are called as the library's model calls them, behind the name of their segment, but for what the
-first segment subtracts and divides by. Those of our own networks keep their names.
+first segment subtracts and divides by. Those of our own networks keep their names. `saved` reads files, `fitting` says
+what of them is taken.
 """
 
 import importlib
 import json
+import math
 import pickle
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
-from yosinski import networks, surgery
+from yosinski import saved, surgery
 from yosinski.architectures import ARCHITECTURES, architecture
-from yosinski.data import FILTERS, some
+from yosinski.data import FILTERS
 from yosinski.errors import BadInput, choose
-from yosinski.outside import Channels, Preprocessing, Source, Weights, sha256
+from yosinski.fitting import STANDARDISE, TAKEN, Tensors, fitted
+from yosinski.outside import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
+from yosinski.torch_files import Tensor
 from yosinski.traced import Name
 
-WRAPPED = ("state_dict", "model_state_dict", "model")  # what checkpoints call the state dict within them
-AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads that googlenet and inception_v3 have for training only
 # torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
 TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
-# DenseNet's older files, torchvision's own among them, have a dot where the names now have none.
-DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
-COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it matters to nobody here
-STANDARDISE = "standardise"
-
-Tensors = dict[str, torch.Tensor]
 
 
 def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     """What is known of these weights, and all tensors of the network with them, as `networks.build` names them.
 
-    The head has as many outputs as theirs. BadInput if there are no such weights, if a file cannot be read safely, or
-    if its tensors do not fit.
+    The head has as many outputs as theirs; it is drawn, with two outputs, where they have none that fits. BadInput if
+    there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
     """
     if source.path is not None:
-        found, classes, preprocessing = of_file(network, source.path)
-        file, text = source.path, source.text
+        with saved.opened(source.path) as (found, told):
+            classes, preprocessing = exported(source.path, told)
+            taken = fitted(network, found, source.text, source.key, source.channels)
+        hashed, text = sha256(*parts(source.path)), source.text
     else:
         fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
-        found, classes, preprocessing, name, file = fetched(Name.of(network).model, source.name)
-        text = f"{source.library}:{name}"
-    tensors, left_off = fitted(network, found, text)
+        tensors, classes, preprocessing, name, file = fetched(Name.of(network).model, source.name)
+        text, hashed = f"{source.library}:{name}", sha256(file) if file else None
+        taken = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
+    tensors = taken.tensors
     mean, std = (name for name in tensors if STANDARDISE in name.split("."))
     if network in ARCHITECTURES:
         preprocessing = preprocessing or own_preprocessing(network, tensors[mean], tensors[std])
@@ -63,10 +58,13 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         tensors[mean] = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
         tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
     outputs = tensors[list(tensors)[-1]].shape[0]
-    if len(classes) != outputs:
+    if taken.head != TAKEN:
+        classes = list(PLACEHOLDERS)
+    elif len(classes) != outputs:
         classes = [f"class {k}" for k in range(outputs)]
-    known = surgery.fingerprint(tensors), sha256(file) if file else None
-    return Weights(text, *known, told_apart(classes), preprocessing, left_off), tensors
+    known = surgery.fingerprint(tensors), hashed, told_apart(classes), preprocessing
+    about = {name: getattr(taken, name) for name in ("left_off", "place", "also", "head", "changed")}
+    return Weights(text, *known, **about), tensors
 
 
 def told_apart(names: Sequence[str]) -> tuple[str, ...]:
@@ -78,45 +76,23 @@ def told_apart(names: Sequence[str]) -> tuple[str, ...]:
 # Where they are found
 
 
-def of_file(network: str, path: Path) -> tuple[Tensors, list[str], Preprocessing | None]:
-    """The tensors of a file, and what it says of classes and preprocessing, if it was exported by us."""
-    if path.suffix != ".safetensors":
-        return unwrapped(path), [], None
-    try:
-        with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} cannot be read as safetensors: {error}") from error
+def exported(path: Path, told: Mapping[str, str]) -> tuple[list[str], Preprocessing | None]:
+    """What a file says of classes and preprocessing, if it was exported by us."""
     if not {"classes", "preprocessing"} <= told.keys():
-        return tensors, [], None
+        return [], None
     try:
         saw = json.loads(told["preprocessing"])
         mean, std = (_channels(saw[name]) for name in ("mean", "std"))
         resize, crop = (max(saw[name]) if isinstance(saw[name], list) else saw[name] for name in ("resize", "crop"))
-        preprocessing = Preprocessing(mean, std, resize, crop, saw["interpolation"], "as the file says")
-        return tensors, json.loads(told["classes"]), preprocessing
-    except (ValueError, KeyError, TypeError) as error:
+        classes = json.loads(told["classes"])
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError("classes without names")
+        if not all(map(math.isfinite, (*mean, *std))) or not 0 < crop <= resize < math.inf:
+            raise ValueError("sizes or means that cannot be")
+        interpolation = choose("filter", saw["interpolation"], FILTERS)
+        return classes, Preprocessing(mean, std, int(resize), int(crop), interpolation, "as the file says")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} says of its preprocessing what nobody can read: {error}") from error
-
-
-def unwrapped(path: Path) -> Tensors:
-    """The state dict in a file that torch has saved, alone or in a checkpoint; only data are unpickled, no code."""
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BadInput(
-            f"{path} holds more than tensors and numbers; that would have to be executed, and is not: "
-            "save model.state_dict() where it comes from"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise BadInput(f"{path} cannot be read as what torch has saved: {_line(error)}") from error
-    if isinstance(loaded, Mapping):
-        loaded = next((loaded[name] for name in WRAPPED if isinstance(loaded.get(name), Mapping)), loaded)
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
-        keys = f", but {some(sorted(map(str, loaded)))}" if isinstance(loaded, Mapping) else ""
-        raise BadInput(f"{path} holds no state dict, neither alone nor as {', '.join(WRAPPED)}{keys}")
-    return dict(loaded)
 
 
 def fetched_from_torchvision(model: str, name: str) -> tuple[Tensors, list[str], Preprocessing, str, Path]:
@@ -190,59 +166,3 @@ def own_preprocessing(network: str, mean: torch.Tensor, std: torch.Tensor) -> Pr
 def _channels(values: Iterable[float]) -> Channels:
     red, green, blue = map(float, values)
     return red, green, blue
-
-
-# How they fit
-
-
-def fitted(network: str, found: Mapping[str, torch.Tensor], where: str) -> tuple[Tensors, tuple[str, ...]]:
-    """The network's tensors with their values from a state dict, and the names of what it has no use for.
-
-    The head has as many outputs as the state dict's. What is standardised is not touched, but in our own networks.
-    BadInput lists what is missing, unexpected or of another shape.
-    """
-    plain = plain_names(network, networks.build(network, 2).state_dict())
-    found = unprefixed({DENSENET.sub(r"\1\2.", name): tensor for name, tensor in found.items()}, plain.values())
-    last = found.get(list(plain.values())[-1])
-    built = networks.build(network, last.shape[0] if last is not None and last.ndim else 2).state_dict()
-    others = found.keys() - set(plain.values())
-    left_off = {name for name in others if architecture(network).left_off and AUXILIARY.fullmatch(name)}
-    wrong = {
-        "missing": sorted(name for name in set(plain.values()) - found.keys() if not name.endswith(COUNTER)),
-        "unexpected": sorted(others - left_off),
-        "of another shape": sorted(
-            f"{name} ({_shape(found[name])} for {_shape(built[ours])})"
-            for ours, name in plain.items()
-            if name in found and found[name].shape != built[ours].shape
-        ),
-    }
-    if any(wrong.values()):
-        told = "; ".join(f"{what}: {some(names)}" for what, names in wrong.items() if names)
-        raise BadInput(f"{where} does not fit {network}; {told}")
-    for ours, name in plain.items():
-        if name in found:
-            built[ours] = found[name].to(built[ours].dtype)
-    heads = {name.split(".")[0] for name in left_off}
-    return {name: tensor.detach().contiguous().clone() for name, tensor in built.items()}, tuple(sorted(heads))
-
-
-def _shape(tensor: torch.Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a number"
-
-
-def unprefixed(found: Mapping[str, torch.Tensor], expected: Iterable[str]) -> Tensors:
-    """Without what all names begin with, such as `module.`, if it is that which keeps them from being the expected."""
-    expected = set(expected)
-    levels = map(set, zip(*(name.split(".") for name in found), strict=False))
-    shared = [part for (part,) in takewhile(lambda parts: len(parts) == 1, levels)]
-    prefixes = ["".join(f"{part}." for part in shared[:k]) for k in range(len(shared) + 1)]
-    best = max(prefixes, key=lambda prefix: len({name.removeprefix(prefix) for name in found} & expected))
-    return {name.removeprefix(best): tensor for name, tensor in found.items()}
-
-
-def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
-    """By the names of a network's tensors those of the library's model; our own networks are their own model."""
-    if network in ARCHITECTURES:
-        return {name: name for name in names}
-    parts = {name: name.partition(".")[2] for name in names}
-    return {name: plain for name, plain in parts.items() if plain.split(".")[0] != STANDARDISE}

@@ -1,17 +1,44 @@
-"""Pickles as plain data: dictionaries, lists, numbers, texts and arrays of bytes, read from opcodes; no code is run."""
+"""Pickles as plain data: dictionaries, lists, numbers, texts and arrays of bytes, read from opcodes; no code is run.
+
+Nothing is unpickled here: `pickletools` takes the opcodes apart, and what they would do with plain data is done to
+plain data. What a pickle would import stays a `Name`, what it would call or build stays a `Call`, what it would ask its
+reader for stays a `Persistent`; none of them does anything, whatever is done to it. So there is no global that could be
+looked up and nothing that could be called, and no list of harmless ones that could have a hole.
+"""
 
 import pickletools
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+LITERALS = frozenset(  # opcodes that put down a number, a text or bytes
+    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE
+    SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8""".split()  # noqa: SIM905
+)
 
-class Call(NamedTuple):
-    """What a pickle would have called, with which arguments, and the state that it would have set; nobody calls it."""
+
+class Name(str):
+    """A global, as "module name"; nobody looks it up."""
+
+
+@dataclass(eq=False)
+class Call:
+    """What a pickle would have called, with which arguments, and what it would have set; nobody calls it.
+
+    name: "" if that is no global. state: what it would have been built from, each time; items: of a mapping.
+    """
 
     name: str
     arguments: tuple[Any, ...]
-    state: list[Any]
+    state: list[Any] = field(default_factory=list)
+    items: dict[Any, Any] = field(default_factory=dict)
+
+
+class Persistent(NamedTuple):
+    """What a pickle asks its reader for."""
+
+    id: Any
 
 
 def array(value: Any) -> np.ndarray:
@@ -20,75 +47,140 @@ def array(value: Any) -> np.ndarray:
         return np.array(value, np.int64)
     _, shape, kind, by_columns, content = value.state[0]
     if kind.name != "numpy dtype" or kind.arguments[0] not in ("u1", b"u1"):
-        raise ValueError(f"not an array of bytes, but {kind}")
+        raise ValueError("not an array of bytes")
     if isinstance(content, Call):  # Python 3 writes bytes as a text and its encoding
         content = content.arguments[0]
     content = content.encode("latin-1") if isinstance(content, str) else content
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
 
 
-def plain(content: bytes) -> Any:
+def plain(content: bytes | IO[bytes], asked: list[Persistent] | None = None) -> Any:
     """The plain data in a pickle: what a pickle would import or call stays a name, and runs nothing.
 
-    ValueError at opcodes that such data does not have.
+    Of a file the next pickle is read, up to its end. Sets become lists. asked: gets all that the pickle asks its reader
+    for. ValueError for what is no pickle.
     """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[Any, Any] = {}
+    stack = _Stack([] if asked is None else asked)
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name in LITERALS:
+                stack.values.append(argument)
+            elif opcode.name == "STOP":
+                return stack.values[-1]
+            else:
+                stack.step(opcode.name, argument)
+    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"not a pickle: {type(error).__name__} {error}") from error
+    raise ValueError("the pickle has no end")
 
-    def since_mark() -> list[Any]:
-        at = marks.pop()
-        taken = stack[at:]
-        del stack[at:]
+
+class _Stack:
+    """The values that opcodes have put down, the places that they have marked, and what they have memorised."""
+
+    def __init__(self, asked: list[Persistent]) -> None:
+        self.asked = asked
+        self.values: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[Any, Any] = {}
+
+    def since_mark(self) -> list[Any]:
+        """Take what has been put down since the last mark."""
+        at = self.marks.pop()
+        taken = self.values[at:]
+        del self.values[at:]
         return taken
 
-    def pairs(items: list[Any]) -> dict[Any, Any]:
-        return dict(zip(items[::2], items[1::2], strict=True))
+    def take(self, several: bool) -> list[Any]:
+        """What is to be added to the value below it: all since the mark, or the last one."""
+        return self.since_mark() if several else [self.values.pop()]
 
-    for opcode, argument, _ in pickletools.genops(content):
-        match opcode.name:
+    def step(self, opcode: str, argument: Any) -> None:
+        """Do what an opcode says, to plain data."""
+        values = self.values
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
-            case "STOP":
-                return stack[-1]
             case "MARK":
-                marks.append(len(stack))
-            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE":
-                stack.append({"EMPTY_DICT": {}, "EMPTY_LIST": [], "EMPTY_TUPLE": ()}[opcode.name])
+                self.marks.append(len(values))
+            case "POP" if self.marks and self.marks[-1] == len(values):
+                self.marks.pop()
+            case "POP":
+                values.pop()
+            case "POP_MARK":
+                self.since_mark()
+            case "DUP":
+                values.append(values[-1])
+            case "EMPTY_DICT" | "EMPTY_LIST" | "EMPTY_TUPLE" | "EMPTY_SET":
+                values.append({"EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}.get(opcode, list)())
             case "DICT":
-                stack.append(pairs(since_mark()))
-            case "LIST":
-                stack.append(since_mark())
+                values.append(_pairs(self.since_mark()))
+            case "LIST" | "FROZENSET":
+                values.append(self.since_mark())
             case "TUPLE":
-                stack.append(tuple(since_mark()))
+                values.append(tuple(self.since_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode.name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
+                count = int(opcode[-1])
+                if len(values) < count:
+                    raise IndexError(opcode)
+                values[-count:] = [tuple(values[-count:])]
             case "SETITEM" | "SETITEMS":
-                items = since_mark() if opcode.name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                stack[-1].update(pairs(items))
-            case "APPEND" | "APPENDS":
-                items = since_mark() if opcode.name == "APPENDS" else [stack.pop()]
-                stack[-1].extend(items)
+                items = self.since_mark() if opcode == "SETITEMS" else [values.pop(-2), values.pop()]
+                of = values[-1]
+                (of.items if isinstance(of, Call) else of).update(_pairs(items))
+            case "APPEND" | "APPENDS" | "ADDITEMS":
+                items = self.take(opcode != "APPEND")
+                if not isinstance(values[-1], Call):
+                    values[-1].extend(items)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
+                self.memo[argument] = values[-1]
             case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
+                self.memo[len(self.memo)] = values[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
+                values.append(self.memo[argument])
             case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
+                values.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "PERSID" | "BINPERSID":
+                values.append(Persistent(argument if opcode == "PERSID" else values.pop()))
+                self.asked.append(values[-1])
             case "GLOBAL":
-                stack.append(argument)
+                values.append(Name(argument))
             case "STACK_GLOBAL":
-                stack[-2:] = [f"{stack[-2]} {stack[-1]}"]
-            case "REDUCE":
-                stack[-2:] = [Call(str(stack[-2]), stack[-1], [])]
+                module, name = values[-2:]
+                values[-2:] = [Name(f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "")]
+            case "EXT1" | "EXT2" | "EXT4":
+                values.append(Name(f"copyreg {argument}"))
+            case "REDUCE" | "NEWOBJ":
+                self.call(values.pop())
+            case "NEWOBJ_EX":
+                values.pop()
+                self.call(values.pop())
+            case "OBJ":
+                called, *arguments = self.since_mark()
+                values.append(called)
+                self.call(tuple(arguments))
+            case "INST":
+                arguments = tuple(self.since_mark())
+                values.append(Call(argument, arguments))
             case "BUILD":
-                state = stack.pop()
-                stack[-1].state.append(state)
-            case _ if argument is not None and not opcode.stack_before:  # numbers, texts and bytes
-                stack.append(argument)
+                state = values.pop()
+                if isinstance(values[-1], Call):  # others, such as a dictionary, stay as they are
+                    values[-1].state.append(state)
             case _:
-                raise ValueError(f"opcode {opcode.name}")
-    raise ValueError("the pickle has no end")
+                raise ValueError(f"opcode {opcode}")
+
+    def call(self, arguments: Any) -> None:
+        """Put a `Call` in the place of what would be called."""
+        called = self.values[-1]
+        if isinstance(called, Persistent) and isinstance(called.id, tuple):  # torch: ("module", class, its source)
+            called = next((part for part in called.id if isinstance(part, Name)), None)
+        name = called if isinstance(called, Name) else Name("")
+        self.values[-1] = Call(name, arguments if isinstance(arguments, tuple) else (arguments,))
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    """Keys and values in turn; a key that is neither a number nor a text becomes an object that equals no other.
+
+    To hash a tuple of tuples of tuples may take for ever, or more stack than there is.
+    """
+    keys = (key if isinstance(key, str | int | float | bytes | None) else object() for key in items[::2])
+    return dict(zip(keys, items[1::2], strict=True))
