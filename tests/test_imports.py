@@ -38,6 +38,7 @@ yosinski.graph
 yosinski.networks
 yosinski.surgery
 yosinski.features
+yosinski.clock
 yosinski.weights
 yosinski.export
 yosinski.pack
