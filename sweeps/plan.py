@@ -4,18 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from sweeps.speeds import ANY, Device, Speeds, measured
 from yosinski import claims, data, files, records
-from yosinski.cost import Cost, cost, stored
+from yosinski.cost import Cost, cost, in_pack, stored
 from yosinski.data import Card
 from yosinski.records import State
 from yosinski.spec import Run
 
-ASSUMED_SPEED = 30e9  # FLOP/s of one worker, where nothing has been measured yet
 START = 6.0  # seconds that a worker takes to start
 
 
@@ -50,7 +48,7 @@ class Plan:
     states: dict[str, State]
     stale: frozenset[str]
     packs: tuple[Pack, ...]
-    speeds: "Speeds"
+    speeds: Speeds
     workers: int
 
     @cached_property
@@ -78,9 +76,19 @@ class Plan:
         """Bases from outside whose weights have not been brought in yet; nobody trains them."""
         return [run for run in self.runs if not run.is_trained and self.states[run.id] != "done"]
 
+    @cached_property
+    def caused(self) -> dict[str, float]:
+        """The FLOPs that every run that is left causes in its pack, by id."""
+        return {
+            run.id: flops
+            for pack in self.packs
+            for run, flops in zip(pack.runs, in_pack(pack.runs, self.cards[pack.runs[0].half.data]), strict=True)
+        }
+
     def seconds(self, run: Run) -> float:
-        """How long one worker takes for it, in a pack."""
-        return self.costs[run.id].flops / self.speeds.of(run)
+        """How long one worker takes for it, in its pack; for one that is not left, alone."""
+        cost = self.costs[run.id]
+        return self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
 
     @property
     def total_seconds(self) -> float:
@@ -130,16 +138,17 @@ class Plan:
         }
 
 
-def plan(runs: Iterable[Run], where: Path, workers: int) -> Plan:
+def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -> Plan:
     """Order the runs of a sweep, look up what is done in the runs directory, and pack what is left.
 
     A copy whose base ended stuck or diverged is blocked, and not among what is left; nor is a base from outside.
+    device: what it will be computed on, for the estimate of time.
     """
     wanted = in_order(runs)
     states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
     left = [run for run in wanted if run.is_trained and states[run.id] not in (*records.FINAL, "blocked")]
     finished = (run for run in wanted if states[run.id] == "done")
-    return Plan(wanted, states, stale, packs(left, workers), measured(where, finished), workers)
+    return Plan(wanted, states, stale, packs(left, workers), measured(where, finished, device), workers)
 
 
 def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -223,35 +232,3 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
 def _divide(runs: list[Run], parts: int) -> list[tuple[Run, ...]]:
     size = -(-len(runs) // parts)
     return [tuple(runs[at : at + size]) for at in range(0, len(runs), size)]
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """FLOP/s of one worker, per (network, treatment), and what they rest on."""
-
-    measured: dict[tuple[str, str], float]
-    basis: str
-
-    def of(self, run: Run) -> float:
-        """The speed at which a run like this one is trained, as its FLOPs alone per second that it takes in a pack."""
-        if (run.network, run.treatment) in self.measured:
-            return self.measured[run.network, run.treatment]
-        return median(self.measured.values()) if self.measured else ASSUMED_SPEED
-
-
-def measured(where: Path, runs: Iterable[Run]) -> Speeds:
-    """The median speeds in the records of these runs; without any, in the first records of the runs directory."""
-    speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    paths = (records.folder(where, run.id) for run in runs)
-    found = list(islice((path for path in paths if (path / "record.json").exists()), 200))
-    if not found and where.is_dir():
-        found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), 200))
-    for path in found:
-        record = records.read_record(path)
-        if record is not None and record["state"] == "done" and record["seconds"]:
-            spec = files.read_json(path / "run.json")["spec"]
-            speeds[spec["network"], spec["treatment"]].append(record["flops"] / record["seconds"])
-    count = sum(map(len, speeds.values()))
-    if not count:
-        return Speeds({}, f"an assumed {ASSUMED_SPEED / 1e9:.0f} GFLOP/s per worker; nothing has been measured yet")
-    return Speeds({key: median(values) for key, values in speeds.items()}, f"{count} finished runs in {where}")

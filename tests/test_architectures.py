@@ -9,11 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.architectures import Cost as Row
-from yosinski.cost import cost, images, stored
+from yosinski.cost import cost, images, in_pack, stored
 from yosinski.data import Card
 from yosinski.data.stream import Batch
 from yosinski.networks import build
-from yosinski.spec import Half, Recipe, Run
+from yosinski.spec import Half, Recipe, Run, Treatment
 
 CARD = Card(
     name="toy",
@@ -202,3 +202,45 @@ def test_few_examples_are_one_batch_and_a_half_that_knows_all_domains_has_no_uns
     knows = cost(replace(BASE, half=replace(BASE.half, domain=("wax",))), CARD)
     assert knows.steps == 2 * 5
     assert knows.flops == (10 * 8 * 3 + 5 * 15 + 30) * sum(FORWARD)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+@pytest.mark.parametrize("treatment", ["base", "frozen", "tuned", "decayed", "thawed", "single", "random"])
+def test_a_run_trained_alone_causes_what_it_costs(treatment: Treatment, views: int) -> None:
+    run = replace(BASE, recipe=RECIPE.with_values({"views": views, "batch_size": 9, "thaw": 1.0}))
+    if treatment == "random":
+        run = run.copy(3, treatment, below="kaiming")
+    elif treatment != "base":
+        run = run.copy(3, treatment, BASE)
+    assert in_pack([run], CARD) == [pytest.approx(cost(run, CARD).flops, rel=0.02 if treatment == "thawed" else 1e-9)]
+
+
+def test_runs_of_a_pack_share_what_is_computed_once() -> None:
+    """STEPS batches of 8, five looks at the 30 select images (the last one with 60 test and 30 unseen ones)."""
+    other = replace(BASE, seed=5)
+    pack = [BASE.copy(2, "frozen", BASE), BASE.copy(5, "frozen", BASE), BASE.copy(5, "tuned", BASE)]
+    pack += [BASE.copy(2, "frozen", other), BASE.copy(2, "random", below="kaiming")]
+    shown, looked = STEPS * 8, 5 * 30 + 60 + 30
+    low, middle, high = sum(FORWARD[:2]), sum(FORWARD[2:5]), sum(FORWARD[5:])
+    alone = shown * 3 * (middle + high) + looked * (middle + high) + (shown + looked) * low
+    assert in_pack(pack, CARD) == pytest.approx(
+        [
+            alone - (shown + looked) * low / 2,
+            shown * 3 * high + looked * high + (shown + looked) * (low / 2 + middle),
+            (3 * shown + looked) * (low + middle + high),
+            alone,
+            alone,
+        ]
+    )
+    assert in_pack(pack[:1], CARD) == pytest.approx([alone])
+
+
+def test_stored_features_are_made_once_for_a_pack() -> None:
+    stands = replace(BASE, recipe=RECIPE.with_values({"views": 2}))
+    pack = [stands.copy(5, "frozen", BASE), stands.copy(5, "probed", BASE)]
+    below, above, once = sum(FORWARD[:5]), sum(FORWARD[5:]), 2 * 90 + 30
+    shown, looked, tested = STEPS * 8, 5 * 30, 60 + 30
+    frozen = 3 * shown * above + looked * above + tested * (below + above) + once * below / 2
+    assert in_pack(pack, CARD)[0] == pytest.approx(frozen)
+    probed = frozen + (3 * shown / 2 + 3 * 30) * below  # in the second half, with two looks and the last one
+    assert in_pack(pack, CARD)[1] == pytest.approx(probed)

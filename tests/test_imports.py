@@ -38,7 +38,7 @@ yosinski.data.moments
 yosinski.layers yosinski.libraries
 yosinski.graph
 yosinski.networks
-yosinski.surgery yosinski.torch_files
+yosinski.surgery yosinski.torch_files yosinski.clock
 yosinski.features yosinski.saved yosinski.fitting
 yosinski.weights
 yosinski.export

@@ -13,9 +13,11 @@ import sweeps
 from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.local import Queue
-from sweeps.plan import ASSUMED_SPEED, START, Pack, packs, plan
+from sweeps.plan import START, Pack, packs, plan
+from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, measured
 from sweeps.transfer import transfer
 from yosinski import data, files, halves, records
+from yosinski.cost import cost, in_pack
 from yosinski.environment import Where
 from yosinski.recipes import EMOJI, FINETUNE, SKETCH
 from yosinski.spec import BadInput, Half, Recipe, Run
@@ -235,6 +237,83 @@ def test_estimates_rest_on_the_median_of_this_sweeps_records_by_treatment(tmp_pa
 def test_runs_that_did_not_end_well_do_not_count_as_measured(tmp_path: Path) -> None:
     synthetic.finish(tmp_path, BASE_A, 0.2, state="stuck", seconds=1e-9)
     assert plan(BASES, tmp_path, 1).speeds.measured == {}
+
+
+def timed(runs: Path, run: Run, pack: list[Run], flop: float, step: float, **values: Any) -> None:
+    """A record of a run that took so long for every FLOP that it caused in its pack, and for every step."""
+    card = data.card("emoji")
+    its, alone = in_pack(pack, card)[pack.index(run)], cost(run, card)
+    seconds = flop * its + step * alone.steps
+    told = {"flops": alone.flops, "pack_flops": its, "steps": alone.steps, "seconds": seconds, "seconds_by": "time"}
+    synthetic.finish(runs, run, 0.7, **{**told, "pack": len(pack), **values})
+
+
+def test_frozen_and_tuned_copies_are_estimated_from_records_of_both(tmp_path: Path) -> None:
+    """By what they cause in their packs: half as much below the cuts in one pack of frozen copies as in two."""
+    a, b = (replace(half, classes=data.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
+    bases = synthetic.base(a), synthetic.base(b)
+    mixed = [synthetic.copy(bases[0], b, n, plus) for n in range(1, 8) for plus in (False, True)]
+    for base in bases:
+        timed(tmp_path, base, [base], 2e-11, 3e-3)
+    for copy in mixed:
+        timed(tmp_path, copy, mixed, 2e-11, 3e-3)
+    for plus in (False, True):
+        others = [replace(copy, seed=1) for copy in mixed if (copy.treatment == "tuned") == plus]
+        made = plan([*bases, *mixed, *others], tmp_path, 1)
+        truly = [
+            2e-11 * flops + 3e-3 * cost(run, data.card("emoji")).steps
+            for pack in made.packs
+            for run, flops in zip(pack.runs, in_pack(pack.runs, data.card("emoji")), strict=True)
+        ]
+        assert [made.seconds(run) for run in made.left] == pytest.approx(truly, rel=0.05)
+
+
+def test_bases_alone_cannot_tell_steps_from_flops(tmp_path: Path) -> None:
+    a, b = (replace(half, classes=data.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
+    bases = synthetic.base(a), synthetic.base(b)
+    for base in bases:
+        timed(tmp_path, base, [base], 2e-11, 0.0)
+    made = plan([*bases, synthetic.copy(bases[0], b, 7)], tmp_path, 1)
+    speed = made.speeds.fits["alexnet32"]
+    assert speed.step == pytest.approx(A_STEP, rel=0.1)
+    assert made.seconds(bases[0]) == pytest.approx(2e-11 * made.costs[bases[0].id].flops, rel=0.01)
+
+
+def test_even_shares_of_earlier_versions_do_not_mix_with_what_runs_caused(tmp_path: Path) -> None:
+    copies = [synthetic.copy(BASE_A, B, n) for n in (1, 2, 3)]
+    synthetic.finish(tmp_path, BASE_A, 0.7, flops=10**12, seconds=10.0)
+    assert plan([BASE_A], tmp_path, 1).speeds.measured == {("alexnet32", "base"): 1e11}
+    timed(tmp_path, copies[0], copies, 2e-11, 3e-3)
+    resumed = {"seconds": 1e9, "seconds_by": "pack"}  # from a checkpoint of an earlier version
+    timed(tmp_path, copies[1], copies, 2e-11, 3e-3, **resumed)
+    made = plan([BASE_A, *copies], tmp_path, 1)
+    assert made.speeds.measured == {}
+    assert made.speeds.fits["alexnet32"].flop < 1e-10
+
+
+def device(kind: str, precision: str, name: str) -> dict[str, Any]:
+    where = {"processor": "a CPU", "gpu": name} if kind == "cuda" else {"processor": name}
+    return {"arithmetic": {"dtype": precision, "device": kind, "threads": 1}, "environment": where}
+
+
+def test_speeds_are_those_of_the_device_that_a_plan_is_for(tmp_path: Path) -> None:
+    for k, (seconds, told) in enumerate(
+        [(1.0, ("cuda", "bfloat16", "H")), (10.0, ("cpu", "bfloat16", "X")), (30.0, ("cpu", "float32", "X"))]
+    ):
+        run = replace(BASE_A, seed=k)
+        synthetic.finish(tmp_path, run, 0.7, flops=10**12, seconds=seconds, **device(*told))
+    speed = lambda *told: measured(tmp_path, [], Device(*told)).of(BASE_A)  # noqa: E731
+    assert speed("cuda", None, None) == speed("cuda", "bfloat16", "H") == 1e12
+    assert speed("cpu", "bfloat16", "X") == 1e11
+    assert speed("cpu", "float32", "X") == pytest.approx(1e12 / 30)
+    assert measured(tmp_path, [], Device("cpu", "bfloat16", "Y")).basis == (
+        f"1 finished runs in {tmp_path}, all on other processors"
+    )
+    assert "in another precision" in measured(tmp_path, [], Device("cuda", "float32")).basis
+    nothing = measured(tmp_path, [], Device("mps", "float32"))
+    assert nothing.of(BASE_A) == ASSUMED_GPU_SPEED
+    assert nothing.basis == "an assumed 2,500 GFLOP/s per GPU; nothing has been measured yet on such a device"
+    assert len(measured(tmp_path, []).measured) == 1  # where nothing is known of the plan's device, all count
 
 
 def test_workers_share_the_time_but_no_pack_is_faster_than_itself(tmp_path: Path) -> None:

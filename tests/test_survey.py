@@ -207,8 +207,10 @@ def test_the_command_tells_what_is_odd(strange: Path, capsys: pytest.CaptureFixt
         "deep": [{**deep, "used": 11}],
     }
     assert main(show) == 0
-    told = f"2 turned by EXIF, 1 transparent, 1 of one colour, 3 with greys of 16 bits (11 used)\nnote: {dark}"
-    assert f"pixels: 0 to 255, mean {images.mean():.1f}, of 31 images; {told}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    odd = "2 turned by EXIF, 1 transparent, 1 of one colour, 3 with greys of 16 bits (11 used)"
+    assert f"pixels: 0 to 255, mean {images.mean():.1f}, of 31 images; {odd}\n" in told
+    assert f"\n{dark}" in told
 
     assert main(["data", "store", text, "--workers", "1"]) == 0
     assert "what is stored is dark" not in capsys.readouterr().out

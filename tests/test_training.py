@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from yosinski import records, surgery, training
+from yosinski import data, records, surgery, training
 from yosinski import run as procedure
+from yosinski.clock import Clock
+from yosinski.cost import in_pack
 from yosinski.data.moments import Moments
 from yosinski.environment import Where
 from yosinski.halves import Split
@@ -102,6 +104,53 @@ def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run
         path.rename(path.with_name("together-" + path.name))
         train(where, [run])
     assert [numbers(where, run) for run in pack] == together
+
+
+def test_the_seconds_of_a_pack_go_to_those_that_cause_them(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+    pack = [b.copy(7, "frozen", a), b.copy(7, "tuned", a), b.copy(5, "frozen", a)]
+    monkeypatch.setattr(training, "Clock", lambda device: Clock("cuda"))  # by FLOPs, which can be counted
+    train(where, pack)
+    found = [records.read_record(records.folder(where.runs, run.id)) or {} for run in pack]
+    assert [record["seconds_by"] for record in found] == ["flops"] * 3
+    assert [record["pack_flops"] for record in found] == list(map(round, in_pack(pack, data.card("emoji"))))
+    shares, flops = ([record[name] for record in found] for name in ("seconds", "pack_flops"))
+    assert [share / sum(shares) for share in shares] == pytest.approx([its / sum(flops) for its in flops], rel=0.25)
+    curve = records.read_curve(records.folder(where.runs, pack[0].id))
+    assert 0 < curve[-1]["seconds"] < found[0]["seconds"]  # the last evaluation is counted, too
+
+
+def test_a_clock_divides_laps_as_the_work_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0, 10, 12, 12, 16, 40, 41, 50, 60, 100])
+    monkeypatch.setattr("yosinski.clock.time.perf_counter", lambda: float(next(now)))
+    one, two = (type("Timed", (), {"seconds": 0.0})() for _ in range(2))
+    clock = Clock("cpu")
+    assert clock.by == "time"
+    with clock.of([one, two], 1e9):  # 2 s for both
+        pass
+    with clock.of([two], 1.0):  # 4 s
+        pass
+    clock.lap([one, two])  # 40 s after the start
+    assert (one.seconds, two.seconds) == pytest.approx((40 / 6, 200 / 6))
+    clock.start()  # at 50: what has passed since is nobody's
+    clock.lap([one, two])
+    assert (one.seconds, two.seconds) == pytest.approx((40 / 6 + 5, 200 / 6 + 5))
+
+
+def test_a_checkpoint_of_an_earlier_version_does_not_say_who_caused_its_seconds(
+    where: Where, bases: tuple[Run, Run]
+) -> None:
+    a, b = bases
+    run = b.copy(6, "tuned", a)
+    train(where, [run], after(5))
+    path = records.folder(where.runs, run.id)
+    content = torch.load(path / "checkpoint.pt", weights_only=True)
+    assert content.pop("seconds_by") == "time"
+    torch.save(content, path / "checkpoint.pt")
+    train(where, [run])
+    assert (records.read_record(path) or {})["seconds_by"] == "pack"
 
 
 def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tuple[Run, Run]) -> None:

@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
     def with_workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+        sub.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
         sub.add_argument("--workers", type=int, metavar="N", help="packs at a time (default: GPUs, or cores)")
 
     def with_training(sub: argparse.ArgumentParser) -> None:
@@ -101,7 +102,6 @@ def parser() -> argparse.ArgumentParser:
     with_sweep(run)
     with_workers(run)
     with_training(run)
-    run.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     run.add_argument(
         "--stop-when-sure",
         type=float,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import features, surgery
+from yosinski.clock import Clock
 from yosinski.data.stream import Batch, Stream, in_order
 from yosinski.evaluation import ImageSet
 from yosinski.features import AT_A_TIME
@@ -25,6 +26,7 @@ def take_features(
     select: ImageSet,
     stores: Path,
     arithmetic: Arithmetic,
+    clock: Clock,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Open the features of those members that still train above the segments that they began above; missing are made.
@@ -48,7 +50,7 @@ def take_features(
         def compute(missing: list[int], batches: Callable[[], Iterator[Batch]] = batches) -> Iterator[Any]:
             for batch in batches():
                 with arithmetic.autocast():
-                    computed = at_cuts([standing[k] for k in missing], batch.to(arithmetic.device))
+                    computed = at_cuts([standing[k] for k in missing], batch.to(arithmetic.device), clock)
                 yield computed
 
         def look() -> None:

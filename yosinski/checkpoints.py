@@ -20,6 +20,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
         "run": member.run.id,
         "step": member.step,
         "seconds": member.seconds,
+        "seconds_by": member.seconds_by,
         "arithmetic": asdict(arithmetic),
         "tensors": {name: t for name, t in member.network.state_dict().items() if name not in member.fixed},
         "frozen": member.certificate,
@@ -63,6 +64,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
             member.optimiser.state[trained[name]].update(state)
         member.loss_sum.copy_(content["loss_sum"])
         member.step, member.seconds = content["step"], content["seconds"]
+        member.seconds_by = content.get("seconds_by", "pack")
         member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]
     except (Failure, OSError):
         raise

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from yosinski.architectures import architecture
+from yosinski.clock import Clock
 from yosinski.data import RULE
 from yosinski.data.store import Store
 from yosinski.data.stream import Stream, in_the_middle
@@ -61,6 +62,7 @@ def evaluate(
     store: Store,
     images: ImageSet,
     arithmetic: Arithmetic,
+    clock: Clock,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Score]:
     """The score of every member on one image set, unaugmented; none if `stopping` says so between two batches."""
@@ -80,8 +82,11 @@ def evaluate(
             batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
-            inputs = at_cuts(members, batch, features)
-        outputs = [member.logits(x, arithmetic) for member, x in zip(members, inputs, strict=True)]
+            inputs = at_cuts(members, batch, clock, features)
+        outputs = []
+        for member, taken in zip(members, inputs, strict=True):
+            with clock.of([member], len(labels) * member.evaluating):
+                outputs.append(member.logits(taken, arithmetic))
         for k, output in enumerate(outputs):
             losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
             right = labels[output.argmax(1) == labels]

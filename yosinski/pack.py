@@ -6,7 +6,7 @@ same numbers.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from yosinski import records, surgery
+from yosinski import cost, records, surgery
+from yosinski.clock import Clock
+from yosinski.cost import layers, origin
 from yosinski.data.stream import Batch
 from yosinski.features import Features
 from yosinski.spec import Run
@@ -61,9 +63,12 @@ class Member:
     loss_steps: int = 0
     step: int = 0
     seconds: float = 0.0
+    seconds_by: str = ""  # how those of the pack were shared out, see `Clock`; "pack": evenly, by an earlier version
     train_loss: float = math.nan
     held: int = -1  # so many of the first segments have not been trained yet
     shared: int = 0  # so many of them are computed without gradients, and once for all members of the same origin
+    training: float = 0.0  # FLOPs of a step above them, for one image
+    evaluating: float = 0.0  # of an evaluation
     resting: bool = True  # not ready for training
     features: dict[str, Features] = field(default_factory=dict)  # stored, by set of images, where it first is trained
 
@@ -105,9 +110,10 @@ class Member:
         """Prepare the network for the training in step 0..steps - 1."""
         held = self.run.held(step / steps)
         if self.resting or held != self.held:  # segments are unfrozen from the cut down, and never frozen again
-            surgery.ready(self.network, self.run, step / steps)
-            changing = self.run.recipe.norm_below == "batch" or self.run.recipe.affine_below
-            self.held, self.shared, self.resting = held, 0 if changing else held, False
+            done = step / steps
+            surgery.ready(self.network, self.run, done)
+            self.held, self.shared, self.resting = held, cost.shared(self.run, done), False
+            self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
 
     def logits(self, inputs: Batch | torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
         """float32 [b, outputs]: what the network makes of what comes out of its first `shared` segments.
@@ -143,7 +149,7 @@ def known(
 
 
 def at_cuts(
-    members: list[Member], images: Batch | None, known: Mapping[Member, torch.Tensor] | None = None
+    members: list[Member], images: Batch | None, clock: Clock, known: Mapping[Member, torch.Tensor] | None = None
 ) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
@@ -151,16 +157,19 @@ def at_cuts(
     known: features that need not be computed; if they are everybody's, there need be no images.
     """
     inputs: list[Batch | torch.Tensor | None] = [(known or {}).get(member, images) for member in members]
-    trunks: dict[tuple[str | None, str | None], list[int]] = {}
+    trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.shared and inputs[k] is images:
-            trunks.setdefault((member.run.parent.id if member.run.parent else None, member.run.below), []).append(k)
+            trunks.setdefault(origin(member.run), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
-            deepest = max(sharing, key=lambda k: members[k].shared)
-            features = images
-            for n, segment in enumerate(members[deepest].network[: members[deepest].shared], 1):
-                features = segment(features)
+            assert images is not None
+            deepest = members[max(sharing, key=lambda k: members[k].shared)]
+            rows, features = layers(deepest.run.network, deepest.run.outputs), images
+            for n, segment in enumerate(deepest.network[: deepest.shared], 1):
+                needed = [members[k] for k in sharing if members[k].shared >= n]
+                with clock.of(needed, len(images.pixels) * rows[n - 1].flops):
+                    features = segment(features)
                 for k in sharing:
                     if members[k].shared == n:
                         inputs[k] = features

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from yosinski import checkpoints, records, surgery
 from yosinski.bottleneck import Stopped, take_features
-from yosinski.cost import cost
+from yosinski.clock import Clock
+from yosinski.cost import cost, in_pack
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch, Stream, ahead
 from yosinski.environment import environment, peak_memory
@@ -78,18 +79,21 @@ def train(
             with apart(member, pack, failures):
                 add_to_curve(member, score, stream)
                 if not math.isfinite(member.train_loss):
-                    finish(member, [score], stream, select, arithmetic, size)
+                    finish(member, [score], stream, select, arithmetic, size, caused[member])
                     pack.remove(member)
 
     for member in pack:
         member.ready(max(0, member.step - 1), stream.steps)
-    clock = time.perf_counter()
+    caused = dict(zip(pack, in_pack([member.run for member in pack], store.card), strict=True))
+    clock = Clock(arithmetic.device)
+    for member in pack:
+        member.seconds_by = member.seconds_by or clock.by
     try:
-        take_features(list(pack), stream, select, stores, arithmetic, asked)
+        take_features(list(pack), stream, select, stores, arithmetic, clock, asked)
     except Stopped:
         return failures
     due = [member for member in pack if member.step in evaluations and member.loss_steps]
-    scores = evaluate(due, store, select, arithmetic, asked)
+    scores = evaluate(due, store, select, arithmetic, clock, asked)
     if due and not scores:
         return failures
     write_down(due, scores)
@@ -100,17 +104,17 @@ def train(
         for member in active:
             member.ready(step, stream.steps)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
-            inputs = at_cuts(active, images, stored)
+            inputs = at_cuts(active, images, clock, stored)
         for member, taken in zip(active, inputs, strict=True):
-            with dropping(masks):
-                outputs = member.logits(taken, arithmetic)
-            loss = F.cross_entropy(outputs, labels, label_smoothing=run.recipe.label_smoothing)
-            take_step(member, loss, step, stream.steps)
+            with clock.of([member], len(labels) * member.training):
+                with dropping(masks):
+                    outputs = member.logits(taken, arithmetic)
+                loss = F.cross_entropy(outputs, labels, label_smoothing=run.recipe.label_smoothing)
+                take_step(member, loss, step, stream.steps)
 
         evaluated = step + 1 in evaluations
-        scores = evaluate(active, store, select, arithmetic, asked) if evaluated else []
-        for member in active:
-            member.seconds += (time.perf_counter() - clock) / len(active)
+        scores = evaluate(active, store, select, arithmetic, clock, asked) if evaluated else []
+        clock.lap(active)
         write_down(active, scores)
 
         stop = asked() or not pack or (evaluated and not scores)
@@ -123,14 +127,15 @@ def train(
         writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
             return failures
-        clock = time.perf_counter()
+        clock.start()
 
     tested = list(pack)
-    tests = [evaluate(tested, store, images, arithmetic, asked) for images in (select, *final)]
+    tests = [evaluate(tested, store, images, arithmetic, clock, asked) for images in (select, *final)]
+    clock.lap(tested)
     for member, *scores in zip(tested, *tests, strict=False):  # no scores at all if it was stopped meanwhile
         if member in pack:
             with apart(member, pack, failures):
-                finish(member, scores, stream, select, arithmetic, size)
+                finish(member, scores, stream, select, arithmetic, size, caused[member])
     if not all(tests):
         for member in list(pack):
             with apart(member, pack, failures):
@@ -190,11 +195,17 @@ def add_to_curve(member: Member, score: Score, stream: Stream) -> None:
 
 
 def finish(
-    member: Member, scores: list[Score], stream: Stream, select: ImageSet, arithmetic: Arithmetic, pack: int
+    member: Member,
+    scores: list[Score],
+    stream: Stream,
+    select: ImageSet,
+    arithmetic: Arithmetic,
+    pack: int,
+    caused: float,
 ) -> None:
     """Write the weights and, last, the record; Failure if anything has changed that must not.
 
-    pack: how many runs were trained together.
+    pack: how many runs were trained together; caused: by this one, so many FLOPs of what they took.
     """
     by_chance = chance(stream, select)
     state, reason = health(member, scores, by_chance)
@@ -211,6 +222,7 @@ def finish(
             "chance": asdict(by_chance),
             "steps": member.step,
             "seconds": member.seconds,
+            "seconds_by": member.seconds_by,
             "metrics": finite(
                 {"train_loss": member.train_loss}
                 | {f"{score.images.name}_loss": score.loss for score in scores}
@@ -226,6 +238,7 @@ def finish(
             "parameters": parameters,
             "trained_parameters": sum(p.numel() for p in member.trained.values()),
             "flops": cost(member.run, stream.store.card).flops,
+            "pack_flops": round(caused),
             "memory": peak_memory(),
             "pack": pack,
             "features": "stored" if member.features else "computed",

@@ -90,7 +90,8 @@ def _submit(
     """Check, show, ask, and hand groups of runs with a profile each to SLURM."""
     from sweeps import cluster, display, preflight, sending
     from sweeps.local import check_writable
-    from sweeps.plan import Plan, measured, packs
+    from sweeps.plan import Plan, packs
+    from sweeps.speeds import expected, measured
     from yosinski.environment import Where
 
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
@@ -105,7 +106,8 @@ def _submit(
     orders = []
     for profile, group in groups:
         packed = packs(group, size=profile.pack)
-        plan = Plan(tuple(runs), {}, frozenset(), packed, measured(options.runs, done), len(packed))
+        device = expected("cuda" if profile.gpus else "cpu", profile.precision, here=False)
+        plan = Plan(tuple(runs), {}, frozenset(), packed, measured(options.runs, done, device), len(packed))
         planned = sending.arrays(packed, ended, limits.array)
         draft = sending.draft(planned[0], name, profile, where, {"path": "."})
         preflight.check_profile(profile, options.runs, options.stores, draft)

@@ -14,10 +14,12 @@ def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int 
     """The plan of the sweep that was asked for, its parameters, and the workers."""
     from sweeps.local import workers
     from sweeps.plan import plan
+    from sweeps.speeds import expected
 
     devices = workers(options.device, options.workers)
+    kind = "cuda" if devices[0] is not None else "mps" if options.device == "mps" else "cpu"
     runs, parameters = sweep_runs(options)
-    return plan(runs, options.runs, len(devices)), parameters, devices
+    return plan(runs, options.runs, len(devices), expected(kind, options.precision)), parameters, devices
 
 
 def show_plan(options: argparse.Namespace) -> int:

@@ -1,0 +1,174 @@
+"""How fast runs are trained, from the records of those that ended: what an estimate of time rests on. No torch."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from yosinski import files, records
+from yosinski.environment import cpu_has_bfloat16, processor
+from yosinski.spec import Run
+
+# FLOP/s where nothing has been measured yet. Of a CPU: what one core with AVX2 reached with small networks in float32
+# (docs/log.md). Of a GPU: no measurement of ours; an eighth of the 19.5 TFLOP/s in float32 of an A100's data sheet.
+ASSUMED_SPEED = 30e9
+ASSUMED_GPU_SPEED = 2.5e12
+A_STEP = 1e-3  # seconds that a step takes whatever its FLOPs, where the records cannot tell; see `fitted`
+MOST = 200  # records that are looked at
+
+
+@dataclass(frozen=True)
+class Device:
+    """On what a plan is to be computed; None: that cannot be told from here."""
+
+    kind: str | None = None  # cpu, cuda or mps
+    precision: str | None = None
+    processor: str | None = None  # the name of the CPU or GPU
+
+
+ANY = Device()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the record of one finished run says of the time that it took."""
+
+    network: str
+    treatment: str
+    seconds: float
+    flops: float  # as it would cost alone
+    steps: int
+    pack_flops: float | None  # that it caused in its pack; None: its seconds are an even share of its pack's
+    device: Device
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per FLOP that a run causes, and per step."""
+
+    flop: float
+    step: float
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """The speeds of one worker, by network, and what they rest on."""
+
+    basis: str
+    fits: dict[str, Speed] = field(default_factory=dict)
+    measured: dict[tuple[str, str], float] = field(default_factory=dict)
+    """FLOP/s by (network, treatment), of networks that only have records of earlier versions."""
+    assumed: float = ASSUMED_SPEED
+
+    def seconds(self, run: Run, flops: float, caused: float, steps: int) -> float:
+        """How long a run takes that has so many FLOPs alone, and causes so many in its pack."""
+        if run.network in self.fits:
+            return self.fits[run.network].flop * caused + self.fits[run.network].step * steps
+        if any(network == run.network for network, _ in self.measured) or not self.fits:
+            return flops / self.of(run) if self.measured else caused / self.assumed
+        flop, step = (median(getattr(fit, name) for fit in self.fits.values()) for name in ("flop", "step"))
+        return flop * caused + step * steps
+
+    def of(self, run: Run) -> float:
+        """The FLOP/s at which earlier versions trained a run like this one in a pack, as its FLOPs alone."""
+        if (run.network, run.treatment) in self.measured:
+            return self.measured[run.network, run.treatment]
+        return median(self.measured.values()) if self.measured else self.assumed
+
+
+def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
+    """From the records of these runs; without any, from the first records of the runs directory.
+
+    Those of the same kind of device, precision and processor count; where there are none, of the same kind and
+    precision, and then of the same kind alone. Records of earlier versions, whose seconds are even shares, count for
+    networks that have no others.
+    """
+    paths = (records.folder(where, run.id) for run in runs)
+    found = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
+    if not found and where.is_dir():
+        found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), MOST))
+    every = [its for path in found if (its := read(path)) is not None]
+    for names, but in (
+        (("kind", "precision", "processor"), ""),
+        (("kind", "precision"), ", all on other processors"),
+        (("kind",), ", all in another precision"),
+    ):
+        fitting = [its for its in every if agree(its.device, device, names)]
+        if fitting:
+            return speeds(fitting, f"{len(fitting)} finished runs in {where}{but}")
+    gpu = device.kind not in (None, "cpu")
+    assumed, what = (ASSUMED_GPU_SPEED, "GPU") if gpu else (ASSUMED_SPEED, "worker")
+    basis = f"an assumed {assumed / 1e9:,.0f} GFLOP/s per {what}; nothing has been measured yet"
+    return Speeds(f"{basis} on such a device" if every else basis, assumed=assumed)
+
+
+def read(path: Path) -> Measured | None:
+    """What a run's record says; None if it is not done."""
+    record = records.read_record(path)
+    if record is None or record["state"] != "done" or not record["seconds"]:
+        return None
+    spec = files.read_json(path / "run.json")["spec"]
+    arithmetic, environment = record.get("arithmetic") or {}, record.get("environment") or {}
+    name = environment.get("processor" if arithmetic.get("device") == "cpu" else "gpu")
+    alone = record.get("pack") == 1  # then there was nothing to share out
+    shared = "pack_flops" in record and (alone or record["seconds_by"] != "pack")
+    return Measured(
+        spec["network"],
+        spec["treatment"],
+        record["seconds"],
+        record["flops"],
+        record.get("steps", 0),
+        record["pack_flops"] if shared else None,
+        Device(arithmetic.get("device"), arithmetic.get("dtype"), name),
+    )
+
+
+def agree(one: Device, other: Device, names: Sequence[str]) -> bool:
+    """Whether two devices are alike in these respects, as far as is known of both."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def speeds(found: Iterable[Measured], basis: str) -> Speeds:
+    """By network, from records that agree in device."""
+    by_network: dict[str, list[Measured]] = defaultdict(list)
+    for its in found:
+        by_network[its.network].append(its)
+    fits: dict[str, Speed] = {}
+    medians: dict[tuple[str, str], float] = {}
+    for network, its in by_network.items():
+        shared = [one for one in its if one.pack_flops is not None]
+        if shared:
+            fits[network] = fitted(shared)
+            continue
+        by_treatment: dict[str, list[float]] = defaultdict(list)
+        for one in its:
+            by_treatment[one.treatment].append(one.flops / one.seconds)
+        medians |= {(network, treatment): median(values) for treatment, values in by_treatment.items()}
+    return Speeds(basis, fits, medians)
+
+
+def fitted(shared: Sequence[Measured]) -> Speed:
+    """The two times for which FLOPs and steps give the seconds with the least squares of relative errors.
+
+    Neither is negative. Runs that are all alike, such as bases, cannot tell them apart: then a step takes `A_STEP`
+    apart from its FLOPs. That weighs as much as a hundredth of a record.
+    """
+    import numpy as np
+    from scipy.optimize import nnls
+
+    rows = np.array([[one.pack_flops, one.steps] for one in shared], float)
+    rows /= np.array([[one.seconds] for one in shared])
+    scale = np.maximum(rows.max(0), 1e-30)
+    prior = 0.1 * np.array([[0.0, 1 / A_STEP]]) / scale
+    found, _ = nnls(np.concatenate([rows / scale, prior]), np.append(np.ones(len(rows)), 0.1))
+    return Speed(*(found / scale).tolist())
+
+
+def expected(kind: str, precision: str = "auto", here: bool = True) -> Device:
+    """The device of a plan, as far as it can be told without torch, and (not `here`) without being there."""
+    known = here and kind == "cpu"
+    fastest = ("bfloat16" if cpu_has_bfloat16() else "float32") if known else None
+    return Device(kind, fastest if precision == "auto" else precision, processor() if known else None)
