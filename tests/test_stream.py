@@ -209,7 +209,7 @@ def test_the_middle_of_files_is_torchvisions_and_that_of_drawn_images_as_it_was(
         pixels = torch.arange(stored)[:, None].repeat(1, stored)[None]
         by_torchvision = int(v2.CenterCrop(side)(pixels)[0, 0, 0])
         assert corner(stored, side) == by_torchvision
-        drawn = corner(stored, side, data.rule("emoji"))
+        drawn = corner(stored, side, data.card("emoji").rule)
         assert drawn == (stored - side) // 2 == by_torchvision - ((stored - side) % 4 == 3)
 
 
