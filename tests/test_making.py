@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
 from yosinski.data.making import Making
 from yosinski.halves import split
-from yosinski.spec import BadInput, Failure
+from yosinski.spec import BadInput, Failure, Half
 
 FEW = wnids(4)
 
@@ -163,7 +164,9 @@ def test_a_half_made_store_is_none(whole: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         making.fill(begun(whole, tmp_path), workers=1, advance=interrupt)
     half = split(data.card(f"imagenet-32:{whole}"), "random:0").a
-    with pytest.raises(Failure, match=r"no store .*imagenet-32-\w+; `yosinski data store` makes it"):
+    with pytest.raises(
+        Failure, match=r"no store .*imagenet-32-\w+; yosinski data store imagenet-32:.*/t --stores .* makes it"
+    ):
         data_stores.of(half, tmp_path)
     with pytest.raises(Failure, match="no store"):
         data_stores.load(data.card(f"imagenet-32:{whole}"), tmp_path)
@@ -285,6 +288,94 @@ def test_an_image_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
     image.write_bytes(image.read_bytes() + b"\0\xff\xd9")
     with pytest.raises(Failure, match=f"{image} has changed since it was listed"):
         making.fill(plan, workers=1)
+
+
+def test_an_image_of_the_same_size_that_changes_meanwhile_is_named(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "t", 4, train=6, val=4)
+    plan = begun(tree, tmp_path / "stores")
+    image = tree / "train" / FEW[0] / f"{FEW[0]}_3.JPEG"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-2] + b"\0\0")  # as long, but torn: that is looked for first
+    with pytest.raises(Failure, match=f"{image} has changed since it was listed; the same command looks again"):
+        making.fill(plan, skip_broken=True, workers=1)
+    image.write_bytes(whole)
+    path = filled(tree, tmp_path / "stores", skip_broken=True)
+    assert data_stores.description(path)["skipped"] == {}
+
+
+def rows_of(path: Path) -> dict[tuple[str, str], bytes]:
+    """The pixels of every set and class of a store, in the order of their numbers."""
+    store = data_stores.load(data_stores.described_card(data_stores.description(path)), path.parent)
+    half = Half(store.card.name, store.card.fingerprint, store.card.classes)
+    found = {}
+    for set_name in data_stores.SETS:
+        rows, labels = store.rows(half, set_name)
+        for label, name in enumerate(half.classes):
+            found[set_name, name] = store.images[rows[labels == label]].tobytes()
+    return found
+
+
+@pytest.mark.parametrize("kind", ["imagefolder-16", "imagenet-16"])
+def test_without_broken_images_the_rest_is_divided_as_if_they_were_not_there(kind: str, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "t", 4, train=14, val=5)
+    if kind.startswith("imagefolder"):
+        tree = tree / "train"
+    listed = begun(tree, tmp_path / "stores", kind).listing.images
+    torn = [
+        next(i for i in listed if (i.set_name, i.class_name) == (which, FEW[k]))
+        for which in ("select", "test")
+        for k in (0, 1)
+    ]
+    for image in torn:
+        path = tree / image.file.path
+        path.write_bytes(path.read_bytes()[:-40])
+    assert {image.name for image in torn} >= {f"select/{FEW[0]}/{torn[0].file.name}"}
+    skipped = filled(tree, tmp_path / "stores", kind, skip_broken=True)
+    card = data_stores.described_card(data_stores.description(skipped))
+    named = pd.read_parquet(skipped / "sources.parquet")
+    assert set(data_stores.description(skipped)["skipped"]) == set(named.dropna(subset="broken")["image"])
+    for image in torn:
+        (tree / image.file.path).unlink()
+    without = filled(tree, tmp_path / "others", kind)
+    assert card.images == data_stores.described_card(data_stores.description(without)).images
+    assert rows_of(skipped) == rows_of(without)
+    left = named[named["broken"].isna()]
+    assert dict(zip(left["image"], left["sha256"], strict=True)) == dict(
+        pd.read_parquet(without / "sources.parquet")[["image", "sha256"]].itertuples(index=False)
+    )
+
+
+def test_too_few_whole_images_are_refused_and_a_card_is_that_of_its_store(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "t", 2, train=4, val=2) / "train"
+    listed = begun(tree, tmp_path / "stores", "imagefolder-16").listing.images
+    first, second = (i for i in listed if i.set_name != "train" and i.class_name == min(x.class_name for x in listed))
+    for image in (first, second):
+        path = tree / image.file.path
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        if image is first:
+            made = filled(tree, tmp_path / "stores", "imagefolder-16", skip_broken=True)
+            os.environ["YOSINSKI_STORES"] = str(tmp_path / "stores")
+            card = data.card(f"imagefolder-16:{tree}")
+            assert card == data_stores.described_card(data_stores.description(made))
+            assert card.images == {"train": (1, 2), "select": (1, 1), "test": (1, 1)}
+            assert making.begin(f"imagefolder-16:{tree}", tmp_path / "stores") == made
+    with pytest.raises(BadInput, match="at least 3 of them; too few are in"):
+        filled(tree, tmp_path / "others", "imagefolder-16", skip_broken=True)
+    assert list((tmp_path / "others").iterdir()) == []
+
+
+def test_what_is_to_be_done_is_a_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_tree(tmp_path / "our trees", 4, train=6, val=4, truncated=1)
+    for stores in ([], ["--stores", "a disk/stores"]):
+        assert main(["data", "store", "imagenet-32:our trees", *stores]) == 2
+        told = capsys.readouterr().err
+        line = shlex.split(told[told.index("out: yosinski") + 5 :])
+        assert line[:5] == ["yosinski", "data", "store", f"imagenet-32:{tmp_path}/our trees", "--skip-broken"]
+        assert line[5:] == stores
+        assert main(line[1:]) == 0
+        assert "is there; 1 broken images are left out" in capsys.readouterr().out
 
 
 def test_the_estimate_is_for_what_is_left(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ All that may lie in a folder which is the only one in PATH.
 """
 
 import re
+import shlex
 from pathlib import Path
 
 from yosinski.data import Place, some, synsets
@@ -134,8 +135,8 @@ def _beside(path: Path, folders: list[str], images: list[str], found: dict[str, 
         beside = some([f"{printable(folder)}/" for folder in holding], 5)
         raise BadInput(
             f"{printable(train)}/ holds folders, and beside it are images in {beside}: if its folders are the classes "
-            f"and the others not to be used, write imagefolder:{printable(train)}; if it is itself a class, as they "
-            "are, rename it"
+            f"and the others not to be used, write {shlex.quote(f'imagefolder:{printable(train)}')}; if it is itself a "
+            "class, as they are, rename it"
         )
     if images:
         unused.add("images in no folder", images[0], len(images))
