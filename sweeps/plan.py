@@ -234,8 +234,8 @@ class Speeds:
 
     def of(self, run: Run) -> float:
         """The speed at which a run like this one is trained, as its FLOPs alone per second that it takes in a pack."""
-        if (run.network, run.treatment) in self.measured:
-            return self.measured[run.network, run.treatment]
+        if (run.spec["network"], run.treatment) in self.measured:
+            return self.measured[run.spec["network"], run.treatment]
         return median(self.measured.values()) if self.measured else ASSUMED_SPEED
 
 

@@ -17,6 +17,8 @@ from typing import Any, Literal, get_args
 
 from safetensors import SafetensorError, deserialize
 
+from yosinski import own
+from yosinski.architectures import is_own
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
@@ -45,6 +47,8 @@ def enrol(runs: Path, run: Run) -> Path:
     if run.parent is not None:
         enrol(runs, run.parent)
     enrol_half(runs, run.half)
+    if is_own(run.network):
+        own.keep(runs, run.network)
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
@@ -92,7 +96,7 @@ def load(runs: Path, run_id: str) -> Run:
     parent = load(runs, parent) if parent else None
     try:
         run = Run(
-            network=spec["network"],
+            network=own.read(runs, spec["network"]).name if is_own(spec["network"]) else spec["network"],
             half=half,
             recipe=Recipe(**spec["recipe"]),
             seed=spec["seed"],

@@ -20,8 +20,8 @@ import torchvision
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from yosinski import networks, surgery
-from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski import networks, own, surgery
+from yosinski.architectures import ARCHITECTURES, architecture, is_own
 from yosinski.data import FILTERS, some
 from yosinski.errors import BadInput, choose
 from yosinski.outside import Channels, Preprocessing, Source, Weights, sha256
@@ -35,6 +35,7 @@ TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it matters to nobody here
 STANDARDISE = "standardise"
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation
 
 Tensors = dict[str, torch.Tensor]
 
@@ -62,7 +63,8 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     if network not in ARCHITECTURES or source.mean is not None:
         tensors[mean] = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
         tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
-    outputs = tensors[list(tensors)[-1]].shape[0]
+    name, axis = head_of(network, tensors)
+    outputs = tensors[name].shape[axis]
     if len(classes) != outputs:
         classes = [f"class {k}" for k in range(outputs)]
     known = surgery.fingerprint(tensors), sha256(file) if file else None
@@ -153,8 +155,11 @@ def _line(error: Exception) -> str:
 
 
 def usual_preprocessing(network: str) -> Preprocessing:
-    """As with the weights that the network's library takes by default."""
+    """As with the weights that the network's library takes by default; of a file of one's own nobody knows."""
     name = Name.of(network)
+    if name.library == "file":
+        side = architecture(network).side
+        return Preprocessing(*IMAGENET, side, side, "bilinear", "taken to be ImageNet's mean and deviation")
     if name.library == "timm":
         found = of_timm(name.model)
     else:
@@ -203,10 +208,11 @@ def fitted(network: str, found: Mapping[str, torch.Tensor], where: str) -> tuple
     """
     plain = plain_names(network, networks.build(network, 2).state_dict())
     found = unprefixed({DENSENET.sub(r"\1\2.", name): tensor for name, tensor in found.items()}, plain.values())
-    last = found.get(list(plain.values())[-1])
-    built = networks.build(network, last.shape[0] if last is not None and last.ndim else 2).state_dict()
+    ours, axis = head_of(network, plain)
+    last, unused = found.get(plain[ours]), architecture(network).left_off
+    built = networks.build(network, last.shape[axis] if last is not None and last.ndim > axis else 2).state_dict()
     others = found.keys() - set(plain.values())
-    left_off = {name for name in others if architecture(network).left_off and AUXILIARY.fullmatch(name)}
+    left_off = {name for name in others if name in unused or (unused and AUXILIARY.fullmatch(name))}
     wrong = {
         "missing": sorted(name for name in set(plain.values()) - found.keys() if not name.endswith(COUNTER)),
         "unexpected": sorted(others - left_off),
@@ -222,8 +228,16 @@ def fitted(network: str, found: Mapping[str, torch.Tensor], where: str) -> tuple
     for ours, name in plain.items():
         if name in found:
             built[ours] = found[name].to(built[ours].dtype)
-    heads = {name.split(".")[0] for name in left_off}
+    heads = {name.split(".")[0] if AUXILIARY.fullmatch(name) else name for name in left_off}
     return {name: tensor.detach().contiguous().clone() for name, tensor in built.items()}, tuple(sorted(heads))
+
+
+def head_of(network: str, names: Iterable[str]) -> tuple[str, int]:
+    """Which of a network's tensors has as many rows as the network has outputs, and along which axis it has them."""
+    if not is_own(network):
+        return list(names)[-1], 0
+    name, axis = own.resolve(network).head
+    return next(ours for ours, plain in plain_names(network, names).items() if plain == name), axis
 
 
 def _shape(tensor: torch.Tensor) -> str:
