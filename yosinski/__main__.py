@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from yosinski import own
+from yosinski import records
 from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.commands import predict as predicting
 from yosinski.data import FORMS, GEOMETRY, stores
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     if "stores" in options:
         os.environ["YOSINSKI_STORES"] = str(options.stores.absolute())  # for all that asks for a data set's card
     if getattr(options, "runs", None) is not None:
-        own.read_all(options.runs)  # what is called by the name of a network that these runs know
+        records.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
     try:
         return options.command(options) or 0
     except BadInput as error:

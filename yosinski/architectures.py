@@ -189,6 +189,15 @@ def name_of(network: str) -> str:
     return own.resolve(network).name
 
 
+def shown(network: str | None) -> str | None:
+    """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
+    if network is None or not is_own(network):
+        return network
+    from yosinski import own
+
+    return own.shown(network)
+
+
 def identity_of(network: str) -> str:
     """What a run's id depends on of a network."""
     if not is_own(network):

@@ -267,6 +267,7 @@ class _Meter(fx.Interpreter):
             value = super().run_node(n)
         except Exception as error:
             vars(error).setdefault("path", path_of(n))
+            vars(error)["source"] = vars(error).get("source") or n.meta.get("source")
             raise
         value = value.to("meta") if n.op == "get_attr" else value  # constants are real
         n.meta["shape"] = tuple(value.shape) if isinstance(value, torch.Tensor) else ()

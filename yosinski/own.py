@@ -60,12 +60,12 @@ class Own:
 
 
 _known: dict[str, Own] = {}  # by digest
-_looked: dict[tuple[Path, str, int | None], Own] = {}
+_looked: dict[tuple[Path, str, int | None], tuple[Own, dict[Path, bytes]]] = {}  # with what its files held then
 
 
-def shown(network: str | None) -> str | None:
+def shown(network: str) -> str:
     """The name of a network that a spec speaks of, as far as it is known here."""
-    known = _known.get((network or "").removeprefix(PREFIX))
+    known = _known.get(network.removeprefix(PREFIX))
     return known.name if known else network
 
 
@@ -97,15 +97,15 @@ def _look(network: str, path: Path, maker: str, side: int | None) -> Own:
     if not maker:
         defined = ", ".join(definitions(code.sources[code.main])) or "nothing"
         raise BadInput(f"network {network!r}: say what makes it, as in {path.name}:build; {path.name} has: {defined}")
-    before = _looked.get((path.absolute(), maker, side))
-    if before and all(_read(code.folder / name) == text for name, text in before.code.sources.items()):
+    before, held = _looked.get((path.absolute(), maker, side), (None, {}))
+    if before and all(_read(source) == text for source, text in held.items()):
         return before
     from yosinski import own_graph  # executes it, and loads torch
 
     found = own_graph.look(code, maker, side)
+    held = {code.folder / name: text for name, text in found.code.sources.items()}
     found = _known.setdefault(found.digest, found)
-    if found.code.folder == code.folder:
-        _looked[path.absolute(), maker, side] = found
+    _looked[path.absolute(), maker, side] = found, held
     return found
 
 

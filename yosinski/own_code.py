@@ -10,6 +10,8 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import linecache
+import os
 import site
 import sys
 import sysconfig
@@ -115,10 +117,16 @@ class Code:
         finder = _Finder(self)
         sys.meta_path.insert(0, finder)
         try:
-            with self.blamed("cannot be loaded"):
-                module = self._executed()
-            yield module
+            with _watched(self) as opened:
+                with self.blamed("cannot be loaded"):
+                    module = self._executed()
+                yield module
             self._check_imports(before)
+            if opened:
+                raise BadInput(
+                    f"{self.file} reads {min(opened)}, which is no part of the network and may not be there when it "
+                    "is trained: write what it says into the code; trained weights are given as weights=PATH"
+                )
         finally:
             sys.meta_path.remove(finder)
             for name in [name for name, module in sys.modules.items() if _loader(module) is _Loader]:
@@ -161,28 +169,71 @@ class Code:
         except (Exception, SystemExit) as error:
             raise BadInput(f"{self.file} {what}: {described(error)} ({self.place(error)})") from error
 
-    def place(self, error: BaseException, otherwise: str = "") -> str:
-        """The line of this code where something went wrong: the last one of it, otherwise that of a library."""
+    def place(self, error: BaseException) -> str:
+        """Where something went wrong: the last line of this code, otherwise that of a library which is not torch."""
         if isinstance(error, SyntaxError) and error.filename:
             return f"{Path(error.filename).name}, line {error.lineno}: {(error.text or '').strip()}"
-        frames = traceback.extract_tb(error.__traceback__)
-        files = {str(self.folder / path): path for path in self.sources}
-        own = [frame for frame in frames if frame.filename in files]
-        if own:
-            return f"{files[own[-1].filename]}, line {own[-1].lineno}: {self._line(own[-1])}"
-        return otherwise or f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
+        lines = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+        own = [line for line in lines if self._path(line[0])]
+        others = [line for line in lines if not line[0].startswith("<") and not _is_between(line[0])]
+        return self.line(*(own or others)[-1]) if own or others else ""
 
-    def _line(self, frame: traceback.FrameSummary) -> str:
-        """As it was executed, whatever has become of the file since."""
-        path = Path(frame.filename).relative_to(self.folder).as_posix()
+    def line(self, file: str, number: int) -> str:
+        """A line of a source: of this code as it was executed, whatever has become of the file since."""
+        path = self._path(file)
+        if path is None:
+            return f"{'/'.join(Path(file).parts[-3:])}, line {number}: {linecache.getline(file, number).strip()}"
         lines = decode_source(self.sources[path]).splitlines()
-        return lines[frame.lineno - 1].strip() if frame.lineno and frame.lineno <= len(lines) else ""
+        return f"{path}, line {number}: {lines[number - 1].strip() if 0 < number <= len(lines) else ''}"
+
+    def _path(self, file: str) -> str | None:
+        """The path of a source by the name of its file; None for others."""
+        path = Path(file)
+        inside = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else ""
+        return inside if inside in self.sources else None
+
+
+def _is_between(file: str) -> bool:
+    """Whether a file is of torch or of this project: it lies between somebody's code and what went wrong."""
+    return Path(file).is_relative_to(Path(__file__).parent) or "torch" in Path(file).parts
 
 
 def described(error: BaseException) -> str:
     """An error on one line."""
-    told = str(error).strip().splitlines()
+    told = [error.msg] if isinstance(error, SyntaxError) else str(error).strip().splitlines()
     return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+
+
+_watching: list[tuple[Code, set[str]]] = []  # what code opens while it is loaded; the hook stays for ever
+
+
+@contextmanager
+def _watched(code: Code) -> Iterator[set[str]]:
+    """The files that code reads from now on, itself or by a library, but for modules that are imported."""
+    if not _watching:
+        sys.addaudithook(_note_opened)
+        _watching.append((code, set()))  # never empty again
+    _watching.append((code, opened := set()))
+    try:
+        yield opened
+    finally:
+        _watching.pop()
+
+
+def _note_opened(event: str, args: tuple[Any, ...]) -> None:
+    if event != "open" or len(_watching) < 2 or not isinstance(args[0], str | Path):
+        return
+    (code, opened), path = _watching[-1], Path(args[0]).absolute()
+    reads = not args[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(args[2], int) else True
+    known = any(path.is_relative_to(place) for place in (*INSTALLED, "/dev", "/proc", "/sys", "/etc"))
+    if not reads or known or code._path(str(path)) or not path.is_file():
+        return
+    frame: Any = sys._getframe(1)
+    while frame is not None and "importlib" not in frame.f_code.co_filename:
+        if code._path(frame.f_code.co_filename):
+            opened.add(str(path))
+            return
+        frame = frame.f_back
 
 
 class _Finder(MetaPathFinder):

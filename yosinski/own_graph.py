@@ -3,13 +3,11 @@
 import copy
 import hashlib
 import re
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -103,19 +101,15 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
 
 @torch.no_grad()
 def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict with what the network does not use, which its plain model wants, too: as its constructor draws it."""
+    """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
     known = own.resolve(network)
     name, axis = known.head
     with known.code.loaded() as module, graph.seeded(0):
         model, *_ = made(known.code, module, known.maker, tensors[name].shape[axis], known.side)
     state = model.state_dict(keep_vars=True)
-    named = {id(tensor): name for name, tensor in state.items() if name in tensors}
-    return {
-        name: tensors[named.get(id(tensor), name)].clone()
-        if id(tensor) in named
-        else tensor.detach().contiguous().clone()
-        for name, tensor in state.items()
-    }
+    used = {id(tensor): name for name, tensor in state.items() if name in tensors}  # some tensors have two names
+    whole = {name: tensors[used[id(its)]] if id(its) in used else its.detach() for name, its in state.items()}
+    return {name: its.contiguous().clone() for name, its in whole.items()}
 
 
 # What is made
@@ -175,7 +169,8 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
     measured = copy.deepcopy(recorded.graph)
     graph.drop(model, measured, Name("file", what, side))
     with _explained(code, what, side), _NoChance():
-        graph.measure(model, measured, torch.empty(BATCH, 3, side, side, device="meta"))
+        images = torch.empty(BATCH, 3, side, side, device="meta").to(memory_format=torch.channels_last)
+        graph.measure(model.to(memory_format=torch.channels_last), measured, images)
     shape = measured.output_node().all_input_nodes[0].meta["shape"]
     if shape != (BATCH, graph.OUTPUTS):
         told = " x ".join(map(str, shape[1:])) or "no"
@@ -188,14 +183,20 @@ def _recorded(code: Code, what: str, model: nn.Module, side: int) -> recording.R
     """The operations of a model in training; BadInput if there are others in evaluation, but for what is dropped."""
     with _explained(code, what, side):
         evaluation, training = (recording.record(model.train(mode), side, _is_leaf) for mode in (False, True))
+    for node in evaluation.graph.nodes:
+        if (
+            "dropout" in getattr(node.target, "__name__", "")
+            and node.kwargs.get("training", True)
+            and node.kwargs.get("p")
+        ):
+            raise BadInput(f"{what} drops outputs in evaluation, too{_where(code, node)}")
     for there, here in zip_longest(evaluation.graph.nodes, training.graph.nodes):
         if there is None or here is None or _but_dropped(there) != _but_dropped(here):
             odd = here or there
             assert odd is not None
-            at = path_of(odd) or "its own forward"
             raise BadInput(
-                f"{what} computes something else in training than in evaluation: {_target(odd)} in {at}; only dropout "
-                "of torch, drop paths of torchvision, timm and transformers, and batch norm may tell them apart"
+                f"{what} computes something else in training than in evaluation{_where(code, odd)}; only torch's "
+                "dropout, drop paths of torchvision, timm and transformers, and batch norm may tell them apart"
             )
     return training
 
@@ -222,24 +223,26 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
     except BadInput:
         raise
     except (Exception, SystemExit) as error:
-        told = described(error) if not isinstance(error, recording.Untraceable) else str(error)
-        if "meta tensor" in str(error):  # its values were asked for
+        known = isinstance(error, recording.Untraceable)
+        told = str(error).splitlines()[0] if known else described(error)
+        if "meta" in told and "tensor" in told.lower():  # values were asked for where there are none
             told = "what it computes depends on the values of the images, not on their shape alone"
-        path = getattr(error, "path", "")
-        places = [f"in {path}"] * bool(path) + [place for place in [code.place(error, _place(error))] if place]
-        where = f" ({', '.join(places)})" if places else ""
-        raise BadInput(f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {told}{where}") from error
+        source = getattr(error, "source", None)
+        place = code.line(*source) if source else code.place(error)
+        raise BadInput(
+            f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {told}"
+            f"{_at(getattr(error, 'path', ''), place)}"
+        ) from error
 
 
-def _place(error: BaseException) -> str:
-    """The last line that is neither torch's nor ours."""
-    inside = str(Path(torch.__file__).parent), str(Path(__file__).parent), "<"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(inside)]
-    return (
-        f"{'/'.join(Path(frames[-1].filename).parts[-3:])}, line {frames[-1].lineno}: {frames[-1].line}"
-        if frames
-        else ""
-    )
+def _where(code: Code, node: fx.Node) -> str:
+    return _at(path_of(node), code.line(*node.meta["source"]))
+
+
+def _at(path: str, place: str) -> str:
+    """The module, if it is not the network itself, and the line of its source, in brackets."""
+    told = ", ".join([f"in {path}"] * bool(path) + [place] * bool(place))
+    return f" ({told})" if told else ""
 
 
 class _NoChance(TorchDispatchMode):

@@ -9,12 +9,14 @@ import copy
 import inspect
 import operator
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +25,20 @@ from torch import fx, nn
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
+TORCH = str(Path(torch.__file__).parent)
 BATCHES = (2, 3)  # images; the graph is that of the first
 METHODS = {id(function): name for name, function in vars(torch.Tensor).items() if inspect.isfunction(function)}
 OPERATORS = {"__getitem__": operator.getitem, "__setitem__": operator.setitem}
 
 
 class Untraceable(Exception):
-    """What keeps a model from being recorded."""
+    """What keeps a model from being recorded. source: the file and the line of the operation, if it is known."""
+
+    def __init__(self, why: str, node: fx.Node | None = None) -> None:
+        super().__init__(why)
+        self.source: tuple[str, int] | None = node.meta.get("source") if node else None
+        if node is not None and node.meta.get("nn_module_stack"):
+            self.path = next(reversed(node.meta["nn_module_stack"].values()))[0]
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,9 @@ class Recorded:
 def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) -> Recorded:
     """What the model, which is on the meta device, makes of images of side x side pixels in the mode that it is in.
 
-    The meta of a node: `nn_module_stack`, as fx has it; `shape` of its tensor; `constant`: it depends on neither images
-    nor parameters; `storage`, and `changed`: those that it writes to. Raises Untraceable or what the model raises, with
-    the attribute `path`: the module in which that was.
+    The meta of a node: `nn_module_stack`, as fx has it; `source`: its file and line; `shape` of its tensor; `constant`:
+    it depends on neither images nor parameters; `storage`, and `changed`: those that it writes to. Raises Untraceable
+    or what the model raises, with the attribute `path`: the module in which that was.
     """
     first, second = (_run(copy.deepcopy(model), images, side, is_leaf) for images in BATCHES)
     _reconcile(list(first.graph.nodes), list(second.graph.nodes))
@@ -54,6 +63,7 @@ def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) ->
     for node in reversed(list(first.graph.nodes)):
         if not node.users and node.op in ("call_function", "call_method", "get_attr") and not node.meta.get("changed"):
             first.graph.erase_node(node)
+    _reshape(list(first.graph.nodes))
     return Recorded(first.graph, first.constants)
 
 
@@ -71,7 +81,7 @@ def _run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module]
     logits = getattr(value, "logits", None) if isinstance(value, Mapping) else None  # as models of transformers do
     value = value if logits is None else logits
     if not isinstance(value, torch.Tensor):
-        raise Untraceable(f"it gives a {type(value).__name__}, not one tensor [images, num_classes]")
+        raise Untraceable(f"it gives a {type(value).__name__}, not one tensor [images, num_classes]", recorder.last)
     recorder.note("output", "output", (recorder.known(value),), {})
     return recorder
 
@@ -111,6 +121,14 @@ class _Recorder(TorchFunctionMode):
         self.metas: dict[int, torch.Tensor] = {}  # by the ids of tensors that have values
         self.newest: fx.Node | None = None  # of what depends on the images
         self.calls, self.off = 0, False
+        self.held = {_storage(tensor): name for name, tensor in _held(model)}
+
+    @property
+    def last(self) -> fx.Node:
+        """The last node, as if the model itself had made it."""
+        found = fx.Graph().placeholder("x")
+        found.meta = {"source": next(reversed(self.graph.nodes)).meta["source"]}
+        return found
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A call of torch; what it calls itself does not come here."""
@@ -157,6 +175,10 @@ class _Recorder(TorchFunctionMode):
             return value
         if not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
             raise Untraceable("it switches gradients off in its forward, which would not be followed")
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise Untraceable("it switches autocast on in its forward, but the precision is the run's choice")
+        if op != "call_module" and (written := changed & self.held.keys()):
+            raise Untraceable(f"it writes to {self.held[written.pop()]} in its forward")
         same = set(map(id, given)) & set(map(id, _leaves(value)))
         if same and not changed:  # what does nothing may return what it is given, for which its node must not stand
             value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
@@ -181,7 +203,7 @@ class _Recorder(TorchFunctionMode):
         """A node of the graph."""
         node = self.graph.create_node(op, target, args, kwargs)
         of_images = op == "placeholder" or any(arg.meta["of_images"] for arg in node.all_input_nodes)
-        node.meta = {"nn_module_stack": dict(self.inside), "shape": (), "of_images": of_images}
+        node.meta = {"nn_module_stack": dict(self.inside), "shape": (), "of_images": of_images, "source": _source()}
         return node
 
     def put(self, node: fx.Node, value: Any) -> None:
@@ -196,7 +218,7 @@ class _Recorder(TorchFunctionMode):
                 if part is not None:
                     self.put(self.note("call_function", operator.getitem, (node, k), {}), part)
         elif value is not None:
-            raise Untraceable(f"{node.target} gives a {type(value).__name__}")
+            raise Untraceable(f"{node.target} gives a {type(value).__name__}", node)
 
     def on_meta(self, leaf: Any) -> Any:
         """A tensor that has values as one that has none."""
@@ -240,6 +262,20 @@ def _names(model: nn.Module) -> dict[int, str]:
     return found
 
 
+def _held(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters and buffers of a model."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _source() -> tuple[str, int]:
+    """The innermost line that is being executed and is neither torch's nor of this file."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith((TORCH, __file__)):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
 def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
@@ -265,7 +301,7 @@ def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
     pairs: dict[fx.Node, list[tuple[int, int]]] = {}
     for node, other in zip_longest(here, there):
         if node is None or other is None or (node.op, node.target) != (other.op, other.target):
-            raise Untraceable("what it computes depends on the number of images in a batch")
+            raise Untraceable("what it computes depends on the number of images in a batch", node or other)
         pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
         mine, others = (_leaves((each.args, each.kwargs)) for each in (node, other))
         told = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
@@ -278,7 +314,7 @@ def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tup
     if isinstance(mine, fx.Node) and isinstance(other, fx.Node) and mine.name == other.name:
         return mine
     if type(mine) is not type(other) or isinstance(mine, fx.Node):
-        raise Untraceable(f"{node.target} depends on the number of images in a batch")
+        raise Untraceable("what it computes depends on the number of images in a batch", node)
     if mine == other:
         return mine
     if isinstance(mine, int):
@@ -286,7 +322,12 @@ def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tup
             for axis, (a, b) in enumerate(pairs[at_hand]):
                 if a != b and Fraction(mine, a) == Fraction(other, b):
                     return _multiple(node, at_hand, axis, Fraction(mine, a))
-    raise Untraceable(f"{node.target} depends on the number of images in a batch by {mine}")
+    raise Untraceable("what it computes depends on the number of images in a batch", node)
+
+
+def _beside(node: fx.Node) -> dict[str, Any]:
+    """The meta of a new node for the sake of another one."""
+    return {"nn_module_stack": node.meta["nn_module_stack"], "source": node.meta["source"], "shape": ()}
 
 
 def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx.Node:
@@ -298,7 +339,7 @@ def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx
     with node.graph.inserting_before(node):
         for op, target, args in steps:
             found = node.graph.create_node(op, target, args if op == "call_method" else (found, *args))
-            found.meta = {"nn_module_stack": node.meta["nn_module_stack"], "shape": (), "of_images": True}
+            found.meta = {**_beside(node), "of_images": True}
     return found
 
 
@@ -324,6 +365,15 @@ def _find_constants(model: nn.Module, recorder: _Recorder) -> None:
                 node.meta["constant"] = settled = False
 
 
+def _reshape(nodes: list[fx.Node]) -> None:
+    """Let views be made of tensors in any memory format: images and weights here have their channels last."""
+    written = set().union(*(node.meta.get("changed", ()) for node in nodes))
+    for node in nodes:
+        by_dtype = any(isinstance(arg, torch.dtype) for arg in _leaves((node.args, node.kwargs)))
+        if node.op == "call_method" and node.meta.get("storage") not in written and not by_dtype:
+            node.target = {"view": "reshape", "view_as": "reshape_as"}.get(str(node.target), node.target)
+
+
 def _place_factories(graph: fx.Graph) -> None:
     """Let tensors that are made in every pass anew lie where the images do."""
     for node in list(graph.nodes):
@@ -331,6 +381,5 @@ def _place_factories(graph: fx.Graph) -> None:
             anchor = node.meta["anchor"]
             with graph.inserting_before(node):
                 device = graph.call_function(getattr, (anchor, "device"))
-            device.meta = {"nn_module_stack": node.meta["nn_module_stack"], "shape": (), "of_images": True}
-            device.meta["constant"] = False
+            device.meta = {**_beside(node), "of_images": True, "constant": False}
             node.kwargs = {**node.kwargs, "device": device}

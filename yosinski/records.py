@@ -79,6 +79,11 @@ def load_half(runs: Path, digest: str) -> Half:
     return half
 
 
+def know_networks(runs: Path) -> None:
+    """Let the networks of files that a runs directory keeps be known by their names."""
+    own.read_all(runs)
+
+
 def load(runs: Path, run_id: str) -> Run:
     """The run behind an id, with its parent; BadInput if its spec no longer hashes to that id."""
     path = folder(runs, run_id) / "run.json"

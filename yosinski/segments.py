@@ -130,7 +130,7 @@ def is_block(module: nn.Module, nested: bool = False) -> bool:
     """
 
     def computes(module: nn.Module) -> bool:
-        return type(module).forward not in (nn.Module.forward, nn.Sequential.forward)
+        return getattr(type(module), "forward", None) not in (nn.Module.forward, nn.Sequential.forward)
 
     def is_stack(module: nn.Module) -> bool:
         blocks = [child for child in module.children() if computes(child) and not of_torch(child)]
