@@ -35,6 +35,7 @@ yosinski.outside
 yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
 yosinski.layers yosinski.libraries yosinski.segments yosinski.recording
+yosinski.recorded
 yosinski.graph
 yosinski.own_graph
 yosinski.networks

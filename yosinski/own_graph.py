@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import zip_longest
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +17,14 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import StochasticDepth
 
-from yosinski import graph, own, own_code, recording
+from yosinski import graph, own, own_code
 from yosinski.errors import BadInput
 from yosinski.identity import digest
+from yosinski.layers import channels_last
 from yosinski.libraries import Weightless
 from yosinski.own_code import USUAL_SIDE, Code, described
+from yosinski.recorded import Recorded, record
+from yosinski.recording import Untraceable
 from yosinski.segments import BATCH, CONSTANT, Piece, is_constant, of_torch, path_of, tensors
 from yosinski.traced import Name, Traced
 
@@ -34,7 +36,7 @@ class Found:
     """What has been recorded of a network: in training, before anything is dropped by our own dropout."""
 
     side: int
-    recorded: recording.Recorded
+    recorded: Recorded
     graph: str  # its hash
     head: tuple[str, int]
     described: Traced
@@ -159,7 +161,8 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
             model, _, side = made(code, module, maker, graph.OUTPUTS, side)
         values = _values({**dict(model.named_buffers()), **_bare(model)})
         model = model.to("meta")
-        recorded = _recorded(code, what, model, side)
+        with _explained(code, what, side):
+            recorded = record(model.train(), side, _is_leaf)
     nodes = list(recorded.graph.nodes)
     hashed = digest([*(_told(model, node) for node in nodes), values, _values(recorded.constants)])
     used = {name for node in nodes for name in _uses(model, node)}
@@ -170,7 +173,7 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
     graph.drop(model, measured, Name("file", what, side))
     with _explained(code, what, side), _NoChance():
         images = torch.empty(BATCH, 3, side, side, device="meta").to(memory_format=torch.channels_last)
-        graph.measure(model.to(memory_format=torch.channels_last), measured, images)
+        graph.measure(channels_last(model), measured, images)
     shape = measured.output_node().all_input_nodes[0].meta["shape"]
     if shape != (BATCH, graph.OUTPUTS):
         told = " x ".join(map(str, shape[1:])) or "no"
@@ -179,40 +182,9 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
     return Found(side, recorded, hashed, _head(what, model, list(measured.nodes), pieces), traced, pieces)
 
 
-def _recorded(code: Code, what: str, model: nn.Module, side: int) -> recording.Recorded:
-    """The operations of a model in training; BadInput if there are others in evaluation, but for what is dropped."""
-    with _explained(code, what, side):
-        evaluation, training = (recording.record(model.train(mode), side, _is_leaf) for mode in (False, True))
-    for node in evaluation.graph.nodes:
-        if (
-            "dropout" in getattr(node.target, "__name__", "")
-            and node.kwargs.get("training", True)
-            and node.kwargs.get("p")
-        ):
-            raise BadInput(f"{what} drops outputs in evaluation, too{_where(code, node)}")
-    for there, here in zip_longest(evaluation.graph.nodes, training.graph.nodes):
-        if there is None or here is None or _but_dropped(there) != _but_dropped(here):
-            odd = here or there
-            assert odd is not None
-            raise BadInput(
-                f"{what} computes something else in training than in evaluation{_where(code, odd)}; only torch's "
-                "dropout, drop paths of torchvision, timm and transformers, and batch norm may tell them apart"
-            )
-    return training
-
-
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module is one operation."""
     return of_torch(module) or isinstance(module, StochasticDepth | torch.jit.ScriptModule) or graph.drops_paths(module)
-
-
-def _but_dropped(node: fx.Node) -> tuple[str, ...]:
-    kwargs = {
-        n: value
-        for n, value in node.kwargs.items()
-        if "dropout" not in n and (n != "training" or "p" not in node.kwargs)
-    }
-    return node.op, _target(node), str(node.args), str(kwargs)
 
 
 @contextmanager
@@ -223,7 +195,7 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
     except BadInput:
         raise
     except (Exception, SystemExit) as error:
-        known = isinstance(error, recording.Untraceable)
+        known = isinstance(error, Untraceable)
         told = str(error).splitlines()[0] if known else described(error)
         if "meta" in told and "tensor" in told.lower():  # values were asked for where there are none
             told = "what it computes depends on the values of the images, not on their shape alone"
@@ -233,10 +205,6 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
             f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {told}"
             f"{_at(getattr(error, 'path', ''), place)}"
         ) from error
-
-
-def _where(code: Code, node: fx.Node) -> str:
-    return _at(path_of(node), code.line(*node.meta["source"]))
 
 
 def _at(path: str, place: str) -> str:
@@ -257,7 +225,7 @@ class _NoChance(TorchDispatchMode):
             if named.get("dropout_p", named.get("p")) not in (0.0, 1.0) and not (
                 "attention" in str(func) and "dropout_p" not in named
             ):
-                raise recording.Untraceable(f"it draws random numbers by {func}, which no seed of a run reaches")
+                raise Untraceable(f"it draws random numbers by {func}, which no seed of a run reaches")
         return func(*args, **kwargs)
 
 
@@ -284,7 +252,8 @@ def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece
 
 def _told(model: nn.Module, node: fx.Node) -> list[Any]:
     """An operation, its arguments and its result, as JSON values that are the same on all machines."""
-    told = [node.op, _target(node), _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
+    target = node.target if isinstance(node.target, str) else f"{node.target.__module__}.{node.target.__name__}"
+    told = [node.op, target, _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
         its = {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
@@ -293,12 +262,6 @@ def _told(model: nn.Module, node: fx.Node) -> list[Any]:
     for tensor in tensors(model, node):
         told.append([str(tensor.dtype), *tensor.shape])
     return told
-
-
-def _target(node: fx.Node) -> str:
-    if isinstance(node.target, str):
-        return node.target
-    return f"{getattr(node.target, '__module__', None)}.{getattr(node.target, '__qualname__', node.target)}"
 
 
 def _text(value: Any) -> str:

@@ -1,21 +1,16 @@
-"""Networks of somebody's own as graphs of operations: recorded while they compute, on tensors that have no values.
+"""Networks of somebody's own while they compute, on tensors without values: what they call of torch is written down.
 
 `graph.py` traces models of libraries symbolically, for which they must be written. Here a model's own Python runs as it
-is, on shapes that are plain numbers, and what it calls of torch is written down. It runs for two sizes of a batch: a
-number that differs between both is the number of images or a multiple of it, and is taken from a tensor at hand.
+is, on shapes that are plain numbers; `recorded.py` makes of it a graph for batches of any size.
 """
 
-import copy
 import inspect
 import operator
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +21,6 @@ from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
 TORCH = str(Path(torch.__file__).parent)
-BATCHES = (2, 3)  # images; the graph is that of the first
 METHODS = {id(function): name for name, function in vars(torch.Tensor).items() if inspect.isfunction(function)}
 OPERATORS = {"__getitem__": operator.getitem, "__setitem__": operator.setitem}
 
@@ -41,34 +35,9 @@ class Untraceable(Exception):
             self.path = next(reversed(node.meta["nn_module_stack"].values()))[0]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """The operations of a model, and the tensors among them that none of its modules holds, by their names."""
-
-    graph: fx.Graph
-    constants: dict[str, torch.Tensor]
-
-
-def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) -> Recorded:
-    """What the model, which is on the meta device, makes of images of side x side pixels in the mode that it is in.
-
-    The meta of a node: `nn_module_stack`, as fx has it; `source`: its file and line; `shape` of its tensor; `constant`:
-    it depends on neither images nor parameters; `storage`, and `changed`: those that it writes to. Raises Untraceable
-    or what the model raises, with the attribute `path`: the module in which that was.
-    """
-    first, second = (_run(copy.deepcopy(model), images, side, is_leaf) for images in BATCHES)
-    _reconcile(list(first.graph.nodes), list(second.graph.nodes))
-    _find_constants(model, first)
-    _place_factories(first.graph)
-    for node in reversed(list(first.graph.nodes)):
-        if not node.users and node.op in ("call_function", "call_method", "get_attr") and not node.meta.get("changed"):
-            first.graph.erase_node(node)
-    _reshape(list(first.graph.nodes))
-    return Recorded(first.graph, first.constants)
-
-
-def _run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module], bool]) -> "_Recorder":
-    recorder = _Recorder(model, is_leaf)
+def run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module], bool]) -> "Recorder":
+    """One pass of so many images through a model, which is on the meta device, in the mode that it is in."""
+    recorder = Recorder(model, is_leaf)
     pixels = torch.empty(images, 3, side, side, device="meta")
     recorder.put(recorder.note("placeholder", "x", (), {}), pixels)
     parameters = inspect.signature(model.forward).parameters
@@ -91,7 +60,7 @@ def _chance() -> Any:
 
 
 @contextmanager
-def _calls_go_to(recorder: "_Recorder") -> Iterator[None]:
+def _calls_go_to(recorder: "Recorder") -> Iterator[None]:
     """Let every call of a module pass through the recorder."""
     original = nn.Module.__call__
 
@@ -105,7 +74,7 @@ def _calls_go_to(recorder: "_Recorder") -> Iterator[None]:
         nn.Module.__call__ = original
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Writes down what is called of torch while a model computes."""
 
     def __init__(self, model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> None:
@@ -167,11 +136,11 @@ class _Recorder(TorchFunctionMode):
             self.off = False
 
     def _recorded(self, op: str, target: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        given = [self.on_meta(leaf) for leaf in _leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        given = [self.on_meta(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         versions = [tensor._version for tensor in given]
         value = func(*map_aggregate(args, self.on_meta), **map_aggregate(kwargs, self.on_meta))
         changed = {_storage(t) for t, version in zip(given, versions, strict=True) if t._version != version}
-        if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in _leaves(value)):
+        if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in leaves(value)):
             return value
         if not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
             raise Untraceable("it switches gradients off in its forward, which would not be followed")
@@ -179,7 +148,7 @@ class _Recorder(TorchFunctionMode):
             raise Untraceable("it switches autocast on in its forward, but the precision is the run's choice")
         if op != "call_module" and (written := changed & self.held.keys()):
             raise Untraceable(f"it writes to {self.held[written.pop()]} in its forward")
-        same = set(map(id, given)) & set(map(id, _leaves(value)))
+        same = set(map(id, given)) & set(map(id, leaves(value)))
         if same and not changed:  # what does nothing may return what it is given, for which its node must not stand
             value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
         first = self.known(given[0]) if given else None
@@ -280,106 +249,8 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _leaves(value: Any) -> list[Any]:
+def leaves(value: Any) -> list[Any]:
     """What a value of tuples, lists, dictionaries and slices holds, in order."""
     found: list[Any] = []
     map_aggregate(value, found.append)
     return found
-
-
-def _with_leaves(value: Any, leaves: list[Any]) -> Any:
-    """The same value with other leaves."""
-    left = iter(leaves)
-    return map_aggregate(value, lambda _: next(left))
-
-
-# What it becomes for any batch
-
-
-def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
-    """Take every number that differs between two graphs from the sizes of the tensors that an operation is given."""
-    pairs: dict[fx.Node, list[tuple[int, int]]] = {}
-    for node, other in zip_longest(here, there):
-        if node is None or other is None or (node.op, node.target) != (other.op, other.target):
-            raise Untraceable("what it computes depends on the number of images in a batch", node or other)
-        pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
-        mine, others = (_leaves((each.args, each.kwargs)) for each in (node, other))
-        told = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
-        if any(a is not b for a, b in zip(told, mine, strict=True)):
-            node.args, node.kwargs = _with_leaves((node.args, node.kwargs), told)
-
-
-def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> Any:
-    """An argument of an operation for any batch, from what it is for two."""
-    if isinstance(mine, fx.Node) and isinstance(other, fx.Node) and mine.name == other.name:
-        return mine
-    if type(mine) is not type(other) or isinstance(mine, fx.Node):
-        raise Untraceable("what it computes depends on the number of images in a batch", node)
-    if mine == other:
-        return mine
-    if isinstance(mine, int):
-        for at_hand in (*node.all_input_nodes, node.meta["anchor"]):
-            for axis, (a, b) in enumerate(pairs[at_hand]):
-                if a != b and Fraction(mine, a) == Fraction(other, b):
-                    return _multiple(node, at_hand, axis, Fraction(mine, a))
-    raise Untraceable("what it computes depends on the number of images in a batch", node)
-
-
-def _beside(node: fx.Node) -> dict[str, Any]:
-    """The meta of a new node for the sake of another one."""
-    return {"nn_module_stack": node.meta["nn_module_stack"], "source": node.meta["source"], "shape": ()}
-
-
-def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx.Node:
-    """Before a node a new one: so many times the size of a tensor along an axis."""
-    steps = [("call_method", "size", (at_hand, axis))]
-    steps += [("call_function", operator.mul, (share.numerator,))] if share.numerator != 1 else []
-    steps += [("call_function", operator.floordiv, (share.denominator,))] if share.denominator != 1 else []
-    found = at_hand
-    with node.graph.inserting_before(node):
-        for op, target, args in steps:
-            found = node.graph.create_node(op, target, args if op == "call_method" else (found, *args))
-            found.meta = {**_beside(node), "of_images": True}
-    return found
-
-
-def _find_constants(model: nn.Module, recorder: _Recorder) -> None:
-    """Note of every node whether its value is always the same: computed from nothing that is learned or changed."""
-    nodes = list(recorder.graph.nodes)
-    held = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
-    written = set().union(*(node.meta.get("changed", ()) for node in nodes))
-    for node in nodes:
-        node.meta["constant"] = node.op in ("get_attr", "call_function", "call_method")
-    settled = False
-    while not settled:
-        settled = True
-        written_later = {
-            storage for node in nodes if not node.meta["constant"] for storage in node.meta.get("changed", ())
-        }
-        for node in nodes:
-            if not node.meta["constant"]:
-                continue
-            its = node.meta.get("storage")
-            varies = str(node.target) in held or its in written if node.op == "get_attr" else its in written_later
-            if varies or node.meta["of_images"] or not all(arg.meta["constant"] for arg in node.all_input_nodes):
-                node.meta["constant"] = settled = False
-
-
-def _reshape(nodes: list[fx.Node]) -> None:
-    """Let views be made of tensors in any memory format: images and weights here have their channels last."""
-    written = set().union(*(node.meta.get("changed", ()) for node in nodes))
-    for node in nodes:
-        by_dtype = any(isinstance(arg, torch.dtype) for arg in _leaves((node.args, node.kwargs)))
-        if node.op == "call_method" and node.meta.get("storage") not in written and not by_dtype:
-            node.target = {"view": "reshape", "view_as": "reshape_as"}.get(str(node.target), node.target)
-
-
-def _place_factories(graph: fx.Graph) -> None:
-    """Let tensors that are made in every pass anew lie where the images do."""
-    for node in list(graph.nodes):
-        if node.meta.get("factory") and not node.meta["constant"] and node.op != "call_module":
-            anchor = node.meta["anchor"]
-            with graph.inserting_before(node):
-                device = graph.call_function(getattr, (anchor, "device"))
-            device.meta = {**_beside(node), "of_images": True, "constant": False}
-            node.kwargs = {**node.kwargs, "device": device}
