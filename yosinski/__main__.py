@@ -247,9 +247,13 @@ def parser() -> argparse.ArgumentParser:
     halves.add_argument("--json", action="store_true")
 
     cuts = command("cuts", networks.show_cuts, "where a network can be cut, and what lies between the cuts")
-    forms = "alexnet32, caffenet, a model of torchvision (resnet50) or timm (timm:xception41), also as resnet50@64"
+    forms = (
+        "alexnet32, caffenet, a model of torchvision (resnet50) or timm (timm:xception41), or what a function or class"
+        " in a file of yours makes (net.py:build); also for other images: resnet50@64"
+    )
     cuts.add_argument("network", metavar="NETWORK", help=forms)
     cuts.add_argument("--outputs", type=int, default=1000, metavar="N", help="of the head (default: 1000)")
+    with_runs(cuts)
     cuts.add_argument("--json", action="store_true")
     cuts.add_argument("--out", type=Path, metavar="PATH", help="also as a figure: a .png, .pdf or .svg file")
 

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
@@ -110,8 +111,9 @@ class Code:
         BadInput if it cannot be executed, or if it imports what is neither installed nor beside it.
         """
         before = dict(sys.modules)
+        beside = {name for name in {name.partition(".")[0] for name in sys.modules} if self.find(name)}
         for name in list(sys.modules):
-            if self.find(name.partition(".")[0]) and not _is_installed(sys.modules[name]):
+            if name.partition(".")[0] in beside and not _is_installed(sys.modules[name]):
                 del sys.modules[name]
         hidden = {name: module for name, module in before.items() if name not in sys.modules}
         finder = _Finder(self)
@@ -152,7 +154,7 @@ class Code:
             top = name.partition(".")[0]
             if (name in before and top not in named) or _is_installed(module) or _loader(module) is _Loader:
                 continue
-            if top != "__main__" and top not in packages_distributions():
+            if top != "__main__" and top not in _packages():
                 where = getattr(module, "__file__", None)
                 raise BadInput(
                     f"{self.file} imports {name} ({where}), which is neither installed nor beside it: "
@@ -280,9 +282,15 @@ def _is_installed(module: ModuleType) -> bool:
     """Whether a module is Python's own, of an installed package or of this project."""
     name = getattr(module, "__name__", "").partition(".")[0]
     file = getattr(module, "__file__", None)
-    if name in OURS or name in sys.stdlib_module_names or file is None:
-        return True
+    if name in OURS or name in sys.stdlib_module_names or file is None or not Path(file).is_absolute():
+        return True  # what lies nowhere was made by a library
     return any(Path(file).is_relative_to(place) for place in INSTALLED)
+
+
+@lru_cache
+def _packages() -> frozenset[str]:
+    """The names of what packages have installed, also of those that lie elsewhere, to be edited. Takes a second."""
+    return frozenset(packages_distributions())
 
 
 def _imported(source: bytes) -> set[str]:

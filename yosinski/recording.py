@@ -43,7 +43,7 @@ def run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module],
     parameters = inspect.signature(model.forward).parameters
     named = "pixel_values" in parameters and next(iter(parameters)) != "pixel_values"
     before = _chance()
-    with torch.device("meta"), _calls_go_to(recorder), recorder:
+    with torch.enable_grad(), torch.device("meta"), _calls_go_to(recorder), recorder:
         value = model(pixel_values=pixels) if named else model(pixels)
     if _chance() != before:
         raise Untraceable("it draws random numbers of Python or NumPy in its forward")

@@ -92,16 +92,17 @@ def load(runs: Path, run_id: str) -> Run:
     try:
         spec = read_json(path)["spec"]
         semantics = spec["semantics"]
-        half, parent = spec["half"], spec["parent"]
+        half, parent, network = spec["half"], spec["parent"], spec["network"]
     except (KeyError, TypeError) as error:
         raise Damaged(path) from error
     if semantics != SEMANTICS:
         raise BadInput(f"{path} was made with semantics {semantics}; this version computes {SEMANTICS}")
     half = load_half(runs, half)
     parent = load(runs, parent) if parent else None
+    network = own.read(runs, network).name if is_own(network) else network
     try:
         run = Run(
-            network=own.read(runs, spec["network"]).name if is_own(spec["network"]) else spec["network"],
+            network=network,
             half=half,
             recipe=Recipe(**spec["recipe"]),
             seed=spec["seed"],
