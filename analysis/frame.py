@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from yosinski import files, records
+from yosinski.architectures import shown
 from yosinski.files import Damaged
 from yosinski.identity import every
 from yosinski.records import FINAL
@@ -88,6 +89,7 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     runs of one sweep; `where` keeps the rows whose columns, as text, equal its values ("" stands for an empty cell).
     A run with a damaged file gets state `failed` and a warning. BadInput: no such directory, sweep, column or value.
     """
+    records.know_networks(runs)
     found = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
     halves = _Halves(runs)
     weights = {run.id: run.record.get("weights") for run in found}
@@ -262,7 +264,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "n": cut.get("n", 0) if spec else None,
         "cut": cut.get("name"),
         "preserved": spec.get("preserved", 0) if spec else None,
-        "network": spec.get("network"),
+        "network": shown(spec.get("network")),
         "data": printable(target.data) if target else None,
         "rule": target.rule if target else None,
         "split": target.split if target else None,

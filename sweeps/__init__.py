@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from yosinski.architectures import name_of
 from yosinski.recipes import recipe, usual
 from yosinski.spec import BadInput, Recipe, Run, choose
 
@@ -72,6 +73,8 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
             name += dot + of_recipe
             choose("parameter", name, list(parameters))
             values[name] = _parse(name, value, hints.get(name, str))
+            if name == "network":
+                values[name] = name_of(values[name])
     for name, recipe_values in changed.items():
         start = values.get(name, parameters[name].default)
         if start is None and "network" in parameters:

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from yosinski import files, records
+from yosinski import files, own, records
 from yosinski.spec import BadInput, Run
 
 RESULTS = ("state", "metrics", "per_class", "weights", "parent_weights")  # of a record; the rest is how they were got
@@ -54,7 +54,7 @@ class Finished:
 
 
 def merge(sources: Sequence[Path], runs: Path) -> Merged:
-    """Bring the runs that ended, the halves and the lists of sweeps of other runs directories into `runs`.
+    """Bring the runs that ended, the halves, networks and lists of sweeps of other directories into `runs`.
 
     What is there stays; of runs with equal results the first is kept. BadInput, with nothing changed, where a source is
     missing, a file is damaged or missing, weights are not those of their record, a run has other results in one place
@@ -75,7 +75,10 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
     check_bases(merged, new)
     check_weights(new.values())
     lists = {path: source for path, source in halves_and_sweeps([runs, *sources]).items() if not (runs / path).exists()}
+    code = networks(sources)
 
+    for name in code:
+        own.keep(runs, name)
     for path, source in lists.items():
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(runs / path, _copy_of(source))
@@ -147,6 +150,15 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
             if listed(first) != listed(path):
                 raise BadInput(f"{first} lists other runs than {path}: rename one of them")
     return found
+
+
+def networks(places: Sequence[Path]) -> list[str]:
+    """The networks of files of one's own that runs directories keep; BadInput if one is damaged."""
+    return [
+        own.read(place, path.parent.name).identity
+        for place in places
+        for path in sorted(place.glob("networks/*/network.json"))
+    ]
 
 
 def listed(path: Path) -> set[str]:

@@ -64,17 +64,17 @@ class Speeds:
 
     def seconds(self, run: Run, flops: float, caused: float, steps: int) -> float:
         """How long a run takes that has so many FLOPs alone, and causes so many in its pack."""
-        if run.network in self.fits:
-            return self.fits[run.network].flop * caused + self.fits[run.network].step * steps
-        if any(network == run.network for network, _ in self.measured) or not self.fits:
+        if run.spec["network"] in self.fits:
+            return self.fits[run.spec["network"]].flop * caused + self.fits[run.spec["network"]].step * steps
+        if any(network == run.spec["network"] for network, _ in self.measured) or not self.fits:
             return flops / self.of(run) if self.measured else caused / self.assumed
         flop, step = (median(getattr(fit, name) for fit in self.fits.values()) for name in ("flop", "step"))
         return flop * caused + step * steps
 
     def of(self, run: Run) -> float:
         """The FLOP/s at which earlier versions trained a run like this one in a pack, as its FLOPs alone."""
-        if (run.network, run.treatment) in self.measured:
-            return self.measured[run.network, run.treatment]
+        if (run.spec["network"], run.treatment) in self.measured:
+            return self.measured[run.spec["network"], run.treatment]
         return median(self.measured.values()) if self.measured else self.assumed
 
 

@@ -19,8 +19,9 @@ yosinski.errors yosinski.identity yosinski.health yosinski.telling
 yosinski.architectures
 yosinski.recipes
 yosinski.spec
-yosinski.files yosinski.claims yosinski.cuts
+yosinski.files yosinski.claims yosinski.cuts yosinski.own_code
 yosinski.traced
+yosinski.own
 yosinski.data
 yosinski.data.emoji yosinski.data.synsets
 yosinski.halves yosinski.records yosinski.environment yosinski.cost
@@ -35,8 +36,10 @@ yosinski.data.cards yosinski.data.decoding
 yosinski.outside
 yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
-yosinski.layers yosinski.libraries
+yosinski.layers yosinski.libraries yosinski.segments yosinski.recording
+yosinski.recorded
 yosinski.graph
+yosinski.own_graph
 yosinski.networks
 yosinski.surgery yosinski.torch_files yosinski.clock
 yosinski.features yosinski.saved yosinski.fitting
@@ -55,6 +58,11 @@ LAZY = {
     ("yosinski.data", "yosinski.data.emoji"),
     ("yosinski.data", "yosinski.data.cards"),
     ("yosinski.architectures", "yosinski.traced"),
+    ("yosinski.architectures", "yosinski.own"),
+    ("yosinski.traced", "yosinski.own"),
+    ("yosinski.own", "yosinski.own_graph"),
+    ("yosinski.libraries", "yosinski.own_graph"),
+    ("yosinski.graph", "yosinski.own_graph"),
     ("yosinski.traced", "yosinski.graph"),
     ("yosinski.outside", "yosinski.weights"),
 }

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from sweeps import snapshot
+from yosinski import records
+from yosinski.halves import Split
+from yosinski.recipes import SKETCH
+from yosinski.spec import Run
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -131,3 +135,27 @@ def test_the_snapshot_of_this_code_can_be_imported_from_where_it_lies(tmp_path: 
         [sys.executable, "-c", show], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [f"{found['path']}/yosinski/spec.py", f"{found['path']}/sweeps/job.py"]
+
+
+def test_a_job_finds_the_code_of_somebodys_network_in_the_runs_directory(tmp_path: Path, small_split: Split) -> None:
+    """With nothing but the snapshot on its path, and whatever has become of the file."""
+    path, runs = tmp_path / "net.py", tmp_path / "runs"
+    (tmp_path / "width.py").write_text("WIDTH = 4")
+    path.write_text(
+        "from torch import nn\nfrom width import WIDTH\n\n\ndef build(num_classes):\n"
+        "    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, num_classes)\n"
+        "    return nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.ReLU(), *pooled)\n"
+    )
+    run = Run(f"{path}:build@32", small_split.a, SKETCH)
+    records.enrol(runs, run)
+    path.write_text("raise SystemExit")
+    (tmp_path / "width.py").unlink()
+    show = (
+        "import pathlib, sys; from yosinski import networks, records\n"
+        "run = records.load(pathlib.Path(sys.argv[1]), sys.argv[2])\n"
+        "print(run.network, *(name for name, _ in networks.build(run.network, 2).named_children()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(snapshot.snapshot(runs)["path"])}
+    command = [sys.executable, "-c", show, str(runs), run.id]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [run.network, "0", "head"]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from yosinski import records
 from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.commands import predict as predicting
 from yosinski.data import FORMS, GEOMETRY, one_look, stores
@@ -23,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if "stores" in options and options.stores != stores():
         os.environ["YOSINSKI_STORES"] = str(options.stores.absolute())  # for all that asks for a data set's card
+    if getattr(options, "runs", None) is not None:
+        records.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
     try:
         with one_look(lambda told: print(f"yosinski: {told}", file=sys.stderr)):
             return options.command(options) or 0
@@ -249,9 +252,13 @@ def parser() -> argparse.ArgumentParser:
     halves.add_argument("--json", action="store_true")
 
     cuts = command("cuts", networks.show_cuts, "where a network can be cut, and what lies between the cuts")
-    forms = "alexnet32, caffenet, a model of torchvision (resnet50) or timm (timm:xception41), also as resnet50@64"
+    forms = (
+        "alexnet32, caffenet, a model of torchvision (resnet50) or timm (timm:xception41), or what a function or class"
+        " in a file of yours makes (net.py:build); also for other images: resnet50@64"
+    )
     cuts.add_argument("network", metavar="NETWORK", help=forms)
     cuts.add_argument("--outputs", type=int, default=1000, metavar="N", help="of the head (default: 1000)")
+    with_runs(cuts)
     cuts.add_argument("--json", action="store_true")
     cuts.add_argument("--out", type=Path, metavar="PATH", help="also as a figure: a .png, .pdf or .svg file")
 

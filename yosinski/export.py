@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from yosinski import data, files, libraries, records
-from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski import data, files, libraries, own, records
+from yosinski.architectures import ARCHITECTURES, architecture, is_own
 from yosinski.data import LONGEST
 from yosinski.fitting import STANDARDISE, Tensors, plain_names
 from yosinski.spec import BadInput, Failure, Run
@@ -61,7 +61,12 @@ def export(runs: Path, run: Run, out: Path) -> None:
 
 def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """A network's tensors as the state dict of the library's model; those of our own networks keep their names."""
-    return {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
+    found = {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
+    if is_own(network) and architecture(network).left_off:
+        from yosinski import own_graph
+
+        return own_graph.completed(network, found)
+    return found
 
 
 def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -81,11 +86,15 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
 
 
 def constructor(run: Run) -> dict[str, Any]:
-    """Which library makes the model, by which name and arguments."""
+    """Which library makes the model, by which name and arguments; of a file of one's own also the code."""
     if run.network in ARCHITECTURES:
         return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
     name = Name.of(run.network)
-    return {"library": name.library, "model": name.model, "arguments": libraries.made(name, run.outputs)[1]}
+    told = {"library": name.library, "model": name.model, "arguments": libraries.made(name, run.outputs)[1]}
+    if is_own(run.network):
+        code = own.resolve(run.network).code
+        told |= {"file": code.main, "sources": code.texts(), "sha256": code.hashes()}
+    return told
 
 
 def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from yosinski import networks
-from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski import networks, own
+from yosinski.architectures import ARCHITECTURES, architecture, is_own
 from yosinski.data import some
 from yosinski.data.stream import generator
 from yosinski.errors import BadInput
@@ -62,6 +62,12 @@ class Wanted:
         self.body = [name for name, ours in self.ours.items() if ours.split(".")[0] != "head"]
         self.needed = {name for name in self.body if not name.endswith(COUNTER)}
         self.modules = {name.rpartition(".")[0] for name in self.head}  # that the head consists of
+        grows, self.axis = head_of(network, self.built)  # the tensor that has a row for every output
+        self.last = next(name for name in self.head if self.ours[name] == grows)
+
+    def outputs(self, tensor: Tensor) -> tuple[int, ...]:
+        """How many outputs the last tensor of the head has; empty if it has too few axes."""
+        return tensor.shape[self.axis : self.axis + 1]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of one of its tensors; of the head's with two outputs."""
@@ -110,7 +116,8 @@ def fitted(network: str, found: Mapping[str, Tensor], where: str, key: str = "",
     found = {_usual(name): tensor for name, tensor in found.items()}
     place, also = placed(wanted, found, where, _usual(key))
     its = below(found, place)
-    auxiliary = {name for name in its if AUXILIARY.fullmatch(name)} if architecture(network).left_off else set()
+    unused = architecture(network).left_off
+    auxiliary = {name for name in its if name in unused or (unused and AUXILIARY.fullmatch(name))}
     others = [name for name in its if name not in wanted.ours and name not in auxiliary]
     check(wanted, its, others, where, channels)
     head, built = headed(wanted, its)
@@ -126,7 +133,7 @@ def fitted(network: str, found: Mapping[str, Tensor], where: str, key: str = "",
         place,
         also,
         head,
-        (*sorted({name.split(".")[0] for name in auxiliary}), *parts),
+        (*sorted({name.split(".")[0] if AUXILIARY.fullmatch(name) else name for name in auxiliary}), *parts),
         tuple(changed),
     )
 
@@ -137,6 +144,14 @@ def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
         return {name: name for name in names}
     parts = {name: name.partition(".")[2] for name in names}
     return {name: plain for name, plain in parts.items() if plain.split(".")[0] != STANDARDISE}
+
+
+def head_of(network: str, names: Iterable[str]) -> tuple[str, int]:
+    """Which of a network's tensors has a row for every output, and along which axis."""
+    if not is_own(network):
+        return list(names)[-1], 0
+    name, axis = own.resolve(network).head
+    return next(ours for ours, plain in plain_names(network, names).items() if plain == name), axis
 
 
 # Where they lie
@@ -241,7 +256,7 @@ def check_channels(name: str, count: int, where: str, how: str) -> None:
 def headed(wanted: Wanted, its: Mapping[str, Tensor]) -> tuple[str, Tensors]:
     """Whether the head is taken, or why not, and a network with as many outputs; a head that is not taken is drawn."""
     if not (why := unfit(wanted, its)):
-        return TAKEN, networks.build(wanted.network, its[wanted.head[-1]].shape[0]).state_dict()
+        return TAKEN, networks.build(wanted.network, *wanted.outputs(its[wanted.last])).state_dict()
     built = networks.build(wanted.network, 2).state_dict()
     for name in wanted.head:
         tensor = built[wanted.ours[name]]
@@ -263,7 +278,7 @@ def unfit(wanted: Wanted, its: Mapping[str, Tensor]) -> str:
         return f"{some(instead, 3)} instead of {some(names, 3)}" if instead else f"no {some(missing, 3)}"
     if odd := [f"{name} is {what}" for name in names if (what := wanted.odd(name, its[name]))]:
         return some(odd, 3)
-    outputs = its[names[-1]].shape[:1]
+    outputs = wanted.outputs(its[wanted.last])
     if outputs < (2,):
         return f"{_shape(outputs)} output, and a base needs two"
     for name in names:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from yosinski.data.stream import Batch, generator
 from yosinski.spec import Run
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Standardise(nn.Module):
@@ -113,3 +116,11 @@ class Dropout(nn.Module):
         """[b, ...], the same shape."""
         masks = _masks.get()
         return x if masks is None else x * masks.of(self.layer, self.rate, x, self.axes)
+
+
+def channels_last(network: Network) -> Network:
+    """Let all tensors of four axes lie in memory with the second axis last: so convolutions are faster on the CPU."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:  # torch's own `to` fails for those of five
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return network

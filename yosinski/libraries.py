@@ -1,4 +1,4 @@
-"""Models as torchvision and timm make them, with random weights."""
+"""Models as torchvision, timm or somebody's own code make them, with random weights."""
 
 import importlib
 from importlib.util import find_spec
@@ -11,10 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 from yosinski.architectures import ARCHITECTURES
 from yosinski.errors import BadInput, nearest
+from yosinski.own_code import SIDE_ARGUMENTS
 from yosinski.traced import Name
 
 AUXILIARY = ("googlenet", "inception_v3")
-SIDE_ARGUMENTS = ("image_size", "img_size", "input_size")  # of constructors whose weights depend on the side
 
 
 def known(library: str) -> list[str]:
@@ -46,6 +46,12 @@ def plain(name: Name, outputs: int) -> nn.Module:
 
 def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
     """The same, with the arguments beside its name by which the library makes it."""
+    if name.library == "file":
+        from yosinski import own, own_graph
+
+        found = own.resolve(str(name))
+        with found.code.loaded() as module:
+            return own_graph.made(found.code, module, found.maker, outputs, found.side)[:2]
     side = name.side or usual_side(name)
     given: dict[str, Any] = {"num_classes": outputs}
     if name.library == "timm":

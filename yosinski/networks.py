@@ -14,7 +14,7 @@ from torch import nn
 
 from yosinski.architectures import Architecture, Conv, Linear, Segment, architecture
 from yosinski.identity import canonical
-from yosinski.layers import Dropout, Normalise, Standardise
+from yosinski.layers import Dropout, Normalise, Standardise, channels_last
 
 
 def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str | int) -> nn.Sequential:
@@ -36,14 +36,14 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
     if not isinstance(described, Architecture):
         from yosinski import graph  # loads torchvision
 
-        return graph.segmented(name, outputs, mean_side, _seed(*key)).to(memory_format=torch.channels_last)
+        return channels_last(graph.segmented(name, outputs, mean_side, _seed(*key)))
     children: OrderedDict[str, nn.Module] = OrderedDict()
     shapes = [(3, described.side, described.side), *(cost.shape for cost in described.costs(outputs))]
     for k, (segment, shape) in enumerate(zip(described.segments, shapes, strict=False)):
         layers = OrderedDict(standardise=Standardise(mean_side)) if k == 0 else OrderedDict()
         children[segment.name] = nn.Sequential(OrderedDict(**layers, **_layers(segment, shape)))
     children["head"] = nn.Linear(math.prod(shapes[len(described.segments)]), outputs)
-    return nn.Sequential(children).to(memory_format=torch.channels_last)
+    return channels_last(nn.Sequential(children))
 
 
 def _layers(segment: Segment, shape: tuple[int, ...]) -> dict[str, nn.Module]:

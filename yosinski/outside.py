@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files, records
-from yosinski.architectures import ARCHITECTURES
+from yosinski.architectures import ARCHITECTURES, name_of
 from yosinski.cost import cost
 from yosinski.data import some
 from yosinski.data.hashes import SETTLED
@@ -186,8 +186,9 @@ def known(network: str, text: str | None = None) -> Weights:
     text: "" or None for what the network's library takes by default. BadInput if there are none such, or if they do
     not fit.
     """
+    network = name_of(network)
     made_for = None if network in ARCHITECTURES else Name.of(network).library
-    if not text and made_for is None:
+    if not text and made_for not in LIBRARIES:
         raise BadInput(f"there are no published weights of {network}: give the path of a file")
     source = Source.of(text or str(made_for))
     if source.library and source.library != made_for:

@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args
 
 from safetensors import SafetensorError, deserialize
 
-from yosinski import health
+from yosinski import health, own
+from yosinski.architectures import is_own
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
@@ -48,6 +49,8 @@ def enrol(runs: Path, run: Run) -> Path:
     if run.parent is not None:
         enrol(runs, run.parent)
     enrol_half(runs, run.half)
+    if is_own(run.network):
+        own.keep(runs, run.network)
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
@@ -80,6 +83,11 @@ def load_half(runs: Path, digest: str) -> Half:
     return half
 
 
+def know_networks(runs: Path) -> None:
+    """Let the networks of files that a runs directory keeps be known by their names."""
+    own.read_all(runs)
+
+
 def load(runs: Path, run_id: str) -> Run:
     """The run behind an id, with its parent; BadInput if its spec does not hash to that id, or means nothing here."""
     path = folder(runs, run_id) / "run.json"
@@ -89,7 +97,7 @@ def load(runs: Path, run_id: str) -> Run:
     try:
         spec, its_id = content["spec"], digest(content["spec"])
         semantics = spec["semantics"]
-        half, parent = spec["half"], spec["parent"]
+        half, parent, network = spec["half"], spec["parent"], spec["network"]
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(path) from error
     if semantics != SEMANTICS:
@@ -99,9 +107,10 @@ def load(runs: Path, run_id: str) -> Run:
     check_known(path, content)
     half = load_half(runs, half)
     parent = load(runs, parent) if parent else None
+    network = own.read(runs, network).name if is_own(network) else network
     try:
         run = Run(
-            network=spec["network"],
+            network=network,
             half=half,
             recipe=Recipe(**spec["recipe"]),
             seed=spec["seed"],

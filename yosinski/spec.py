@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from yosinski.architectures import architecture
+from yosinski.architectures import architecture, identity_of, name_of
 from yosinski.errors import BadInput, Failure, choose
 from yosinski.identity import canonical, changed, digest
 from yosinski.recipes import Recipe
@@ -121,6 +121,7 @@ class Run:
     preserved: int = 0  # so many segments above a frozen cut start as the parent's
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "network", name_of(self.network))  # a file is looked at once, and known by its content
         choose("treatment", self.treatment, get_args(Treatment))
         last = len(self.cuts)
         if self.is_base and self.cut != 0:
@@ -262,7 +263,7 @@ class Run:
         """
         return {
             "semantics": SEMANTICS,
-            "network": self.network,
+            "network": identity_of(self.network),
             "half": self.half.digest,
             "source": self.parent.half.digest if self.parent else None,
             "recipe": self.recipe.values,

@@ -1,6 +1,6 @@
-"""Descriptions of networks that torchvision and timm make, found once by tracing them and kept. No torch.
+"""Descriptions of networks that others make, found by tracing them. No torch.
 
-`graph.py` finds them; here they are remembered, so that plans of known networks need not trace anything.
+`graph.py` finds them; those of torchvision and timm are remembered here, so that plans of them need not trace anything.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from yosinski import files
-from yosinski.architectures import INITIALISERS, Cost
+from yosinski.architectures import INITIALISERS, Cost, is_own
 from yosinski.errors import BadInput
 from yosinski.identity import digest
 
@@ -23,24 +24,42 @@ HOW = 'pip install "yosinski[timm]"'
 class Name:
     """What a network's name says: `resnet50`, `timm:xception41`, `resnet18@64`."""
 
-    library: str  # torchvision or timm
+    library: str  # torchvision, timm or file
     model: str
     side: int | None  # pixels of the square input, where others than the usual ones are asked for
+    digest: str = ""  # the first digits of that of a network of somebody's own
 
     @classmethod
     def of(cls, network: str) -> "Name":
         """Taken apart; BadInput if the side is no number. Whether there is such a model is not looked up."""
-        name, at, side = network.partition("@")
-        if at and not (side.isdecimal() and 16 <= int(side) <= 1024):
-            raise BadInput(f"network {network!r}: a side of 16 to 1024 pixels must follow the @, as in {name}@64")
+        if is_own(network):
+            from yosinski import own
+
+            found = own.resolve(network)
+            return cls("file", f"{found.code.file}:{found.maker}", found.side, found.digest[:8])
+        name, side = network.partition("@")[0], checked_side(network)
         library, colon, model = name.rpartition(":")
         if colon and library != "timm":
-            raise BadInput(f"network {network!r}: models come from torchvision (resnet50) or timm (timm:xception41)")
-        return cls("timm" if colon else "torchvision", model, int(side) if at else None)
+            raise BadInput(
+                f"network {network!r}: models come from torchvision (resnet50), timm (timm:xception41) "
+                "or a file of your own (path/to/net.py:build)"
+            )
+        return cls("timm" if colon else "torchvision", model, side)
 
     def __str__(self) -> str:
         side = "" if self.side is None else f"@{self.side}"
-        return f"{'timm:' if self.library == 'timm' else ''}{self.model}{side}"
+        digest = f"#{self.digest}" if self.digest else ""
+        return f"{'timm:' if self.library == 'timm' else ''}{self.model}{side}{digest}"
+
+
+def checked_side(network: str) -> int | None:
+    """The pixels that a network's text says behind the @; BadInput if that is no number, or none that can be."""
+    name, at, side = network.rpartition("@")
+    if not at:
+        return None
+    if not (side.isdecimal() and 16 <= int(side) <= 1024):
+        raise BadInput(f"network {network!r}: a side of 16 to 1024 pixels must follow the @, as in {name}@64")
+    return int(side)
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,7 @@ class Traced:
     side: int  # pixels of the square input
     segments: tuple[Cost, ...]
     head: Head
-    left_off: tuple[str, ...] = ()  # parts of the library's model that are not used here
+    left_off: tuple[str, ...] = ()  # parts of the plain model that are not used here
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -82,6 +101,17 @@ class Traced:
         """One row per segment and, last, the head."""
         return [*self.segments, self.head.cost(outputs)]
 
+    def as_json(self) -> dict[str, Any]:
+        """As `traced_from` reads it."""
+        told = {"side": self.side, "left_off": self.left_off, "head": asdict(self.head)}
+        return {**told, "segments": [asdict(row) for row in self.segments]}
+
+
+def traced_from(note: Mapping[str, Any]) -> Traced:
+    """A description as it was written down."""
+    rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
+    return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]))
+
 
 @lru_cache
 def traced(network: str) -> Traced:
@@ -96,14 +126,12 @@ def traced(network: str) -> Traced:
     with suppress(OSError, BadInput, KeyError, TypeError):
         note = files.read_json(path)
         if note["made_by"] == made_by:
-            rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
-            return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]))
+            return traced_from(note)
     from yosinski import graph
 
     found = graph.survey(name)[0]
-    told = {"made_by": made_by, "side": found.side, "left_off": found.left_off, "head": asdict(found.head)}
     with suppress(OSError):
-        files.write_json(path, {**told, "segments": [asdict(row) for row in found.segments]}, durable=False)
+        files.write_json(path, {"made_by": made_by, **found.as_json()}, durable=False)
     return found
 
 

@@ -22,13 +22,14 @@ from yosinski import saved, surgery
 from yosinski.architectures import ARCHITECTURES, architecture
 from yosinski.data import FILTERS
 from yosinski.errors import BadInput, choose
-from yosinski.fitting import STANDARDISE, TAKEN, Tensors, fitted
+from yosinski.fitting import STANDARDISE, TAKEN, Tensors, fitted, head_of
 from yosinski.outside import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
 from yosinski.torch_files import Tensor
 from yosinski.traced import Name
 
 # torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
 TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation
 
 
 def read(network: str, source: Source) -> tuple[Weights, Tensors]:
@@ -57,7 +58,8 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     if network not in ARCHITECTURES or source.mean is not None:
         tensors[mean] = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
         tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
-    outputs = tensors[list(tensors)[-1]].shape[0]
+    name, axis = head_of(network, tensors)
+    outputs = tensors[name].shape[axis]
     if taken.head != TAKEN:
         classes = list(PLACEHOLDERS)
     elif len(classes) != outputs:
@@ -129,8 +131,11 @@ def _line(error: Exception) -> str:
 
 
 def usual_preprocessing(network: str) -> Preprocessing:
-    """As with the weights that the network's library takes by default."""
+    """As with the weights that the network's library takes by default; of a file of one's own nobody knows."""
     name = Name.of(network)
+    if name.library == "file":
+        side = architecture(network).side
+        return Preprocessing(*IMAGENET, side, side, "bilinear", "taken to be ImageNet's mean and deviation")
     if name.library == "timm":
         found = of_timm(name.model)
     else:

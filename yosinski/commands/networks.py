@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict
 
-from yosinski.architectures import architecture
+from yosinski.architectures import architecture, name_of
 from yosinski.spec import BadInput
 
 
@@ -17,14 +17,15 @@ def show_cuts(options: argparse.Namespace) -> int:
         from analysis.draw import check_kind
 
         check_kind(options.out)
-    described = architecture(options.network)
+    network = name_of(options.network)
+    described = architecture(network)
     rows = described.costs(options.outputs)
     if options.json:
         cuts = [{"n": n, **asdict(row)} for n, row in enumerate(rows[:-1], 1)]
-        told = {"network": options.network, "side": described.side, "left_off": described.left_off}
+        told = {"network": network, "side": described.side, "left_off": described.left_off}
         print(json.dumps({**told, "cuts": cuts, "head": asdict(rows[-1])}))
     else:
-        _print(options.network, options.outputs)
+        _print(network, options.outputs)
     if options.out is not None:
         import pandas as pd
 
@@ -33,7 +34,7 @@ def show_cuts(options: argparse.Namespace) -> int:
 
         table = pd.DataFrame([{**asdict(row), "features": math.prod(row.shape)} for row in rows])
         table.insert(0, "n", [*range(1, len(rows)), None])
-        save(figure.draw(table, f"{options.network}, {described.side} x {described.side} pixels"), [options.out])
+        save(figure.draw(table, f"{network}, {described.side} x {described.side} pixels"), [options.out])
         if not options.json:
             print(options.out)
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.architectures import architecture
+from yosinski.architectures import architecture, name_of
 from yosinski.commands import with_store
 from yosinski.spec import BadInput, Half, Run, choose
 
@@ -26,7 +26,8 @@ def predict(options: argparse.Namespace) -> int:
     for name, least in (("threads", 1), ("images", 2)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")
-    source = meant(options.base, options.network, options.runs)
+    network = options.network and name_of(options.network)
+    source = meant(options.base, network, options.runs)
     against = meant(options.against, source.network, options.runs) if options.against else None
     lacking = predicting.lacking(source, against)
     names = predictors.chosen([name for text in options.predictors for name in text.split(",")], lacking)

@@ -1,0 +1,256 @@
+"""Networks of somebody's own while they compute, on tensors without values: what they call of torch is written down.
+
+`graph.py` traces models of libraries symbolically, for which they must be written. Here a model's own Python runs as it
+is, on shapes that are plain numbers; `recorded.py` makes of it a graph for batches of any size.
+"""
+
+import inspect
+import operator
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
+
+TORCH = str(Path(torch.__file__).parent)
+METHODS = {id(function): name for name, function in vars(torch.Tensor).items() if inspect.isfunction(function)}
+OPERATORS = {"__getitem__": operator.getitem, "__setitem__": operator.setitem}
+
+
+class Untraceable(Exception):
+    """What keeps a model from being recorded. source: the file and the line of the operation, if it is known."""
+
+    def __init__(self, why: str, node: fx.Node | None = None) -> None:
+        super().__init__(why)
+        self.source: tuple[str, int] | None = node.meta.get("source") if node else None
+        if node is not None and node.meta.get("nn_module_stack"):
+            self.path = next(reversed(node.meta["nn_module_stack"].values()))[0]
+
+
+def run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module], bool]) -> "Recorder":
+    """One pass of so many images through a model, which is on the meta device, in the mode that it is in."""
+    recorder = Recorder(model, is_leaf)
+    pixels = torch.empty(images, 3, side, side, device="meta")
+    recorder.put(recorder.note("placeholder", "x", (), {}), pixels)
+    parameters = inspect.signature(model.forward).parameters
+    named = "pixel_values" in parameters and next(iter(parameters)) != "pixel_values"
+    before = _chance()
+    with torch.enable_grad(), torch.device("meta"), _calls_go_to(recorder), recorder:
+        value = model(pixel_values=pixels) if named else model(pixels)
+    if _chance() != before:
+        raise Untraceable("it draws random numbers of Python or NumPy in its forward")
+    logits = getattr(value, "logits", None) if isinstance(value, Mapping) else None  # as models of transformers do
+    value = value if logits is None else logits
+    if not isinstance(value, torch.Tensor):
+        raise Untraceable(f"it gives a {type(value).__name__}, not one tensor [images, num_classes]", recorder.last)
+    recorder.note("output", "output", (recorder.known(value),), {})
+    return recorder
+
+
+def _chance() -> Any:
+    return random.getstate(), [str(part) for part in np.random.get_state()]
+
+
+@contextmanager
+def _calls_go_to(recorder: "Recorder") -> Iterator[None]:
+    """Let every call of a module pass through the recorder."""
+    original = nn.Module.__call__
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return recorder.call(original, module, args, kwargs)
+
+    nn.Module.__call__ = call
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = original
+
+
+class Recorder(TorchFunctionMode):
+    """Writes down what is called of torch while a model computes."""
+
+    def __init__(self, model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> None:
+        super().__init__()
+        self.is_leaf = is_leaf
+        self.graph = fx.Graph()
+        self.paths = {id(module): path for path, module in model.named_modules()}
+        self.names = _names(model)
+        self.nodes: dict[int, fx.Node] = {}  # by the ids of tensors
+        self.alive: list[Any] = []  # so that no id is given twice
+        self.inside: dict[str, tuple[str, type]] = {}  # calls of modules that go on, but for the model's own
+        self.constants: dict[str, torch.Tensor] = {}
+        self.metas: dict[int, torch.Tensor] = {}  # by the ids of tensors that have values
+        self.newest: fx.Node | None = None  # of what depends on the images
+        self.calls, self.off = 0, False
+        self.held = {_storage(tensor): name for name, tensor in _held(model)}
+
+    @property
+    def last(self) -> fx.Node:
+        """The last node, as if the model itself had made it."""
+        found = fx.Graph().placeholder("x")
+        found.meta = {"source": next(reversed(self.graph.nodes)).meta["source"]}
+        return found
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """A call of torch; what it calls itself does not come here."""
+        if self.off:
+            return func(*args, **(kwargs or {}))
+        if func.__name__ == "__get__":
+            return self.recorded("call_function", getattr, getattr, (args[0], func.__self__.__name__), {})
+        if func.__name__ == "__set__":
+            raise Untraceable(f"it sets the attribute {func.__self__.__name__} of a tensor in its forward")
+        return self.recorded(*_operation(func), func, args, kwargs or {})
+
+    def call(self, original: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """A call of a module."""
+        path = "" if self.off else self.paths.get(id(module), "")
+        if not path:
+            return original(module, *args, **kwargs)
+        self.calls += 1
+        key = f"{path}@{self.calls}"
+        self.inside[key] = path, type(module)
+        try:
+            if self.is_leaf(module):
+                return self.recorded("call_module", path, partial(original, module), args, kwargs)
+            return original(module, *args, **kwargs)
+        except Exception as error:
+            vars(error).setdefault("path", path)
+            raise
+        finally:
+            del self.inside[key]
+
+    def recorded(self, op: str, target: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Compute a call, and write it down if a tensor comes of it, or is changed by it."""
+        self.off = True
+        try:
+            return self._recorded(op, target, func, args, kwargs)
+        finally:
+            self.off = False
+
+    def _recorded(self, op: str, target: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        given = [self.on_meta(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        versions = [tensor._version for tensor in given]
+        value = func(*map_aggregate(args, self.on_meta), **map_aggregate(kwargs, self.on_meta))
+        changed = {_storage(t) for t, version in zip(given, versions, strict=True) if t._version != version}
+        if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in leaves(value)):
+            return value
+        if not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+            raise Untraceable("it switches gradients off in its forward, which would not be followed")
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise Untraceable("it switches autocast on in its forward, but the precision is the run's choice")
+        if op != "call_module" and (written := changed & self.held.keys()):
+            raise Untraceable(f"it writes to {self.held[written.pop()]} in its forward")
+        same = set(map(id, given)) & set(map(id, leaves(value)))
+        if same and not changed:  # what does nothing may return what it is given, for which its node must not stand
+            value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
+        first = self.known(given[0]) if given else None
+
+        def told(leaf: Any) -> Any:
+            if isinstance(leaf, torch.Tensor):
+                return self.known(self.on_meta(leaf))
+            if isinstance(leaf, torch.device) and leaf.type == "meta" and first is not None:
+                return self.note("call_function", getattr, (first, "device"), {})
+            return leaf
+
+        if first is None:
+            kwargs = {name: value for name, value in kwargs.items() if name != "device"}
+        anchor = self.newest
+        node = self.note(op, target, map_aggregate(args, told), map_aggregate(kwargs, told))
+        node.meta |= {"changed": changed, "factory": first is None, "anchor": anchor}
+        self.put(node, value)
+        return value
+
+    def note(self, op: str, target: Any, args: Any, kwargs: Any) -> fx.Node:
+        """A node of the graph."""
+        node = self.graph.create_node(op, target, args, kwargs)
+        of_images = op == "placeholder" or any(arg.meta["of_images"] for arg in node.all_input_nodes)
+        node.meta = {"nn_module_stack": dict(self.inside), "shape": (), "of_images": of_images, "source": _source()}
+        return node
+
+    def put(self, node: fx.Node, value: Any) -> None:
+        """Let a node stand for a value from now on: a tensor, or several."""
+        self.alive.append(value)
+        if isinstance(value, torch.Tensor):
+            node.meta |= {"shape": tuple(value.shape), "storage": _storage(value)}
+            self.nodes[id(value)] = node
+            self.newest = node if node.meta["of_images"] else self.newest
+        elif isinstance(value, tuple | list):
+            for k, part in enumerate(value):
+                if part is not None:
+                    self.put(self.note("call_function", operator.getitem, (node, k), {}), part)
+        elif value is not None:
+            raise Untraceable(f"{node.target} gives a {type(value).__name__}", node)
+
+    def on_meta(self, leaf: Any) -> Any:
+        """A tensor that has values as one that has none."""
+        if not isinstance(leaf, torch.Tensor) or leaf.device.type == "meta":
+            return leaf
+        if id(leaf) not in self.metas:
+            if id(leaf) not in self.names:
+                self.names[id(leaf)] = f"_tensor_constant{len(self.constants)}"
+                self.constants[self.names[id(leaf)]] = leaf
+            self.metas[id(leaf)] = meta = leaf.detach().to("meta")
+            self.names[id(meta)] = self.names[id(leaf)]
+            self.alive += [leaf, meta]
+        return self.metas[id(leaf)]
+
+    def known(self, tensor: torch.Tensor) -> fx.Node:
+        """The node of a tensor."""
+        if id(tensor) not in self.nodes:
+            if id(tensor) not in self.names:
+                raise Untraceable("it computes something by other means than torch's functions")
+            self.put(self.note("get_attr", self.names[id(tensor)], (), {}), tensor)
+        return self.nodes[id(tensor)]
+
+
+def _operation(func: Any) -> tuple[str, Any]:
+    """What a graph calls a function of torch, or a method of its tensors."""
+    if func.__name__ in OPERATORS:
+        return "call_function", OPERATORS[func.__name__]
+    if inspect.ismethoddescriptor(func):
+        return "call_method", func.__name__
+    return ("call_method", METHODS[id(func)]) if id(func) in METHODS else ("call_function", func)
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    """Where the model has its tensors, by their ids: parameters, buffers, and what is neither."""
+    found: dict[int, str] = {}
+    for path, module in model.named_modules():
+        for kind in (module._parameters, module._buffers, vars(module)):
+            for name, tensor in kind.items():
+                if isinstance(tensor, torch.Tensor):
+                    found.setdefault(id(tensor), f"{path}.{name}".lstrip("."))
+    return found
+
+
+def _held(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters and buffers of a model."""
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _source() -> tuple[str, int]:
+    """The innermost line that is being executed and is neither torch's nor of this file."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith((TORCH, __file__)):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def leaves(value: Any) -> list[Any]:
+    """What a value of tuples, lists, dictionaries and slices holds, in order."""
+    found: list[Any] = []
+    map_aggregate(value, found.append)
+    return found
