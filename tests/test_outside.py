@@ -535,7 +535,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
     copies = [target.copy(7, "frozen", base), target.copy(3, "single", base), target.copy(3, "frozen", base, None, 2)]
     (line, _) = outside.notes([*copies, target])
     assert line.count("\n") == 0
-    assert f"{own}, 2 classes; " in line
+    assert f"{own}, 2 placeholder classes; " in line
     assert line.endswith("; taken: #state_dict; head not taken: no head.weight, head.bias; left off: queue (1 tensor)")
     prepare(copies, runs, stores, Console())
     record = records.read_record(records.folder(runs, base.id))

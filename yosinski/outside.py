@@ -265,8 +265,9 @@ def notes(runs: Iterable[Run]) -> list[str]:
         weights = of(base)
         saw = weights.preprocessing
         mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
+        kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"
         told.append(
-            f"{base.name}: {weights.source}, {len(weights.classes)} classes; preprocessing {saw.told_by}: "
+            f"{base.name}: {weights.source}, {len(weights.classes)} {kind}; preprocessing {saw.told_by}: "
             f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _about(weights))}"
         )
     if told and not any(run.selffer for run in runs):
