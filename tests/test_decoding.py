@@ -132,8 +132,8 @@ def test_how_a_damaged_block_turns_is_what_pillow_says(order: str) -> None:
         whole = block.tobytes()
         assert oddities.turn(whole) == (turn if 2 <= turn <= 8 else 1)
         for _ in range(60):
-            damaged = bytearray(whole[: draw.integers(6, len(whole) + 1)])
-            damaged[-int(draw.integers(1, len(damaged) - 5))] = draw.integers(0, 256)
+            damaged = bytearray(whole[: draw.integers(7, len(whole) + 1)])
+            damaged[int(draw.integers(6, len(damaged)))] = draw.integers(0, 256)
             by_pillow = Image.Exif()
             try:
                 by_pillow.load(bytes(damaged))
