@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import InterpolationMode, v2
 
-from yosinski.data import FILTERS, decoding
+from yosinski.data import FILTERS, decoding, oddities
 from yosinski.data.decoding import Broken, decode, opened, read
 from yosinski.data.oddities import Odd
 
@@ -119,6 +119,28 @@ def test_a_damaged_exif_block_turns_nothing_and_breaks_nothing(damaged: bytes) -
 def test_what_is_no_whole_image(content: bytes, why: str) -> None:
     with pytest.raises(Broken, match=f"(?i){why}"):
         decode(content, 16, "warp", "lanczos")
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what is damaged
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_how_a_damaged_block_turns_is_what_pillow_says(order: str) -> None:
+    draw = np.random.default_rng(0)
+    for turn in range(10):
+        block = exif(turn)
+        block.endian = order
+        block[0x010F] = "a maker"
+        whole = block.tobytes()
+        assert oddities.turn(whole) == (turn if 2 <= turn <= 8 else 1)
+        for _ in range(60):
+            damaged = bytearray(whole[: draw.integers(7, len(whole) + 1)])
+            damaged[int(draw.integers(6, len(damaged)))] = draw.integers(0, 256)
+            by_pillow = Image.Exif()
+            try:
+                by_pillow.load(bytes(damaged))
+                found = by_pillow.get(0x0112)
+            except Exception:
+                found = 1
+            assert oddities.turn(bytes(damaged)) == (found if found in range(2, 9) else 1)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])

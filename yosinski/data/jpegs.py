@@ -7,6 +7,7 @@ reads, an unknown revision of JFIF, profiles that are no profiles) leave a whole
 
 import io
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -22,6 +23,7 @@ LOST = re.compile(
     "RST.*)|Inconsistent progression sequence for component .*"
 )
 EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+HEAD = struct.Struct(">BBH")  # of a segment: 255, its marker, its length but for these two
 SCAN, APP1, EXIF = 0xDA, 0xE1, b"Exif\0\0"
 NEEDLESS = (*range(0xE0, 0xF0), 0xFE)  # markers of segments that no pixel's data depend on: APP0 to APP15, comments
 WARNINGS = 64  # that are looked behind, at most
@@ -67,15 +69,19 @@ def segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
     Bytes between two of them belong to none.
     """
-    at = len(SOI)
-    while (at := content.find(b"\xff", at)) >= 0 and at + 3 < len(content):
-        marker = content[at + 1]
-        if marker in (0x00, 0xFF):  # no marker: a byte of 255, or what fills up
+    at, last = len(SOI), len(content) - HEAD.size
+    while 0 <= at <= last:
+        begins, marker, length = HEAD.unpack_from(content, at)
+        if begins != 0xFF:
+            at = content.find(b"\xff", at)
+        elif marker in (0x00, 0xFF):  # no marker: a byte of 255, or what fills up
             at += 1
-            continue
-        end = len(content) if marker == SCAN else at + 2 + int.from_bytes(content[at + 2 : at + 4])
-        yield marker, at, end
-        at = end
+        elif marker == SCAN:
+            yield marker, at, len(content)
+            return
+        else:
+            yield marker, at, at + 2 + length
+            at += 2 + length
 
 
 def orientation(content: bytes) -> int:

@@ -323,7 +323,7 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
     found: dict[str, str] = {}
     hashes: list[str] = []
     sizes: list[tuple[int, int] | None] = [None] * len(images)
-    looks: list[oddities.Look | None] = [None] * len(images)
+    odd: list[oddities.Odd | None] = [None] * len(images)
     written = hashlib.sha256()
     with (partial / "images.npy").open("r+b") as file:
         file.seek(there.offset + shard.start * black.nbytes)
@@ -336,14 +336,14 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
             pixels = black
             if image.name not in broken:
                 try:
-                    decoded, odd = read(content, place.depth)
+                    decoded, odd[k] = read(content, place.depth)
                     sizes[k] = decoded.shape[1], decoded.shape[0]
                     pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
-                    looks[k] = oddities.look(pixels, odd)
                 except Broken as error:
                     found[image.name] = str(error)
             file.write(pixels.data)
             written.update(pixels.data)
+    looks = oddities.looks(there[shard], odd)
     told = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "looks": looks, "broken": found}
     files.write_json(note, told, durable=False, indent=None)
     return len(images)

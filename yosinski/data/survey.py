@@ -72,7 +72,7 @@ def of_store(path: Path) -> dict[str, Any] | None:
     if "width" not in there:
         return None
     columns = ["width", "height", *(("least", "greatest", "mean", "odd") if "odd" in there else ())]
-    whole = pd.read_parquet(path / "sources.parquet", columns=columns).dropna()
+    whole: Any = pd.read_parquet(path / "sources.parquet", columns=columns).dropna()
     told = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None}
     if "odd" in there:
         told["pixels"] = {
