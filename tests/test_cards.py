@@ -1,4 +1,4 @@
-"""Cards of image files: what its fingerprint covers, and stores of what the files were before, or of earlier versions."""
+"""Cards of image files: what a fingerprint covers; stores of what the files were before, or of earlier versions."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from yosinski.data import making
 from yosinski.data import store as data_stores
 from yosinski.environment import Where
 from yosinski.halves import Split
-from yosinski.spec import Recipe, Run
+from yosinski.spec import Half, Recipe, Run
 
 TEXT = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 

@@ -38,9 +38,8 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     found = [known.get(state) for state in states]
     unread = [k for k, one in enumerate(found) if one is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
-        say(
-            f"reading {len(unread):,} file{'s' * (len(unread) > 1)} of {source}, {size / 1e9:,.1f} GB, once: then only what changes"
-        )
+        count = f"{len(unread):,} file{'s' * (len(unread) > 1)}"
+        say(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
     fresh = set(unread)
     now = time.time_ns()
     try:
