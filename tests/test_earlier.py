@@ -1,4 +1,4 @@
-"""Records of a version that knew image files by their names and sizes: read, shown and exported, and said to be such."""
+"""Records of a version that knew image files by names and sizes: read, shown and exported, and said to be such."""
 
 import json
 import shutil

@@ -75,7 +75,7 @@ def by_another_file(file: Path) -> None:
 
 
 def by_a_link(file: Path) -> None:
-    by_another_file(shutil.copy(file, file.with_name("aside")))
+    by_another_file(Path(shutil.copy(file, file.with_name("aside"))))
     file.unlink()
     file.symlink_to("aside")
 

@@ -54,8 +54,8 @@ def listed(place: Place) -> Listing:
     if not of_sets["train"]:
         raise BadInput(f"{printable(tops['train'])} holds no folders of classes")
     for set_name in of_sets.keys() - {"train"}:
-        names = [list(of_sets[one].values()) for one in ("train", set_name)]
-        same_classes(*names, f"{tops['train'].name}/", f"{tops[set_name].name}/", printable(path))
+        here, there = (f"{tops[one].name}/" for one in ("train", set_name))
+        same_classes(of_sets["train"].values(), of_sets[set_name].values(), here, there, printable(path))
     scanned = scans([folder for found in of_sets.values() for folder in found])
     sets: Sets = {}
     for set_name, found in of_sets.items():
