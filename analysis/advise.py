@@ -199,8 +199,8 @@ def cost(block: Block, its: Answer) -> Section | None:
         text.append("The published logs have no FLOPs, seconds or memory; parameters are counted from the network.")
     elif {"seconds", "memory"} & set(measured):
         text.append(
-            "Seconds are those that it caused in the pack in which it was trained (in records of earlier versions an even"
-            " share of the pack's); memory is that of the whole pack."
+            "Seconds are those that it caused in the pack in which it was trained (in records of earlier versions an"
+            " even share of the pack's); memory is that of the whole pack."
         )
     shown = pd.DataFrame({"choice": rows["choice"], "points": rows["points"].map(_signed)})
     for name in measured:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frame import listed
+from analysis.frame import arithmetic, listed
 from analysis.marks import subject
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
 from yosinski.spec import BadInput
@@ -155,9 +155,9 @@ def caveats(block: Block) -> list[str]:
     for series, without in _WITHOUT.items():
         if series not in there:
             said.append(f"No {series} counts: {without}.")
-    arithmetic = (good["dtype"] + " on " + good["device"]).dropna()
-    if arithmetic.nunique() > 1:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in arithmetic.value_counts().sort_index().items())
+    kinds = arithmetic(good).dropna().value_counts().sort_index()
+    if len(kinds) > 1:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         said.append(f"Mixed arithmetic: {kinds}; differences smaller than those between machines mean nothing.")
     part = good.loc[good["lost"].fillna(0) > 0]
     if len(part):

@@ -42,6 +42,7 @@ yosinski.clock
 yosinski.weights
 yosinski.export
 yosinski.pack
+yosinski.devices
 yosinski.evaluation yosinski.checkpoints
 yosinski.bottleneck
 yosinski.training
