@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.frame import listed
+from analysis.frame import arithmetic, listed
 from analysis.marks import subject
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
 from yosinski.data import EARLIER, earlier
@@ -160,9 +160,9 @@ def caveats(block: Block) -> list[str]:
     known: Any = runs[["data", "rule"]].dropna().drop_duplicates()
     if any(earlier(str(data), int(rule)) for data, rule in known.itertuples(index=False)):
         said.append(f"Images were {EARLIER}.")
-    arithmetic = (good["dtype"] + " on " + good["device"]).dropna()
-    if arithmetic.nunique() > 1:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in arithmetic.value_counts().sort_index().items())
+    kinds = arithmetic(good).dropna().value_counts().sort_index()
+    if len(kinds) > 1:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         said.append(f"Mixed arithmetic: {kinds}; differences smaller than those between machines mean nothing.")
     part = good.loc[good["lost"].fillna(0) > 0]
     if len(part):

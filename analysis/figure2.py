@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis import marks
-from analysis.frame import listed
+from analysis.frame import arithmetic, listed
 from analysis.paired import (
     FEWEST,
     METRICS,
@@ -209,8 +209,8 @@ def _about(its: _Drawn) -> str:
     runs = its.runs
     per_class = runs["examples_per_class"].dropna().unique()
     few = f", {per_class[0]} images per class" if len(per_class) else ""
-    arithmetic = (runs["dtype"] + " on " + runs["device"]).dropna().value_counts().sort_index()
-    mixed = ", ".join(f"{count} {kind}" for kind, count in arithmetic.items()) if len(arithmetic) > 1 else ""
+    kinds = arithmetic(runs).dropna().value_counts().sort_index()
+    mixed = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else ""
     splits = listed(pd.Series(runs["split"].dropna()), 6)
     return f"{marks.subject(runs)}{few}; {splits}" + (f"\nmixed arithmetic: {mixed}" if mixed else "")
 

@@ -63,12 +63,14 @@ COLUMNS = {
     "dtype": "of the arithmetic",
     "device": "of the arithmetic",
     "threads": "of the arithmetic",
+    "head": "of the arithmetic; empty where an earlier version computed it like the rest",
+    "processor": "of the arithmetic: a GPU's model or a CPU's instructions; empty where an earlier version did not say",
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
-_ARITHMETIC = ("dtype", "device", "threads")
+_ARITHMETIC = ("dtype", "device", "threads", "head", "processor")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
     **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
@@ -152,6 +154,26 @@ def listed(column: pd.Series, most: int = 20) -> str:
     """The values of a column in order, for a message: "1, 2, 3"."""
     values = [value or "(empty)" for value in as_text(column.drop_duplicates().sort_values())]
     return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
+
+
+def arithmetic(runs: pd.DataFrame) -> pd.Series:
+    """What each run was computed in and on, in words that differ where its numbers may; empty where nothing is known.
+
+    Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
+    """
+    its = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
+    told = its["dtype"] + " on " + its["device"]
+    words = told
+    for text, column in {
+        " with a {} head": its["head"].fillna(its["dtype"]),
+        " with {} thread(s)": its["threads"].where(its["device"] == "cpu"),
+        " ({})": its["processor"],
+    }.items():
+        differ = told.map(column.groupby(told).nunique()).fillna(0) > 1
+        words = words + [
+            text.format(value) if named else "" for value, named in zip(column, differ & column.notna(), strict=True)
+        ]
+    return words
 
 
 @dataclass

@@ -21,6 +21,7 @@ class Healing:
     hopeless: list[tuple[Sight, str]]
 
 
+WHICH_GPU = ("partition", "constraint", "options")  # values of a profile by which another one may be had
 SPOILT = "with damaged weights"
 
 
@@ -74,12 +75,14 @@ def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
         if sight.entry.parent in {base.entry.id for base, _ in found.hopeless}:
             found.hopeless.append((sight, "its base is left out"))
             continue
-        together = len(sight.job.submission.elements[sight.job.submission.index[sight.entry.id]]) if sight.job else 1
+        together = 1
+        if sight.job and not sight.cause.endswith("even alone"):  # a job goes on in halves until one is left
+            together = len(sight.job.submission.elements[sight.job.submission.index[sight.entry.id]])
         profile = _mended(start, last, sight.cause, together)
         if profile is None:
             reasons = {"memory": "at the profile's max_memory; raise it", "time": "at the profile's max_time; raise it"}
-            reason = reasons.get(MORE[sight.cause], "though trained alone")
-            found.hopeless.append((sight, f"{sight.cause} {reason}"))
+            reason = reasons.get(MORE[sight.cause], "though trained alone; give a --profile with larger GPUs")
+            found.hopeless.append((sight, f"{sight.cause.removesuffix(', even alone')} {reason}"))
             continue
         key = repr(profile)
         found.profiles[key] = profile
@@ -95,8 +98,10 @@ def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> 
     more = MORE.get(cause)
     if more is None or last is None:
         return start
+    if more == "smaller" and together > 1:
+        return replace(start, pack=min(start.pack, max(1, last.pack // 2), together // 2))
     if more == "smaller":
-        return replace(start, pack=min(start.pack, max(1, last.pack // 2), together // 2)) if together > 1 else None
+        return start if any(getattr(start, name) != getattr(last, name) for name in WHICH_GPU) else None
     for name in ("memory", "time"):  # what was raised before stays so, up to the caps of the profile to start from
         kept = min(_size(last, name), _size(start, f"max_{name}"))
         if name != more and kept > _size(start, name):

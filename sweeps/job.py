@@ -25,8 +25,10 @@ from yosinski.spec import BadInput, Failure, Half
 STARTED = "yosinski: started "  # begins what each turn of a job writes to its log
 
 
-def train_pack(ids: tuple[str, ...], where: Where) -> None:
-    """A job on this machine. SIGTERM asks it to save its checkpoints and to end."""
+def train_pack(ids: tuple[str, ...], where: Where, gpu: int | str | None = None) -> None:
+    """A job on this machine, and on this GPU of it. SIGTERM asks it to save its checkpoints and to end."""
+    if gpu is not None:  # before torch is loaded
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     train(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), asked_to_stop())
 
 

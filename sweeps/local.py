@@ -6,12 +6,13 @@ Other processes may serve the same runs directory: what they have claimed is wai
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from sweeps.job import train_pack
 from sweeps.plan import Pack, Plan, state
 from yosinski import files, records
-from yosinski.environment import Where
+from yosinski.environment import Where, no_gpu_found, visible_gpus
 from yosinski.spec import BadInput, Run
 
 if TYPE_CHECKING:
@@ -29,15 +30,45 @@ POLL = 0.25  # seconds between two looks at the jobs
 YEAR = 365 * 24 * 60  # minutes; local jobs have no time limit
 
 
-def gpus() -> list[int]:
-    """The GPUs that this process may use, as submitit wants them, found without torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [int(text) for text in visible.split(",") if text.strip().isdecimal()]
-    if not shutil.which("nvidia-smi"):
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return list(range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines())))
+Gpu = int | str  # its number, or what else CUDA_VISIBLE_DEVICES may name it by: a UUID, or that of a part of one (MIG)
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that this process may use, found without loading torch here."""
+    named = visible_gpus()
+    if named is not None:
+        return [int(name) if name.isdecimal() else name for name in named]
+    if shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        if found := listed_gpus(listed.stdout):
+            return found
+    return list(range(counted_by_torch())) if signs() else []
+
+
+def signs() -> list[str]:
+    """What drivers of GPUs leave in /dev."""
+    return sorted(str(path) for sign in ("nvidia[0-9]*", "dxg", "kfd") for path in Path("/dev").glob(sign))
+
+
+def listed_gpus(text: str) -> list[Gpu]:
+    """The GPUs that `nvidia-smi -L` lists, by number; of those that are divided (MIG) the parts, by UUID."""
+    found: list[Gpu] = []
+    for k, part in enumerate(re.split(r"^GPU ", text, flags=re.MULTILINE)[1:]):
+        found += re.findall(r"\(UUID: (MIG-[^)]+)\)", part) or [k]
+    return found
+
+
+def counted_by_torch() -> int:
+    """How many GPUs torch finds, asked in a process of its own: torch takes seconds to load."""
+    asked = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return int(told) if told.isdecimal() else 0
+
+
+def check_gpus(devices: Sequence[Gpu | None]) -> None:
+    """BadInput if GPUs were given to this process of which torch finds none, before a worker is started for each."""
+    if any(device is not None for device in devices) and not shutil.which("nvidia-smi") and not counted_by_torch():
+        raise BadInput(no_gpu_found())
 
 
 def cores() -> int:
@@ -51,7 +82,7 @@ class Queue:
 
     plan: Plan
     where: Where
-    devices: list[int | None]  # one entry per worker: a GPU, or None for the CPU
+    devices: list[Gpu | None]  # one entry per worker: a GPU, or None for the CPU
     waiting: list[Pack] = field(default_factory=list)
     running: dict[int, tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by worker
     failures: list[str] = field(default_factory=list)  # what to tell the user
@@ -118,13 +149,12 @@ class Queue:
 
         executor = submitit.LocalExecutor(folder=self.folder)
         device = self.devices[worker]
-        visible = {"gpus_per_node": 1, "visible_gpus": [device]} if device is not None else {}
-        executor.update_parameters(timeout_min=YEAR, **visible)
+        executor.update_parameters(timeout_min=YEAR)  # visible_gpus takes numbers only
         ids = tuple(run.id for run in pack.runs)
         # The terminal sends Ctrl-C to the whole process group; jobs are stopped by us, after they have saved.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self.running[worker] = executor.submit(train_pack, ids, self.where), pack
+            self.running[worker] = executor.submit(train_pack, ids, self.where, device), pack
         finally:
             signal.signal(signal.SIGINT, handler)
 
@@ -161,7 +191,7 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
 
 
 def run_here(
-    plan: Plan, where: Where, devices: list[int | None], decided: Callable[[], Collection[str]] = tuple
+    plan: Plan, where: Where, devices: list[Gpu | None], decided: Callable[[], Collection[str]] = tuple
 ) -> Generator[Queue]:
     """Train what a plan has left; yields the queue after every look at it. Closing the iterator stops it cleanly.
 
@@ -178,15 +208,19 @@ def run_here(
         queue.stop()
 
 
-def workers(device: str, wanted: int | None) -> list[int | None]:
-    """One entry per worker: the GPUs where there are any (unless device is "cpu"), else as many as there are cores."""
+def workers(device: str, wanted: int | None) -> list[Gpu | None]:
+    """One entry per worker: the GPUs where there are any (unless device is "cpu"), else as many as there are cores.
+
+    BadInput if a GPU was asked for, or given by SLURM, and there is none.
+    """
     found = gpus() if device in ("auto", "cuda") else []
     if device == "cuda" and not found:
         raise BadInput("no GPU found for --device cuda; choose from: auto, cpu")
-    if device == "mps" or (device == "auto" and sys.platform == "darwin"):
-        places: list[int | None] = [None]  # one GPU, which cannot be told apart from here
-    else:
-        places = list(found) or [None] * cores()
+    given = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
+    if device == "auto" and not found and given and visible_gpus() is None:
+        raise BadInput(f"SLURM gave this job GPU {given}, but none is found here; --device cpu computes on the CPU")
+    # On Apple's machines there is one GPU, which cannot be told apart from here.
+    places: list[Gpu | None] = [None] if device == "mps" else list(found) or [None] * cores()
     if wanted is not None and wanted < 1:
         raise BadInput(f"--workers must be at least 1, not {wanted}")
     return [places[k % len(places)] for k in range(wanted or len(places))]

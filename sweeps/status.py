@@ -38,11 +38,15 @@ ENDS = {
     "LOST": "lost: neither queue nor accounting know how its job ended",
 }
 TOLD = {  # by what is written in a failure
-    r"CUDA out of memory|OutOfMemoryError": "out of GPU memory",
+    r"too large for this GPU, even alone": "out of GPU memory, even alone",
+    r"CUDA out of memory|OutOfMemoryError|out of GPU memory": "out of GPU memory",
     r"MemoryError|Cannot allocate memory|DefaultCPUAllocator|exceeded memory limit|oom.kill": "out of memory",
     r"No space left|no space left|Disk quota": "no space left on the disk",
 }
-MORE = {"out of memory": "memory", "over the time limit": "time", "out of GPU memory": "smaller"}  # see Profile.more
+MORE = {  # see Profile.more
+    **{"out of memory": "memory", "over the time limit": "time"},
+    **{"out of GPU memory": "smaller", "out of GPU memory, even alone": "smaller"},
+}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from analysis import frame
 from analysis.curves import draw as draw_curves
 from analysis.draw import draw
 from analysis.figure2 import draw as draw_figure2
+from analysis.frame import arithmetic
 from analysis.paired import compare, level, one_row_per_run
 from yosinski import records
 from yosinski.spec import BadInput
@@ -228,6 +229,35 @@ def test_mixed_arithmetic_stale_runs_and_random_features_are_labelled() -> None:
     assert "1 stale: base changed since" in text
     assert numbers["series"].tolist() == ["base", "AnB", "RnB kaiming", "RnB xavier"]
     assert numbers["mean"].tolist() == pytest.approx([0.8, 0.7, 0.6, 0.5])
+
+
+def of(**values: object) -> dict[str, object]:
+    return {"dtype": "float32", "device": "cpu", "threads": 1, "head": None, "processor": None, **values}
+
+
+@pytest.mark.parametrize(
+    ("runs", "kinds"),
+    [
+        ([of(), of(head="float32", processor="AVX2")], {"float32 on cpu"}),  # one of them of an earlier version
+        ([of(threads=1, device="cuda"), of(threads=8, device="cuda")], {"float32 on cuda"}),
+        ([of(threads=1), of(threads=2)], {"float32 on cpu with 1 thread(s)", "float32 on cpu with 2 thread(s)"}),
+        (
+            [of(), of(processor="AVX2"), of(processor="AVX512")],
+            {"float32 on cpu", "float32 on cpu (AVX2)", "float32 on cpu (AVX512)"},
+        ),
+        ([of(processor="AVX2"), of(processor="H100", device="cuda")], {"float32 on cpu", "float32 on cuda"}),
+        (
+            [of(dtype="bfloat16"), of(dtype="bfloat16", head="float32")],
+            {"bfloat16 on cpu with a bfloat16 head", "bfloat16 on cpu with a float32 head"},
+        ),
+        ([of(dtype="bfloat16"), of(dtype=None, device=None, threads=None)], {"bfloat16 on cpu"}),
+    ],
+)
+def test_kinds_of_arithmetic_are_told_apart_as_far_as_they_are_known(
+    runs: list[dict[str, object]], kinds: set[str]
+) -> None:
+    for types in ({}, {"dtype": "string", "device": "string", "threads": "Int64"}):
+        assert set(arithmetic(pd.DataFrame(runs).astype(types)).dropna()) == kinds
 
 
 @pytest.fixture(scope="module")

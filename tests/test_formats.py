@@ -86,7 +86,7 @@ def test_record(where: Where) -> None:
     metrics = {"train_loss"} | {f"{name}_{what}" for name in ("select", "test", "unseen") for what in ("loss", "top1")}
     assert written["metrics"].keys() == metrics
     assert {tuple(counts) for counts in written["per_class"].values()} == {("images", "correct")}
-    assert set(written["arithmetic"]) == {"dtype", "device", "threads", "head"}
+    assert set(written["arithmetic"]) == {"dtype", "device", "threads", "head", "processor"}
 
 
 def test_curve(where: Where) -> None:

@@ -46,6 +46,7 @@ yosinski.features yosinski.saved yosinski.fitting
 yosinski.weights
 yosinski.export
 yosinski.pack
+yosinski.devices
 yosinski.evaluation yosinski.checkpoints
 yosinski.bottleneck
 yosinski.training

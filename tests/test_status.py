@@ -351,6 +351,7 @@ def test_all_runs_of_a_pack_share_its_end_but_those_that_were_finished_before(sw
 ERRORS = {
     "the cable was pulled": "the cable was pulled",
     "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB": "out of GPU memory",
+    "too large for this GPU, even alone: out of GPU memory: CUDA out of memory": "out of GPU memory, even alone",
     "MemoryError: cannot allocate": "out of memory",
     "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory": "out of memory",
     "OSError: [Errno 12] Cannot allocate memory": "out of memory",
@@ -766,6 +767,21 @@ def test_a_pack_that_was_smaller_than_the_profile_allows_is_made_smaller_than_it
         mine(sweep.runs, copy, "slurm  5").fail("CUDA out of memory")
     (profile,) = {repr(each): each for each in healed(healing(sweep.look(BASE_A, *copies), None)).values()}.values()
     assert profile.pack < 4
+
+
+def test_a_run_that_was_too_large_alone_is_tried_again_on_other_gpus_only(sweep: Sweep) -> None:
+    """The job itself has trained its pack in ever smaller parts."""
+    synthetic.finish(sweep.runs, BASE_A, 0.7)
+    copies = (A2B, A3B)
+    sweep.given("5", [copies], "FAILED")
+    for copy in copies:
+        mine(sweep.runs, copy, "slurm  5").fail("too large for this GPU, even alone: out of GPU memory: CUDA ...")
+    for given in (None, replace(PROFILE, pack=1), replace(PROFILE, time="2:00:00")):
+        found = healing(sweep.look(BASE_A, *copies), given)
+        assert found.runs == {}
+        assert {reason.split(";")[0] for _, reason in found.hopeless} == {"out of GPU memory though trained alone"}
+    larger = replace(PROFILE, constraint="h200")
+    assert set(map(repr, healed(healing(sweep.look(BASE_A, *copies), larger)).values())) == {repr(larger)}
 
 
 def test_a_run_that_was_alone_cannot_be_trained_in_a_smaller_pack(sweep: Sweep) -> None:

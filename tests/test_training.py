@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from yosinski import data, records, surgery, training
+from yosinski import claims, data, records, surgery, training
 from yosinski import run as procedure
 from yosinski.clock import Clock
 from yosinski.cost import in_pack
@@ -369,7 +370,7 @@ def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple
     run = b.copy(6, "tuned", a)
     train(where, [run], after(5))
     other = Where(where.runs, where.stores, device="cpu", precision="bfloat16")
-    with pytest.raises(Failure, match="was started with float32 on cpu with 1 thread"):
+    with pytest.raises(Failure, match=r"was started with float32 on cpu with . thread"):
         train(other, [run])
     train(Where(where.runs, where.stores, device="cpu", precision="bfloat16", change_arithmetic=True), [run])
     record = records.read_record(records.folder(where.runs, run.id))
@@ -459,6 +460,105 @@ def test_a_full_disk_is_said_and_what_is_trained_is_kept(
     monkeypatch.setattr(records.Attempt, "save", real)
     train(where, [run])
     assert records.state(path) == "done"
+
+
+def room_for(monkeypatch: pytest.MonkeyPatch, most: int, steps: int = 2, of: Run | None = None) -> None:
+    """A GPU on which after so many steps there is room for so many members, or none for this one."""
+    at_cuts, made = training.at_cuts, iter(range(10**9))
+
+    def full(members: list[Any], *rest: Any) -> Any:
+        if next(made) >= steps and (len(members) > most or of in [member.run for member in members]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return at_cuts(members, *rest)
+
+    monkeypatch.setattr(training, "at_cuts", full)
+
+
+@pytest.mark.parametrize("saved", [0.0, 600.0])
+def test_a_pack_that_is_too_large_for_a_gpu_goes_on_in_halves(
+    where: Where, bases: tuple[Run, Run], saved: float, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """From the last checkpoints, or from the beginning; with the numbers of an undisturbed training."""
+    a, b = bases
+    pack = [b.copy(n, treatment, a) for n in (2, 5) for treatment in ("frozen", "tuned")] + [b.copy(4, "thawed", a)]
+    train(where, pack)
+    undisturbed = [numbers(where, run) for run in pack]
+    for run in pack:
+        path = records.folder(where.runs, run.id)
+        path.rename(path.with_name("undisturbed-" + path.name))
+    monkeypatch.setattr(training, "SAVE_EVERY", saved)
+    room_for(monkeypatch, 2, steps=7)
+    train(where, pack)
+    assert [numbers(where, run) for run in pack] == undisturbed
+    made = [records.read_record(records.folder(where.runs, run.id)) or {} for run in pack]
+    assert [record["pack"] for record in made] == [2, 2, 1, 2, 2]
+    assert [record["gpu_memory"] for record in made] == [None] * 5
+    assert capsys.readouterr().err.count("goes on in halves") == 2
+
+
+def test_a_run_that_is_too_large_alone_fails_alone(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+    pack = [b.copy(n, "tuned", a) for n in (2, 4, 6)]
+    room_for(monkeypatch, 3, of=pack[1])
+    with pytest.raises(Failure, match="too large for this GPU, even alone: out of GPU memory: CUDA out of memory"):
+        train(where, pack)
+    paths = [records.folder(where.runs, run.id) for run in pack]
+    assert [records.state(path) for path in paths] == ["done", "failed", "done"]
+    assert "CUDA out of memory" in (paths[1] / "failure.json").read_text()
+
+
+def test_another_failure_is_not_taken_for_too_little_memory(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(training, "at_cuts", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        train(where, [b.copy(2, "tuned", a), b.copy(3, "tuned", a)])
+
+
+def test_runs_that_wait_for_their_turn_show_life(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = bases
+    run = b.copy(2, "tuned", a)
+    records.enrol(where.runs, run)
+    attempt = records.claim(where.runs, run)
+    assert attempt is not None
+    claim = attempt.path / "claim.1.json"
+    os.utime(claim, (1, 1))
+    monkeypatch.setattr(claims, "SILENCE", 0.0)
+    asked = procedure.showing_life([attempt], lambda: True)
+    assert asked()
+    assert claim.stat().st_mtime > 1e9
+    attempt.release()
+
+
+@pytest.mark.parametrize(
+    ("values", "goes_on"),
+    [({}, True), ({"processor": "AVX2"}, False), ({"processor": ""}, True), ({"threads": 2}, False)],
+)
+def test_a_resume_on_another_processor_is_other_arithmetic(
+    where: Where, bases: tuple[Run, Run], values: dict[str, Any], goes_on: bool
+) -> None:
+    a, b = bases
+    run = b.copy(6, "tuned", a)
+    train(where, [run], after(5))
+    path = records.folder(where.runs, run.id) / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    assert content["arithmetic"]["processor"] == torch.backends.cpu.get_cpu_capability()
+    content["arithmetic"] |= values
+    torch.save(content, path)
+    if not goes_on:
+        with pytest.raises(Failure, match=r"was started with float32 on cpu with . thread"):
+            train(where, [run])
+    train(replace(where, change_arithmetic=not goes_on), [run])
+    assert records.state(path.parent) == "done"
 
 
 def test_a_run_that_is_claimed_or_done_is_not_trained_again(where: Where, bases: tuple[Run, Run]) -> None:

@@ -4,7 +4,6 @@ They do in training and in evaluations on the select images, of which there are 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def take_features(
     standing = [member for member in pack if 0 < member.shared == member.run.held(0.0)] if stream.views else []
     if not standing:
         return
-    whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": asdict(arithmetic)}
+    whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
     used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
     crops = {"views": stream.views, **stream.recipe.crops}
     sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {

@@ -75,7 +75,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     if content["frozen"] != member.certificate or cut_from != member.parent_weights:
         aside = files.set_aside(path)
         raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
-    if started_in != arithmetic and not change_arithmetic:
+    if not started_in.agrees(arithmetic) and not change_arithmetic:
         raise Failure(
             f"{member} was started with {started_in}, this is {arithmetic}: "
             "go on with that, or allow the change with --change-arithmetic"

@@ -1,6 +1,7 @@
 """Where and with what runs are computed: for the command line and the record, never part of a run's id. No torch."""
 
 import hashlib
+import os
 import platform
 import resource
 import socket
@@ -8,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,34 @@ def processor() -> str:
     return cpu_info("model name") or platform.processor()
 
 
+def bfloat16_units() -> tuple[str, ...]:
+    """The processor's instructions that multiply bfloat16."""
+    return tuple(sorted({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split())))
+
+
 def cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split()))
+    return bool(bfloat16_units())
+
+
+def visible_gpus() -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES names, by number, UUID (or its beginning) or MIG; None if it is unset.
+
+    What is none of these, such as -1, hides itself and all that follow, as CUDA has it.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return None
+    names = (name.strip() for name in visible.split(","))
+    return list(takewhile(lambda name: name.isdecimal() or name.startswith(("GPU-", "MIG-")), names))
+
+
+def no_gpu_found() -> str:
+    """What to say where GPUs were given to a process that cannot use them."""
+    return (
+        f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')}, but torch finds no GPU: is there a driver, "
+        "and is this a torch with CUDA? --device cpu computes on the CPU"
+    )
 
 
 def peak_memory() -> int:

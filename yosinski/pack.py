@@ -18,7 +18,7 @@ from torch import nn
 from yosinski import cost, records, surgery
 from yosinski.clock import Clock
 from yosinski.cost import layers, origin
-from yosinski.data.stream import Batch
+from yosinski.data.stream import Batch, moved
 from yosinski.features import Features
 from yosinski.spec import Run
 
@@ -33,11 +33,25 @@ class Arithmetic:
     device: str  # "cpu", "cuda" or "mps"
     threads: int
     head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
+    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: not known
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
         """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
         return cls(**{"head": values["dtype"], **values})
+
+    @property
+    def below(self) -> dict[str, Any]:
+        """What the last bits of features depend on: threads sum on the CPU only."""
+        threads = {"threads": self.threads} if self.device == "cpu" else {}
+        return {"dtype": self.dtype, "device": self.device, "processor": self.processor, **threads}
+
+    def agrees(self, other: "Arithmetic") -> bool:
+        """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
+        one, two = ({**its.below, "head": its.head} for its in (self, other))
+        if not (self.processor and other.processor):
+            one["processor"] = two["processor"] = ""
+        return one == two
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
         """The context in which networks compute, up to the head."""
@@ -45,7 +59,9 @@ class Arithmetic:
 
     def __str__(self) -> str:
         head = "" if self.head == "float32" else f" with a {self.head} head"
-        return f"{self.dtype}{head} on {self.device} with {self.threads} thread(s)"
+        threads = f" with {self.threads} thread(s)" if self.device == "cpu" else ""
+        processor = f" ({self.processor})" if self.processor else ""
+        return f"{self.dtype}{head} on {self.device}{threads}{processor}"
 
 
 @dataclass(eq=False)
@@ -144,7 +160,7 @@ def known(
     """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""
     stored = {member: member.features[name] for member in held if name in member.features}
     found = {member: features for member, features in stored.items() if features.cut == held[member]}
-    read = {features: features.at(views, images).to(device) for features in set(found.values())}
+    read = {features: moved(features.at(views, images), device) for features in set(found.values())}
     return {member: read[features] for member, features in found.items()}
 
 

@@ -26,12 +26,13 @@ from yosinski.data import store as stores
 from yosinski.data.moments import Moments
 from yosinski.data.store import Store
 from yosinski.data.stream import generator, in_order
+from yosinski.devices import choose_arithmetic, gpu_environment, laid_out, settle
 from yosinski.environment import Where, environment
 from yosinski.evaluation import ImageSet, image_set
 from yosinski.features import AT_A_TIME
 from yosinski.pack import Arithmetic
 from yosinski.predictors import Features, Labels
-from yosinski.run import choose_arithmetic, network_for, parent_weights, settle
+from yosinski.run import network_for, parent_weights
 from yosinski.spec import BadInput, Failure, Half, Run, digest
 
 VERSION = 1  # bump by hand when the same question would now be answered by other numbers
@@ -122,7 +123,7 @@ def predict(
         "source": source.run.half.digest,
         "fingerprint": target.fingerprint,
         "arithmetic": asdict(arithmetic),
-        "environment": environment(),
+        "environment": environment() | gpu_environment(arithmetic),
         "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
         "cuts": [
             {"n": n, "name": cut, "scores": its} for n, (cut, its) in enumerate(zip(cuts, scores, strict=True), 1)
@@ -191,7 +192,7 @@ def features(
     network: nn.Sequential, store: Store, images: ImageSet, dimension: int, arithmetic: Arithmetic
 ) -> list[np.ndarray]:
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
-    network = network.to(arithmetic.device)
+    network = laid_out(network, arithmetic.device)
     found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
     for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         x: Any = batch.to(arithmetic.device)

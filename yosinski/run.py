@@ -7,10 +7,12 @@ segments (`preserved`) and train them.
 """
 
 import contextlib
-import ctypes
 import errno
 import sys
+import time
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,11 +23,15 @@ from yosinski import checkpoints, claims, networks, records, surgery
 from yosinski.data import moments
 from yosinski.data import store as stores
 from yosinski.data.moments import Moments
+from yosinski.data.store import Store
 from yosinski.data.stream import Stream
-from yosinski.environment import Where, cpu_has_bfloat16
+from yosinski.devices import choose_arithmetic, free_memory, is_out_of_memory, keep_freed_memory, laid_out, settle
+from yosinski.environment import Where
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import BadInput, Failure, Run
 from yosinski.training import train
+
+ALONE = "too large for this GPU, even alone"  # `status` knows it by these words
 
 
 def run_pack(
@@ -46,7 +52,7 @@ def run_pack(
     keep_freed_memory()
     runs = [records.load(where.runs, run_id) for run_id in ids]
     claimed: list[tuple[Run, records.Attempt]] = []
-    members: list[Member] = []
+    together: list[tuple[Run, records.Attempt]] = []
     failures: list[str] = []
     try:
         store = stores.of(runs[0].half, where.stores)
@@ -66,12 +72,11 @@ def run_pack(
             claimed.append((run, attempt))
             try:
                 if not records.blocked(attempt, run, where.runs, ended):
-                    members.append(admit(run, attempt, stream, own, where, arithmetic))
+                    together.append((run, attempt))
             except Failure as failure:
-                attempt.fail(str(failure))
-                failures.append(str(failure))
-        if members:
-            failures += train(members, store, where.stores, arithmetic, stopping)
+                fail(attempt, str(failure), failures)
+        place = Place(store, stream, own, where, arithmetic)
+        train_together(together, place, failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
@@ -91,18 +96,91 @@ def run_pack(
         raise Failure("; ".join(failures))
 
 
-def admit(
-    run: Run, attempt: records.Attempt, stream: Stream, own: Moments, where: Where, arithmetic: Arithmetic
-) -> Member:
+@dataclass(frozen=True)
+class Place:
+    """What the runs of a pack have in common."""
+
+    store: Store
+    stream: Stream
+    own: Moments  # of their training images
+    where: Where
+    arithmetic: Arithmetic
+
+
+def train_together(
+    claimed: Sequence[tuple[Run, records.Attempt]],
+    place: Place,
+    failures: list[str],
+    stopping: Callable[[], bool],
+) -> None:
+    """Train claimed runs as one pack, or in halves of it one after the other where the GPU has too little memory.
+
+    Each half begins where its members' checkpoints are: the numbers are those of an undisturbed training. failures: is
+    given the reasons of those that fail; a run for which there is too little memory alone is one of them.
+    """
+    members: list[Member] = []
+    try:
+        for run, attempt in claimed:
+            try:
+                members.append(admit(run, attempt, place))
+            except Failure as failure:
+                fail(attempt, str(failure), failures)
+        if members:
+            train(members, place.store, place.where.stores, place.arithmetic, failures, stopping)
+        return
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        lacking = f"out of GPU memory: {error}"
+        traceback.clear_frames(error.__traceback__)  # or they keep what shall be given back
+    members.clear()
+    free_memory(place.arithmetic)
+    left = [(run, attempt) for run, attempt in claimed if records.state(attempt.path) == "running"]
+    if len(claimed) == 1:
+        for _, attempt in left:
+            fail(attempt, f"{ALONE}: {lacking}", failures)
+        return
+    # In other words than a failure's: `status` looks for those in the log of a job that ended otherwise.
+    print(f"too little GPU memory for a pack of {len(claimed)}: it goes on in halves", file=sys.stderr, flush=True)
+    half = -(-len(left) // 2)
+    train_together(left[:half], place, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
+    train_together(left[half:], place, failures, stopping)
+
+
+def showing_life(waiting: Sequence[records.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
+    """The same `stopping`, which now and then shows that runs that wait for their turn have not been given up."""
+    shown = time.monotonic()
+
+    def asked() -> bool:
+        nonlocal shown
+        if time.monotonic() - shown > claims.SILENCE / 10:
+            shown = time.monotonic()
+            for attempt in waiting:
+                with contextlib.suppress(OSError, Failure):
+                    attempt.show_life()
+        return stopping()
+
+    return asked
+
+
+def fail(attempt: records.Attempt, why: str, failures: list[str]) -> None:
+    """Leave the reason of a failure behind, unless another process has taken the run over."""
+    failures.append(why)
+    with contextlib.suppress(records.Superseded):
+        attempt.fail(why)
+
+
+def admit(run: Run, attempt: records.Attempt, place: Place) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
-    weights, parent = parent_weights(run, where.runs) if run.parent else (None, {})
-    network = network_for(run, own, parent).to(arithmetic.device)
+    stream, arithmetic = place.stream, place.arithmetic
+    weights, parent = parent_weights(run, place.where.runs) if run.parent else (None, {})
+    network = laid_out(network_for(run, place.own, parent), arithmetic.device)
     if run.recipe.norm_below == "recalibrated":
         with arithmetic.autocast():
             batches = (stream.batch(step)[0].to(arithmetic.device) for step in range(stream.steps_per_epoch))
             surgery.recalibrate(network, run, batches)
     member = Member(run, attempt, network, weights)
-    checkpoints.resume(member, arithmetic, where.change_arithmetic)
+    checkpoints.resume(member, arithmetic, place.where.change_arithmetic)
     return member
 
 
@@ -138,39 +216,3 @@ def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
             f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: {mend}"
         )
     return found, tensors
-
-
-def choose_arithmetic(where: Where) -> Arithmetic:
-    """Resolve "auto": the fastest device there is, and bfloat16 where it is computed in hardware."""
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    device = next(name for name, there in found.items() if there) if where.device == "auto" else where.device
-    if not found.get(device, False):
-        raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in found if found[n])}")
-    fast = cpu_has_bfloat16() if device == "cpu" else device == "cuda" and gpu_has_bfloat16()
-    precision = ("bfloat16" if fast else "float32") if where.precision == "auto" else where.precision
-    return Arithmetic(precision, device, where.threads)
-
-
-def gpu_has_bfloat16() -> bool:
-    """Whether the GPU multiplies bfloat16 itself (from Ampere on); elsewhere that is slower than float32."""
-    return torch.cuda.get_device_capability() >= (8, 0)
-
-
-def settle(arithmetic: Arithmetic) -> None:
-    """Let the arithmetic be what it is called: float32 without TensorFloat's ten bits, the same sums in every run."""
-    torch.set_num_threads(arithmetic.threads)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    for name in ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"):
-        setattr(torch.backends.cuda.matmul, name, False)  # products of bfloat16 are summed in float32
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    torch.backends.mha.set_fastpath_enabled(False)  # attention is summed in one way, in training and in evaluation
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse the pages of freed activations instead of returning them: about 10 % faster on the CPU."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            mallopt = ctypes.CDLL(None).mallopt
-            mmap_threshold, trim_threshold = -3, -1
-            mallopt(mmap_threshold, 1 << 30)
-            mallopt(trim_threshold, (1 << 31) - 1)

@@ -19,6 +19,7 @@ from yosinski.clock import Clock
 from yosinski.cost import cost, in_pack
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch, Stream, ahead
+from yosinski.devices import gpu_environment, gpu_memory
 from yosinski.environment import environment, peak_memory
 from yosinski.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, health
 from yosinski.layers import Masks, dropping
@@ -35,16 +36,16 @@ def train(
     store: Store,
     stores: Path,
     arithmetic: Arithmetic,
+    failures: list[str],
     stopping: Callable[[], bool] = lambda: False,
-) -> list[str]:
+) -> None:
     """Train all members to their ends, or until `stopping` says so; then checkpoints allow to go on.
 
     Members that stand at different steps (after a failure, say) catch up before they go on together. One that fails or
-    is taken over by another process leaves the pack, and the others go on; returned is why. An evaluation in which the
-    training was stopped is made when it goes on: until then the loss since the last one stays in the checkpoint.
-    stores: the directory in which features are stored, with `recipe.views`.
+    is taken over by another process leaves the pack, and the others go on; `failures` is given why. An evaluation in
+    which the training was stopped is made when it goes on: until then the loss since the last one stays in the
+    checkpoint. stores: the directory in which features are stored, with `recipe.views`.
     """
-    failures: list[str] = []
     run = pack[0].run
     stream = Stream(store, run)
     evaluations = set(run.recipe.evaluated(stream.steps))
@@ -91,11 +92,11 @@ def train(
     try:
         take_features(list(pack), stream, select, stores, arithmetic, clock, asked)
     except Stopped:
-        return failures
+        return
     due = [member for member in pack if member.step in evaluations and member.loss_steps]
     scores = evaluate(due, store, select, arithmetic, clock, asked)
     if due and not scores:
-        return failures
+        return
     write_down(due, scores)
     steps = range(min(first.values()), stream.steps)
     for step, (images, labels, stored) in zip(steps, ahead(read, steps), strict=True):
@@ -126,7 +127,7 @@ def train(
                 checkpoints.save(member, arithmetic)
         writing = max(0.0, time.monotonic() - now - 1) if save else writing
         if stop:
-            return failures
+            return
         clock.start()
 
     tested = list(pack)
@@ -140,7 +141,6 @@ def train(
         for member in list(pack):
             with apart(member, pack, failures):
                 checkpoints.save(member, arithmetic)
-    return failures
 
 
 @contextlib.contextmanager
@@ -240,10 +240,11 @@ def finish(
             "flops": cost(member.run, stream.store.card).flops,
             "pack_flops": round(caused),
             "memory": peak_memory(),
+            "gpu_memory": gpu_memory(arithmetic),
             "pack": pack,
             "features": "stored" if member.features else "computed",
             "arithmetic": asdict(arithmetic),
-            "environment": environment(),
+            "environment": environment() | gpu_environment(arithmetic),
             "weights": surgery.fingerprint(tensors),
             "parent_weights": member.parent_weights,
             "certificate": {"before": member.certificate, "after": after} if member.fixed else None,

@@ -10,7 +10,7 @@ from yosinski.commands import list_runs, notes, prepare, sure, sweep_runs
 from yosinski.spec import BadInput, Failure
 
 
-def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | None]]:
+def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
     """The plan of the sweep that was asked for, its parameters, and the workers."""
     from sweeps.local import workers
     from sweeps.plan import plan
@@ -52,9 +52,9 @@ def run_sweep(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps import display
-    from sweeps.local import check_writable, run_here
+    from sweeps.local import check_gpus, check_writable, run_here, signs
     from sweeps.plan import renew
-    from yosinski.environment import Where
+    from yosinski.environment import Where, visible_gpus
 
     epsilon = options.stop_when_sure
     check_writable(options.runs)
@@ -75,6 +75,9 @@ def run_sweep(options: argparse.Namespace) -> int:
     _sum_up(plan, console)
     if not plan.left:
         return 0
+    check_gpus(devices)
+    if options.device == "auto" and devices[0] is None and visible_gpus() is None and (found := signs()):
+        console.print(f"computes on the CPU: torch finds no GPU, though there is {found[0]}", highlight=False)
     prepare(plan.left, options.runs, options.stores, console)
 
     def stop(*_: object) -> None:

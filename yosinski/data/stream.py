@@ -33,6 +33,15 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(hashed[:16], "little")))
 
 
+CONTIGUOUS = ("mps",)  # devices on which torch has faults with tensors whose channels are last in memory
+
+
+def moved(tensor: torch.Tensor, device: str) -> torch.Tensor:
+    """The same on a device, laid out as is safe there."""
+    there = tensor.to(device)
+    return there.contiguous() if device in CONTIGUOUS else there
+
+
 class Batch(NamedTuple):
     """Crops as a network takes them: its first segment subtracts a mean, which may be an image, where they were cut."""
 
@@ -48,7 +57,7 @@ class Batch(NamedTuple):
 
     def to(self, device: str) -> "Batch":
         """The same on a device."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return Batch(*(moved(tensor, device) for tensor in self))
 
 
 class Shown(NamedTuple):
