@@ -3,7 +3,7 @@
     python benchmarks/networks.py [NETWORK ...]
 
 finds the cuts of each from scratch, compares head and tail at every cut with the plain model as the tests do, and
-writes `docs/networks.md` (with NETWORK: prints those rows only).
+writes `docs/networks.md` (with NETWORK: prints those rows only), but for its last part, which is written by hand.
 """
 
 import gc
@@ -27,7 +27,7 @@ from yosinski.traced import Name  # noqa: E402
 
 HEADER = """# Where networks can be cut
 
-Written by `python benchmarks/networks.py`, with torch {torch}, torchvision {torchvision} and timm {timm}.
+Tables written by `python benchmarks/networks.py`, with torch {torch}, torchvision {torchvision} and timm {timm}.
 Networks are called as their library does, `timm:` before those of timm; `resnet18@64` sees 64 x 64 pixels.
 `yosinski cuts NETWORK` says more of one.
 
@@ -43,6 +43,7 @@ side, random weights, float32: the largest difference of an output, relative to 
 |---|---|---|---|---|---|---|
 """
 NOT = "\n## Not cut\n\n| network | why |\n|---|---|\n"
+OWN = "\n## A network of your own\n"  # begins what is written by hand
 REFUSED = ("timm:levit_128s", "timm:crossvit_tiny_240")  # that others may expect to work
 
 
@@ -85,7 +86,9 @@ def main(wanted: list[str]) -> None:
     if not wanted:
         versions = {library: version(library).partition("+")[0] for library in ("torch", "torchvision", "timm")}
         text = HEADER.format(**versions) + "\n".join(rows) + "\n" + NOT + "\n".join(refused) + "\n"
-        (ROOT / "docs" / "networks.md").write_text(text, encoding="utf-8")
+        page = ROOT / "docs" / "networks.md"
+        by_hand = page.read_text(encoding="utf-8").partition(OWN)[2]
+        page.write_text(text + OWN + by_hand, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Networks from files of somebody's own: what they are known by, what they compute, and what is refused."""
 
 import json
+import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -356,13 +358,14 @@ def test_weights_depend_on_the_key_alone(tmp_path: Path) -> None:
     key = (0, "base", "f00d")
 
     def tensors(*key: str | int) -> dict[str, torch.Tensor]:
-        torch.rand(3), random.random(), np.random.rand()
+        for stir in (torch.rand, random.betavariate, np.random.rand):
+            stir(1, 1)
         return drawn(network, 3, 1, "own", *key).state_dict()
 
-    states = random.getstate(), np.random.get_state()[2], torch.get_rng_state()
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
     one = drawn(network, 3, 1, "own", *key).state_dict()
     assert random.getstate() == states[0]
-    assert np.random.get_state()[2] == states[1]
+    assert str(np.random.get_state()) == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     assert fingerprint(one) == fingerprint(tensors(*key))
     other = tensors(1, *key[1:])
@@ -482,7 +485,7 @@ def test_what_cannot_be_a_network_is_refused_by_name_and_line(
         with pytest.raises(BadInput, match=said) as caught:
             own.resolve(f"{path}:build@16")
     finally:
-        torch.set_grad_enabled(True), torch.set_autocast_enabled("cpu", False)
+        torch.set_autocast_enabled("cpu", False)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("net.py")
     assert not {name for name in set(sys.modules) - modules if name.startswith("network_of")}
@@ -730,3 +733,38 @@ def test_models_that_transformers_chooses(tmp_path: Path) -> None:
     )
     described = architecture(f"{put(tmp_path, source)}:build")
     assert (described.side, len(described.cuts)) == (32, 3)
+
+
+# The page that tells of them
+
+PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+BLOCK_OF_PAGE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_the_page_can_be_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (_, example), (_, commands), (_, transformers) = BLOCK_OF_PAGE.findall(PAGE.read_text(encoding="utf-8"))
+    put(tmp_path, example)
+    monkeypatch.chdir(tmp_path)
+    for line in commands.splitlines()[:2]:
+        assert main(line.replace(" run ", " plan ").split()[1:]) == 0
+    told = capsys.readouterr().out
+    assert "net.py:build@32#" in told
+    assert "6 runs, 4 edges to a base; 6 missing" in told
+    pytest.importorskip("transformers")
+    small = "hidden_size=16, num_attention_heads=2, num_hidden_layers=2, image_size=image_size"
+    network = f"{put(tmp_path, transformers.replace('image_size=image_size', small))}:build@32"
+    assert (architecture(network).side, len(architecture(network).cuts)) == (32, 3)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_works_as_it_stands_there(tmp_path: Path, stores: Path) -> None:
+    (_, example), (_, commands), _ = BLOCK_OF_PAGE.findall(PAGE.read_text(encoding="utf-8"))
+    put(tmp_path, example)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "YOSINSKI_STORES": str(stores)}
+    done = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "6 runs: 6 done" in done.stdout
+    assert {"net.png", "net.safetensors"} < {path.name for path in tmp_path.iterdir()}

@@ -11,7 +11,6 @@ What has been looked at, or read from a runs directory, this process knows by it
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,6 +173,6 @@ def read_all(runs: Path) -> None:
             read(runs, path.parent.name)
 
 
-def _as_json(own: Own) -> Mapping[str, Any] | dict[str, Any]:
+def _as_json(own: Own) -> dict[str, Any]:
     told = {"digest": own.digest, "main": own.code.main, "maker": own.maker, "graph": own.graph}
     return {**told, "sources": own.code.hashes(), "head_tensor": own.head, **own.described.as_json()}

@@ -89,7 +89,10 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
     for node in nodes:
         if not is_constant(node):
             continue
-        args, kwargs = (map_aggregate(part, lambda leaf: values.get(leaf, leaf)) for part in (node.args, node.kwargs))
+        args, kwargs = (
+            map_aggregate(part, lambda leaf: values[leaf] if isinstance(leaf, fx.Node) else leaf)
+            for part in (node.args, node.kwargs)
+        )
         if node.op == "get_attr":
             owner, _, field = str(node.target).rpartition(".")
             values[node] = getattr(model.get_submodule(owner), field)

@@ -96,7 +96,7 @@ def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tup
         raise Untraceable("what it computes depends on the number of images in a batch", node)
     if mine == other:
         return mine
-    if isinstance(mine, int):
+    if isinstance(mine, int) and isinstance(other, int):
         for at_hand in (*node.all_input_nodes, node.meta["anchor"]):
             for axis, (a, b) in enumerate(pairs[at_hand]):
                 if a != b and Fraction(mine, a) == Fraction(other, b):
