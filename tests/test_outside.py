@@ -218,7 +218,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "it is a web page"),
         (b'{"error": "not found"}', "it is JSON"),
         (LFS, "it is a pointer of Git LFS to a file that was not fetched: git lfs pull"),
-        (gzip.compress(b"weights"), r"it is compressed \(gzip\): unpack it"),
+        (gzip.compress(b"weights", mtime=0), r"it is compressed \(gzip\): unpack it"),
         (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes them"),
         (b"\x93NUMPY\x01\x00", "it is an array of NumPy"),
         (b"storages".ljust(257, b"\0") + b"ustar".ljust(255, b"\0"), r"it is a tar archive: .* torch before 0.1.10"),
