@@ -33,7 +33,7 @@ yosinski.data.cards yosinski.data.decoding
 yosinski.outside
 yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
-yosinski.layers yosinski.libraries
+yosinski.layers yosinski.libraries yosinski.batches
 yosinski.graph
 yosinski.networks
 yosinski.surgery

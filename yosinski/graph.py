@@ -26,6 +26,7 @@ from torchvision.ops import StochasticDepth
 
 from yosinski import libraries
 from yosinski.architectures import Cost
+from yosinski.batches import in_pairs
 from yosinski.errors import BadInput
 from yosinski.layers import Dropout, Standardise
 from yosinski.traced import Head, Name, Traced
@@ -88,7 +89,9 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
         Cost(piece.name, its.parameters, its.flops, shape)
         for piece, its, shape in zip(pieces, below, shapes, strict=False)
     )
-    return Traced(side, tuple(rows), head, ("auxiliary heads",) if libraries.has_auxiliary(name) else ()), tuple(pieces)
+    left_off = ("auxiliary heads",) if libraries.has_auxiliary(name) else ()
+    paired = in_pairs(model, graph, side, [piece.stop for piece in pieces])
+    return Traced(side, tuple(rows), head, left_off, paired=paired), tuple(pieces)
 
 
 def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:

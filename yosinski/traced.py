@@ -15,7 +15,7 @@ from yosinski.architectures import INITIALISERS, Cost
 from yosinski.errors import BadInput
 from yosinski.identity import digest
 
-GENERATOR = 1  # bump by hand when the same model of the same library would be cut or counted otherwise
+GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted otherwise
 HOW = 'pip install "yosinski[timm]"'
 
 
@@ -66,6 +66,7 @@ class Traced:
     segments: tuple[Cost, ...]
     head: Head
     left_off: tuple[str, ...] = ()  # parts of the library's model that are not used here
+    paired: tuple[int, ...] = ()  # segments n = 1..N + 1 that cannot be trained on a batch of one image
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -97,11 +98,17 @@ def traced(network: str) -> Traced:
         note = files.read_json(path)
         if note["made_by"] == made_by:
             rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
-            return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]))
+            return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]), tuple(note["paired"]))
     from yosinski import graph
 
     found = graph.survey(name)[0]
-    told = {"made_by": made_by, "side": found.side, "left_off": found.left_off, "head": asdict(found.head)}
+    told = {
+        "made_by": made_by,
+        "side": found.side,
+        "left_off": found.left_off,
+        "paired": found.paired,
+        "head": asdict(found.head),
+    }
     with suppress(OSError):
         files.write_json(path, {**told, "segments": [asdict(row) for row in found.segments]}, durable=False)
     return found
