@@ -161,7 +161,7 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
 
     Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
     """
-    its = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
+    its: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
     told = its["dtype"] + " on " + its["device"]
     words = told
     for text, column in {

@@ -4,6 +4,7 @@ On a cluster the job asks to be queued again when it was stopped, or when somebo
 Nothing is handed over in memory: whatever starts it again, it goes on from the records.
 """
 
+import faulthandler
 import fcntl
 import os
 import shutil
@@ -17,16 +18,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeps import cluster
+from sweeps.ends import SAYS
 from yosinski import claims, files, records
 from yosinski.data import store
 from yosinski.environment import Where
 from yosinski.spec import BadInput, Failure, Half
 
-STARTED = "yosinski: started "  # begins what each turn of a job writes to its log
+STARTED = f"{SAYS}started "  # begins what each turn of a job writes to its log
 
 
 def train_pack(ids: tuple[str, ...], where: Where, gpu: int | str | None = None) -> None:
     """A job on this machine, and on this GPU of it. SIGTERM asks it to save its checkpoints and to end."""
+    faulthandler.enable()  # a crash in a library's code leaves its name in the log
     if gpu is not None:  # before torch is loaded
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     train(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), asked_to_stop())
@@ -81,7 +84,7 @@ def train(
     try:
         run_pack(ids, where, job, stopping, ended)
     except (BadInput, Failure) as error:
-        print(error, file=sys.stderr)
+        print(f"{SAYS}{error}", file=sys.stderr)
         sys.exit(1)
 
 

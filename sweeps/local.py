@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.ends import of_worker
 from sweeps.job import train_pack
 from sweeps.plan import Pack, Plan, state
 from yosinski import files, records
@@ -187,7 +188,7 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
             told.add(files.read_json(failure)["error"])
     log = job.paths.stderr
     lines = [line for line in log.read_text().splitlines() if line.strip()] if log.exists() else []
-    return "; ".join(sorted(told)) or f"{lines[-1] if lines else 'the process ended'} (log: {log})"
+    return "; ".join(sorted(told)) or f"{of_worker(lines, job.paths.result_pickle.exists())} (log: {log})"
 
 
 def run_here(

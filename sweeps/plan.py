@@ -9,7 +9,8 @@ from typing import Any
 
 from sweeps.speeds import ANY, Device, Speeds, measured
 from yosinski import claims, data, files, records
-from yosinski.cost import Cost, cost, in_pack, stored
+from yosinski.architectures import architecture
+from yosinski.cost import Cost, check_batch, cost, in_pack, stored
 from yosinski.data import Card
 from yosinski.records import State
 from yosinski.spec import Run
@@ -142,13 +143,21 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     """Order the runs of a sweep, look up what is done in the runs directory, and pack what is left.
 
     A copy whose base ended stuck or diverged is blocked, and not among what is left; nor is a base from outside.
-    device: what it will be computed on, for the estimate of time.
+    device: what it will be computed on, for the estimate of time. BadInput for what cannot be trained.
     """
     wanted = in_order(runs)
     states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
     left = [run for run in wanted if run.is_trained and states[run.id] not in (*records.FINAL, "blocked")]
+    check_batches(left)
     finished = (run for run in wanted if states[run.id] == "done")
     return Plan(wanted, states, stale, packs(left, workers), measured(where, finished, device), workers)
+
+
+def check_batches(runs: Iterable[Run]) -> None:
+    """BadInput if a network would be shown fewer images in a step than it can be trained on."""
+    for run in runs:
+        if architecture(run.network).paired:
+            check_batch(run, data.card(run.half.data))
 
 
 def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeps import cluster
+from sweeps import cluster, ends
 from sweeps.job import STARTED
 from sweeps.plan import look
 from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
@@ -240,7 +240,8 @@ def _cause(runs: Path, path: Path, entry: Entry, state: records.State, job: Sche
         return "no space left on the disk"
     log = jobs(runs, job.submission.token) / f"{element.job}_0_log.err"
     ended = f"ended with {element.exit}" if element.exit else "it ended without a word"
-    return _told(log.read_text(errors="replace")) if log.exists() else ended
+    killed = ends.by_status(element.exit)
+    return _told(log.read_text(errors="replace"), killed) if log.exists() else killed or ended
 
 
 def claimed(path: Path) -> float:
@@ -248,15 +249,20 @@ def claimed(path: Path) -> float:
     return (path / f"claim.{claims.latest_attempt(path)}.json").stat().st_mtime
 
 
-def _told(log: str) -> str:
-    """What the end of a log says of a failure: a sign that is known, or its last line that is not SLURM's own."""
+def _told(log: str, killed: str = "") -> str:
+    """What the end of a log says of a failure: a sign that is known, that it was killed, or its last own line.
+
+    killed: what the accounting says of that.
+    """
     last = log.rpartition(STARTED)[2]  # of an earlier turn of the same job it says nothing
     end = [line.strip() for line in last.splitlines() if line.strip()][-20:]
     for sign, cause in TOLD.items():
         if any(re.search(sign, line, re.IGNORECASE) for line in end):
             return cause
-    own = [line for line in end if not re.match(r"(srun|slurmstepd\S*): ", line)]
-    return own[-1] if own else (end[-1] if end else "it ended without a word")
+    if killed := killed or ends.by_script(end):
+        return killed
+    own = [line for line in end if not ends.SCRIPT.match(line)]
+    return own[-1].removeprefix(ends.SAYS) if own else (end[-1] if end else "it ended without a word")
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,21 @@
 """Networks with batch norm: what stays as it is below a cut, and what the recipe lets change there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from yosinski import records
+from sweeps.plan import plan
+from yosinski import data, networks, records
 from yosinski import run as procedure
+from yosinski.architectures import architecture
+from yosinski.cost import check_batch
+from yosinski.data.stream import Batch
 from yosinski.environment import Where
 from yosinski.halves import Split
-from yosinski.spec import Recipe, Run, Treatment
+from yosinski.spec import BadInput, Recipe, Run, Treatment
 
 NETWORK, CUT = "timm:test_resnet@32", 5  # the stem's three layers and two blocks below the cut
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -113,3 +118,42 @@ def test_statistics_that_are_recalibrated_are_the_targets(bases: tuple[Where, Ru
         images, _ = stream.batch(step)
         means.append(stem.get_submodule("conv1.0")(stem.get_submodule("standardise")(images)).mean((0, 2, 3)))
     assert torch.allclose(copy["conv1/0.conv1.1.running_mean"], torch.stack(means).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["timm:test_resnet@32", "timm:test_resnet@64", "resnet18@32", "timm:test_vit@32"])
+def test_segments_that_need_two_images_are_those_that_cannot_be_trained_on_one(network: str) -> None:
+    described, built = architecture(network), networks.build(network, 5).train()
+    one = Batch.whole(torch.zeros(1, 3, described.side, described.side, dtype=torch.uint8))
+    assert bool(described.paired) == network.endswith("resnet@32") or network == "resnet18@32"
+    for n in described.paired:
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+            built(one)
+        built[n - 1].eval()
+    assert built(one).shape == (1, 5)
+    if described.paired:
+        two = Batch.whole(torch.zeros(2, 3, described.side, described.side, dtype=torch.uint8))
+        assert built.train()(two).shape == (2, 5)
+
+
+def test_a_plan_refuses_batches_of_one_image_where_batch_norm_has_one_value(small_split: Split, recipe: Recipe) -> None:
+    card = data.card("emoji")
+    base = Run("resnet18@32", small_split.b, recipe)
+    single = replace(base, recipe=recipe.with_values({"batch_size": 1}))
+    told = r"resnet18@32 cannot be trained on batches of one image: its batch norm \(in layer4.0\) has then .*"
+    with pytest.raises(BadInput, match=told + r"recipe.batch_size is 1; at least 2"):
+        plan([single], Path("nowhere"), 1)
+    few = replace(
+        card, images={**card.images, "train": tuple(int(name == base.half.classes[0]) for name in card.classes)}
+    )
+    with pytest.raises(BadInput, match=told + r"half B has 1 training image\(s\), so that recipe.batch_size is 1"):
+        check_batch(replace(base, half=replace(base.half, domain=("noto",))), few)
+    check_batch(base, card)
+    check_batch(replace(single, network="resnet18@64"), card)  # its maps have four values at the end
+    copies = {n: single.copy(n, "frozen", base) for n in (7, 8, 9)}
+    for n in (7, 8):
+        with pytest.raises(BadInput, match=r"layer4\.[01]"):
+            check_batch(copies[n], card)
+    check_batch(copies[9], card)  # all its batch norm is below the cut
+    for norm in ("batch", "recalibrated"):
+        with pytest.raises(BadInput, match=r"recipe\.batch_size"):
+            check_batch(replace(copies[9], recipe=single.recipe.with_values({"norm_below": norm})), card)

@@ -36,7 +36,7 @@ yosinski.data.cards yosinski.data.decoding
 yosinski.outside
 yosinski.data.making yosinski.data.stream yosinski.data.survey yosinski.data.sheet
 yosinski.data.moments
-yosinski.layers yosinski.libraries yosinski.segments yosinski.recording
+yosinski.layers yosinski.libraries yosinski.segments yosinski.recording yosinski.batches
 yosinski.recorded
 yosinski.graph
 yosinski.own_graph

@@ -378,6 +378,30 @@ def test_without_a_failure_the_log_of_the_job_says_the_cause(error: str, sweep: 
     assert told(sweep.one(BASE_B)) == ("failed", "of another element")
 
 
+@pytest.mark.parametrize("exit_status", ["0:9", "137:0", ""])
+@pytest.mark.parametrize(
+    "logged",
+    [
+        ["/var/spool/slurmd/job5/slurm_script: line 23:   411 Killed                  srun --unbuffered python"],
+        ["UserWarning: something is slow", "srun: error: node1: task 0: Killed", "srun: Terminating StepId=5.0"],
+        ["slurmstepd: error: *** STEP 5.0 ON node1 ***", "srun: error: node1: task 0: Exited with exit code 137"],
+    ],
+)
+def test_a_killed_worker_is_said_to_be_whatever_slurms_script_wrote(
+    exit_status: str, logged: list[str], sweep: Sweep
+) -> None:
+    made = sweep.given("5", alone(BASE_A), Element("5", "FAILED", exit=exit_status))
+    sweep.log(made, "5", *logged)
+    assert told(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
+    sweep.log(made, "5", "slurmstepd: error: Detected 1 oom_kill event in StepId=5.0", *logged)
+    assert sweep.one(BASE_A).cause == "out of memory"  # the accounting does not say why
+
+
+def test_a_killed_worker_that_left_no_log_is_known_by_its_status(sweep: Sweep) -> None:
+    sweep.given("5", alone(BASE_A), Element("5", "FAILED", exit="0:9"))
+    assert told(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
+
+
 def test_of_a_log_only_the_last_turn_of_a_job_counts(sweep: Sweep) -> None:
     job = sweep.given("5", alone(BASE_A), "FAILED")
     sweep.log(job, "5", f"{STARTED}5", "CUDA out of memory", f"{STARTED}5 on node2", "the cable was pulled")

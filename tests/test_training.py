@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,17 @@ def test_the_seconds_of_a_pack_go_to_those_that_cause_them(
     assert 0 < curve[-1]["seconds"] < found[0]["seconds"]  # the last evaluation is counted, too
 
 
+@dataclass(eq=False)
+class Timed:
+    """A member, as far as a clock knows it."""
+
+    seconds: float = 0.0
+
+
 def test_a_clock_divides_laps_as_the_work_was(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0, 10, 12, 12, 16, 40, 41, 50, 60, 100])
     monkeypatch.setattr("yosinski.clock.time.perf_counter", lambda: float(next(now)))
-    one, two = (type("Timed", (), {"seconds": 0.0})() for _ in range(2))
+    one, two = Timed(), Timed()
     clock = Clock("cpu")
     assert clock.by == "time"
     with clock.of([one, two], 1e9):  # 2 s for both
@@ -404,7 +411,7 @@ def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
 ) -> None:
     a, b = bases
     short = b.recipe.with_values({"epochs": 1.0})
-    pack = [replace(b.copy(n, treatment, a), recipe=short) for n, treatment in ((7, "frozen"), (3, "tuned"))]
+    pack = [replace(copy, recipe=short) for copy in (b.copy(7, "frozen", a), b.copy(3, "tuned", a))]
     finer = {"losses": True, "gradients": True}  # than bfloat16
     cross_entropy, take_step = F.cross_entropy, training.take_step
 

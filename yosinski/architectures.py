@@ -91,6 +91,11 @@ class Architecture:
         return ()
 
     @property
+    def paired(self) -> tuple[int, ...]:
+        """None: segments that cannot be trained on a batch of one image have batch norm."""
+        return ()
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N below which the network can be cut."""
         return tuple(segment.name for segment in self.segments)

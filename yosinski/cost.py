@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from yosinski.architectures import Cost as LayerCost
 from yosinski.architectures import architecture
 from yosinski.data import Card
-from yosinski.spec import Half, Run
+from yosinski.spec import BadInput, Half, Run
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,22 @@ def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> i
     """How many images of a set the run's half has."""
     domains = max(1, len(run.half.domain)) if domains is None else domains
     return _images(card, run.half, set_name, domains, run.examples_per_class if set_name == "train" else None)
+
+
+def check_batch(run: Run, card: Card) -> None:
+    """BadInput if a step would show one image only to a segment whose batch norm cannot be trained on one."""
+    used = run.recipe.norm_below != "frozen"
+    paired = [n for n in architecture(run.network).paired if used or math.isfinite(run.begins(n))]
+    train = images(run, card, "train")
+    if paired and min(run.recipe.batch_size, train) < 2:
+        why = f"recipe.batch_size is {run.recipe.batch_size}"
+        if run.recipe.batch_size > 1:
+            why = f"half {run.half.name} has {train} training image(s), so that recipe.batch_size is {train}"
+        where = "head" if paired[0] > len(run.cuts) else run.cuts[paired[0] - 1]
+        raise BadInput(
+            f"{run.network} cannot be trained on batches of one image: its batch norm (in {where}) has then a single "
+            f"value to normalise, but {why}; at least 2 are needed"
+        )
 
 
 def unseen_domains(run: Run, card: Card) -> int:

@@ -65,7 +65,7 @@ def settle(arithmetic: Arithmetic) -> None:
             getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may sum in another order
         torch.use_deterministic_algorithms(True, warn_only=True)  # what has no such kind is named in the log
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def laid_out(network: nn.Sequential, device: str) -> nn.Sequential:

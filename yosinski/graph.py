@@ -26,6 +26,7 @@ from torchvision.ops import StochasticDepth
 
 from yosinski import libraries
 from yosinski.architectures import Cost
+from yosinski.batches import in_pairs
 from yosinski.errors import BadInput
 from yosinski.layers import Dropout, Standardise
 from yosinski.segments import BATCH, Piece, carried, find, of_torch, path_of, split, tensors
@@ -113,7 +114,8 @@ def described(
         Cost(piece.name, its.parameters, its.flops, shape)
         for piece, its, shape in zip(pieces, below, shapes, strict=False)
     )
-    return Traced(side, tuple(rows), head, left_off), tuple(pieces)
+    paired = in_pairs(model, graph, side, [piece.stop for piece in pieces])
+    return Traced(side, tuple(rows), head, left_off, paired), tuple(pieces)
 
 
 def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:

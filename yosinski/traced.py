@@ -16,7 +16,7 @@ from yosinski.architectures import INITIALISERS, Cost, is_own
 from yosinski.errors import BadInput
 from yosinski.identity import digest
 
-GENERATOR = 1  # bump by hand when the same model of the same library would be cut or counted otherwise
+GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted otherwise
 HOW = 'pip install "yosinski[timm]"'
 
 
@@ -85,6 +85,7 @@ class Traced:
     segments: tuple[Cost, ...]
     head: Head
     left_off: tuple[str, ...] = ()  # parts of the plain model that are not used here
+    paired: tuple[int, ...] = ()  # segments n = 1..N + 1 that cannot be trained on a batch of one image
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -103,14 +104,14 @@ class Traced:
 
     def as_json(self) -> dict[str, Any]:
         """As `traced_from` reads it."""
-        told = {"side": self.side, "left_off": self.left_off, "head": asdict(self.head)}
+        told = {"side": self.side, "left_off": self.left_off, "paired": self.paired, "head": asdict(self.head)}
         return {**told, "segments": [asdict(row) for row in self.segments]}
 
 
 def traced_from(note: Mapping[str, Any]) -> Traced:
     """A description as it was written down."""
     rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
-    return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]))
+    return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]), tuple(note["paired"]))
 
 
 @lru_cache

@@ -90,11 +90,12 @@ def _submit(
     """Check, show, ask, and hand groups of runs with a profile each to SLURM."""
     from sweeps import cluster, display, preflight, sending
     from sweeps.local import check_writable
-    from sweeps.plan import Plan, packs
+    from sweeps.plan import Plan, check_batches, packs
     from sweeps.speeds import expected, measured
     from yosinski.environment import Where
 
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
+    check_batches(run for _, group in groups for run in group)
     submitting = {run.id for _, group in groups for run in group}
     given = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
     flying = {run_id: job.element.job for run_id, job in given.items() if job.element}
