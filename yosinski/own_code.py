@@ -16,7 +16,7 @@ import site
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -353,6 +353,3 @@ def definitions(source: bytes) -> list[str]:
         kinds = (ast.FunctionDef, ast.ClassDef)
         return [node.name for node in ast.parse(source).body if isinstance(node, kinds) and node.name[0] != "_"]
     return []
-
-
-Maker = Callable[..., Any]
