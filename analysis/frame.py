@@ -162,17 +162,17 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
     Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
     """
     its: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
-    told = its["dtype"] + " on " + its["device"]
-    words = told
+    pairs = zip(its["dtype"], its["device"], strict=True)
+    told = pd.Series([None if pd.isna(dtype) else f"{dtype} on {device}" for dtype, device in pairs], its.index, object)
+    words = told.copy()
     for text, column in {
         " with a {} head": its["head"].fillna(its["dtype"]),
         " with {} thread(s)": its["threads"].where(its["device"] == "cpu"),
         " ({})": its["processor"],
     }.items():
         differ = told.map(column.groupby(told).nunique()).fillna(0) > 1
-        words = words + [
-            text.format(value) if named else "" for value, named in zip(column, differ & column.notna(), strict=True)
-        ]
+        for row in its.index[differ & column.notna()]:
+            words[row] += text.format(column[row])
     return words
 
 
