@@ -110,6 +110,8 @@ def _print(told: dict[str, Any]) -> None:
     print(f"{len(told['classes'])} classes{f' ({groups})' if groups else ''}: {some(told['classes'], 5)}")
     if told["domains"]:
         print(f"each drawn by {', '.join(told['domains'])}")
+    for note in told["notes"]:
+        print(note)
     for name, count in told["images"].items():
         least, median, most, imbalance = told["per_class"][name].values()
         each = f"{least}" if least == most else f"{least} to {most} (median {median:g}, imbalance {imbalance:.1f})"
@@ -125,8 +127,6 @@ def _print(told: dict[str, Any]) -> None:
     if told["pixels"]:
         print(_of_pixels(told["pixels"]))
     print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
-    for note in told["notes"]:
-        print(note)
     for name, why in told["skipped"].items():
         print(f"left out: {name} ({why})")
     if told["duplicates"] is None:
