@@ -14,7 +14,7 @@ from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.local import Queue
 from sweeps.plan import START, Pack, packs, plan
-from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, measured
+from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, expected, measured
 from sweeps.transfer import transfer
 from yosinski import data, files, halves, records
 from yosinski.cost import cost, in_pack
@@ -314,6 +314,16 @@ def test_speeds_are_those_of_the_device_that_a_plan_is_for(tmp_path: Path) -> No
     assert nothing.of(BASE_A) == ASSUMED_GPU_SPEED
     assert nothing.basis == "an assumed 2,500 GFLOP/s per GPU; nothing has been measured yet on such a device"
     assert len(measured(tmp_path, []).measured) == 1  # where nothing is known of the plan's device, all count
+
+
+def test_the_device_of_a_plan_is_known_as_far_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.speeds.processor", lambda: "X")
+    for fast, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("sweeps.speeds.cpu_has_bfloat16", lambda fast=fast: fast)
+        assert expected("cpu") == Device("cpu", precision, "X")
+    assert expected("cpu", "bfloat16") == Device("cpu", "bfloat16", "X")
+    assert expected("cuda") == Device("cuda")
+    assert expected("cpu", here=False) == Device("cpu")
 
 
 def test_workers_share_the_time_but_no_pack_is_faster_than_itself(tmp_path: Path) -> None:
