@@ -157,17 +157,16 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
     Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
     """
     its: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
-    told = its["dtype"] + " on " + its["device"]
+    told = (its["dtype"] + " on " + its["device"]).astype(object)
     words = told
     for text, column in {
         " with a {} head": its["head"].fillna(its["dtype"]),
         " with {} thread(s)": its["threads"].where(its["device"] == "cpu"),
         " ({})": its["processor"],
     }.items():
-        differ = told.map(column.groupby(told).nunique()).fillna(0) > 1
-        words = words + [
-            text.format(value) if named else "" for value, named in zip(column, differ & column.notna(), strict=True)
-        ]
+        named = (told.map(column.groupby(told).nunique()).fillna(0) > 1) & column.notna()
+        details = [text.format(value) if shown else "" for value, shown in zip(column, named, strict=True)]
+        words = words + pd.Series(details, runs.index, object)
     return words
 
 
