@@ -251,6 +251,7 @@ def of(**values: object) -> dict[str, object]:
             {"bfloat16 on cpu with a bfloat16 head", "bfloat16 on cpu with a float32 head"},
         ),
         ([of(dtype="bfloat16"), of(dtype=None, device=None, threads=None)], {"bfloat16 on cpu"}),
+        ([of(dtype=None, device=None, threads=None)] * 2, set()),  # the published networks
     ],
 )
 def test_kinds_of_arithmetic_are_told_apart_as_far_as_they_are_known(

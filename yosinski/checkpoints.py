@@ -9,6 +9,8 @@ from yosinski import files
 from yosinski.pack import Arithmetic, Member
 from yosinski.spec import Failure
 
+FORMAT = 2  # 1: of versions that do not know all that `arithmetic` says, and would call it damaged
+
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
     """Write where this run stands: what changes only, fixed segments are those with which it began."""
@@ -16,7 +18,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
     states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
     momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
     content = {
-        "format": files.FORMAT,
+        "format": FORMAT,
         "run": member.run.id,
         "step": member.step,
         "seconds": member.seconds,
@@ -46,9 +48,9 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     device = next(member.network.parameters()).device
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if content["format"] > files.FORMAT:
+        if content["format"] > FORMAT:
             raise Failure(
-                f"{path} is of format {content['format']}; this version reads up to {files.FORMAT}: update yosinski"
+                f"{path} is of format {content['format']}; this version reads up to {FORMAT}: update yosinski"
             )
         trained = member.trained
         moments = content.get("moments", {})  # earlier versions knew no AdamW
