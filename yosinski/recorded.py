@@ -19,6 +19,11 @@ from torch.fx.node import map_aggregate
 from yosinski.recording import Recorder, Untraceable, leaves, run
 
 BATCHES = (2, 3)  # images; the graph is that of the first
+# Operations that compute with the numbers that they are given; to others these are sizes.
+COMPUTING = set("add sub rsub mul div true_divide floor_divide divide multiply subtract pow fmod remainder".split())
+COMPUTING |= set("truediv floordiv mod clamp clamp_min clamp_max eq ne lt le gt ge fill masked_fill addcmul".split())
+REDUCING = set("mean sum amax amin max min std var norm prod logsumexp nanmean nansum median vector_norm".split())
+TOGETHER = "what it computes of an image depends on the other images in the batch"
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,25 @@ def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
         if node is None or other is None or (node.op, node.target) != (other.op, other.target):
             raise Untraceable("what it computes depends on the number of images in a batch", node or other)
         pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
+        _check_apart(node, pairs)
         mine, others = (leaves((each.args, each.kwargs)) for each in (node, other))
         told = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
         if any(a is not b for a, b in zip(told, mine, strict=True)):
             node.args, node.kwargs = with_leaves((node.args, node.kwargs), told)
+
+
+def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
+    """Untraceable if an operation makes of all images of a batch what is no longer one thing for each of them."""
+    one_each, *given = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
+    whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
+    made = node.meta.get("factory") or _called(node).startswith("new_")  # of which it takes the type alone
+    if any(given) and not one_each and whole and not made and node.op.startswith("call"):
+        raise Untraceable(TOGETHER, node)
+
+
+def _called(node: fx.Node) -> str:
+    """What an operation is called: as a function, as a method or in place."""
+    return str(getattr(node.target, "__name__", node.target)).strip("_")
 
 
 def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> Any:
@@ -96,7 +116,7 @@ def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tup
         raise Untraceable("what it computes depends on the number of images in a batch", node)
     if mine == other:
         return mine
-    if isinstance(mine, int) and isinstance(other, int):
+    if isinstance(mine, int) and isinstance(other, int) and _called(node) not in COMPUTING:
         for at_hand in (*node.all_input_nodes, node.meta["anchor"]):
             for axis, (a, b) in enumerate(pairs[at_hand]):
                 if a != b and Fraction(mine, a) == Fraction(other, b):

@@ -74,13 +74,15 @@ def read(content: bytes, depth: int = 16) -> Picture:
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     """Pixels [height, width, 3] as they are seen, by the value of EXIF's orientation."""
+    if turn == 1:
+        return pixels
     if turn >= 5:  # rows are columns
         pixels = pixels.transpose(1, 0, 2)
     if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if turn in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return pixels.copy()  # NumPy calls an axis of one pixel contiguous whichever way it runs, torch does not
 
 
 def _by_pillow(image: PIL.Image.Image, depth: int) -> Picture:

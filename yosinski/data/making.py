@@ -341,6 +341,9 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
                     pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
                 except Broken as error:
                     found[image.name] = str(error)
+                except Exception as error:
+                    told = f"{type(error).__name__}: {error}"
+                    raise Failure(f"{printable(root / image.file.path)} cannot be stored: {told}") from error
             file.write(pixels.data)
             written.update(pixels.data)
     looks = oddities.looks(there[shard], odd)
