@@ -86,6 +86,16 @@ def test_images_of_every_kind_are_turned_upright_once(turn: int) -> None:
         assert decode(content, 16, "warp", "bilinear").shape == (16, 16, 3)  # torch takes no negative strides
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 2), (1, 5)])
+def test_pictures_one_pixel_wide_are_turned_and_resized(size: tuple[int, int]) -> None:
+    for turn in range(1, 9):
+        image = Image.new("RGB", size, (10, 200, 90))
+        for kind in ("JPEG", "PNG"):
+            for fit in ("crop", "warp"):
+                pixels = decode(encoded(image, kind, exif=exif(turn)), 16, fit, "bilinear")
+                assert np.abs(pixels.astype(int) - (10, 200, 90)).max() < 5
+
+
 def test_pngs_say_at_their_end_or_in_xmp_how_they_are_turned() -> None:
     plain = encoded(Image.fromarray(QUARTERS), "PNG")
     late = plain[:-12] + chunk(b"eXIf", exif(6).tobytes()[6:]) + plain[-12:]

@@ -271,3 +271,11 @@ def test_other_types_and_layouts_become_dense_float32(tmp_path: Path, state: Ten
     pruned = {**state, "fc6.linear.weight": torch.eye(*state["fc6.linear.weight"].shape)}
     sparse = {**pruned, "fc6.linear.weight": pruned["fc6.linear.weight"].to_sparse()}
     assert read(sparse, tmp_path)[0].half == read(pruned, tmp_path)[0].half
+
+
+def test_variances_below_zero_are_refused_by_name(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(num_classes=3).state_dict()
+    state["bn1.running_var"] = -state["bn1.running_var"]
+    torch.save(state, tmp_path / "t.pth")
+    with pytest.raises(BadInput, match=r"t.pth holds variances below zero in bn1.running_var$"):
+        weights.read("resnet18@32", Source.of(str(tmp_path / "t.pth")))

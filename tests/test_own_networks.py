@@ -416,6 +416,10 @@ FAULTS = {
     ),
     "reads numbers": (plain(between="x = x * x.max().item()"), "depends on the values of the images"),
     "counts the images": (plain(between="x = x if len(x) == 2 else -x"), "depends on the number of images in a batch"),
+    "multiplies by their number": (plain(between="x = x * x.shape[0]"), "depends on the number of images in a batch"),
+    "subtracts their mean": (plain(between="x = x - x.mean(0, keepdim=True)"), "depends on the other images"),
+    "divides by one number": (plain(between="x = x / x.std()"), "depends on the other images"),
+    "adds the first": (plain(between="x = x + x[:1]"), "depends on the other images"),
     "knows its mode": (
         plain(between="x = x + self.training"),
         r"in training than in evaluation.*\(net.py, line \d+: x = x \+",

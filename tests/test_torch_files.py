@@ -434,10 +434,10 @@ def test_what_is_deep_ends(tmp_path: Path) -> None:
 )
 def test_what_is_no_pickle_is_told(tmp_path: Path, content: bytes) -> None:
     archive(tmp_path / "t.pth", content, b"")
-    with pytest.raises(BadInput, match="as what torch has saved: "):
+    with pytest.raises(BadInput, match="as what torch has saved it is cut off or damaged: "):
         read(tmp_path / "t.pth")
     (tmp_path / "t.pth").write_bytes(content)
-    with pytest.raises(BadInput, match="as what torch has saved: "):
+    with pytest.raises(BadInput, match="as what torch has saved it is cut off or damaged: "):
         read(tmp_path / "t.pth")
 
 

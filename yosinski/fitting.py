@@ -313,6 +313,8 @@ def read(wanted: Wanted, taken: Mapping[str, Tensor], where: str, channels: str)
             raise BadInput(f"{where}: {name} cannot be read: {error}") from error
     if unending := sorted(name for name in floating if not values[name].isfinite().all()):
         raise BadInput(f"{where} holds NaN or infinity in {some(unending)}")
+    if negative := sorted(name for name in taken if name.endswith("running_var") and (values[name] < 0).any()):
+        raise BadInput(f"{where} holds variances below zero in {some(negative)}")
     others = {str(taken[name].kind).removeprefix("torch.") for name in floating} - {"float32"}
     changed = [f"{kind} to float32" for kind in sorted(others)]
     if channels:

@@ -62,7 +62,8 @@ class Recipe:
                 raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
             least = 1 if value.name in ("batch_size", "evaluations") else 0
             if isinstance(given, int | float) and not least <= given < math.inf:
-                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}")
+                finite = "" if math.isfinite(given) else " and finite"
+                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}{finite}")
         choose("initialiser", self.initialiser, INITIALISERS)
         choose("recipe.schedule", self.schedule, ("cosine", "step"))
         choose("recipe.solver", self.solver, ("nesterov", "caffe"))
@@ -75,10 +76,9 @@ class Recipe:
         for name in ("learning_rate", "gamma"):
             if getattr(self, name) == 0:
                 raise BadInput(f"recipe.{name} must be more than 0")
-        if self.warmup >= 1 or self.momentum >= 1:
-            raise BadInput("recipe.warmup and recipe.momentum must be below 1")
-        if self.label_smoothing >= 1:
-            raise BadInput(f"recipe.label_smoothing is {self.label_smoothing:g}, but must be below 1")
+        for name in ("warmup", "momentum", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be below 1")
         if (self.epochs == 0) == (self.iterations == 0):
             given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
             raise BadInput(f"{given}: one of them must be 0, the other more")

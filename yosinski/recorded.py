@@ -20,9 +20,15 @@ from yosinski.recording import Recorder, Untraceable, leaves, run
 
 BATCHES = (2, 3)  # images; the graph is that of the first
 # Operations that compute with the numbers that they are given; to others these are sizes.
-COMPUTING = set("add sub rsub mul div true_divide floor_divide divide multiply subtract pow fmod remainder".split())
-COMPUTING |= set("truediv floordiv mod clamp clamp_min clamp_max eq ne lt le gt ge fill masked_fill addcmul".split())
-REDUCING = set("mean sum amax amin max min std var norm prod logsumexp nanmean nansum median vector_norm".split())
+COMPUTING = {
+    *("add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide"),
+    *("floordiv", "pow", "fmod", "remainder", "mod", "clamp", "clamp_min", "clamp_max", "eq", "ne", "lt", "le", "gt"),
+    *("ge", "fill", "masked_fill", "addcmul"),
+}
+REDUCING = {
+    *("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "prod", "logsumexp", "nanmean", "nansum"),
+    *("median", "vector_norm"),
+}
 TOGETHER = "what it computes of an image depends on the other images in the batch"
 
 

@@ -131,7 +131,7 @@ def opened(path: Path) -> Iterator[dict[str, Tensor]]:
         except BadInput:
             raise
         except ERRORS as error:
-            raise BadInput(f"as what torch has saved: {_line(error)}") from error
+            raise BadInput(f"as what torch has saved it is cut off or damaged: {_line(error)}") from error
         if not found:
             keys = sorted(shown(key) for key, _ in _pairs(saved.content) if isinstance(key, str))
             raise BadInput("it holds no tensors" + (f", but {some(keys)}" if keys else ""))

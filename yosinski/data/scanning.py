@@ -132,11 +132,13 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def no_image(entry: os.DirEntry, folder: bool) -> str | None:
-    """What something is that is left aside whatever it holds: hidden, or put there by a system."""
+    """What something is that is left aside whatever it holds: hidden, put there by a system, or gone."""
     if entry.name.startswith("."):
         return "hidden folders" if folder else "hidden files"
     if folder and entry.name.lower() in SYSTEM:
         return f"folders {entry.name}"
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return "links that lead nowhere"
     return None
 
 
