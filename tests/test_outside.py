@@ -222,7 +222,10 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
         (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, as Keras writes them"),
         (b"\x93NUMPY\x01\x00", "it is an array of NumPy"),
         (b"storages".ljust(257, b"\0") + b"ustar".ljust(255, b"\0"), r"it is a tar archive: .* torch before 0.1.10"),
-        (pickle.dumps({"conv1.weight": [1.0]}), "as what torch has saved it is cut off or damaged: torch.save begins otherwise"),
+        (
+            pickle.dumps({"conv1.weight": [1.0]}),
+            "as what torch has saved it is cut off or damaged: torch.save begins otherwise",
+        ),
         ((100).to_bytes(8, "little") + b'{"a":' + b" " * 200, "as safetensors: "),
     ],
 )
