@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from yosinski import files, records
-from yosinski.architectures import shown
 from yosinski.files import Damaged
 from yosinski.identity import every
+from yosinski.own import shown
 from yosinski.records import FINAL
 from yosinski.spec import SEMANTICS, BadInput, Half, Recipe, Run, choose, digest, relation, series
 from yosinski.telling import printable

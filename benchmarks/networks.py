@@ -22,8 +22,8 @@ from test_graph import TIMM  # noqa: E402
 from uncut import compare, smallest  # noqa: E402
 
 from yosinski import graph, libraries  # noqa: E402
+from yosinski.catalogue import named  # noqa: E402
 from yosinski.errors import BadInput  # noqa: E402
-from yosinski.traced import Name  # noqa: E402
 
 HEADER = """# Where networks can be cut
 
@@ -49,7 +49,7 @@ REFUSED = ("timm:levit_128s", "timm:crossvit_tiny_240")  # that others may expec
 
 def row(network: str) -> str:
     """A line of the table; BadInput if the network cannot be cut."""
-    name = Name.of(network)
+    name = named(network)
     began = time.process_time()
     described = graph.survey(name)[0]
     took = time.process_time() - began
@@ -57,7 +57,7 @@ def row(network: str) -> str:
     torch.manual_seed(0)
     difference = compare(small)
     gc.collect()
-    checked = graph.survey(Name.of(small))[0].side, f"{difference:.0e}" if difference else 0
+    checked = graph.survey(named(small))[0].side, f"{difference:.0e}" if difference else 0
     cells = f"`{network}`", len(described.cuts), described.side, f"{took:.2f}", *checked, short(described.cuts)
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.architectures import name_of
+from yosinski.catalogue import name_of
 from yosinski.recipes import recipe, usual
 from yosinski.spec import BadInput, Recipe, Run, choose
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from yosinski import data as data_sets
 from yosinski import halves
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.cuts import chosen
 from yosinski.data import Card
 from yosinski.recipes import usual

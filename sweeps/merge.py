@@ -77,8 +77,8 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
     lists = {path: source for path, source in halves_and_sweeps([runs, *sources]).items() if not (runs / path).exists()}
     code = networks(sources)
 
-    for name in code:
-        own.keep(runs, name)
+    for network in code:
+        own.keep(runs, network)
     for path, source in lists.items():
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(runs / path, _copy_of(source))
@@ -152,10 +152,10 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
     return found
 
 
-def networks(places: Sequence[Path]) -> list[str]:
+def networks(places: Sequence[Path]) -> list[own.Own]:
     """The networks of files of one's own that runs directories keep; BadInput if one is damaged."""
     return [
-        own.read(place, path.parent.name).identity
+        own.read(place, path.parent.name)
         for place in places
         for path in sorted(place.glob("networks/*/network.json"))
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeps.speeds import ANY, Device, Speeds, measured
 from yosinski import claims, data, files, records
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.cost import Cost, check_batch, cost, in_pack, stored
 from yosinski.data import Card
 from yosinski.records import State

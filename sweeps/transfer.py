@@ -6,7 +6,7 @@ from sweeps.figure2 import cuts_of, none_empty
 from sweeps.reduced import half_named
 from yosinski import data as data_sets
 from yosinski import outside
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.recipes import usual
 from yosinski.spec import COPIES, BadInput, Recipe, Run, Treatment, choose
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from sweeps.plan import plan
 from yosinski import data, networks, records
 from yosinski import run as procedure
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.cost import check_batch
 from yosinski.data.stream import Batch
 from yosinski.environment import Where

@@ -9,9 +9,9 @@ from sweeps import arguments
 from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.preserved import preserved
-from yosinski import files, traced
+from yosinski import catalogue, files, traced
 from yosinski.__main__ import main
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.cuts import chosen, stages
 from yosinski.errors import BadInput
 
@@ -81,7 +81,7 @@ def test_sweeps_take_cuts_in_all_these_ways(sweep: object) -> None:
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory of caches."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    traced.traced.cache_clear()
+    catalogue.traced.cache_clear()
     return tmp_path
 
 
@@ -90,26 +90,26 @@ def notes(caches: Path) -> list[Path]:
 
 
 def test_a_description_is_remembered(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = traced.traced("squeezenet1_1@64")
+    found = catalogue.traced("squeezenet1_1@64")
     (note,) = notes(caches)
     written = files.read_json(note)
-    traced.traced.cache_clear()
-    assert traced.traced("squeezenet1_1@64") == found
+    catalogue.traced.cache_clear()
+    assert catalogue.traced("squeezenet1_1@64") == found
     files.write_json(note, {**written, "side": 65})  # it is the note that is read
-    traced.traced.cache_clear()
-    assert traced.traced("squeezenet1_1@64").side == 65
-    monkeypatch.setattr(traced, "GENERATOR", traced.GENERATOR + 1)
-    traced.traced.cache_clear()
-    assert traced.traced("squeezenet1_1@64") == found
+    catalogue.traced.cache_clear()
+    assert catalogue.traced("squeezenet1_1@64").side == 65
+    monkeypatch.setattr(traced, "GENERATOR", catalogue.GENERATOR + 1)
+    catalogue.traced.cache_clear()
+    assert catalogue.traced("squeezenet1_1@64") == found
 
 
 @pytest.mark.parametrize("damage", ["", "{}", '{"format": 1, "made_by": 3}', '{"format": 99}'])
 def test_a_damaged_note_is_made_anew(caches: Path, damage: str) -> None:
-    found = traced.traced("squeezenet1_1@64")
+    found = catalogue.traced("squeezenet1_1@64")
     (note,) = notes(caches)
     note.write_text(damage)
-    traced.traced.cache_clear()
-    assert traced.traced("squeezenet1_1@64") == found
+    catalogue.traced.cache_clear()
+    assert catalogue.traced("squeezenet1_1@64") == found
 
 
 def test_only_the_head_depends_on_the_outputs() -> None:
@@ -124,12 +124,12 @@ def test_only_the_head_depends_on_the_outputs() -> None:
 def test_missing_timm_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(package: str) -> str:
         if package == "timm":
-            raise traced.PackageNotFoundError
+            raise catalogue.PackageNotFoundError
         return "1"
 
-    monkeypatch.setattr(traced, "version", version)
+    monkeypatch.setattr(catalogue, "version", version)
     with pytest.raises(BadInput, match=r'pip install "yosinski\[timm\]"'):
-        traced.traced("timm:convnext_atto")
+        catalogue.traced("timm:convnext_atto")
 
 
 def test_cuts_as_json(capsys: pytest.CaptureFixture[str]) -> None:

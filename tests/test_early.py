@@ -15,18 +15,7 @@ from test_formats import first_column
 
 from analysis import frame
 from analysis.advise import advise
-from analysis.early import (
-    IN_A_ROW,
-    LOOKS,
-    Contest,
-    backtest,
-    contests,
-    correlation,
-    needed,
-    stopping,
-    sure,
-    verdict,
-)
+from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, contests, correlation, needed, stopping, sure, verdict
 from analysis.early_figure import draw
 from analysis.early_table import STOPS, early, stops
 from analysis.frame import expected

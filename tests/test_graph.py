@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from uncut import compare, smallest
 
 from yosinski import data, graph, libraries
+from yosinski.catalogue import named
 from yosinski.data.stream import Batch
 from yosinski.errors import BadInput
 from yosinski.halves import split
@@ -16,7 +17,6 @@ from yosinski.layers import Dropout, Masks, dropping
 from yosinski.networks import build, drawn
 from yosinski.recipes import EMOJI
 from yosinski.spec import Run
-from yosinski.traced import Name
 
 TIMM = (
     *(
@@ -51,7 +51,7 @@ def seeded() -> Iterator[None]:
 
 
 def names(network: str) -> list[str]:
-    return list(graph.survey(Name.of(network))[0].cuts)
+    return list(graph.survey(named(network))[0].cuts)
 
 
 def test_cuts_of_chains() -> None:
@@ -116,7 +116,7 @@ def test_without_batch_norm_training_computes_what_evaluation_does(network: str)
 
 
 def pictures(network: str) -> Batch:
-    side = graph.survey(Name.of(network))[0].side
+    side = graph.survey(named(network))[0].side
     return Batch.whole(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8))
 
 
@@ -184,7 +184,7 @@ class Odd(nn.Module):
 
 def pieces_of(fault: str) -> list[str]:
     model = Odd(fault)
-    name = Name.of("odd")
+    name = named("odd")
     traced = graph.trace(model, name)
     graph.drop(model, traced, name)
     graph.measure(model.to("meta"), traced, torch.empty(2, 4, device="meta"))
@@ -205,7 +205,7 @@ def test_what_depends_on_the_images_or_on_the_mode_is_refused_by_name_and_place(
 
 
 def test_functional_dropout_is_by_our_masks() -> None:
-    model, name = Odd("none"), Name.of("odd")
+    model, name = Odd("none"), named("odd")
     traced = graph.trace(model, name)
     graph.drop(model, traced, name)
     dropped = [module for module in model.modules() if isinstance(module, Dropout)]
@@ -215,7 +215,7 @@ def test_functional_dropout_is_by_our_masks() -> None:
 
 def test_attention_that_drops_within_is_refused() -> None:
     model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, dropout=0.1), nn.Linear(8, 2))
-    name = Name.of("odd")
+    name = named("odd")
     with pytest.raises(BadInput, match="drops outputs within TransformerEncoderLayer"):
         graph.drop(model, graph.trace(model, name), name)
 
@@ -234,7 +234,7 @@ def test_attention_that_drops_within_is_refused() -> None:
 )
 def test_networks_that_cannot_be_used_are_refused(network: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        graph.survey(Name.of(network))
+        graph.survey(named(network))
 
 
 def test_weights_depend_on_the_key_and_the_initialiser_alone() -> None:

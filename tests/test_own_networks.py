@@ -21,9 +21,9 @@ from torch import nn
 from analysis import frame
 from sweeps.merge import merge
 from sweeps.prune import prunable
-from yosinski import files, outside, own, own_graph, records
+from yosinski import catalogue, files, outside, own, own_graph, records
 from yosinski.__main__ import main
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.data.store import Store
 from yosinski.data.stream import Batch
 from yosinski.environment import Where
@@ -101,7 +101,7 @@ def put(folder: Path, source: str, name: str = "net.py") -> Path:
 
 def made(network: str, outputs: int) -> nn.Module:
     """The plain model."""
-    known = own.resolve(network)
+    known = catalogue.resolve(network)
     with known.code.loaded() as module:
         return own_graph.made(known.code, module, known.maker, outputs, known.side)[0].eval()
 
@@ -155,7 +155,7 @@ def test_the_side_is_that_of_the_text_of_the_code_or_224(tmp_path: Path) -> None
     )
     path = put(tmp_path, plain() + sized + said)
     assert [architecture(f"{path}:{maker}").side for maker in ("sized", "sized@16", "said")] == [48, 16, 40]
-    known = own.resolve(f"{path}:sized@16")
+    known = catalogue.resolve(f"{path}:sized@16")
     with known.code.loaded() as module:
         model, given, _ = own_graph.made(known.code, module, "sized", 3, 16)
     assert (given, model.asked) == ({"num_classes": 3, "image_size": 16}, 16)
@@ -180,7 +180,7 @@ def test_an_id_depends_on_what_the_file_holds_and_not_on_where_it_lies(
     run = Run(f"{path}:build@16", half, small_recipe)
     assert run.network.startswith("net.py:build@16#")
     assert len(run.network) == len("net.py:build@16#") + 8
-    assert run.spec["network"] == f"file:{own.resolve(run.network).digest}"
+    assert run.spec["network"] == f"file:{catalogue.resolve(run.network).digest}"
     assert Run(run.network, half, small_recipe) == run  # known by its name from then on
     for place in ("elsewhere/net.py", "with space@8/a:b/other name.py"):
         assert ids(put(tmp_path, plain(), place), half, small_recipe) == run.id
@@ -242,14 +242,14 @@ def test_what_is_imported_from_beside_belongs_to_the_network(
         if packaged:
             put(folder, "", "mine/__init__.py")
         put(folder, "1 / 0", f"{Path(main).parent}/unused.py")
-        found[activation] = own.resolve(f"{path}:build@16")
+        found[activation] = catalogue.resolve(f"{path}:build@16")
         assert found[activation].described.cuts == ("first", "block", "second")
         assert difference(f"{path}:build@16") < 1e-5
     assert "blocks" not in sys.modules
     assert found["relu"].digest != found["sigmoid"].digest
     sources = {main, beside, "mine/__init__.py"} if packaged else {main, beside}
     assert found["relu"].code.sources.keys() == (sources - {"mine/__init__.py"} | sources)
-    own.keep(tmp_path / "runs", found["relu"].identity)
+    own.keep(tmp_path / "runs", found["relu"])
     shutil.rmtree(tmp_path / "relu")
     forget(monkeypatch)
     kept = own.read(tmp_path / "runs", found["relu"].digest)
@@ -261,12 +261,12 @@ def test_what_is_neither_installed_nor_beside_is_refused(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path / "far")
     path = put(tmp_path, "import helpers_of_mine\n" + plain(), "near/net.py")
     with pytest.raises(BadInput, match=r"net.py imports helpers_of_mine .*, which is neither installed nor beside it"):
-        own.resolve(f"{path}:build@16")
+        catalogue.resolve(f"{path}:build@16")
     monkeypatch.delitem(sys.modules, "helpers_of_mine")
     put(tmp_path, "WIDTH = 4", "near/timm.py")
     path = put(tmp_path, "import timm\n" + plain(), "near/net.py")
     with pytest.raises(BadInput, match=r"net.py imports timm, which is installed, but lies beside it, too"):
-        own.resolve(f"{path}:build@16")
+        catalogue.resolve(f"{path}:build@16")
 
 
 def test_files_that_it_reads_are_refused(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_files_that_it_reads_are_refused(tmp_path: Path) -> None:
     ):
         path = put(tmp_path, f"import torch\n{line}\n" + plain())
         with pytest.raises(BadInput, match=rf"net.py reads .*{name}, which is no part of the network"):
-            own.resolve(f"{path}:build@16")
+            catalogue.resolve(f"{path}:build@16")
 
 
 # What it computes
@@ -487,7 +487,7 @@ def test_what_cannot_be_a_network_is_refused_by_name_and_line(
     modules = set(sys.modules)
     try:
         with pytest.raises(BadInput, match=said) as caught:
-            own.resolve(f"{path}:build@16")
+            catalogue.resolve(f"{path}:build@16")
     finally:
         torch.set_autocast_enabled("cpu", False)
     assert "\n" not in str(caught.value)
@@ -502,7 +502,7 @@ def test_a_module_within_is_named(tmp_path: Path) -> None:
         tmp_path, block + plain(init="self.body = nn.Sequential(Block(8), Block(8))", between="x = self.body(x)")
     )
     with pytest.raises(BadInput, match=r"\(in body.0, net.py, line \d+: return x if x.mean\(\) > 0"):
-        own.resolve(f"{path}:build@16")
+        catalogue.resolve(f"{path}:build@16")
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_texts_that_mean_no_network(
 ) -> None:
     put(tmp_path, plain())
     with pytest.raises(BadInput, match=said):
-        own.resolve(f"{tmp_path}/{text}")
+        catalogue.resolve(f"{tmp_path}/{text}")
     assert main(["cuts", f"{tmp_path}/{text}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -594,7 +594,7 @@ def check_export(out: Path, base: Run, runs: Path) -> None:
         told = {name: json.loads(text) for name, text in file.metadata().items()}
     assert (told["library"], told["model"], told["arguments"]) == ("file", "net.py:build", {"num_classes": 5})
     assert told["network"] == base.network
-    assert told["sha256"] == own.resolve(base.network).code.hashes()
+    assert told["sha256"] == catalogue.resolve(base.network).code.hashes()
     folder = out.parent / "exported"
     for name, text in told["sources"].items():
         put(folder, text, name)
@@ -636,7 +636,7 @@ def test_other_packages_that_make_another_network_are_noticed(
 
 def test_weights_of_the_very_model_can_be_cut(tmp_path: Path) -> None:
     path = put(tmp_path, plain(init="self.unused = nn.Linear(2, 2)", last="x = x * 1"))
-    network = own.resolve(f"{path}:build@32").name
+    network = catalogue.resolve(f"{path}:build@32").name
     state = made(network, 6).state_dict()
     torch.save({"state_dict": state}, tmp_path / "trained.pth")
     known = outside.known(f"{path}:build@32", str(tmp_path / "trained.pth"))
@@ -673,7 +673,7 @@ def test_cuts_of_a_file_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = put(tmp_path, plain())
     assert main(["cuts", f"{path}:build@16", "--out", str(tmp_path / "x.png"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["network"] == own.resolve(f"{path}:build@16").name
+    assert told["network"] == catalogue.resolve(f"{path}:build@16").name
     assert [row["name"] for row in told["cuts"]] == ["first", "second"]
     assert (tmp_path / "x.png").stat().st_size > 0
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from yosinski import graph, libraries
+from yosinski import graph
+from yosinski.catalogue import made, named
 from yosinski.data.stream import Batch
 from yosinski.errors import BadInput
 from yosinski.networks import build
-from yosinski.traced import Name
 
 SIDES = (64, 70, 96, 224)  # tried in this order; 70 is a multiple of 14
 
@@ -19,7 +19,7 @@ def smallest(network: str) -> str:
     """The network with the smallest of `SIDES` that it takes, or with its own."""
     for side in SIDES:
         try:
-            graph.survey(Name.of(f"{network}@{side}"))
+            graph.survey(named(f"{network}@{side}"))
         except BadInput:
             continue
         return f"{network}@{side}"
@@ -33,8 +33,8 @@ def compare(network: str, outputs: int = 7) -> float:
     Asserted: tensors have the plain model's names, each lies in one segment, parameters and shapes are as described,
     no segment changes its input, and nothing is dropped but by our masks.
     """
-    name, described = Name.of(network), graph.survey(Name.of(network))[0]
-    plain, segments = libraries.plain(name, outputs).eval(), build(network, outputs).eval()
+    name, described = named(network), graph.survey(named(network))[0]
+    plain, segments = made(name, outputs)[0].eval(), build(network, outputs).eval()
     tensors = plain.state_dict()
     names = [full.partition(".")[2] for full in segments.state_dict()]
     assert sorted(names) == sorted([*tensors, "standardise.mean", "standardise.std"])

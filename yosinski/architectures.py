@@ -1,23 +1,15 @@
 """Networks on paper: ordered, named segments with shapes, parameters and FLOPs. No torch.
 
-`networks.py` builds modules from these descriptions; plans count parameters and FLOPs from them.
+`build.py` builds modules from these descriptions; plans count parameters and FLOPs from them.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from yosinski.traced import Traced
 
 # Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
 # draws each layer as the network's description says, "own" as the constructor of a network from elsewhere does.
 INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian", "paper", "own")
-
-
-OWN = re.compile(r"file:[0-9a-f]{16}|.+\.py(:[^:@#]*)?(@[^:@#]*)?(#[^:@#]*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -165,48 +157,3 @@ ARCHITECTURES = {
         },
     ),
 }
-
-
-def architecture(network: str) -> "Architecture | Traced":
-    """The description of a network: one of ours, of torchvision, timm, or a file of one's own; BadInput for others."""
-    if network in ARCHITECTURES:
-        return ARCHITECTURES[network]
-    if is_own(network):
-        from yosinski import own
-
-        return own.resolve(network).described
-    from yosinski.traced import traced
-
-    return traced(network)
-
-
-def is_own(network: str) -> bool:
-    """Whether a network comes from a file of somebody's own: `net.py:build`, or `file:` and a digest in a spec."""
-    return OWN.fullmatch(network) is not None
-
-
-def name_of(network: str) -> str:
-    """The name of a network, which for a file says what is in it (see `own.py`); BadInput if no network comes of it."""
-    if not is_own(network):
-        return network
-    from yosinski import own
-
-    return own.resolve(network).name
-
-
-def shown(network: str | None) -> str | None:
-    """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
-    if network is None or not is_own(network):
-        return network
-    from yosinski import own
-
-    return own.shown(network)
-
-
-def identity_of(network: str) -> str:
-    """What a run's id depends on of a network."""
-    if not is_own(network):
-        return network
-    from yosinski import own
-
-    return own.resolve(network).identity

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 
 from yosinski.architectures import Cost as LayerCost
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.data import Card
 from yosinski.spec import BadInput, Half, Run
 

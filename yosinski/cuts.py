@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.errors import BadInput, nearest
 
 WORDS = ("all", "stages", "every:K", "around:CUT:K")

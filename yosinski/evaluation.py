@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.clock import Clock
 from yosinski.data import RULE
 from yosinski.data.store import Store

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from yosinski import data, files, libraries, own, records
-from yosinski.architectures import ARCHITECTURES, architecture, is_own
+from yosinski import catalogue, data, files, records
+from yosinski.architectures import ARCHITECTURES
+from yosinski.catalogue import architecture, named
 from yosinski.data import LONGEST
 from yosinski.fitting import STANDARDISE, Tensors, plain_names
+from yosinski.own import is_own
 from yosinski.spec import BadInput, Failure, Run
-from yosinski.traced import Name
 
 PICTURES = (
     "Of several frames the first; turned upright as EXIF's orientation says, or XMP's where there is none; greys of "
@@ -89,10 +90,10 @@ def constructor(run: Run) -> dict[str, Any]:
     """Which library makes the model, by which name and arguments; of a file of one's own also the code."""
     if run.network in ARCHITECTURES:
         return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
-    name = Name.of(run.network)
-    told = {"library": name.library, "model": name.model, "arguments": libraries.made(name, run.outputs)[1]}
+    name = named(run.network)
+    told = {"library": name.library, "model": name.model, "arguments": catalogue.made(name, run.outputs)[1]}
     if is_own(run.network):
-        code = own.resolve(run.network).code
+        code = catalogue.resolve(run.network).code
         told |= {"file": code.main, "sources": code.texts(), "sha256": code.hashes()}
     return told
 

@@ -14,11 +14,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from yosinski import networks, own
-from yosinski.architectures import ARCHITECTURES, architecture, is_own
+from yosinski import catalogue, networks
+from yosinski.architectures import ARCHITECTURES
+from yosinski.catalogue import architecture
 from yosinski.data import some
 from yosinski.data.stream import generator
 from yosinski.errors import BadInput
+from yosinski.own import is_own
 from yosinski.torch_files import Tensor
 
 Tensors = dict[str, torch.Tensor]
@@ -150,7 +152,7 @@ def head_of(network: str, names: Iterable[str]) -> tuple[str, int]:
     """Which of a network's tensors has a row for every output, and along which axis."""
     if not is_own(network):
         return list(names)[-1], 0
-    name, axis = own.resolve(network).head
+    name, axis = catalogue.resolve(network).head
     return next(ours for ours, plain in plain_names(network, names).items() if plain == name), axis
 
 

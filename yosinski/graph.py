@@ -8,7 +8,6 @@ import importlib
 import math
 import random
 import traceback
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -28,29 +27,11 @@ from yosinski import libraries
 from yosinski.architectures import Cost
 from yosinski.batches import in_pairs
 from yosinski.errors import BadInput
-from yosinski.layers import Dropout, Standardise
-from yosinski.segments import BATCH, Piece, carried, find, of_torch, path_of, split, tensors
+from yosinski.layers import Dropout
+from yosinski.segments import BATCH, Piece, carried, find, of_torch, path_of, tensors
 from yosinski.traced import Head, Name, Traced
 
 OUTPUTS = 1009  # of a head that is looked at: prime, so that what grows with them is known by its shape
-
-
-def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Sequential:
-    """The network as its constructor draws it from this seed: one graph module per segment, the head last.
-
-    A child is called as its segment, with "/" for dots; within it tensors have the names of the plain model. The first
-    begins with `standardise`. What is dropped in training is dropped by `layers.Dropout`.
-    """
-    name = Name.of(network)
-    pieces = survey(name)[1]
-    with seeded(seed):
-        model = libraries.plain(name, outputs)
-    graph = operations(model, name)
-    model.add_module("standardise", Standardise(mean_side))
-    parts = split(model, list(graph.nodes), pieces)
-    return nn.Sequential(
-        OrderedDict((piece.name.replace(".", "/"), part) for piece, part in zip(pieces, parts, strict=True))
-    )
 
 
 @contextmanager
@@ -70,10 +51,6 @@ def seeded(seed: int) -> Iterator[None]:
 
 def operations(model: nn.Module, name: Name) -> fx.Graph:
     """What a model computes, with our own dropout."""
-    if name.library == "file":
-        from yosinski import own_graph
-
-        return own_graph.operations(model, name)
     graph = trace(model, name)
     drop(model, graph, name)
     return graph
@@ -82,14 +59,10 @@ def operations(model: nn.Module, name: Name) -> fx.Graph:
 @lru_cache
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
     """A network's description and its segments; no weights are allocated. BadInput if it cannot be traced or cut."""
-    if name.library == "file":
-        from yosinski import own_graph
-
-        return own_graph.survey(name)
     libraries.check_known(name)
     side = name.side or libraries.usual_side(name)
     with libraries.Weightless():
-        model = libraries.plain(name, OUTPUTS).to("meta")
+        model = libraries.made(name, OUTPUTS)[0].to("meta")
     graph = operations(model, name)
     try:
         measure(model, graph, torch.empty(BATCH, 3, side, side, device="meta"))

@@ -1,4 +1,4 @@
-"""Models as torchvision, timm or somebody's own code make them, with random weights."""
+"""Models as torchvision and timm make them, with random weights."""
 
 import importlib
 from importlib.util import find_spec
@@ -39,19 +39,11 @@ def usual_side(name: Name) -> int:
     return weights.DEFAULT.transforms.keywords["crop_size"]
 
 
-def plain(name: Name, outputs: int) -> nn.Module:
-    """The model as its library makes it, with random weights; BadInput if it does not take the side."""
-    return made(name, outputs)[0]
-
-
 def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The same, with the arguments beside its name by which the library makes it."""
-    if name.library == "file":
-        from yosinski import own, own_graph
+    """The model as its library makes it, with random weights, and the arguments beside its name by which it is made.
 
-        found = own.resolve(str(name))
-        with found.code.loaded() as module:
-            return own_graph.made(found.code, module, found.maker, outputs, found.side)[:2]
+    BadInput if it does not take the side.
+    """
     side = name.side or usual_side(name)
     given: dict[str, Any] = {"num_classes": outputs}
     if name.library == "timm":

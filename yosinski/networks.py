@@ -12,7 +12,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from yosinski.architectures import Architecture, Conv, Linear, Segment, architecture
+from yosinski.architectures import Architecture, Conv, Linear, Segment
+from yosinski.catalogue import architecture, made, named, operations, survey
 from yosinski.identity import canonical
 from yosinski.layers import Dropout, Normalise, Standardise, channels_last
 
@@ -34,9 +35,7 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
     """
     described = architecture(name)
     if not isinstance(described, Architecture):
-        from yosinski import graph  # loads torchvision
-
-        return channels_last(graph.segmented(name, outputs, mean_side, _seed(*key)))
+        return channels_last(segmented(name, outputs, mean_side, _seed(*key)))
     children: OrderedDict[str, nn.Module] = OrderedDict()
     shapes = [(3, described.side, described.side), *(cost.shape for cost in described.costs(outputs))]
     for k, (segment, shape) in enumerate(zip(described.segments, shapes, strict=False)):
@@ -44,6 +43,29 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
         children[segment.name] = nn.Sequential(OrderedDict(**layers, **_layers(segment, shape)))
     children["head"] = nn.Linear(math.prod(shapes[len(described.segments)]), outputs)
     return channels_last(nn.Sequential(children))
+
+
+def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Sequential:
+    """The network as its constructor draws it from this seed: one graph module per segment, the head last.
+
+    A child is called as its segment, with "/" for dots; within it tensors have the names of the plain model. The first
+    begins with `standardise`. What is dropped in training is dropped by `layers.Dropout`.
+    """
+    from yosinski import (
+        graph,
+        segments,  # load torchvision
+    )
+
+    name = named(network)
+    pieces = survey(name)[1]
+    with graph.seeded(seed):
+        model = made(name, outputs)[0]
+    nodes = list(operations(model, name).nodes)
+    model.add_module("standardise", Standardise(mean_side))
+    parts = segments.split(model, nodes, pieces)
+    return nn.Sequential(
+        OrderedDict((piece.name.replace(".", "/"), part) for piece, part in zip(pieces, parts, strict=True))
+    )
 
 
 def _layers(segment: Segment, shape: tuple[int, ...]) -> dict[str, nn.Module]:

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files, records
-from yosinski.architectures import ARCHITECTURES, name_of
+from yosinski.architectures import ARCHITECTURES
+from yosinski.catalogue import name_of, named
 from yosinski.cost import cost
 from yosinski.data import some
 from yosinski.data.hashes import SETTLED
 from yosinski.environment import environment
 from yosinski.recipes import OUTSIDE
 from yosinski.spec import BadInput, Half, Run, choose, digest
-from yosinski.traced import Name
 
 LIBRARIES = ("torchvision", "timm")
 GENERATOR = 2  # bump by hand when more would be said of the same file; ids depend on tensors alone
@@ -187,7 +187,7 @@ def known(network: str, text: str | None = None) -> Weights:
     not fit.
     """
     network = name_of(network)
-    made_for = None if network in ARCHITECTURES else Name.of(network).library
+    made_for = None if network in ARCHITECTURES else named(network).library
     if not text and made_for not in LIBRARIES:
         raise BadInput(f"there are no published weights of {network}: give the path of a file")
     source = Source.of(text or str(made_for))

@@ -20,11 +20,12 @@ from typing import Any
 from yosinski import files
 from yosinski.errors import BadInput
 from yosinski.identity import digest
-from yosinski.own_code import Code, definitions
-from yosinski.traced import Traced, checked_side, traced_from
+from yosinski.own_code import Code
+from yosinski.traced import Traced, checked_side
 
-FORM = re.compile(r"(?P<path>.+\.py)(?P<maker>:[^:@#]*)?(?P<side>@[^:@#]*)?(?P<digest>#[^:@#]*)?", re.DOTALL)
 PREFIX = "file:"  # of a network in a spec
+SPEC = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
+FORM = re.compile(r"(?P<path>.+\.py)(?P<maker>:[^:@#]*)?(?P<side>@[^:@#]*)?(?P<digits>#[^:@#]*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -58,60 +59,55 @@ class Own:
         return f"{PREFIX}{self.digest}"
 
 
-_known: dict[str, Own] = {}  # by digest
-_looked: dict[tuple[Path, str, int | None], tuple[Own, dict[Path, bytes]]] = {}  # with what its files held then
+_known: dict[str, Own] = {}  # by digest; what has been looked at, or read from a runs directory
 
 
-def shown(network: str) -> str:
-    """The name of a network that a spec speaks of, as far as it is known here."""
-    known = _known.get(network.removeprefix(PREFIX))
-    return known.name if known else network
+def is_own(network: str) -> bool:
+    """Whether a network comes from a file of somebody's own: `net.py:build`, or `file:` and a digest in a spec."""
+    return SPEC.fullmatch(network) is not None or FORM.fullmatch(network) is not None
 
 
-def resolve(network: str) -> Own:
-    """The network that a text means; BadInput if it is not known, or if no network comes of the file."""
+def shown(network: str | None) -> str | None:
+    """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
+    found = _known.get(network.removeprefix(PREFIX)) if network else None
+    return found.name if found else network
+
+
+def parts(network: str) -> tuple[str, str, int | None, str]:
+    """The path of the file, what of it makes the network, the side, and the digits, as far as a text says them.
+
+    BadInput if the side is no number.
+    """
+    found = None if SPEC.fullmatch(network) else FORM.fullmatch(network)
+    if found is None:
+        return "", "", None, network.removeprefix(PREFIX)
+    side = None if found["digits"] else checked_side(network.removeprefix(found["path"]))
+    return found["path"], (found["maker"] or ":")[1:], side, (found["digits"] or "#")[1:]
+
+
+def known(network: str) -> Own:
+    """The network that a text with digits means; BadInput if this process does not know it."""
     if network.startswith(PREFIX):
         if network.removeprefix(PREFIX) not in _known:
             raise BadInput(f"the code of network {network} is not known here")
         return _known[network.removeprefix(PREFIX)]
-    told = FORM.fullmatch(network)
-    assert told is not None
-    if told["digest"]:
-        named = told["maker"], told["side"]
-        for known in _known.values():
-            fits = (f":{known.maker}", f"@{known.side}") == named and len(told["digest"]) > 8
-            if fits and known.digest.startswith(told["digest"][1:]):
-                return known
-        raise BadInput(f"the code of network {network!r} is not known here: give the path of its file, or its --runs")
-    side = checked_side(network.removeprefix(told["path"]))
-    return _look(network, Path(told["path"]).expanduser(), (told["maker"] or ":")[1:], side)
+    found = FORM.fullmatch(network)
+    named = (found["maker"], found["side"]) if found else ()
+    digits = (found["digits"] or "#")[1:] if found else ""
+    for own in _known.values():
+        if (f":{own.maker}", f"@{own.side}") == named and len(digits) > 7 and own.digest.startswith(digits):
+            return own
+    raise BadInput(f"the code of network {network!r} is not known here: give the path of its file, or its --runs")
 
 
-def _look(network: str, path: Path, maker: str, side: int | None) -> Own:
-    if not path.is_file():
-        like = sorted(known.name for known in _known.values() if known.name.startswith(f"{path.name}:{maker}"))
-        there = f"; of such a file there was {', '.join(like)}, which these runs know by that name" if like else ""
-        raise BadInput(f"no file {path} for network {network!r}{there}")
-    code = Code.at(path)
-    if not maker:
-        defined = ", ".join(definitions(code.sources[code.main])) or "nothing"
-        raise BadInput(f"network {network!r}: say what makes it, as in {path.name}:build; {path.name} has: {defined}")
-    before, held = _looked.get((path.absolute(), maker, side), (None, {}))
-    if before and all(_read(source) == text for source, text in held.items()):
-        return before
-    from yosinski import own_graph  # executes it, and loads torch
-
-    found = own_graph.look(code, maker, side)
-    held = {code.folder / name: text for name, text in found.code.sources.items()}
-    found = _known.setdefault(found.digest, found)
-    _looked[path.absolute(), maker, side] = found, held
-    return found
+def remember(own: Own) -> Own:
+    """Let this process know a network; returns the one that it knows already, if it is the same."""
+    return _known.setdefault(own.digest, own)
 
 
-def _read(path: Path) -> bytes | None:
-    with suppress(OSError):
-        return path.read_bytes()
-    return None
+def names_like(beginning: str) -> list[str]:
+    """The names of the networks that this process knows and that begin so, in order."""
+    return sorted(own.name for own in _known.values() if own.name.startswith(beginning))
 
 
 # Where they are kept
@@ -122,9 +118,8 @@ def folder(runs: Path, its: str) -> Path:
     return runs / "networks" / its
 
 
-def keep(runs: Path, network: str) -> None:
+def keep(runs: Path, own: Own) -> None:
     """Put the code of a network where the runs directory has it; what is there stays."""
-    own = resolve(network)
     target = folder(runs, own.digest)
     if (target / "network.json").exists():
         return
@@ -156,14 +151,14 @@ def read(runs: Path, network: str) -> Own:
         sources = {name: (path.parent / name).read_bytes() for name in value["sources"]}
         code = Code(path.parent.absolute(), value["main"], sources)
         found = Own(
-            code, value["maker"], value["side"], value["graph"], tuple(value["head_tensor"]), traced_from(value)
+            code, value["maker"], value["side"], value["graph"], tuple(value["head_tensor"]), Traced.from_json(value)
         )
         damaged = found.digest != its
     except (OSError, KeyError, TypeError) as error:
         raise files.Damaged(path) from error
     if damaged:
         raise files.Damaged(path)
-    return _known.setdefault(its, found)
+    return remember(found)
 
 
 def read_all(runs: Path) -> None:

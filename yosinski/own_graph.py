@@ -60,7 +60,7 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
 @lru_cache
 def _survey(network: str) -> Found:
     """BadInput if the packages that are installed here make another network of the code than when it was recorded."""
-    known = own.resolve(network)
+    known = own.known(network)
     found = _found(known.code, known.maker, known.side)
     if found.graph != known.graph:
         raise BadInput(
@@ -68,6 +68,13 @@ def _survey(network: str) -> Found:
             "machine, make other operations of its code; install those that its records name"
         )
     return found
+
+
+def plain(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The model that the code of a network that is known makes, and what that was called with."""
+    known = own.known(str(name))
+    with known.code.loaded() as module:
+        return made(known.code, module, known.maker, outputs, known.side)[:2]
 
 
 def operations(model: nn.Module, name: Name) -> fx.Graph:
@@ -107,7 +114,7 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
 @torch.no_grad()
 def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
-    known = own.resolve(network)
+    known = own.known(network)
     name, axis = known.head
     with known.code.loaded() as module, graph.seeded(0):
         model, *_ = made(known.code, module, known.maker, tensors[name].shape[axis], known.side)

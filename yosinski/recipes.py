@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from yosinski.architectures import INITIALISERS, architecture
+from yosinski.architectures import INITIALISERS
+from yosinski.catalogue import architecture
 from yosinski.errors import BadInput, choose
 from yosinski.identity import digest, later, told
 

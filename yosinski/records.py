@@ -18,11 +18,12 @@ from typing import Any, Literal, get_args
 from safetensors import SafetensorError, deserialize
 
 from yosinski import health, own
-from yosinski.architectures import is_own
+from yosinski.catalogue import resolve
 from yosinski.claims import Ended, is_alive, latest_attempt, latest_of, no_scheduler, this_process
 from yosinski.files import FORMAT, Damaged, read_json, replace, write_json
 from yosinski.files import set_aside as set_file_aside
 from yosinski.identity import as_before, digest
+from yosinski.own import is_own
 from yosinski.spec import SEMANTICS, BadInput, Failure, Half, Recipe, Run, unknown
 from yosinski.telling import command
 
@@ -50,7 +51,7 @@ def enrol(runs: Path, run: Run) -> Path:
         enrol(runs, run.parent)
     enrol_half(runs, run.half)
     if is_own(run.network):
-        own.keep(runs, run.network)
+        own.keep(runs, resolve(run.network))
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})

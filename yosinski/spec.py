@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from yosinski.architectures import architecture, identity_of, name_of
+from yosinski.catalogue import architecture, identity_of, name_of
 from yosinski.errors import BadInput, Failure, choose
 from yosinski.identity import canonical, changed, digest
 from yosinski.recipes import Recipe

@@ -1,23 +1,12 @@
-"""Descriptions of networks that others make, found by tracing them. No torch.
-
-`graph.py` finds them; those of torchvision and timm are remembered here, so that plans of them need not trace anything.
-"""
+"""Networks that others make: their names taken apart, and their descriptions, which tracing finds. No torch."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from yosinski import files
-from yosinski.architectures import INITIALISERS, Cost, is_own
+from yosinski.architectures import INITIALISERS, Cost
 from yosinski.errors import BadInput
-from yosinski.identity import digest
-
-GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted otherwise
-HOW = 'pip install "yosinski[timm]"'
 
 
 @dataclass(frozen=True)
@@ -28,23 +17,6 @@ class Name:
     model: str
     side: int | None  # pixels of the square input, where others than the usual ones are asked for
     digest: str = ""  # the first digits of that of a network of somebody's own
-
-    @classmethod
-    def of(cls, network: str) -> "Name":
-        """Taken apart; BadInput if the side is no number. Whether there is such a model is not looked up."""
-        if is_own(network):
-            from yosinski import own
-
-            found = own.resolve(network)
-            return cls("file", f"{found.code.file}:{found.maker}", found.side, found.digest[:8])
-        name, side = network.partition("@")[0], checked_side(network)
-        library, colon, model = name.rpartition(":")
-        if colon and library != "timm":
-            raise BadInput(
-                f"network {network!r}: models come from torchvision (resnet50), timm (timm:xception41) "
-                "or a file of your own (path/to/net.py:build)"
-            )
-        return cls("timm" if colon else "torchvision", model, side)
 
     def __str__(self) -> str:
         side = "" if self.side is None else f"@{self.side}"
@@ -103,38 +75,12 @@ class Traced:
         return [*self.segments, self.head.cost(outputs)]
 
     def as_json(self) -> dict[str, Any]:
-        """As `traced_from` reads it."""
+        """As `from_json` reads it."""
         told = {"side": self.side, "left_off": self.left_off, "paired": self.paired, "head": asdict(self.head)}
         return {**told, "segments": [asdict(row) for row in self.segments]}
 
-
-def traced_from(note: Mapping[str, Any]) -> Traced:
-    """A description as it was written down."""
-    rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
-    return Traced(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]), tuple(note["paired"]))
-
-
-@lru_cache
-def traced(network: str) -> Traced:
-    """The description of a model of torchvision or timm, as remembered, or found now; BadInput for an unknown one."""
-    name = Name.of(network)
-    try:
-        releases = {library: version(library) for library in {"torch", "torchvision", name.library}}
-    except PackageNotFoundError as error:
-        raise BadInput(f"network {network!r} needs timm, which is not installed: {HOW}") from error
-    made_by = {"network": network, "generator": GENERATOR, "releases": releases}
-    path = _note(network)
-    with suppress(OSError, BadInput, KeyError, TypeError):
-        note = files.read_json(path)
-        if note["made_by"] == made_by:
-            return traced_from(note)
-    from yosinski import graph
-
-    found = graph.survey(name)[0]
-    with suppress(OSError):
-        files.write_json(path, {"made_by": made_by, **found.as_json()}, durable=False)
-    return found
-
-
-def _note(network: str) -> Path:
-    return files.caches() / "networks" / f"{digest(network)}.json"
+    @classmethod
+    def from_json(cls, note: Mapping[str, Any]) -> "Traced":
+        """As it was written down."""
+        rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
+        return cls(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]), tuple(note["paired"]))

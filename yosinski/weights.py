@@ -19,13 +19,13 @@ import torch
 import torchvision
 
 from yosinski import saved, surgery
-from yosinski.architectures import ARCHITECTURES, architecture
+from yosinski.architectures import ARCHITECTURES
+from yosinski.catalogue import architecture, named
 from yosinski.data import FILTERS
 from yosinski.errors import BadInput, choose
 from yosinski.fitting import STANDARDISE, TAKEN, Tensors, fitted, head_of
 from yosinski.outside import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
 from yosinski.torch_files import Tensor
-from yosinski.traced import Name
 
 # torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
 TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
@@ -45,7 +45,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         hashed, text = sha256(*parts(source.path)), source.text
     else:
         fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
-        tensors, classes, preprocessing, name, file = fetched(Name.of(network).model, source.name)
+        tensors, classes, preprocessing, name, file = fetched(named(network).model, source.name)
         text, hashed = f"{source.library}:{name}", sha256(file) if file else None
         taken = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
     tensors = taken.tensors
@@ -132,7 +132,7 @@ def _line(error: Exception) -> str:
 
 def usual_preprocessing(network: str) -> Preprocessing:
     """As with the weights that the network's library takes by default; of a file of one's own nobody knows."""
-    name = Name.of(network)
+    name = named(network)
     if name.library == "file":
         side = architecture(network).side
         return Preprocessing(*IMAGENET, side, side, "bilinear", "taken to be ImageNet's mean and deviation")

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict
 
-from yosinski.architectures import architecture, name_of
+from yosinski.catalogue import architecture, name_of
 from yosinski.spec import BadInput
 
 

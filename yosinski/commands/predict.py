@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.architectures import architecture, name_of
+from yosinski.catalogue import architecture, name_of
 from yosinski.commands import with_store
 from yosinski.spec import BadInput, Half, Run, choose
 

@@ -190,7 +190,10 @@ def cores() -> int:
 
 def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     """Why an image is broken, if it is; BadInput if it cannot be read."""
-    from yosinski.data.decoding import Broken, decode  # loads torch: no need to where nothing is decoded
+    from yosinski.data.decoding import (
+        Broken,
+        decode,  # loads torch: no need to where nothing is decoded
+    )
 
     try:
         decode(sources.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)

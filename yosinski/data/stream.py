@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from yosinski.architectures import architecture
+from yosinski.catalogue import architecture
 from yosinski.data import RULE
 from yosinski.data.store import Store
 from yosinski.spec import Recipe, Run, canonical
