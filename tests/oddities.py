@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-LINES = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINES = re.compile(r"^```python\n((?:(?!^```).)*?def picture.*?)^```", re.MULTILINE | re.DOTALL)
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}"/></x:xmpmeta>'
 SIZES = ((50, 73), (73, 50), (41, 40), (64, 64), (20, 90), (91, 32))  # (width, height)
 

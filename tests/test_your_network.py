@@ -63,10 +63,13 @@ def test_the_example_works_as_it_stands_there(
         "pictures.safetensors",
     ):
         assert words in told
-    assert printed[-1].strip() == "disc"
+    assert printed[-2].strip() == "disc"
+    real = "-p network=timm:tf_efficientnet_lite0@64 -p weights=lite0.pth -p cuts=4,12,18"
     assert (tmp_path / "figure.png").stat().st_size > 0
 
     monkeypatch.chdir(tmp_path)
+    assert main(f"plan transfer --data imagefolder:pictures {real}".split()) == 0
+    assert "lite0.pth, 1000 classes; preprocessing taken to be that of timm:in1k" in capsys.readouterr().out
     check_that_it_loads_by_the_lines_of_the_readme()
     check_that_its_images_are_those_of_the_evaluation()
     check_refusals(capsys)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 FORMAT = 1  # of every file in a runs directory; outside of the id, so that it can be migrated
 
@@ -60,10 +60,13 @@ def set_aside(path: Path, why: str = "damaged") -> Path:
 
 
 def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
-    """Write a file under a temporary name, then put it in place of the old one."""
+    """Write a file under a temporary name, then put it in place of the old one, as readable as any other."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # safetensors makes files that nobody else may read
         write(temporary)
+        temporary.chmod(mode)
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
