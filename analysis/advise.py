@@ -20,7 +20,7 @@ from analysis.paired import FEWEST
 from analysis.predictors import judge
 from analysis.settle import settling
 from analysis.tables import Table
-from yosinski.telling import command
+from yosinski.errors import command
 
 SHOWN_CLASSES = 10
 HOW = {  # what to do with what is below, by what marks the treatment in the series

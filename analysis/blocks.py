@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.frame import arithmetic, listed
 from analysis.marks import subject
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
-from yosinski.data import EARLIER, earlier
-from yosinski.spec import BadInput
+from yosinski.data.place import EARLIER, earlier
+from yosinski.errors import BadInput
 
 # In what copies and bases agree.
 ALIKE = ["origin", "network", "data", "rule", "kind", "semantics", "recipe", "examples_per_class"]

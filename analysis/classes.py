@@ -11,8 +11,8 @@ from scipy.stats import false_discovery_control
 
 from analysis.blocks import Block
 from analysis.contrasts import differences
-from yosinski import files, records
-from yosinski.spec import BadInput
+from yosinski import files, records, specs
+from yosinski.errors import BadInput
 
 SETS = {"select_top1": "select", "best10_top1": "select", "test_top1": "test", "unseen_top1": "unseen"}
 
@@ -23,9 +23,9 @@ def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.Data
     parts, without = [], 0
     for run, half in runs[["run", "target_half"]].itertuples(index=False):
         try:
-            its = ((records.read_record(records.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
+            its = ((records.read_record(specs.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
             if half not in halves:
-                halves[half] = records.load_half(directory, half).classes
+                halves[half] = specs.load_half(directory, half).classes
         except (files.Damaged, BadInput):
             its = None
         if not its or not len(its["images"]) == len(its["correct"]) == len(halves[half]):

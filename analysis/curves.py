@@ -14,7 +14,7 @@ from analysis.frame import listed
 from analysis.marks import subject, trained_on
 from analysis.paired import by_origin
 from analysis.style import GREY, counted, in_order, look, style
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 COLUMNS = [
     *("origin", "run", "name", "state", "series", "n", "cut", "target", "seed"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis import curves, early_figure, figure2, figure3, preserved, reduced
 from analysis.style import style
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 FIGURES = {
     **{"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw},

@@ -36,7 +36,7 @@ import pandas as pd
 
 from analysis.frame import listed
 from analysis.paired import kind_of_split, main_experiment
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 KIND = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class", "relation"]
 CONTEST = [*KIND, "split", "parent", "target_half", "seed"]

@@ -12,7 +12,7 @@ from analysis.early import backtest, contests, standing
 from analysis.frame import listed
 from analysis.marks import subject
 from analysis.style import GREY, LOOKS, style
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 TIMES = 60  # at which the figure is computed
 TODAY, END = LOOKS["BnB"].colour, LOOKS["AnB"].colour  # what is known today, and what came of it

@@ -16,7 +16,7 @@ from analysis import marks
 from analysis.frame import listed
 from analysis.paired import METRICS, by_origin, compare, kind_of_split, metric_for, one_row_per_run, with_their_bases
 from analysis.style import GREY, UNLIKE, faded, in_order, look, style
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 TARGETS = {"B": ("to natural", "o", "-"), "A": ("to man-made", "s", (0, (5, 1.5)))}  # letter -> words, marker, line
 NATMAN, RANDOM, FEATURES = "AnB, natural / man-made", "AnB, random splits", "RnB, random features"

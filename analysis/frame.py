@@ -8,13 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from yosinski import files, records
+from yosinski import files, records, specs
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose, printable
 from yosinski.files import Damaged
-from yosinski.identity import every
+from yosinski.identity import digest, every
 from yosinski.own import shown
+from yosinski.recipes import Recipe
 from yosinski.records import FINAL
-from yosinski.spec import SEMANTICS, BadInput, Half, Recipe, Run, choose, digest, relation, series
-from yosinski.telling import printable
+from yosinski.spec import SEMANTICS, Run
+from yosinski.treatments import relation, series
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -91,7 +94,7 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     runs of one sweep; `where` keeps the rows whose columns, as text, equal its values ("" stands for an empty cell).
     A run with a damaged file gets state `failed` and a warning. BadInput: no such directory, sweep, column or value.
     """
-    records.know_networks(runs)
+    specs.know_networks(runs)
     found = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
     halves = _Halves(runs)
     weights = {run.id: run.record.get("weights") for run in found}
@@ -190,7 +193,7 @@ class _Found:
 
 def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
     """Id -> what a sweep says of the run ({} where no sweep lists it), in order of ids."""
-    there = {path.name: {} for path in records.scan(runs)}
+    there = {path.name: {} for path in specs.scan(runs)}
     manifests = []
     for path in sorted((runs / "sweeps").glob("*.json")):
         try:
@@ -209,7 +212,7 @@ def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
 
 def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
     """Read each of a run's files once."""
-    path = records.folder(runs, run_id)
+    path = specs.folder(runs, run_id)
     run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, [{}])
     if (path / "run.json").exists():
         try:
@@ -229,7 +232,7 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(value.get("spec"), dict) or digest(value["spec"]) != run_id:
         raise Damaged(path)
     if value["spec"].get("semantics") == SEMANTICS:  # unknown values of recipes get columns, others would be mixed
-        records.check_known(path, {**value, "spec": {**value["spec"], "recipe": {}}})
+        specs.check_known(path, {**value, "spec": {**value["spec"], "recipe": {}}})
     return value["name"], value["spec"]
 
 
@@ -242,7 +245,7 @@ def _curve(path: Path) -> list[dict[str, float]]:
 
 def _weights(runs: Path, run_id: str) -> str | None:
     try:
-        return (records.read_record(records.folder(runs, run_id)) or {}).get("weights")
+        return (records.read_record(specs.folder(runs, run_id)) or {}).get("weights")
     except Damaged:
         return None
 
@@ -258,7 +261,7 @@ class _Halves(dict[str, Half | None]):
         self[key] = None
         try:
             if (self.runs / "halves" / f"{key}.json").exists():  # a missing run's half may never have been stored
-                self[key] = records.load_half(self.runs, key)
+                self[key] = specs.load_half(self.runs, key)
         except Damaged as error:
             warnings.warn(f"{error}: its letter, classes and split are not shown", stacklevel=4)
         return self[key]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.style import GREY, counted, look
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 FAILED = ("stuck", "diverged")
 

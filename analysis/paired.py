@@ -6,7 +6,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from analysis.frame import listed
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 METRICS = {  # column -> what it was measured on
     "test_top1": "test images",

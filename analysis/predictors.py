@@ -17,7 +17,7 @@ from analysis.frame import listed
 from analysis.paired import FEWEST, METRICS
 from analysis.style import look, style
 from analysis.tables import Table
-from yosinski import files, records
+from yosinski import files, records, specs
 from yosinski.files import Damaged
 
 COLUMNS = ["base", "target_half", "version", "images", "n", "cut", "predictor", "score"]
@@ -45,7 +45,7 @@ def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[
             prediction = files.read_json(path)
             if prediction["base"] not in bases:
                 continue
-            record = records.read_record(records.folder(runs, prediction["base"])) or {}
+            record = records.read_record(specs.folder(runs, prediction["base"])) or {}
             if record.get("weights") != prediction["weights"]:
                 stale.append(prediction["base"][:8])
             else:

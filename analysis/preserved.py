@@ -14,7 +14,7 @@ from analysis import marks
 from analysis.frame import listed
 from analysis.paired import METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative, with_their_bases
 from analysis.style import GREY, faded, look, style
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 SERIES = ("BnB", "AnB")
 ASIDE = 0.08  # lest lines hide each other

@@ -12,7 +12,7 @@ from analysis import marks
 from analysis.frame import listed
 from analysis.paired import METRICS, by_origin, metric_for, one_row_per_run
 from analysis.style import GREY, look, style
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 COLUMNS = ["origin", "network", "data", "split", "target", "examples_per_class", "classes", "runs", "left_out", "mean"]
 MARKERS = ("o", "s", "D", "^", "v", "P")

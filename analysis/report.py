@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.advise import Report
 from analysis.style import style
-from yosinski.spec import choose
+from yosinski.errors import choose
 
 
 def write(report: Report, path: Path) -> bool:

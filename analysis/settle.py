@@ -9,7 +9,8 @@ from analysis.answer import Answer
 from analysis.blocks import Block
 from analysis.paired import FEWEST
 from yosinski.identity import as_before
-from yosinski.spec import COPIES, Recipe
+from yosinski.recipes import Recipe
+from yosinski.treatments import COPIES
 
 SPLITS = 4  # as many as in the paper, where nothing is known yet
 TREATMENTS = {f"AnB{mark}": treatment for treatment, mark in COPIES.items()}
@@ -93,7 +94,7 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
     return _FILE.format(
         recipes="from yosinski.recipes import PAPER as RECIPE"
         if block.published
-        else "from yosinski.spec import Recipe",
+        else "from yosinski.recipes import Recipe",
         recipe="" if block.published else f"\nRECIPE = Recipe(\n{_values(copy)})",
         choices=choices,
         data=data,
@@ -119,8 +120,8 @@ _FILE = '''"""Runs that would tell where to cut: copies that are not told apart 
 
 from dataclasses import replace
 
-from sweeps.figure2 import pairs
-from yosinski import data as data_sets
+from sweeps.grid import pairs
+from yosinski.data import find
 {recipes}
 {recipe}
 CHOICES = {choices!r}
@@ -137,7 +138,7 @@ def sweep(
     runs = []
     for seed in seeds:
         for split in splits:
-            for source, target in pairs(data_sets.card(data), split, ("AB", "BA"), network, RECIPE, seed):
+            for source, target in pairs(find.card(data), split, ("AB", "BA"), network, RECIPE, seed):
                 target = replace(target, examples_per_class=EXAMPLES)
                 source = replace(source, examples_per_class=OF_BASES)
                 runs += [target, source, *(target.copy(n, treatment, source) for treatment, n in CHOICES)]
@@ -147,7 +148,7 @@ def sweep(
 _OF_WEIGHTS = '''"""Runs that would tell where to cut these weights: copies that are not told apart yet, and bases."""
 
 from sweeps.transfer import transfer
-from yosinski.spec import Recipe
+from yosinski.recipes import Recipe
 
 RECIPE = Recipe(
 {recipe})

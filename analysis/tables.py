@@ -20,7 +20,7 @@ from analysis.paired import (
     metric_for,
     one_row_per_run,
 )
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 FIRST_LAYERS = (1, 3, 5)  # the paper pools the copies that keep at least so many layers
 GAINS = (("AnB+", "base"), ("AnB+", "BnB+"), ("BnB+", "base"))  # the third is not in the paper's table

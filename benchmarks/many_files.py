@@ -36,7 +36,7 @@ def took(code: str, cache: Path) -> str:
     """How long a process takes that runs this, and how long its cores are busy (others may be at work here, too)."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    subprocess.run([sys.executable, "-c", f"from yosinski import data\n{code}"], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", f"from yosinski.data import find\n{code}"], check=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return f"{time.perf_counter() - began:.2f} s ({busy:.2f} s of computing)"
@@ -55,7 +55,7 @@ def main() -> None:
         path.mkdir()
         write(path, given.images)
         time.sleep(SETTLED + 1)  # before, no hash is remembered
-        card = f"data.card('imagefolder:{path}')"
+        card = f"find.card('imagefolder:{path}')"
         print(f"python: {took('from yosinski.data import cards', cache)}")
         print(f"first card of {given.images:,} files: {took(card, cache)}")
         print(f"nothing changed: {took(card, cache)}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from sweeps.figure2 import figure2
 from sweeps.plan import in_order
-from yosinski import files, records
+from yosinski import files, specs
 from yosinski.spec import Run
 
 PER_SEED = 58
@@ -48,7 +48,7 @@ def fill(runs: Path) -> None:
     """The runs of the first seeds, finished."""
     listed = in_order(figure2(seeds=tuple(range(FINISHED // PER_SEED + 1))))[:FINISHED]
     for run in listed:
-        path = records.folder(runs, run.id)
+        path = specs.folder(runs, run.id)
         claim = {"attempt": 1, "job": "", "released": True, "host": "elsewhere", "pid": 1, "started": 0.0}
         for name, value in {
             "run.json": {"id": run.id, "name": run.name, "spec": run.spec},

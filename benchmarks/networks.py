@@ -6,6 +6,7 @@ finds the cuts of each from scratch, compares head and tail at every cut with th
 writes `docs/networks.md` (with NETWORK: prints those rows only), but for its last part, which is written by hand.
 """
 
+# ruff: noqa: E402
 import gc
 import sys
 import time
@@ -17,13 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import torch  # noqa: E402
-from test_graph import TIMM  # noqa: E402
-from uncut import compare, smallest  # noqa: E402
+import torch
+from test_graph import TIMM
+from uncut import compare, smallest
 
-from yosinski import graph, libraries  # noqa: E402
-from yosinski.catalogue import named  # noqa: E402
-from yosinski.errors import BadInput  # noqa: E402
+from yosinski import graph, libraries
+from yosinski.catalogue import named
+from yosinski.errors import BadInput
 
 HEADER = """# Where networks can be cut
 

@@ -26,8 +26,8 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from yosinski import data
 from yosinski.data import making
+from yosinski.data.place import Place
 
 CLASSES = 100
 
@@ -103,7 +103,7 @@ def main() -> None:
         write(path, given.images, given.side)
         size = sum(file.stat().st_size for file in path.rglob("*.jpg")) / given.images
         print(f"{given.images} JPEGs of {given.side} x {given.side}, {size / 1000:.1f} kB; {given.workers} processes")
-        place = data.place(f"imagefolder{given.geometry}:{path}")
+        place = Place.of(f"imagefolder{given.geometry}:{path}")
         decoded, ratios = [[decoding(path, given.workers, decode) for decode in (pillow, turbo)]], []
         for _ in range(given.rounds):
             stored = given.images / storing(place.text, Path(folder) / "stores", given.workers)

@@ -12,7 +12,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from yosinski import data, records
+from yosinski import records, specs
+from yosinski.data import find
 from yosinski.environment import Where
 from yosinski.halves import split
 from yosinski.recipes import EMOJI
@@ -25,11 +26,11 @@ CASES = (("alexnet32", (5, 7), 100), ("resnet18@32", (7, 9), 20))  # network, cu
 
 def train(run: Run, where: Where) -> tuple[float, float, float]:
     """Seconds of the processor and of the clock, and accuracy on test images."""
-    records.enrol(where.runs, run)
+    specs.enrol(where.runs, run)
     began, clock = time.process_time(), time.perf_counter()
     run_pack([run.id], where)
     took = time.process_time() - began, time.perf_counter() - clock
-    record = records.read_record(records.folder(where.runs, run.id))
+    record = records.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     return *took, record["metrics"]["test_top1"]
 
@@ -37,7 +38,7 @@ def train(run: Run, where: Where) -> tuple[float, float, float]:
 def main(directory: Path) -> None:
     """Print a row for every cut and way."""
     where = Where(directory / "runs", directory / "stores", "cpu", "float32")
-    halves = split(data.card("emoji"), "random:0")
+    halves = split(find.card("emoji"), "random:0")
     print("network      copy   pictures  processor   clock  test   speed-up")
     for network, cuts, classes in CASES:
         a, b = (replace(half, classes=half.classes[:classes]) for half in (halves.a, halves.b))

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.catalogue import name_of
-from yosinski.recipes import recipe, usual
-from yosinski.spec import BadInput, Recipe, Run, choose
+from yosinski.errors import BadInput, choose
+from yosinski.recipes import Recipe, recipe, usual
+from yosinski.spec import Run
 
 SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from yosinski.spec import BadInput, Failure
+from yosinski.errors import BadInput, Failure
 
 PROGRAMS = ("sbatch", "squeue", "scontrol", "scancel", "srun")
 # States in which a job may still run, or run again; all others are final.

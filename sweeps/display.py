@@ -17,8 +17,8 @@ from sweeps.preflight import saving_seconds
 from sweeps.profile import Profile
 from sweeps.sending import Array, Sent
 from sweeps.status import STATUSES, Entry, Sight, Status, Trouble, matrix, troubles
-from yosinski import records
-from yosinski.data import EARLIER
+from yosinski import records, specs
+from yosinski.data.place import EARLIER
 
 
 def duration(seconds: float) -> str:
@@ -202,7 +202,7 @@ def _names(some: Sequence[Entry]) -> str:
 
 def outcome(plan: Plan, runs: Path) -> str:
     """What became of all runs of a plan, those included that have no good result."""
-    states = Counter(records.state(records.folder(runs, run.id)) for run in plan.runs)
+    states = Counter(records.state(specs.folder(runs, run.id)) for run in plan.runs)
     return f"{count(len(plan.runs), 'run')}: " + ", ".join(f"{n} {state}" for state, n in states.most_common())
 
 
@@ -252,5 +252,5 @@ def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None
 
 
 def _share(queue: Queue, run) -> float:
-    beat = records.progress(records.folder(queue.where.runs, run.id))
+    beat = records.progress(specs.folder(queue.where.runs, run.id))
     return beat["step"] / beat["steps"] if beat else 0.0

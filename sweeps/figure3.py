@@ -1,8 +1,9 @@
 """The paper's figure 3: what distance between the tasks costs, and how far random features go."""
 
-from sweeps.figure2 import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
-from yosinski.recipes import usual
-from yosinski.spec import Recipe, Run, Treatment
+from sweeps.grid import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
+from yosinski.recipes import Recipe, usual
+from yosinski.spec import Run
+from yosinski.treatments import Treatment
 
 
 def figure3(

@@ -8,8 +8,8 @@ from pathlib import Path
 from sweeps.plan import renew
 from sweeps.profile import Profile, profile_from
 from sweeps.status import MORE, Sight
-from yosinski import records
-from yosinski.spec import BadInput
+from yosinski import records, specs
+from yosinski.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def with_spoilt_bases(runs: Path, seen: Sequence[Sight]) -> list[Sight]:
         if sight.state == "done"
         and sight.entry.id in suspects
         and sight.entry.series != "outside"
-        and records.spoilt(records.folder(runs, sight.entry.id))
+        and records.spoilt(specs.folder(runs, sight.entry.id))
         else sight
         for sight in seen
     ]
@@ -48,7 +48,7 @@ def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
     renew(runs, [sight.entry.id for sight in seen if sight.stale])
     for sight in seen:
         if sight.cause == SPOILT:
-            records.set_aside(records.folder(runs, sight.entry.id))
+            records.set_aside(specs.folder(runs, sight.entry.id))
 
 
 def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:

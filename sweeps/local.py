@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from sweeps.ends import of_worker
 from sweeps.job import train_pack
 from sweeps.plan import Pack, Plan, state
-from yosinski import files, records
+from yosinski import files, records, specs
 from yosinski.environment import Where, no_gpu_found, visible_gpus
-from yosinski.spec import BadInput, Run
+from yosinski.errors import BadInput
+from yosinski.spec import Run
 
 if TYPE_CHECKING:
     import submitit
@@ -183,7 +184,7 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
         return f"no space left on the disk of {runs}; what is trained so far is kept"
     told = set()
     for run in lost:
-        failure = records.folder(runs, run.id) / "failure.json"
+        failure = specs.folder(runs, run.id) / "failure.json"
         if failure.exists():
             told.add(files.read_json(failure)["error"])
     log = job.paths.stderr

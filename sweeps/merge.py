@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from yosinski import files, own, records
-from yosinski.spec import BadInput, Run
+from yosinski import attempts, files, own, records, specs, tensors
+from yosinski.errors import BadInput
+from yosinski.spec import Run
 
 RESULTS = ("state", "metrics", "per_class", "weights", "parent_weights")  # of a record; the rest is how they were got
 
@@ -70,8 +71,8 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         check_equal(merged.setdefault(run_id, theirs), theirs)
     new = {run_id: run for run_id, run in merged.items() if run_id not in here}
     for run_id in new:
-        if (records.folder(runs, run_id) / "run.json").exists():
-            records.load(runs, run_id)  # it will describe what is put beside it
+        if (specs.folder(runs, run_id) / "run.json").exists():
+            specs.load(runs, run_id)  # it will describe what is put beside it
     check_bases(merged, new)
     check_weights(new.values())
     lists = {path: source for path, source in halves_and_sweeps([runs, *sources]).items() if not (runs / path).exists()}
@@ -83,7 +84,7 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(runs / path, _copy_of(source))
     copied = sum(bring(run, runs) for run in sorted(new.values(), key=lambda run: run.run.parent is not None))
-    seen = {path.name for source in sources for path in records.scan(source)}
+    seen = {path.name for source in sources for path in specs.scan(source)}
     ended = sum(map(len, found))
     return Merged(copied, ended - len(new), len(seen - merged.keys()), len(new) - copied)
 
@@ -91,10 +92,10 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
 def finished(runs: Path) -> dict[str, Finished]:
     """The runs of a directory that ended, by id; BadInput if what describes one is damaged."""
     found = {}
-    for path in records.scan(runs):
+    for path in specs.scan(runs):
         record = records.read_record(path)
         if record is not None and record["state"] in records.FINAL:
-            found[path.name] = Finished(records.load(runs, path.name), path, record)
+            found[path.name] = Finished(specs.load(runs, path.name), path, record)
     return found
 
 
@@ -131,7 +132,7 @@ def check_bases(merged: Mapping[str, Finished], new: Mapping[str, Finished]) -> 
 def check_weights(new: Iterable[Finished]) -> None:
     """BadInput if the weights of a run are not those that its record names."""
     for run in new:
-        if records.weights_hash(run.path) != run.record["weights"]:
+        if tensors.fingerprint_of_file(run.path / "weights.safetensors") != run.record["weights"]:
             raise BadInput(f"{run.path / 'weights.safetensors'} does not hold the weights that the record names")
 
 
@@ -143,7 +144,7 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for place in places:
         for path in sorted(place.glob("halves/*.json")):
-            records.load_half(place, path.stem)
+            specs.load_half(place, path.stem)
             found.setdefault(path.relative_to(place), path)
         for path in sorted(place.glob("sweeps/*.json")):
             first = found.setdefault(path.relative_to(place), path)
@@ -155,9 +156,7 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
 def networks(places: Sequence[Path]) -> list[own.Own]:
     """The networks of files of one's own that runs directories keep; BadInput if one is damaged."""
     return [
-        own.read(place, path.parent.name)
-        for place in places
-        for path in sorted(place.glob("networks/*/network.json"))
+        own.read(place, path.parent.name) for place in places for path in sorted(place.glob("networks/*/network.json"))
     ]
 
 
@@ -171,11 +170,11 @@ def listed(path: Path) -> set[str]:
 
 def bring(run: Finished, runs: Path) -> bool:
     """Copy a run that ended into a runs directory; False if somebody is training it there, or just has."""
-    path = records.folder(runs, run.run.id)
+    path = specs.folder(runs, run.run.id)
     if not (path / "run.json").exists():  # with the name that it was given there
         path.mkdir(parents=True, exist_ok=True)
         files.replace(path / "run.json", _copy_of(run.path / "run.json"))
-    attempt = records.claim(runs, run.run)
+    attempt = attempts.claim(runs, run.run)
     if attempt is None:
         return False
     try:

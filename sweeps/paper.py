@@ -5,12 +5,12 @@ only, fine-tuned copies on two of four splits. The published names call the natu
 man-made A. Networks with random features have no parent there either: they are compared with `netbase`.
 """
 
-from sweeps.figure2 import all_classes
+from sweeps.grid import all_classes
 from sweeps.reduced import COUNTS
-from yosinski import data as data_sets
 from yosinski import halves
-from yosinski.recipes import PAPER, PAPER_REDUCED
-from yosinski.spec import Recipe, Run
+from yosinski.data import find
+from yosinski.recipes import PAPER, PAPER_REDUCED, Recipe
+from yosinski.spec import Run
 
 CUTS = range(1, 8)
 
@@ -22,7 +22,7 @@ def paper(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) ->
 
 def published(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) -> dict[str, Run]:
     """Published name -> network, bases before their copies."""
-    card = data_sets.card(data)
+    card = find.card(data)
     everything = Run("caffenet", all_classes(card), recipe)
     halved = {split: halves.split(card, f"paper:{split}") for split in ("0", "1", "2", "3", "natman")}
     bases = {

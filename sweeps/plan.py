@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.speeds import ANY, Device, Speeds, measured
-from yosinski import claims, data, files, records
+from yosinski import claims, files, records, specs
 from yosinski.catalogue import architecture
 from yosinski.cost import Cost, check_batch, cost, in_pack, stored
-from yosinski.data import Card
+from yosinski.data import find
+from yosinski.data.card import Card
 from yosinski.records import State
 from yosinski.spec import Run
 
@@ -60,7 +61,7 @@ class Plan:
     @cached_property
     def cards(self) -> dict[str, Card]:
         """The data sets by the texts that say where they are."""
-        return {name: data.card(name) for name in {run.half.data for run in self.runs if run.is_trained}}
+        return {name: find.card(name) for name in {run.half.data for run in self.runs if run.is_trained}}
 
     @property
     def stored(self) -> int:
@@ -157,7 +158,7 @@ def check_batches(runs: Iterable[Run]) -> None:
     """BadInput if a network would be shown fewer images in a step than it can be trained on."""
     for run in runs:
         if architecture(run.network).paired:
-            check_batch(run, data.card(run.half.data))
+            check_batch(run, find.card(run.half.data))
 
 
 def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -180,12 +181,12 @@ def look(
 
     runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not among them.
     """
-    there = records.known(where)
+    there = specs.known(where)
     states: dict[str, State] = {}
     weights: dict[str, str] = {}
     stale: set[str] = set()
     for run_id, parent in runs:
-        state, record = records.look(records.folder(where, run_id), ended) if run_id in there else ("missing", None)
+        state, record = records.look(specs.folder(where, run_id), ended) if run_id in there else ("missing", None)
         if parent is not None and state not in records.FINAL:
             if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
                 state = "blocked"
@@ -202,7 +203,7 @@ def look(
 def renew(where: Path, stale: Iterable[str]) -> None:
     """Set the records of stale copies aside, so that they are trained anew."""
     for run_id in stale:
-        files.set_aside(records.folder(where, run_id) / "record.json", "stale")
+        files.set_aside(specs.folder(where, run_id) / "record.json", "stale")
 
 
 def _name(run: Run, cuts: list[int]) -> str:
@@ -213,9 +214,9 @@ def _name(run: Run, cuts: list[int]) -> str:
 
 def state(run: Run, where: Path) -> State:
     """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
-    found = records.state(records.folder(where, run.id))
+    found = records.state(specs.folder(where, run.id))
     if found == "blocked" and run.parent is not None:
-        base = records.state(records.folder(where, run.parent.id))
+        base = records.state(specs.folder(where, run.parent.id))
         return "blocked" if base in ("stuck", "diverged") else "missing"
     return found
 

@@ -10,7 +10,7 @@ from sweeps.plan import Pack
 from sweeps.profile import Profile
 from sweeps.submission import Submission
 from yosinski.cost import Cost
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 # Kinds of file systems that one machine has to itself, as a rule; all others are taken to be shared.
 LOCAL = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs", "apfs", "hfs"}

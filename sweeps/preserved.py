@@ -1,9 +1,9 @@
 """An experiment of the authors' notebook: whether it helps to keep the next layers of the base, too, and train them."""
 
-from sweeps.figure2 import card_for, cuts_of, none_empty, pairs
+from sweeps.grid import card_for, cuts_of, none_empty, pairs
 from yosinski.catalogue import architecture
-from yosinski.recipes import usual
-from yosinski.spec import Recipe, Run
+from yosinski.recipes import Recipe, usual
+from yosinski.spec import Run
 
 
 def preserved(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import cluster
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 PROFILES = Path(__file__).parent.parent / "slurm" / "profiles"
 OURS = (

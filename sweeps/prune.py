@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps import submission
-from yosinski import claims, files, records
-from yosinski.spec import Failure
+from yosinski import claims, files, records, specs
+from yosinski.errors import Failure
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # what yosinski.files writes before it gives a file its name
@@ -35,7 +35,7 @@ def prunable(runs: Path, live: Collection[str], now: float | None = None, stores
     live: tokens of the submissions of which SLURM may still run a job; now: seconds since 1970; stores: where features
     are stored, None to leave them.
     """
-    states: dict[Path, records.State] = {path: records.state(path) for path in records.scan(runs)}
+    states: dict[Path, records.State] = {path: records.state(path) for path in specs.scan(runs)}
     now = time.time() + claims.ahead(runs) if now is None else now
     found = [
         *_in_runs(states, now),

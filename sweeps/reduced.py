@@ -1,11 +1,9 @@
 """The supplement's reduced data: bases on the first k images of each class."""
 
-from sweeps.figure2 import all_classes, card_for, none_empty
-from yosinski import halves
+from sweeps.grid import card_for, half_named, none_empty
 from yosinski.cost import images
-from yosinski.data import Card
-from yosinski.recipes import usual
-from yosinski.spec import Half, Recipe, Run, choose
+from yosinski.recipes import Recipe, usual
+from yosinski.spec import Run
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # the paper's
 
@@ -34,13 +32,3 @@ def reduced(
             if counts is None and images(runs[-1], card, "train") == images(base, card, "train"):
                 break
     return runs
-
-
-def half_named(card: Card, name: str) -> Half:
-    """`all` classes, or a half by its split and letter, such as random:0:A."""
-    if name == "all":
-        return all_classes(card)
-    split, _, letter = name.rpartition(":")
-    choose("end of parameter half", letter, ("A", "B"))
-    both = halves.split(card, split)
-    return {"A": both.a, "B": both.b}[letter]

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from slurm.job import train_element
 from sweeps import cluster
 from sweeps.cluster import Limits
-from sweeps.job import train_element
 from sweeps.plan import Pack
 from sweeps.profile import Profile
 from sweeps.snapshot import snapshot
 from sweeps.submission import Submission, adopt, closed, jobs, write
 from yosinski.environment import Where
-from yosinski.spec import Failure, Run
+from yosinski.errors import Failure
+from yosinski.spec import Run
 
 if TYPE_CHECKING:
     import submitit

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sweeps.submission import closed, jobs
 
+PACKAGES = ("yosinski", "sweeps", "slurm")  # that jobs import
+
 
 def snapshot(runs: Path) -> dict[str, str | None]:
     """Copy the code that jobs import, so that they run what was submitted, whatever becomes of it meanwhile.
@@ -16,7 +18,7 @@ def snapshot(runs: Path) -> dict[str, str | None]:
     Returns where it lies, the hash of its files and, if they are those of a commit, that.
     """
     root = Path(__file__).resolve().parent.parent
-    found = [path for package in ("yosinski", "sweeps") for path in sorted((root / package).rglob("*"))]
+    found = [path for package in PACKAGES for path in sorted((root / package).rglob("*"))]
     code = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     hashed = hashlib.sha256()
     for path in code:
@@ -43,6 +45,6 @@ def _commit(root: Path) -> str | None:
         return done.stdout.strip()
 
     with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
-        if Path(git("rev-parse", "--show-toplevel")) == root and not git("status", "--porcelain", "yosinski", "sweeps"):
+        if Path(git("rev-parse", "--show-toplevel")) == root and not git("status", "--porcelain", *PACKAGES):
             return git("rev-parse", "HEAD")
     return None

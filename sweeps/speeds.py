@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from yosinski import files, records
+from yosinski import files, records, specs
 from yosinski.environment import cpu_has_bfloat16, processor
 from yosinski.spec import Run
 
@@ -85,10 +85,10 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
     precision, and then of the same kind alone. Records of earlier versions, whose seconds are even shares, count for
     networks that have no others.
     """
-    paths = (records.folder(where, run.id) for run in runs)
+    paths = (specs.folder(where, run.id) for run in runs)
     found = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
     if not found and where.is_dir():
-        found = list(islice((path for path in records.scan(where) if (path / "record.json").exists()), MOST))
+        found = list(islice((path for path in specs.scan(where) if (path / "record.json").exists()), MOST))
     every = [its for path in found if (its := read(path)) is not None]
     for names, but in (
         (("kind", "precision", "processor"), ""),

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from slurm.job import STARTED
 from sweeps import cluster, ends
-from sweeps.job import STARTED
 from sweeps.plan import look
 from sweeps.submission import Scheduled, Submission, jobs, scheduled, submissions
-from yosinski import claims, files, records
-from yosinski.data import earlier
-from yosinski.spec import SERIES, BadInput, Run, series
+from yosinski import claims, files, records, specs
+from yosinski.data.place import earlier
+from yosinski.errors import BadInput
+from yosinski.spec import Run
+from yosinski.treatments import SERIES, series
 
 Status = Literal[records.State, "queued", "waiting"]
 STATUSES: tuple[Status, ...] = (
@@ -109,8 +111,8 @@ def entries_of(runs: Path) -> list[Entry]:
     for path in sorted((runs / "sweeps").glob("*.json")):
         for entry in files.read_json(path)["runs"]:
             listed[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
-    for run_id in sorted(records.known(runs) - listed.keys()):
-        path = records.folder(runs, run_id) / "run.json"
+    for run_id in sorted(specs.known(runs) - listed.keys()):
+        path = specs.folder(runs, run_id) / "run.json"
         if path.exists():
             value = files.read_json(path)
             listed[run_id] = _entry(run_id, value["name"], value["spec"])
@@ -135,7 +137,7 @@ def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
     old: set[str] = set()
     for digest in {entry.half for entry in entries}:
         if (runs / "halves" / f"{digest}.json").exists():
-            half = records.load_half(runs, digest)
+            half = specs.load_half(runs, digest)
             if earlier(half.data, half.rule):
                 old.add(digest)
     return [entry for entry in entries if entry.half in old]
@@ -189,7 +191,7 @@ def _sight(
     shown: Mapping[str, Sight],
     stale: bool,
 ) -> Sight:
-    path = records.folder(runs, entry.id)
+    path = specs.folder(runs, entry.id)
     if state in records.FINAL:
         return Sight(entry, state, job=job, stale=stale)
     base = shown.get(entry.parent) if entry.parent else None

@@ -20,7 +20,7 @@ from typing import Any
 from sweeps import cluster
 from sweeps.cluster import Element
 from yosinski import files
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from sweeps.figure2 import cuts_of, none_empty
-from sweeps.reduced import half_named
-from yosinski import data as data_sets
+from sweeps.grid import cuts_of, half_named, none_empty
 from yosinski import outside
 from yosinski.catalogue import architecture
-from yosinski.recipes import usual
-from yosinski.spec import COPIES, BadInput, Recipe, Run, Treatment, choose
+from yosinski.data import find, place
+from yosinski.errors import BadInput, choose
+from yosinski.recipes import Recipe, usual
+from yosinski.spec import Run
+from yosinski.treatments import COPIES, Treatment
 
 
 def transfer(
@@ -39,7 +40,7 @@ def transfer(
     wanted, recipe = cuts_of(network, cuts), recipe or usual(network)
     found = outside.known(network, weights)
     side, saw = architecture(network).side, found.preprocessing
-    card = data_sets.card(data_sets.suited(data, side, saw.stored(side), saw.interpolation))
+    card = find.card(place.suited(data, side, saw.stored(side), saw.interpolation))
     target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, found)
     runs = [source]
     for seed in seeds:

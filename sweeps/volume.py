@@ -3,11 +3,13 @@
 from dataclasses import replace
 from typing import Literal
 
-from sweeps.figure2 import card_for, copies, cuts_of, none_empty, pairs, random_features
+from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.cost import images
-from yosinski.data import Card
-from yosinski.recipes import usual
-from yosinski.spec import BadInput, Recipe, Run, Treatment
+from yosinski.data.card import Card
+from yosinski.errors import BadInput
+from yosinski.recipes import Recipe, usual
+from yosinski.spec import Run
+from yosinski.treatments import Treatment
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # where nothing else is said, up to the first that takes in all
 

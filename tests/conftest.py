@@ -10,12 +10,11 @@ import pytest
 
 from sweeps import cluster
 from sweeps.cluster import Element
-from yosinski import data
+from yosinski.data import find
 from yosinski.data import store as data_stores
 from yosinski.data.store import Store
 from yosinski.halves import Split, split
-from yosinski.recipes import SKETCH
-from yosinski.spec import Recipe
+from yosinski.recipes import SKETCH, Recipe
 
 # Classes that differ in colour and outline: five of them are learned in some fifty steps.
 SMALL = {
@@ -45,14 +44,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.mkdir(exist_ok=True)
     with (path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        data_stores.load(data.card("emoji"), path)
+        data_stores.load(find.card("emoji"), path)
     return path
 
 
 @pytest.fixture(scope="session")
 def store(stores: Path) -> Store:
     """The store of emoji."""
-    return data_stores.load(data.card("emoji"), stores)
+    return data_stores.load(find.card("emoji"), stores)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +65,7 @@ def small_split_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_split(small_split_file: Path) -> Split:
     """The two halves of the split file."""
-    return split(data.card("emoji"), str(small_split_file))
+    return split(find.card("emoji"), str(small_split_file))
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from yosinski import files, records
-from yosinski.recipes import EMOJI
-from yosinski.spec import Half, Recipe, Run
+from yosinski import attempts, files
+from yosinski.data.half import Half
+from yosinski.recipes import EMOJI, Recipe
+from yosinski.spec import Run
 
 RECIPE = EMOJI.with_values({"learning_rate": 0.1, "evaluations": 3})
 
@@ -67,7 +68,7 @@ def row(step: int, top1: float) -> dict[str, float]:
 
 def finish(runs: Path, run: Run, top1: float | None, curve: Iterable[float] = (), **values: object) -> None:
     """Claim a run, write its curve at steps 10, 20, ... and its record."""
-    attempt = records.claim(runs, run)
+    attempt = attempts.claim(runs, run)
     assert attempt is not None
     for k, value in enumerate(curve, 1):
         attempt.append(row(10 * k, value))

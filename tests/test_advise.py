@@ -22,7 +22,9 @@ from analysis.contrasts import decompose, holm, intervals, moderated, prior
 from analysis.paper import networks
 from sweeps import find
 from yosinski.__main__ import main
-from yosinski.spec import COPIES, BadInput, Run, Treatment
+from yosinski.errors import BadInput
+from yosinski.spec import Run
+from yosinski.treatments import COPIES, Treatment
 
 # ---------------------------------------------------------------------------------------------------------- contrasts
 

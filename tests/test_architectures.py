@@ -9,11 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.architectures import Cost as Row
+from yosinski.batch import Batch
 from yosinski.cost import cost, images, in_pack, stored
-from yosinski.data import Card
-from yosinski.data.stream import Batch
+from yosinski.data.card import Card
+from yosinski.data.half import Half
 from yosinski.networks import build
-from yosinski.spec import Half, Recipe, Run, Treatment
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
+from yosinski.treatments import Treatment
 
 CARD = Card(
     name="toy",

@@ -8,14 +8,18 @@ import torch
 from safetensors.torch import load_file
 
 from sweeps.plan import plan
-from yosinski import data, networks, records
+from yosinski import networks, records, specs
 from yosinski import run as procedure
+from yosinski.batch import Batch
 from yosinski.catalogue import architecture
 from yosinski.cost import check_batch
-from yosinski.data.stream import Batch
+from yosinski.data import find
 from yosinski.environment import Where
+from yosinski.errors import BadInput
 from yosinski.halves import Split
-from yosinski.spec import BadInput, Recipe, Run, Treatment
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
+from yosinski.treatments import Treatment
 
 NETWORK, CUT = "timm:test_resnet@32", 5  # the stem's three layers and two blocks below the cut
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -41,9 +45,9 @@ def bases(
 def train(where: Where, *runs: Run) -> list[dict[str, torch.Tensor]]:
     """Train a pack; returns the weights of each."""
     for run in runs:
-        records.enrol(where.runs, run)
+        specs.enrol(where.runs, run)
     procedure.run_pack([run.id for run in runs], where)
-    return [load_file(records.folder(where.runs, run.id) / "weights.safetensors") for run in runs]
+    return [load_file(specs.folder(where.runs, run.id) / "weights.safetensors") for run in runs]
 
 
 def unlike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], run: Run) -> tuple[set[str], set[str]]:
@@ -83,10 +87,10 @@ def test_below_the_cut_changes_what_the_treatment_and_the_recipe_say(
     target = Run(NETWORK, b.half, b.recipe.with_values(values))
     run = target.copy(CUT, treatment, a)
     (copy,) = train(where, run)
-    below, above = unlike(copy, load_file(records.folder(where.runs, a.id) / "weights.safetensors"), run)
+    below, above = unlike(copy, load_file(specs.folder(where.runs, a.id) / "weights.safetensors"), run)
     assert below == changes
     assert above == {name.replace(".", "/") for name in (*run.cuts[CUT:], "head")}
-    record = records.read_record(records.folder(where.runs, run.id))
+    record = records.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert (record["certificate"] is not None) == (treatment == "frozen")
 
@@ -96,7 +100,7 @@ def test_a_lone_run_equals_the_same_run_in_a_pack(bases: tuple[Where, Run, Run])
     pack = [b.copy(2, "frozen", a), b.copy(7, "frozen", a), b.copy(3, "probed", a)]
     together = train(where, *pack)
     for run, weights in zip(pack, together, strict=True):
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("together-" + path.name))
         (alone,) = train(where, run)
         assert alone.keys() == weights.keys()
@@ -136,7 +140,7 @@ def test_segments_that_need_two_images_are_those_that_cannot_be_trained_on_one(n
 
 
 def test_a_plan_refuses_batches_of_one_image_where_batch_norm_has_one_value(small_split: Split, recipe: Recipe) -> None:
-    card = data.card("emoji")
+    card = find.card("emoji")
     base = Run("resnet18@32", small_split.b, recipe)
     single = replace(base, recipe=recipe.with_values({"batch_size": 1}))
     told = r"resnet18@32 cannot be trained on batches of one image: its batch norm \(in layer4.0\) has then .*"

@@ -9,11 +9,14 @@ from scipy.ndimage import uniform_filter1d
 from torch import nn
 
 from yosinski.architectures import ARCHITECTURES
-from yosinski.data.stream import crops, generator
-from yosinski.layers import Dropout, Masks, Normalise, Standardise, dropping
+from yosinski.data.crops import crops
+from yosinski.data.half import Half
+from yosinski.layers import Dropout, Normalise, Standardise, dropping
 from yosinski.networks import build, initialise
+from yosinski.pack import masks_of
+from yosinski.randomness import generator
 from yosinski.recipes import PAPER
-from yosinski.spec import Half, Run
+from yosinski.spec import Run
 
 STORED, SIDE = 256, 227
 BASE = Run("caffenet", Half("toy", "f00d", ("ant", "bat")), PAPER)
@@ -135,21 +138,21 @@ def test_outputs_are_dropped_in_training_only() -> None:
     layer = Dropout("fc6", 0.5)
     x = torch.ones(64, 500)
     assert layer(x) is x
-    with dropping(Masks(BASE, 0)):
+    with dropping(masks_of(BASE, 0)):
         inside = layer(x)
         with dropping(None):
             assert layer(x) is x
     assert layer(x) is x
     assert set(inside.unique().tolist()) == {0.0, 2.0}
     assert inside.mean().item() == pytest.approx(1, abs=0.03)  # 32,000 numbers: the standard error is 0.006
-    with dropping(Masks(BASE, 0)):
+    with dropping(masks_of(BASE, 0)):
         assert Dropout("fc6", 0.2)(x).mean().item() == pytest.approx(1, abs=0.03)
 
 
 def test_masks_are_functions_of_seed_role_half_step_and_layer() -> None:
     def mask(run: Run, step: int, layer: str) -> torch.Tensor:
         torch.rand(3)  # the global generator stands elsewhere every time
-        with dropping(Masks(run, step)):
+        with dropping(masks_of(run, step)):
             return Dropout(layer, 0.5)(torch.ones(8, 100))
 
     other_half = Run("caffenet", Half("toy", "f00d", ("ant", "cat")), PAPER)
@@ -163,7 +166,7 @@ def test_masks_are_functions_of_seed_role_half_step_and_layer() -> None:
 
 
 def test_one_step_has_one_mask_per_layer_whatever_the_type() -> None:
-    masks, layer = Masks(BASE, 0), Dropout("fc6", 0.5)
+    masks, layer = masks_of(BASE, 0), Dropout("fc6", 0.5)
     with dropping(masks):
         full, half = layer(torch.ones(4, 50)), layer(torch.ones(4, 50, dtype=torch.bfloat16))
     assert half.dtype == torch.bfloat16

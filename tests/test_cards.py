@@ -10,12 +10,13 @@ import pytest
 from imagenet import make_tree, wnids
 from PIL import Image
 
-from sweeps.figure2 import all_classes
-from yosinski import data
+from sweeps.grid import all_classes
 from yosinski.__main__ import main
-from yosinski.data import Place, cards, hashes, imagenet, making, sources, synsets
+from yosinski.data import cards, find, hashes, imagenet, look, making, sources, synsets
 from yosinski.data import store as data_stores
-from yosinski.spec import BadInput
+from yosinski.data.look import usual_stores
+from yosinski.data.place import RULE, Place, suited
+from yosinski.errors import BadInput
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stored(text: str, skip_broken: bool = False) -> Path:
-    begun = making.begin(text, data.stores())
+    begun = making.begin(text, usual_stores())
     return begun if isinstance(begun, Path) else making.fill(begun, skip_broken, workers=1)
 
 
@@ -41,8 +42,8 @@ def test_texts_say_kind_side_fit_and_path(tmp_path: Path, monkeypatch: pytest.Mo
         "imagenet-crop:t": Place("imagenet", tmp_path / "t", 256, "crop", "lanczos"),
         "imagenet-64-crop:/a:b": Place("imagenet", Path("/a:b"), 64, "crop", "lanczos"),
     }
-    assert {text: data.place(text) for text in expected} == expected
-    own = [data.place(text).text for text in expected]
+    assert {text: Place.of(text) for text in expected} == expected
+    own = [Place.of(text).text for text in expected]
     t = f"{tmp_path}/t"
     assert own == [
         f"imagenet:{t}",
@@ -51,7 +52,7 @@ def test_texts_say_kind_side_fit_and_path(tmp_path: Path, monkeypatch: pytest.Mo
         f"imagenet-256-crop:{t}",
         "imagenet-64-crop:/a:b",
     ]
-    assert [data.place(text) for text in own] == list(expected.values())
+    assert [Place.of(text) for text in own] == list(expected.values())
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,12 @@ def test_texts_say_kind_side_fit_and_path(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_other_texts_are_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        data.card(text)
+        find.card(text)
 
 
 def test_the_card_says_what_is_in_the_tree(here: Path) -> None:
     (here / "train" / wnids(4)[1] / f"{wnids(4)[1]}_3.JPEG").unlink()
-    card = data.card("imagenet-32:t")
+    card = find.card("imagenet-32:t")
     assert (card.name, card.side, card.classes) == (f"imagenet-32:{here}", 32, tuple(wnids(4)))
     assert card.groups == tuple(synsets.groups()[wnid] for wnid in wnids(4))
     assert card.images == {"train": (3, 2, 3, 3), "select": (2,) * 4, "test": (2,) * 4}
@@ -82,29 +83,29 @@ def test_the_card_says_what_is_in_the_tree(here: Path) -> None:
 
 def test_classes_beyond_the_papers_are_neither_natural_nor_man_made(tmp_path: Path) -> None:
     make_tree(tmp_path / "t", [*wnids(4), "n99999999"], train=2, val=2)
-    assert data.card(f"imagenet-32:{tmp_path}/t").groups[-1] == "other"
+    assert find.card(f"imagenet-32:{tmp_path}/t").groups[-1] == "other"
 
 
 def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = data.place("imagenet-32:t")
+    place = Place.of("imagenet-32:t")
     listing = sources.listed(place)
-    found = {data.card(f"imagenet{geometry}:t").fingerprint for geometry in ("", "-32", "-32-crop", "-64")}
-    assert data.card("imagenet-32:t").fingerprint in found
+    found = {find.card(f"imagenet{geometry}:t").fingerprint for geometry in ("", "-32", "-32-crop", "-64")}
+    assert find.card("imagenet-32:t").fingerprint in found
     found.add(cards.card_without(place, listing, [listing.images[0].name]).fingerprint)
     with monkeypatch.context() as patch:
         patch.setattr(imagenet, "GENERATOR", 99)
-        found.add(data.card("imagenet-32:t").fingerprint)
+        found.add(find.card("imagenet-32:t").fingerprint)
     shutil.move(here, here.with_name("moved"))
-    assert data.card("imagenet-32:moved").fingerprint in found
+    assert find.card("imagenet-32:moved").fingerprint in found
     (here.with_name("moved") / "train" / wnids(4)[0] / f"{wnids(4)[0]}_1.JPEG").unlink()
-    found.add(data.card("imagenet-32:moved").fingerprint)
+    found.add(find.card("imagenet-32:moved").fingerprint)
     assert len(found) == 7
 
 
 def test_skipping_a_whole_class_is_refused(here: Path) -> None:
-    place = data.place("imagenet:t")
+    place = Place.of("imagenet:t")
     listing = sources.listed(place)
     names = [i.name for i in listing.images if i.class_name == wnids(4)[0] and i.set_name != "train"]
     assert cards.card_without(place, listing, names[:2]).images["test"] == (1, 2, 2, 2)
@@ -116,23 +117,23 @@ def test_skipping_a_whole_class_is_refused(here: Path) -> None:
 
 def test_a_sample_of_imagenet_is_read_and_all_sizes_are_looked_at(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = sorted(path for path in here.rglob("*.JPEG"))
-    assert all(len(image.file.sha256) == 64 for image in sources.listed(data.place("imagenet:t")).images)
+    assert all(len(image.file.sha256) == 64 for image in sources.listed(Place.of("imagenet:t")).images)
     monkeypatch.setattr(imagenet, "SAMPLE", 7)
-    listed = sources.listed(data.place("imagenet:t")).images
+    listed = sources.listed(Place.of("imagenet:t")).images
     read = {here / image.file.path for image in listed if image.file.sha256}
     assert len(read) == 7
     assert {path.relative_to(here).parts[0] for path in read} == {"train", "val"}
-    before = data.card("imagenet:t").fingerprint
+    before = find.card("imagenet:t").fingerprint
     other = next(path for path in images if path not in read)
     other.write_bytes(other.read_bytes()[::-1])
-    assert data.card("imagenet:t").fingerprint == before  # nobody reads 140 GB for a plan
+    assert find.card("imagenet:t").fingerprint == before  # nobody reads 140 GB for a plan
     other.write_bytes(other.read_bytes() + b"x")
-    assert data.card("imagenet:t").fingerprint != before
+    assert find.card("imagenet:t").fingerprint != before
     other.write_bytes(other.read_bytes()[:-1])
-    assert data.card("imagenet:t").fingerprint == before
+    assert find.card("imagenet:t").fingerprint == before
     one = min(read)
     one.write_bytes(one.read_bytes()[::-1])
-    assert data.card("imagenet:t").fingerprint != before
+    assert find.card("imagenet:t").fingerprint != before
 
 
 def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
@@ -146,40 +147,40 @@ def test_a_store_of_what_the_tree_was_before_is_named(here: Path) -> None:
         rf"{path} was made of {here} when that held other images: 1 new \(train/\w+/new.JPEG\); "
         rf"1 gone \(train/\w+_2.JPEG\); 1 of other content \(train/\w+_1.JPEG\); undo that, or delete the store"
     ).replace(r"train/\w+_", r"train/\w+/\w+_")
-    for ask in (data.card, lambda text: making.begin(text, data.stores())):
+    for ask in (find.card, lambda text: making.begin(text, usual_stores())):
         with pytest.raises(BadInput, match=message):
             ask("imagenet-32:t")
-    assert data.card("imagenet-64:t").side == 64  # of which there is no store yet
+    assert find.card("imagenet-64:t").side == 64  # of which there is no store yet
     shutil.rmtree(path)
-    assert data.card("imagenet-32:t").total("train") == 12
+    assert find.card("imagenet-32:t").total("train") == 12
 
 
 def test_a_store_of_another_version_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored("imagenet-32:t")
     monkeypatch.setattr(imagenet, "GENERATOR", 99)
     with pytest.raises(BadInput, match=r"was made of .* by another version"):
-        data.card("imagenet-32:t")
+        find.card("imagenet-32:t")
 
 
 def test_what_a_store_skipped_is_found_by_the_same_text_and_by_any_other_path(tmp_path: Path, here: Path) -> None:
     make_tree(tmp_path / "torn", 4, train=3, val=4, truncated=1)
-    whole = data.card("imagenet-32:torn")
+    whole = find.card("imagenet-32:torn")
     stored("imagenet-32:torn", skip_broken=True)
-    card = data.card("imagenet-32:torn")
+    card = find.card("imagenet-32:torn")
     assert card.images["train"] == (2, 3, 3, 3)
     assert card.fingerprint != whole.fingerprint
     shutil.copytree(tmp_path / "torn", tmp_path / "elsewhere")
-    assert data.card("imagenet-32:elsewhere").fingerprint == card.fingerprint
-    assert data.card("imagenet-64:torn").images["train"] == (3, 3, 3, 3)  # nobody said that this may skip
+    assert find.card("imagenet-32:elsewhere").fingerprint == card.fingerprint
+    assert find.card("imagenet-64:torn").images["train"] == (3, 3, 3, 3)  # nobody said that this may skip
 
 
 def test_a_tree_that_is_gone_is_known_from_its_store(here: Path) -> None:
     stored("imagenet-32:t")
-    card = data.card("imagenet-32:t")
+    card = find.card("imagenet-32:t")
     shutil.rmtree(here)
-    assert data.card("imagenet-32:t") == card
+    assert find.card("imagenet-32:t") == card
     with pytest.raises(BadInput, match="no directory"):
-        data.card("imagenet-64:t")
+        find.card("imagenet-64:t")
 
 
 def test_imagenets_fingerprints_stay(tmp_path: Path) -> None:
@@ -189,14 +190,14 @@ def test_imagenets_fingerprints_stay(tmp_path: Path) -> None:
             for k in range(images):
                 (tmp_path / folder / wnid / f"{wnid}_{k}.JPEG").write_bytes(b"x" * (10 + k))
     found = {
-        kind: data.card(f"{kind}:{tmp_path}").fingerprint for kind in ("imagenet", "imagenet-32", "imagenet-64-crop")
+        kind: find.card(f"{kind}:{tmp_path}").fingerprint for kind in ("imagenet", "imagenet-32", "imagenet-64-crop")
     }
     assert found == {
         "imagenet": "787be49a4a506066",
         "imagenet-32": "1f237a6d44cdb8db",
         "imagenet-64-crop": "47d3f5d0d66d56d1",
     }
-    assert data.card(f"imagenet-32-bilinear:{tmp_path}").fingerprint not in found.values()
+    assert find.card(f"imagenet-32-bilinear:{tmp_path}").fingerprint not in found.values()
 
 
 SUITED = {
@@ -215,8 +216,8 @@ SUITED = {
 @pytest.mark.parametrize("text", SUITED)
 def test_open_texts_are_completed_for_a_network(text: str) -> None:
     for side, completed in SUITED[text].items():
-        assert data.suited(text, side) == completed
-        assert data.suited(completed, 48) == completed
+        assert suited(text, side) == completed
+        assert suited(completed, 48) == completed
 
 
 def test_texts_of_the_same_store_have_the_same_name() -> None:
@@ -229,8 +230,8 @@ def test_texts_of_the_same_store_have_the_same_name() -> None:
         "torchvision-256-crop:DTD:/d": ("torchvision:DTD:/d",),
     }
     for name, texts in names.items():
-        assert {data.place(text).text for text in texts} == {name}
-        assert data.place(name).text == name
+        assert {Place.of(text).text for text in texts} == {name}
+        assert Place.of(name).text == name
 
 
 # ------------------------------------------- data sets that differ in a pixel or a label share no store, half or record
@@ -292,16 +293,16 @@ def test_a_folder_that_was_changed_is_another_data_set_for_every_command(
     path = pictures(here.parent / "v1")
     copied = shutil.copytree(path, here.parent / "v2")
     made = stored("imagefolder-16:v1")
-    assert data.card("imagefolder-16:v2").fingerprint == data.card("imagefolder-16:v1").fingerprint
+    assert find.card("imagefolder-16:v2").fingerprint == find.card("imagefolder-16:v1").fingerprint
     for one in (path, copied):
         CHANGES[change](one)
     told = f"{made} was made of {path} when that held other images: "
     for command in ("data show", "data store", "run figure2 --data", "plan figure2 --data", "halves random:0 --data"):
         assert main([*command.split(), "imagefolder-16:v1"]) == 2
         assert told in capsys.readouterr().err, command
-    card = data.card("imagefolder-16:v2")  # of which there is no store
+    card = find.card("imagefolder-16:v2")  # of which there is no store
     assert stored("imagefolder-16:v2") == made.with_name(f"imagefolder-16-crop-{card.fingerprint}") != made
-    assert data.card("imagefolder-16:v1").fingerprint == card.fingerprint  # now there is one that holds what v1 does
+    assert find.card("imagefolder-16:v1").fingerprint == card.fingerprint  # now there is one that holds what v1 does
 
 
 @pytest.mark.usefixtures("settled")
@@ -309,7 +310,7 @@ def test_halves_of_folders_that_look_alike_differ_in_store_and_pixels(here: Path
     stores = []
     for seed in (1, 2):
         pictures(here.parent / f"v{seed}", seed)
-        made, card = stored(f"imagefolder-16:v{seed}"), data.card(f"imagefolder-16:v{seed}")
+        made, card = stored(f"imagefolder-16:v{seed}"), find.card(f"imagefolder-16:v{seed}")
         stores.append((made, all_classes(card).digest, data_stores.load(card, made.parent).images[:].tobytes()))
     assert all(one != other for one, other in zip(*stores, strict=True))
 
@@ -320,15 +321,15 @@ def test_a_path_that_leads_elsewhere_now_is_followed(here: Path) -> None:
         pictures(here.parent / f"v{seed}", seed)
     link = here.parent / "now"
     link.symlink_to("v1")
-    before = data.card("imagefolder-16:now")
+    before = find.card("imagefolder-16:now")
     link.unlink()
     link.symlink_to("v2")
-    assert data.card("imagefolder-16:now").fingerprint == data.card("imagefolder-16:v2").fingerprint
-    assert data.card("imagefolder-16:v1").fingerprint == before.fingerprint
+    assert find.card("imagefolder-16:now").fingerprint == find.card("imagefolder-16:v2").fingerprint
+    assert find.card("imagefolder-16:v1").fingerprint == before.fingerprint
     inner = here.parent / "v1" / "ok" / "0.bmp"
     inner.unlink()
     inner.symlink_to(here.parent / "v2" / "ok" / "0.bmp")  # of the same size: the folder is another by its content
-    assert data.card("imagefolder-16:v1").fingerprint != before.fingerprint
+    assert find.card("imagefolder-16:v1").fingerprint != before.fingerprint
 
 
 @pytest.mark.usefixtures("settled")
@@ -343,20 +344,20 @@ def test_a_list_with_a_label_changed_is_another_data_set(here: Path) -> None:
     text.write_text("\n".join(lines))
     os.utime(text, ns=(then.st_atime_ns, then.st_mtime_ns))
     with pytest.raises(BadInput, match=rf"{made} was made of .*: \d of another class or set \(.*v1/ok/1.bmp"):
-        data.card("list-16:all.txt")
+        find.card("list-16:all.txt")
     os.environ["YOSINSKI_STORES"] = str(here.parent / "others")
-    assert data.card("list-16:all.txt").fingerprint not in made.name
+    assert find.card("list-16:all.txt").fingerprint not in made.name
 
 
 def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures(here.parent / "v1", classes=("a", "b", "c", "d"))
     made = stored("imagefolder-32:v1")
     described = json.loads((made / "store.json").read_text())
-    assert described.pop("rule") == data.RULE
+    assert described.pop("rule") == RULE
     (made / "store.json").write_text(json.dumps({**described, "fingerprint": "f00d"}))
     old = made.rename(made.with_name("imagefolder-32-crop-f00d"))
     told = f"{old} is not used: its images were listed by names and sizes, and prepared, by an earlier version"
-    card = data.card("imagefolder-32:v1")
+    card = find.card("imagefolder-32:v1")
     assert card.fingerprint in made.name
     assert card.notes == (f"{told}; it can be deleted",)
     for command in ("data store", "data show", "plan figure2 -p cuts=1 --data"):
@@ -366,18 +367,18 @@ def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys:
     shutil.rmtree(here.parent / "v1")
     shutil.rmtree(made)
     with pytest.raises(BadInput, match=rf"no directory .*/v1; {old} is not used"):
-        data.card("imagefolder-32:v1")
+        find.card("imagefolder-32:v1")
 
 
 def test_a_command_looks_once_and_the_next_one_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     real = sources.listed
     monkeypatch.setattr(sources, "listed", lambda place: looks.append(place) or real(place))
-    with data.one_look():
-        assert data.card("imagenet-32:t") is data.card("imagenet-32:t")
+    with look.one_look():
+        assert find.card("imagenet-32:t") is find.card("imagenet-32:t")
         assert len(looks) == 1
-    with data.one_look():
-        data.card("imagenet-32:t")
-    data.card("imagenet-32:t")
-    data.card("imagenet-32:t")
+    with look.one_look():
+        find.card("imagenet-32:t")
+    find.card("imagenet-32:t")
+    find.card("imagenet-32:t")
     assert len(looks) == 4

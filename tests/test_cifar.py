@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski import data
-from yosinski.data import cifar, hashes, making, sources
+from yosinski.data import cifar, find, hashes, making, sources
 from yosinski.data import store as data_stores
 from yosinski.data.pickles import array, plain
-from yosinski.spec import BadInput
+from yosinski.data.place import Place
+from yosinski.errors import BadInput
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -125,7 +125,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path: Path) -> None:
     folder = make_ten(tmp_path, "python")
     (folder / "data_batch_3").write_bytes(content)
     with pytest.raises(BadInput, match="cifar-10-batches-py: not cifar10 as it is distributed"):
-        data.card(f"cifar10:{folder}")
+        find.card(f"cifar10:{folder}")
     assert not (tmp_path / "evil").exists()
 
 
@@ -136,7 +136,7 @@ def test_both_versions_packed_or_not_are_the_same_data_set(tmp_path: Path) -> No
         alone = tmp_path / f"{version} packed"
         alone.mkdir()
         packed(folder, archive).rename(alone / archive)
-        cards += [data.card(f"cifar10:{path}") for path in (folder, folder.parent, alone, alone / archive)]
+        cards += [find.card(f"cifar10:{path}") for path in (folder, folder.parent, alone, alone / archive)]
     assert len({card.fingerprint for card in cards}) == 1
     assert cards[0].classes == tuple(TEN)
     assert cards[0].images == {"train": (13,) * 10, "select": (2,) * 10, "test": (2,) * 10}
@@ -156,8 +156,8 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
     lists = []
     real = cifar.listed
     monkeypatch.setitem(sources.LISTED, "cifar10", lambda place: lists.append(place) or real(place))
-    before = data.card(text)
-    assert data.card(text) == before
+    before = find.card(text)
+    assert find.card(text) == before
     assert len(lists) == 1
     then = read.stat()
     row = folder / "data_batch_2.bin"
@@ -167,14 +167,14 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
     if archive:
         packed(folder, "cifar-10-binary.tar.gz")
     os.utime(read, ns=(then.st_atime_ns, then.st_mtime_ns))
-    assert data.card(text).fingerprint != before.fingerprint
+    assert find.card(text).fingerprint != before.fingerprint
     assert len(lists) == 2
 
 
 @pytest.mark.parametrize("version", ["python", "binary"])
 def test_a_store_holds_the_very_pixels(version: str, tmp_path: Path) -> None:
     folder = make_hundred(tmp_path / "d", version)
-    listing = sources.listed(data.place(f"cifar100:{folder}"))
+    listing = sources.listed(Place.of(f"cifar100:{folder}"))
     assert listing.classes == tuple(f"fine {k}" for k in range(6))
     assert listing.groups == ("big",) * 3 + ("small",) * 3
     begun = making.begin(f"cifar100:{folder}", tmp_path / "stores")
@@ -191,13 +191,13 @@ def test_a_store_holds_the_very_pixels(version: str, tmp_path: Path) -> None:
 
 def test_what_is_not_there_or_damaged_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is neither cifar-10-batches-py/ or cifar-10-python.tar.gz or cifar-10-b"):
-        data.card(f"cifar10:{tmp_path}")
+        find.card(f"cifar10:{tmp_path}")
     folder = make_ten(tmp_path, "binary")
     first = folder / "data_batch_1.bin"
     first.write_bytes(first.read_bytes()[:-1])
     with pytest.raises(BadInput, match="not cifar10 as it is distributed"):
-        data.card(f"cifar10:{folder}")
+        find.card(f"cifar10:{folder}")
     archive = packed(folder, "cifar-10-binary.tar.gz")
     archive.write_bytes(archive.read_bytes()[:5000])
     with pytest.raises(BadInput, match=r"cifar-10-binary.tar.gz is damaged"):
-        data.card(f"cifar10:{archive}")
+        find.card(f"cifar10:{archive}")

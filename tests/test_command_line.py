@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from yosinski import claims, files, records
+from yosinski import claims, files, records, specs
 
 COMMAND = [sys.executable, "-m", "yosinski"]
 
@@ -37,7 +37,7 @@ def here(runs: Path, stores: Path) -> list[str]:
 def numbers(runs: Path) -> dict[str, Any]:
     """What every run in the directory ended with, curves included."""
     found = {}
-    for path in records.scan(runs):
+    for path in specs.scan(runs):
         record = records.read_record(path)
         assert record is not None
         curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
@@ -87,7 +87,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
         with contextlib.suppress(psutil.NoSuchProcess):
             while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.01)
-    interrupted = [path for path in records.scan(tmp_path) if records.state(path) == "interrupted"]
+    interrupted = [path for path in specs.scan(tmp_path) if records.state(path) == "interrupted"]
     assert interrupted
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
@@ -122,7 +122,7 @@ def test_two_processes_on_one_directory_train_nothing_twice(
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert numbers(tmp_path) == numbers(undisturbed)
-    assert [claims.latest_attempt(path) for path in records.scan(tmp_path)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(tmp_path)] == [1] * 6
 
 
 def test_figures_and_frame_from_the_command_line(undisturbed: Path, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_record_of_a_newer_format_and_a_damaged_one(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
     subprocess.run(["cp", "-r", f"{undisturbed}/.", tmp_path], check=True)
-    newer, damaged = [path / "record.json" for path in records.scan(tmp_path)][:2]
+    newer, damaged = [path / "record.json" for path in specs.scan(tmp_path)][:2]
     kept = newer.read_text()
     newer.write_text(kept.replace('"format": 1', '"format": 2'))
     refused = yosinski("run", *sweep, *here(tmp_path, stores))
@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
     subprocess.run(["cp", "-r", f"{undisturbed}/.", tmp_path], check=True)
-    path = next(p for p in records.scan(tmp_path) if files.read_json(p / "run.json")["name"] == "A3B")
+    path = next(p for p in specs.scan(tmp_path) if files.read_json(p / "run.json")["name"] == "A3B")
     (path / "record.json").unlink()
     (path / "checkpoint.pt").write_bytes(b"torn")
     failed = yosinski("run", *sweep, *here(tmp_path, stores))

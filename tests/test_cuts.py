@@ -9,7 +9,7 @@ from sweeps import arguments
 from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.preserved import preserved
-from yosinski import catalogue, files, traced
+from yosinski import catalogue, files
 from yosinski.__main__ import main
 from yosinski.catalogue import architecture
 from yosinski.cuts import chosen, stages
@@ -98,7 +98,7 @@ def test_a_description_is_remembered(caches: Path, monkeypatch: pytest.MonkeyPat
     files.write_json(note, {**written, "side": 65})  # it is the note that is read
     catalogue.traced.cache_clear()
     assert catalogue.traced("squeezenet1_1@64").side == 65
-    monkeypatch.setattr(traced, "GENERATOR", catalogue.GENERATOR + 1)
+    monkeypatch.setattr(catalogue, "GENERATOR", catalogue.GENERATOR + 1)
     catalogue.traced.cache_clear()
     assert catalogue.traced("squeezenet1_1@64") == found
 

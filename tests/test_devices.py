@@ -14,13 +14,20 @@ import torch
 from sweeps import job, local
 from sweeps.local import Queue, workers
 from sweeps.plan import Pack, plan
+from yosinski import batch as batches
 from yosinski import devices, networks
-from yosinski.data import stream
-from yosinski.data.stream import Batch
-from yosinski.devices import choose_arithmetic, gpu_environment, gpu_memory, is_out_of_memory, laid_out, settle
+from yosinski.batch import Batch
+from yosinski.devices import (
+    Arithmetic,
+    choose_arithmetic,
+    gpu_environment,
+    gpu_memory,
+    is_out_of_memory,
+    laid_out,
+    settle,
+)
 from yosinski.environment import Where, visible_gpus
-from yosinski.pack import Arithmetic
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 A, B = synthetic.halves()
 LISTED = """\
@@ -247,7 +254,7 @@ def test_where_channels_last_are_not_safe_nothing_is_laid_out_so(monkeypatch: py
     conv = network.get_parameter("conv2.conv.weight")
     assert not (batch.to("cpu").pixels.is_contiguous())
     assert not (conv.is_contiguous())
-    monkeypatch.setattr(stream, "CONTIGUOUS", ("cpu",))
+    monkeypatch.setattr(batches, "CONTIGUOUS", ("cpu",))
     assert all(tensor.is_contiguous() for tensor in batch.to("cpu"))
     assert all(tensor.is_contiguous() for tensor in laid_out(network, "cpu").state_dict().values())
 

@@ -11,8 +11,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from analysis import frame
-from yosinski import data, records
+from yosinski import specs
 from yosinski.__main__ import main
+from yosinski.data import find, place
 
 EARLIER = Path(__file__).parent / "data" / "listed_by_names_and_sizes"
 TOLD = "listed by names and sizes, and prepared, by an earlier version"
@@ -27,10 +28,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_their_halves_are_of_rule_1_and_their_ids_are_what_they_were(runs: Path) -> None:
-    for path in records.scan(runs):
-        run = records.load(runs, path.name)
-        assert (run.id, run.half.rule, data.earlier(run.half.data, run.half.rule)) == (path.name, 1, True)
-        records.enrol_half(runs / "again", run.half)
+    for path in specs.scan(runs):
+        run = specs.load(runs, path.name)
+        assert (run.id, run.half.rule, place.earlier(run.half.data, run.half.rule)) == (path.name, 1, True)
+        specs.enrol_half(runs / "again", run.half)
     for path in (runs / "halves").iterdir():
         assert (runs / "again" / "halves" / path.name).read_text() == path.read_text()
 
@@ -77,7 +78,7 @@ def test_the_same_files_are_trained_on_anew_and_stand_apart(
     assert planned["notes"] == [f"{text}: {old} is not used: its images were {TOLD}; it can be deleted"]
     for half in (runs / "halves").iterdir():
         half.write_text(half.read_text().replace("imagefolder-32-crop:/pictures", text))
-    half = data.card(text).fingerprint
+    half = find.card(text).fingerprint
     assert half != described["fingerprint"]
     parts = ["-precipe.epochs=1", "-precipe.evaluations=1", "--workers=1", "--device=cpu"]
     assert main(["run", *command, *parts]) == 0

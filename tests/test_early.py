@@ -20,7 +20,7 @@ from analysis.early_figure import draw
 from analysis.early_table import STOPS, early, stops
 from analysis.frame import expected
 from analysis.paper import networks
-from yosinski import claims, files, records
+from yosinski import attempts, claims, files, records, specs
 from yosinski.__main__ import main
 from yosinski.commands.sure import Watch
 from yosinski.errors import BadInput
@@ -213,7 +213,7 @@ def runs(tmp_path: Path) -> Path:
             top1 = 0.5 + 0.02 * k
             synthetic.finish(tmp_path, run, top1, (0.1, 0.1 + 0.01 * k, 0.4, top1))
     for k, run in enumerate(copies("random:2")):
-        attempt = records.claim(tmp_path, run)
+        attempt = attempts.claim(tmp_path, run)
         assert attempt is not None
         for step in (10, 20):
             attempt.append(synthetic.row(step, 0.1 + 0.01 * k * (step > 10)))
@@ -423,7 +423,7 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     assert len(stop["runs"]) in (2, 4)  # all of them, or the pack that began when the other one had ended
     assert 2 <= stop["looks"] < LOOKS
     assert stop["regret"] < 0.5
-    folders = [records.folder(tmp_path / "runs", run_id) for run_id in stop["runs"]]
+    folders = [specs.folder(tmp_path / "runs", run_id) for run_id in stop["runs"]]
     assert {records.state(path) for path in folders} == {"interrupted"}
     assert all((path / "checkpoint.pt").exists() for path in folders)
     curves = [records.read_curve(path) for path in folders]

@@ -12,7 +12,7 @@ from sweeps import ends, job, local
 from sweeps.local import Queue
 from sweeps.plan import plan
 from yosinski.environment import Where
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 A, B = synthetic.halves()
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from yosinski import features
+from yosinski.errors import BadInput
 from yosinski.features import Features, folder, stored
-from yosinski.spec import BadInput
 
 VIEWS, IMAGES, BATCH = 2, 5, 3
 KEY = {"network": "toy", "cut": {"n": 3, "name": "conv3"}, "below": "beef", "views": VIEWS, "images": IMAGES}

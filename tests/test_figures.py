@@ -16,8 +16,8 @@ from analysis.draw import draw
 from analysis.figure2 import draw as draw_figure2
 from analysis.frame import arithmetic
 from analysis.paired import compare, level, one_row_per_run
-from yosinski import records
-from yosinski.spec import BadInput
+from yosinski import attempts
+from yosinski.errors import BadInput
 
 TREATMENTS = {"base": "base", "BnB": "frozen", "BnB+": "tuned", "AnB": "frozen", "AnB+": "tuned", "RnB": "random"}
 
@@ -270,7 +270,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if run.name == "A5B":
             finish(runs, run, 0.01, [0.01, 0.01, 0.01], state="stuck")
         elif run.name == "B5A":
-            attempt = records.claim(runs, run)
+            attempt = attempts.claim(runs, run)
             assert attempt is not None
             attempt.append(row(10, 0.3))
             attempt.release()

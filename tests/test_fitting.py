@@ -9,8 +9,8 @@ import torch
 import torchvision
 
 from yosinski import networks, outside, weights
-from yosinski.outside import PLACEHOLDERS, Source, Weights
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
+from yosinski.source import PLACEHOLDERS, Source, Weights
 
 Tensors = dict[str, torch.Tensor]
 OWN, NETWORK = "alexnet32", "resnet18@32"

@@ -18,14 +18,14 @@ import pytest
 from imagenet import wnids
 from PIL import Image
 
-from yosinski import data
 from yosinski.__main__ import main
-from yosinski.data import making, scanning, sources, synsets
+from yosinski.data import find, making, scanning, sources, synsets
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
 from yosinski.data.listing import Listing
+from yosinski.data.place import Place
+from yosinski.errors import BadInput
 from yosinski.halves import split
-from yosinski.spec import BadInput
 
 
 def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None:
@@ -39,7 +39,7 @@ def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None
 
 
 def listed(text: str) -> Listing:
-    return sources.listed(data.place(text))
+    return sources.listed(Place.of(text))
 
 
 def counts(listing: Listing) -> dict[str, list[int]]:
@@ -162,7 +162,7 @@ def test_a_store_of_photographs_names_what_is_broken_and_trains_by_halves(tmp_pa
     described = data_stores.description(path)
     assert sorted(name.split("/", 1)[1] for name in described["skipped"]) == ["b/07.jpg", "c/05.webp"]
     card = data_stores.described_card(described)
-    assert data.card(f"imagefolder-16-warp-bicubic:{tmp_path}/t").fingerprint != card.fingerprint  # other stores
+    assert find.card(f"imagefolder-16-warp-bicubic:{tmp_path}/t").fingerprint != card.fingerprint  # other stores
     store = data_stores.load(card, tmp_path / "stores")
     rows, labels = store.rows(split(card, "random:0").a, "train")
     assert np.bincount(labels).min() >= 9
@@ -368,7 +368,7 @@ def test_names_that_are_no_utf_8_work_to_the_end(tmp_path: Path, capsys: pytest.
     (tmp_path / "d" / "a" / "00.jpg").rename(tmp_path / "d" / "a" / odd[1])
     (tmp_path / "d" / "a" / "01.jpg").write_bytes(b"no image")
     text, stores = f"imagefolder-32:{tmp_path}/d", ["--stores", str(tmp_path / "stores")]
-    assert data.card(text).classes == ("a", "caf\\xe9")
+    assert find.card(text).classes == ("a", "caf\\xe9")
     assert "a/\\xfcber.jpg" in {image.name.partition("/")[2] for image in listed(text).images}
     assert main(["data", "store", text, *stores]) == 2
     assert "a/01.jpg (cannot identify" in capsys.readouterr().err
@@ -390,7 +390,7 @@ def test_what_looks_the_same_is_one_class(tmp_path: Path) -> None:
     found = listed(f"imagefolder:{tmp_path}")
     assert found.classes == ("b", both[0])
     assert counts(found)["test"] == [4, 4]
-    card = data.card(f"imagefolder:{tmp_path}")
+    card = find.card(f"imagefolder:{tmp_path}")
     halves_file = tmp_path / "halves.json"
     halves_file.write_text(json.dumps({"A": [both[1], "b"], "B": ["b", both[1]]}))
     assert split(card, str(halves_file)).a.classes == (both[0], "b")
@@ -468,7 +468,7 @@ def test_a_single_list_is_divided_wherever_it_lies(lists: Path) -> None:
     begun = making.begin(f"list-16:{lists}/lists/all.txt", lists / "stores")
     assert isinstance(begun, making.Making)
     path = making.fill(begun, workers=1)
-    card = data.card(f"list-16:{lists}/lists/all.txt")
+    card = find.card(f"list-16:{lists}/lists/all.txt")
     assert path.name == f"list-16-crop-{card.fingerprint}"
 
 
@@ -492,7 +492,7 @@ def test_lists_that_are_refused(lists: Path) -> None:
     refused(f"list:{lists}", "holds neither train.txt nor a single list, but more.txt, most.txt, val.txt")
     refused(f"list:{lists}/more.txt", "more.txt lists no images")
     with pytest.raises(BadInput, match="nowhere"):
-        data.card(f"list:{lists}/nowhere.txt")
+        find.card(f"list:{lists}/nowhere.txt")
 
 
 # --------------------------------------------------------------------------------------------------------- tinyimagenet
@@ -515,7 +515,7 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
         "val/images/01.jpg",
         "val/images/05.jpg",
     ]
-    card = data.card(f"tinyimagenet:{tmp_path}")
+    card = find.card(f"tinyimagenet:{tmp_path}")
     assert (card.name, card.side) == (f"tinyimagenet-64:{tmp_path}", 64)
     assert card.groups == tuple(synsets.groups()[wnid] for wnid in few)
     annotations.write_text("\n".join(rows[1:]))

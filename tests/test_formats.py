@@ -13,14 +13,16 @@ from imagenet import make_tree
 
 from analysis.frame import frame
 from sweeps.plan import plan
-from yosinski import data, files, records
+from yosinski import attempts, files, records, specs
 from yosinski import run as procedure
 from yosinski.__main__ import main
-from yosinski.data import making
+from yosinski.data import find, making, place
 from yosinski.data import store as data_stores
+from yosinski.data.half import Half
 from yosinski.environment import Where
 from yosinski.halves import Split
-from yosinski.spec import Half, Recipe, Run
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
 
 TEXT = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -50,7 +52,7 @@ def where(tmp_path_factory: pytest.TempPathFactory, stores: Path, small_split: S
     base = Run("alexnet32", small_split.a, small_recipe)
     copy, never = base.copy(2, "frozen", base), base.copy(3, "frozen", base)
     for run in (base, copy, never):
-        records.enrol(where.runs, run)
+        specs.enrol(where.runs, run)
     procedure.run_pack([base.id], where)
     looks = iter([False] * 8 + [True] * 8)
     procedure.run_pack([copy.id], where, stopping=lambda: next(looks))
@@ -58,11 +60,11 @@ def where(tmp_path_factory: pytest.TempPathFactory, stores: Path, small_split: S
 
 
 def folders(where: Where) -> dict[str, Path]:
-    return {path.name: path for path in records.scan(where.runs)}
+    return {path.name: path for path in specs.scan(where.runs)}
 
 
 def by_treatment(where: Where, treatment: str, cut: int = 0) -> Path:
-    for path in records.scan(where.runs):
+    for path in specs.scan(where.runs):
         spec = files.read_json(path / "run.json")["spec"]
         if spec["treatment"] == treatment and cut == (spec["cut"] or {"n": 0})["n"]:
             return path
@@ -93,7 +95,7 @@ def test_curve(where: Where) -> None:
     header = (by_treatment(where, "base") / "curve.csv").read_text().splitlines()[0].split(",")
     paragraph = section("curve.csv").split("On resume")[0]
     assert set(header) == named(paragraph)
-    assert tuple(header) == records.CURVE
+    assert tuple(header) == attempts.CURVE
 
 
 def test_claim_progress_and_checkpoint(where: Where) -> None:
@@ -113,15 +115,15 @@ def test_halves(where: Where) -> None:
     written: dict[str, Any] = files.read_json(next((where.runs / "halves").iterdir()))
     text, of_files = section("halves/&lt;digest&gt;.json").split("Halves of image files")
     assert written.keys() - {"format"} == named(text)
-    half = Half("imagefolder-32-crop:/d", "f00d", ("ant", "bat"), rule=data.RULE)
-    records.enrol_half(where.runs.parent / "others", half)
+    half = Half("imagefolder-32-crop:/d", "f00d", ("ant", "bat"), rule=place.RULE)
+    specs.enrol_half(where.runs.parent / "others", half)
     written = files.read_json(next((where.runs.parent / "others" / "halves").iterdir()))
     assert written.keys() - {"format"} - named(text) == {"rule"} <= named(of_files)
-    assert records.load_half(where.runs.parent / "others", half.digest).rule == 2
+    assert specs.load_half(where.runs.parent / "others", half.digest).rule == 2
 
 
 def test_store(stores: Path) -> None:
-    path = data_stores.location(data.card("emoji"), stores)
+    path = data_stores.location(find.card("emoji"), stores)
     text = section("A store")
     of_files = {"fit", "interpolation", "decoder", "skipped", "rule"}
     assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store")) - of_files
@@ -137,7 +139,7 @@ def test_store_of_image_files(tmp_path: Path) -> None:
     begun = making.begin(text, tmp_path / "stores")
     assert isinstance(begun, making.Making)
     path = making.fill(begun, workers=1)
-    assert (path / "store.json").parent == data_stores.location(data.card(text), tmp_path / "stores")
+    assert (path / "store.json").parent == data_stores.location(find.card(text), tmp_path / "stores")
     assert json.loads((path / "store.json").read_text()).keys() - {"format"} == set(first_column("A store"))
     listed = named(section("A store").split("`sources.parquet`, too:")[1].split("in the order of")[0])
     assert set(pd.read_parquet(path / "sources.parquet")) == listed
@@ -158,8 +160,8 @@ def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_data_texts() -> None:
-    assert tuple(first_column("Where data sets are found")) == data.FORMS
-    assert first_column("The geometry of stores") == re.findall(r"-\w+", data.GEOMETRY)
+    assert tuple(first_column("Where data sets are found")) == place.FORMS
+    assert first_column("The geometry of stores") == re.findall(r"-\w+", place.GEOMETRY)
 
 
 def test_frame(where: Where) -> None:
@@ -170,7 +172,7 @@ def test_frame(where: Where) -> None:
 
 
 def test_plan(where: Where) -> None:
-    runs = [records.load(where.runs, run_id) for run_id in folders(where)]
+    runs = [specs.load(where.runs, run_id) for run_id in folders(where)]
     written = plan(runs, where.runs, workers=2).as_json()
     text = section("The JSON of `plan`")
     keys = set(written) | {key for part in ("runs", "packs") for item in written[part] for key in item}

@@ -13,8 +13,10 @@ from synthetic import RECIPE, base, copy, damage, finish, halves, manifest, row
 
 from analysis import frame
 from analysis.frame import COLUMNS, write
-from yosinski import files, records
-from yosinski.spec import BadInput, Run, digest
+from yosinski import attempts, files, specs
+from yosinski.errors import BadInput
+from yosinski.identity import digest
+from yosinski.spec import Run
 
 A, B = halves()
 BASE_A, BASE_B = base(A), base(B, seed=1)
@@ -45,16 +47,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finish(runs, RUNS["B2B+"], 0.65, [0.3], parent_weights="older weights")
     finish(runs, RUNS["A2B"], None, state="blocked", metrics={}, arithmetic={}, parent_weights=None)
     finish(runs, RUNS["R2B"], 0.3)
-    failing = records.claim(runs, RUNS["A3B"])
+    failing = attempts.claim(runs, RUNS["A3B"])
     assert failing is not None
     failing.fail("no disk")
 
-    first = records.claim(runs, RUNS["B3B"])
+    first = attempts.claim(runs, RUNS["B3B"])
     assert first is not None
     first.append(row(10, 0.1))
     first.append(row(20, 0.2))
     first.release()
-    second = records.claim(runs, RUNS["B3B"])
+    second = attempts.claim(runs, RUNS["B3B"])
     assert second is not None
     second.append(row(20, 0.25))
     with (second.path / "curve.csv").open("a") as file:
@@ -182,7 +184,7 @@ def test_no_directory(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told_and_makes_the_run_failed(tmp_path: Path, name: str) -> None:
     finish(tmp_path, BASE_A, 0.7, [0.5])
     finish(tmp_path, BASE_B, 0.6)
-    path = records.folder(tmp_path, BASE_A.id) / name
+    path = specs.folder(tmp_path, BASE_A.id) / name
     if name == "curve.csv":
         path.write_text(path.read_text() + "1,two\n")
     else:
@@ -195,7 +197,7 @@ def test_a_damaged_file_is_told_and_makes_the_run_failed(tmp_path: Path, name: s
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     finish(tmp_path, BASE_A, 0.7)
-    damage(records.folder(tmp_path, BASE_A.id) / "record.json", lambda value: value.update(format=99))
+    damage(specs.folder(tmp_path, BASE_A.id) / "record.json", lambda value: value.update(format=99))
     with pytest.raises(BadInput, match="format 99"):
         frame(tmp_path)
 
@@ -228,11 +230,11 @@ def test_a_value_that_a_record_leaves_out_is_as_it_was_before(tmp_path: Path) ->
 def newer(runs: Path, change: Callable[[dict], None]) -> Path:
     """The base as a newer version would have written it."""
     finish(runs, BASE_A, 0.7)
-    value = files.read_json(records.folder(runs, BASE_A.id) / "run.json")
+    value = files.read_json(specs.folder(runs, BASE_A.id) / "run.json")
     change(value["spec"])
-    path = records.folder(runs, digest(value["spec"]))
+    path = specs.folder(runs, digest(value["spec"]))
     path.parent.mkdir(exist_ok=True)
-    records.folder(runs, BASE_A.id).rename(path)
+    specs.folder(runs, BASE_A.id).rename(path)
     files.write_json(path / "run.json", value)
     return path
 

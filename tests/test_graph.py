@@ -8,13 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 from uncut import compare, smallest
 
-from yosinski import data, graph, libraries
+from yosinski import graph, libraries
+from yosinski.batch import Batch
 from yosinski.catalogue import named
-from yosinski.data.stream import Batch
+from yosinski.data import find
 from yosinski.errors import BadInput
 from yosinski.halves import split
-from yosinski.layers import Dropout, Masks, dropping
+from yosinski.layers import Dropout, dropping
 from yosinski.networks import build, drawn
+from yosinski.pack import masks_of
 from yosinski.recipes import EMOJI
 from yosinski.spec import Run
 
@@ -122,7 +124,7 @@ def pictures(network: str) -> Batch:
 
 @pytest.mark.parametrize("network", ["alexnet@64", "convnext_tiny@32", "timm:convnext_atto@32"])
 def test_what_is_dropped_depends_on_the_step_alone(network: str) -> None:
-    half = split(data.card("emoji"), "random:0").a
+    half = split(find.card("emoji"), "random:0").a
     run, images = Run("alexnet32", half, EMOJI), pictures(network)
     with torch.no_grad():
         segments = build(network, 3).train()
@@ -133,7 +135,7 @@ def test_what_is_dropped_depends_on_the_step_alone(network: str) -> None:
         outputs = []
         for step in (1, 1, 2):
             torch.rand(3)
-            with dropping(Masks(run, step)):
+            with dropping(masks_of(run, step)):
                 outputs.append(segments(images))
     if network.startswith("timm"):  # without a drop path unless one is asked for
         assert all(torch.equal(output, whole) for output in outputs)
@@ -144,9 +146,9 @@ def test_what_is_dropped_depends_on_the_step_alone(network: str) -> None:
 
 
 def test_a_residual_path_is_dropped_for_whole_images() -> None:
-    run = Run("alexnet32", split(data.card("emoji"), "random:0").a, EMOJI)
+    run = Run("alexnet32", split(find.card("emoji"), "random:0").a, EMOJI)
     ones = torch.ones(64, 3, 2)
-    with dropping(Masks(run, 0)):
+    with dropping(masks_of(run, 0)):
         by_image, by_channel = Dropout("a", 0.5, axes=1)(ones), Dropout("b", 0.5, axes=2)(ones)
         whole_batch = Dropout("c", 0.5, axes=0)(ones)
     assert set(by_image.flatten().tolist()) == {0.0, 2.0}

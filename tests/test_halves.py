@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yosinski import data
-from yosinski.data import Card, synsets
+from yosinski.data import find, synsets
+from yosinski.data.card import Card
+from yosinski.errors import BadInput
 from yosinski.halves import Split, split
-from yosinski.spec import BadInput
 
 CARD = Card(
     name="toy",
@@ -104,7 +104,7 @@ def test_random_splits_take_half_of_every_group() -> None:
 
 
 def test_emojis_first_split_is_written_down() -> None:
-    card = data.card("emoji")
+    card = find.card("emoji")
     halves = split(card, "random:0")
     for half in (halves.a, halves.b):
         groups = [card.groups[card.classes.index(name)] for name in half.classes]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data import hashes, one_look
+from yosinski.data import hashes
+from yosinski.data.look import one_look
 from yosinski.data.scanning import State
-from yosinski.spec import BadInput, Failure
+from yosinski.errors import BadInput, Failure
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_times_of_any_age_are_states(file: Path) -> None:
 def test_much_is_told_before_it_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashes, "MUCH", 3)
     said: list[str] = []
-    with one_look(said.append):
+    with one_look(tell=said.append):
         for _ in range(2):
             held(file)
     assert said == ["reading 1 file of some:data, 0.0 GB, once: then only what changes"]

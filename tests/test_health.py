@@ -11,7 +11,7 @@ import synthetic
 from analysis import frame
 from sweeps.merge import merge
 from sweeps.plan import plan
-from yosinski import files, records
+from yosinski import attempts, files, records, specs, tensors
 from yosinski.health import EARLIER, Chance, judged
 
 A, B = synthetic.halves()
@@ -86,7 +86,7 @@ def test_what_an_earlier_version_called_stuck_is_read_by_todays_rule(
     record: dict[str, Any], state: str, tmp_path: Path
 ) -> None:
     synthetic.finish(tmp_path, BASE, 0.5, [0.5], **record)
-    path = records.folder(tmp_path, BASE.id)
+    path = specs.folder(tmp_path, BASE.id)
     read = records.read_record(path)
     assert read is not None
     assert read["state"] == records.state(path) == state
@@ -98,7 +98,7 @@ def test_what_an_earlier_version_called_stuck_is_read_by_todays_rule(
 def test_copies_that_such_a_base_blocked_are_trained(tmp_path: Path) -> None:
     copy = synthetic.copy(BASE, B, 3)
     synthetic.finish(tmp_path, BASE, 1.0, **old("stuck", 0.02, 3, 3, seconds=1.0))
-    attempt = records.claim(tmp_path, copy)
+    attempt = attempts.claim(tmp_path, copy)
     assert attempt is not None
     attempt.finish({"state": "blocked", "reason": f"its base {BASE} is stuck"})
     made = plan([BASE, copy], tmp_path, 1)
@@ -109,10 +109,11 @@ def test_copies_that_such_a_base_blocked_are_trained(tmp_path: Path) -> None:
 def test_merging_copies_such_a_record_as_it_was_written(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     synthetic.finish(here, BASE, 1.0, [1.0], **old("stuck", 0.02, 3, 3), weights="")
-    path = records.folder(here, BASE.id)
+    path = specs.folder(here, BASE.id)
     (path / "weights.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     written = json.loads((path / "record.json").read_text())
-    synthetic.damage(path / "record.json", lambda record: record.update(weights=records.weights_hash(path)))
+    weights = tensors.fingerprint_of_file(path / "weights.safetensors")
+    synthetic.damage(path / "record.json", lambda record: record.update(weights=weights))
     merge([here], there)
-    copied = json.loads((records.folder(there, BASE.id) / "record.json").read_text())
-    assert copied == {**written, "weights": records.weights_hash(path)}
+    copied = json.loads((specs.folder(there, BASE.id) / "record.json").read_text())
+    assert copied == {**written, "weights": weights}

@@ -10,9 +10,10 @@ import pytest
 from imagenet import Layout, make_tree, wnids
 from scipy.io import savemat
 
-from yosinski.data import Place, sources, synsets
+from yosinski.data import sources, synsets
 from yosinski.data.listing import Listing
-from yosinski.spec import BadInput
+from yosinski.data.place import Place
+from yosinski.errors import BadInput
 
 LAYOUTS: tuple[Layout, ...] = ("folders", "development kit", "kaggle")
 FEW = wnids(4)

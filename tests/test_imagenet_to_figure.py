@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from imagenet import make_tree
 
-from yosinski import records
+from yosinski import specs
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def yosinski(there: Path, *arguments: str, status: int = 0) -> str:
 
 def take_for_learned(runs: Path) -> None:
     """What stands in for 450,000 steps: nobody cuts a network that has learned nothing, or draws it as a result."""
-    for path in records.scan(runs):
+    for path in specs.scan(runs):
         record = json.loads((path / "record.json").read_text())
         if record["state"] == "stuck":
             (path / "record.json").write_text(json.dumps({**record, "state": "done", "reason": None}))

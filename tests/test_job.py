@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from imagenet import make_tree
 
-from sweeps import job
-from yosinski import data, records
+from slurm import job
+from yosinski import records, specs
 from yosinski import run as procedure
-from yosinski.data import making
+from yosinski.data import find, making
 from yosinski.data import store as data_stores
+from yosinski.data.half import Half
 from yosinski.environment import Where
+from yosinski.errors import BadInput, Failure
 from yosinski.halves import split
 from yosinski.recipes import SKETCH
-from yosinski.spec import BadInput, Failure, Half, Run
+from yosinski.spec import Run
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def half(tmp_path: Path) -> Half:
     begun = making.begin(text, tmp_path / "stores")
     assert isinstance(begun, making.Making)
     making.fill(begun, workers=1)
-    half = split(data.card(text), "natman").b
+    half = split(find.card(text), "natman").b
     shutil.rmtree(tmp_path / "t")
     return half
 
@@ -70,9 +72,9 @@ def test_a_copy_that_fails_leaves_nothing_behind(half: Half, tmp_path: Path, mon
 def test_runs_need_the_store_alone(half: Half, tmp_path: Path) -> None:
     where = Where(tmp_path / "runs", tmp_path / "stores", device="cpu", precision="float32")
     run = Run("alexnet32", half, SKETCH.with_values({"epochs": 2.0, "evaluations": 1}))
-    records.enrol(where.runs, run)
+    specs.enrol(where.runs, run)
     procedure.run_pack([run.id], where)
-    record = records.read_record(records.folder(where.runs, run.id))
+    record = records.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert record["per_class"]["test"]["images"] == [1, 1]
 

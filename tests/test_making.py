@@ -22,14 +22,16 @@ import pytest
 from imagenet import make_tree, wnids
 
 import yosinski.commands.data as commands_data
-from yosinski import commands, data
+from yosinski import commands
 from yosinski.__main__ import main
-from yosinski.data import making
+from yosinski.data import find, making
 from yosinski.data import store as data_stores
+from yosinski.data.card import SETS
 from yosinski.data.decoding import decode
+from yosinski.data.half import Half
 from yosinski.data.making import Making
+from yosinski.errors import BadInput, Failure
 from yosinski.halves import split
-from yosinski.spec import BadInput, Failure, Half
 
 FEW = wnids(4)
 
@@ -70,7 +72,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def test_a_store_holds_every_image_at_its_place(whole: Path, tmp_path: Path) -> None:
     path = filled(whole, tmp_path)
-    card = data.card(f"imagenet-32:{whole}")
+    card = find.card(f"imagenet-32:{whole}")
     assert path == data_stores.location(card, tmp_path)
     assert sorted(contents(path)) == ["images.npy", "index.npz", "sources.parquet", "store.json"]
     store = data_stores.load(card, tmp_path)
@@ -163,13 +165,13 @@ def test_a_half_made_store_is_none(whole: Path, tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(KeyboardInterrupt):
         making.fill(begun(whole, tmp_path), workers=1, advance=interrupt)
-    half = split(data.card(f"imagenet-32:{whole}"), "random:0").a
+    half = split(find.card(f"imagenet-32:{whole}"), "random:0").a
     with pytest.raises(
         Failure, match=r"no store .*imagenet-32-\w+; yosinski data store imagenet-32:.*/t --stores .* makes it"
     ):
         data_stores.of(half, tmp_path)
     with pytest.raises(Failure, match="no store"):
-        data_stores.load(data.card(f"imagenet-32:{whole}"), tmp_path)
+        data_stores.load(find.card(f"imagenet-32:{whole}"), tmp_path)
     filled(whole, tmp_path)
     assert len(data_stores.of(half, tmp_path).images) == 40
 
@@ -308,7 +310,7 @@ def rows_of(path: Path) -> dict[tuple[str, str], bytes]:
     store = data_stores.load(data_stores.described_card(data_stores.description(path)), path.parent)
     half = Half(store.card.name, store.card.fingerprint, store.card.classes)
     found = {}
-    for set_name in data_stores.SETS:
+    for set_name in SETS:
         rows, labels = store.rows(half, set_name)
         for label, name in enumerate(half.classes):
             found[set_name, name] = store.images[rows[labels == label]].tobytes()
@@ -356,7 +358,7 @@ def test_too_few_whole_images_are_refused_and_a_card_is_that_of_its_store(tmp_pa
         if image is first:
             made = filled(tree, tmp_path / "stores", "imagefolder-16", skip_broken=True)
             os.environ["YOSINSKI_STORES"] = str(tmp_path / "stores")
-            card = data.card(f"imagefolder-16:{tree}")
+            card = find.card(f"imagefolder-16:{tree}")
             assert card == data_stores.described_card(data_stores.description(made))
             assert card.images == {"train": (1, 2), "select": (1, 1), "test": (1, 1)}
             assert making.begin(f"imagefolder-16:{tree}", tmp_path / "stores") == made

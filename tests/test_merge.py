@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 
 from analysis import frame
 from sweeps.merge import Merged, merge
-from yosinski import files, records
-from yosinski.records import folder
-from yosinski.spec import BadInput, Run
+from yosinski import attempts, files, specs
+from yosinski.errors import BadInput
+from yosinski.spec import Run
+from yosinski.specs import folder
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)
@@ -76,7 +77,7 @@ def places(tmp_path: Path) -> list[Path]:
     ended(one, FIRST[:6])
     ended(two, [FIRST[0], *FIRST[6:]])
     ended(three, SECOND)
-    records.enrol(three, BASE.copy(1, "random", below="gaussian"))
+    specs.enrol(three, BASE.copy(1, "random", below="gaussian"))
     synthetic.manifest(two, "first", FIRST)
     synthetic.manifest(three, "second", SECOND)
     return [one, two, three]
@@ -94,7 +95,7 @@ def test_the_frame_of_a_merged_directory_is_the_union(tmp_path: Path, places: li
     for sweep, listed in {"first": FIRST, "second": SECOND}.items():
         assert set(frame(tmp_path / "all", sweep)["run"]) == {run.id for run in listed}
     for run in (*FIRST, *SECOND):
-        assert records.load(tmp_path / "all", run.id) == run
+        assert specs.load(tmp_path / "all", run.id) == run
     assert content(*places) == before
 
 
@@ -129,7 +130,7 @@ def test_neither_order_nor_grouping_of_sources_matters(tmp_path: Path, places: l
 def test_a_run_trained_twice_with_equal_results_is_kept_once(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     end(one, BASE, memory=1, environment={"host": "one"}, seconds=1.0)
-    interrupted = records.claim(two, BASE)
+    interrupted = attempts.claim(two, BASE)
     assert interrupted is not None
     interrupted.release()
     again = end(two, BASE, memory=2, environment={"host": "two"}, seconds=2.0, pack=7)
@@ -170,7 +171,7 @@ def test_names_that_a_run_and_its_halves_were_given_first_stay(tmp_path: Path) -
 def test_a_run_that_was_interrupted_here_is_completed(tmp_path: Path) -> None:
     source, here = end(tmp_path / "one", BASE), tmp_path / "all"
     for write in ("checkpoint.pt", "weights.safetensors"):
-        attempt = records.claim(here, BASE)
+        attempt = attempts.claim(here, BASE)
         assert attempt is not None
         attempt.append(synthetic.row(10, 0.9))
         attempt.beat(1, 2)
@@ -185,7 +186,7 @@ def test_a_run_that_was_interrupted_here_is_completed(tmp_path: Path) -> None:
 def test_a_run_that_is_being_trained_here_is_left_alone(tmp_path: Path) -> None:
     end(tmp_path / "one", BASE)
     end(tmp_path / "one", COPY)
-    attempt = records.claim(tmp_path / "all", BASE)
+    attempt = attempts.claim(tmp_path / "all", BASE)
     assert attempt is not None
     before = inside(attempt.path)
     assert merge([tmp_path / "one"], tmp_path / "all") == Merged(1, 0, 0, 1)
@@ -197,7 +198,7 @@ def test_a_run_that_is_being_trained_here_is_left_alone(tmp_path: Path) -> None:
 def test_runs_that_ended_nowhere_are_counted_once_and_not_copied(tmp_path: Path) -> None:
     blocked = synthetic.copy(BASE, A, 1)
     for place in ("one", "two"):
-        attempt = records.claim(tmp_path / place, blocked)
+        attempt = attempts.claim(tmp_path / place, blocked)
         assert attempt is not None
         attempt.finish({"state": "blocked", "reason": "its base is missing"})
     end(tmp_path / "two", BASE)  # which the first one knows, too
@@ -211,7 +212,7 @@ def test_an_interrupted_merge_is_completed_by_repeating_it(
 ) -> None:
     source = ended(tmp_path / "one", [BASE, COPY])
     synthetic.manifest(source, "mine", [BASE, COPY])
-    copyfile, release = shutil.copyfile, records.Attempt.release
+    copyfile, release = shutil.copyfile, attempts.Attempt.release
     whole = 3 + 2 * 3  # two halves and a sweep; description, curve and weights of each run
     for most in range(whole + 1):
         left, here = iter(range(most)), tmp_path / f"after {most}"
@@ -224,14 +225,14 @@ def test_an_interrupted_merge_is_completed_by_repeating_it(
 
         monkeypatch.setattr(shutil, "copyfile", copy_some)
         if killed:  # then nobody gives the run back
-            monkeypatch.setattr(records.Attempt, "release", lambda attempt: None)
+            monkeypatch.setattr(attempts.Attempt, "release", lambda attempt: None)
         if most < whole:
             with pytest.raises(KeyboardInterrupt):
                 merge([source], here)
         else:
             merge([source], here)
         monkeypatch.setattr(shutil, "copyfile", copyfile)
-        monkeypatch.setattr(records.Attempt, "release", release)
+        monkeypatch.setattr(attempts.Attempt, "release", release)
         for claim in here.glob("*/*/claim.*.json") if killed else ():
             synthetic.damage(claim, lambda content: content.update(started=0.0))  # that process is gone
         assert not list(here.rglob(".*"))
@@ -351,7 +352,7 @@ def test_specs_and_halves_that_are_not_what_their_names_say_are_refused(tmp_path
     spec = end(one, BASE) / "run.json"
     synthetic.damage(spec, lambda value: value["spec"].update(seed=7))
     refused([one], tmp_path / "all", f"^{spec} is damaged$")
-    records.enrol(two, COPY)  # though nothing of it has ended
+    specs.enrol(two, COPY)  # though nothing of it has ended
     half = two / "halves" / f"{A.digest}.json"
     synthetic.damage(half, lambda value: value["classes"].reverse())
     refused([two], tmp_path / "all", f"^{half} is damaged$")
@@ -359,7 +360,7 @@ def test_specs_and_halves_that_are_not_what_their_names_say_are_refused(tmp_path
 
 def test_a_damaged_description_here_is_not_completed(tmp_path: Path) -> None:
     end(tmp_path / "one", BASE)
-    spec = records.enrol(tmp_path / "all", BASE) / "run.json"
+    spec = specs.enrol(tmp_path / "all", BASE) / "run.json"
     synthetic.damage(spec)
     refused([tmp_path / "one"], tmp_path / "all", f"^{spec} is damaged$")
 

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from yosinski.data import Card
 from yosinski.data import moments as counting
+from yosinski.data.card import Card
+from yosinski.data.half import Half
 from yosinski.data.moments import blank, moments
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream, generator
+from yosinski.data.stream import Stream
+from yosinski.randomness import generator
 from yosinski.recipes import EMOJI
-from yosinski.spec import Half, Run
+from yosinski.spec import Run
 
 SIDE = 35
 CARD = Card("toy", "f00d", SIDE, ("ant", "bat", "cat"), images={"train": 300, "select": 0, "test": 0})

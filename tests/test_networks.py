@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from yosinski.architectures import INITIALISERS
-from yosinski.data.stream import Batch
+from yosinski.batch import Batch
 from yosinski.layers import Standardise
 from yosinski.networks import build, initialise
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski import files, records
+from yosinski import attempts, files, records, specs
 from yosinski import run as procedure
 from yosinski.data import moments
 from yosinski.data.store import Store
@@ -21,7 +21,8 @@ from yosinski.environment import Where
 from yosinski.halves import Split
 from yosinski.networks import build
 from yosinski.pack import Member
-from yosinski.spec import Recipe, Run
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
 from yosinski.training import take_step
 
 ADAMW = {"optimiser": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "bias_decay": 0.0, "bias_rate": 2.0}
@@ -61,7 +62,7 @@ def target(small_split: Split, base: Run) -> Run:
 
 def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
     for run in runs:
-        records.enrol(where.runs, run)
+        specs.enrol(where.runs, run)
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
@@ -77,12 +78,12 @@ def changed(run: Run, **values: Any) -> Run:
 
 
 def weights(where: Where, run: Run) -> dict[str, torch.Tensor]:
-    return load_file(records.folder(where.runs, run.id) / "weights.safetensors")
+    return load_file(specs.folder(where.runs, run.id) / "weights.safetensors")
 
 
 def numbers(where: Where, run: Run) -> dict[str, Any]:
     """All of a run's results that must not depend on how it was trained."""
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     record = records.read_record(path)
     assert record is not None
     kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
@@ -93,7 +94,7 @@ def numbers(where: Where, run: Run) -> dict[str, Any]:
 def set_apart(where: Where, runs: list[Run]) -> None:
     """Rename what these runs left, so that they can be trained again."""
     for run in runs:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("before-" + path.name))
 
 
@@ -101,7 +102,7 @@ def started(where: Where, run: Run, store: Store) -> Member:
     """A run as it begins, with an attempt that writes nothing."""
     parent = weights(where, run.parent) if run.parent else {}
     network = procedure.network_for(run, moments.blank(Stream(store, run)), parent)
-    return Member(run, records.Attempt(where.runs, 1), network, None)
+    return Member(run, attempts.Attempt(where.runs, 1), network, None)
 
 
 def test_a_base_learns_with_adamw(trained: Where, base: Run) -> None:
@@ -161,7 +162,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(
     undisturbed = [numbers(where, run) for run in pack]
     set_apart(where, pack)
     train(where, pack, after(5))  # before everything is trained; some have no averages yet
-    assert [records.state(records.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 5
+    assert [records.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 5
     train(where, pack[1:3], after(9))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
@@ -182,7 +183,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read(where: Where, base: Run, tar
     undisturbed = numbers(where, run)
     set_apart(where, [run])
     train(where, [run], after(5))
-    path = records.folder(where.runs, run.id) / "checkpoint.pt"
+    path = specs.folder(where.runs, run.id) / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
     assert content["momentum"].keys() == dict(build("alexnet32", 5).named_parameters()).keys()
     assert content.pop("moments") == {}  # they had no such key

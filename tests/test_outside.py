@@ -32,18 +32,21 @@ from sweeps.heal import with_spoilt_bases
 from sweeps.merge import merge
 from sweeps.plan import plan
 from sweeps.transfer import transfer
-from yosinski import networks, outside, records, surgery, weights
+from yosinski import networks, outside, records, source, specs, weights
 from yosinski.__main__ import main
+from yosinski.batch import Batch
 from yosinski.commands import prepare
-from yosinski.data import suited
-from yosinski.data.stream import Batch
+from yosinski.data.place import suited
 from yosinski.environment import Where
+from yosinski.errors import BadInput
 from yosinski.export import export
 from yosinski.halves import Split
-from yosinski.outside import NO_CONTROL, Source, Weights
+from yosinski.outside import NO_CONTROL
 from yosinski.recipes import SKETCH
 from yosinski.run import run_pack
-from yosinski.spec import BadInput, Run
+from yosinski.source import Source, Weights
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint, fingerprint_of_file
 
 NETWORK = "resnet18@32"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -153,7 +156,7 @@ def test_the_network_computes_what_the_model_does(model: torch.nn.Module, checkp
     with torch.no_grad():
         torch.testing.assert_close(network(Batch.whole(pixels)), model(prepare(pixels / 255)), rtol=1e-5, atol=1e-5)
     assert known.classes == tuple(f"class {k}" for k in range(6))
-    assert known.hash == surgery.fingerprint(tensors)
+    assert known.hash == fingerprint(tensors)
     assert (known.preprocessing.mean, known.preprocessing.stored(32)) == (MEAN, 37)
     assert "taken to be" in known.preprocessing.told_by
     assert read(Path(f"{checkpoint}:0.5,0.5,0.5:0.5,0.5,0.5"))[1]["conv1.standardise.std"].unique() == 127.5
@@ -283,8 +286,8 @@ def test_an_index_names_the_files_of_its_weights(model: torch.nn.Module, checkpo
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": names}))
     known = read(index)[0]
     assert known.half == read(checkpoint)[0].half
-    assert known.sha256 == outside.sha256(*outside.parts(index))
-    assert len(outside.parts(index)) == 3
+    assert known.sha256 == source.sha256(*source.parts(index))
+    assert len(source.parts(index)) == 3
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(BadInput, match=r"names files that are not there: model-00002-of-00002.safetensors"):
         read(index)
@@ -342,7 +345,7 @@ def test_weights_in_the_hubs_cache_are_taken_from_there(
     torch.save(pictures.resnet18(1000).state_dict(), file)
     found = outside.known(NETWORK)
     assert found.source == "torchvision:IMAGENET1K_V1"
-    assert found.sha256 == outside.sha256(file)
+    assert found.sha256 == source.sha256(file)
     assert found.classes[:2] == ("tench", "goldfish")
     assert found.preprocessing.told_by == "that of torchvision:IMAGENET1K_V1"
     assert outside.known(NETWORK, "torchvision:DEFAULT").half == found.half
@@ -431,12 +434,12 @@ def test_it_is_brought_in_once_and_again_when_it_is_damaged(own: Path, tmp_path:
     runs = tmp_path / "runs"
     base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
     outside.bring(base, runs)
-    path = records.folder(runs, base.id)
+    path = specs.folder(runs, base.id)
     record = records.read_record(path)
     assert record is not None
-    assert record["weights"] == records.weights_hash(path)
-    assert record["outside"]["sha256"] == outside.sha256(own)
-    assert records.load(runs, base.id) == base
+    assert record["weights"] == fingerprint_of_file(path / "weights.safetensors")
+    assert record["outside"]["sha256"] == source.sha256(own)
+    assert specs.load(runs, base.id) == base
     before = (path / "record.json").stat().st_mtime_ns
     outside.bring(base, runs)
     assert (path / "record.json").stat().st_mtime_ns == before
@@ -511,20 +514,20 @@ def test_status_frame_heal_and_merge_know_it(own: Path, tmp_path: Path) -> None:
     runs, merged = tmp_path / "runs", tmp_path / "merged"
     base, _, copy = transfer("emoji", "alexnet32", str(own), (3,), ("frozen",), (0,))
     outside.bring(base, runs)
-    records.enrol(runs, copy)
+    specs.enrol(runs, copy)
     seen, _ = status.sights(runs, status.entries_of(runs))
     assert [(sight.entry.row, sight.state) for sight in seen] == [("outside", "done"), ("AnB", "missing")]
     table = frame(runs)
     assert set(table["series"]) == {"outside", "AnB"}
     assert table.loc[table["series"] == "outside", "data"].item() == f"weights:{own}"
 
-    (records.folder(runs, base.id) / "weights.safetensors").write_bytes(b"gone")
+    (specs.folder(runs, base.id) / "weights.safetensors").write_bytes(b"gone")
     failed = [replace(sight, state="failed") if sight.entry.id == copy.id else sight for sight in seen]
     assert with_spoilt_bases(runs, failed) == failed  # `prepare` brings it in again
     outside.bring(base, runs)
     assert str(merge([runs], merged)) == ("1 copied, 0 already here, 1 not finished, 0 left to who is training them")
-    assert not records.spoilt(records.folder(merged, base.id))
-    assert json.loads((records.folder(merged, base.id) / "record.json").read_text())["outside"]["left_off"] == []
+    assert not records.spoilt(specs.folder(merged, base.id))
+    assert json.loads((specs.folder(merged, base.id) / "record.json").read_text())["outside"]["left_off"] == []
 
 
 def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stores: Path, small_split: Split) -> None:
@@ -541,7 +544,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
     assert f"{own}, 2 placeholder classes; " in line
     assert line.endswith("; taken: #state_dict; head not taken: no head.weight, head.bias; left off: queue (1 tensor)")
     prepare(copies, runs, stores, Console())
-    record = records.read_record(records.folder(runs, base.id))
+    record = records.read_record(specs.folder(runs, base.id))
     assert record is not None
     assert record["outside"] | {"preprocessing": None, "sha256": None} == {
         "source": str(own),
@@ -554,8 +557,8 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
         "preprocessing": None,
     }
     run_pack([run.id for run in copies], Where(runs, stores, "cpu", "float32"))
-    assert {records.state(records.folder(runs, run.id)) for run in copies} <= {"done", "stuck"}
-    kept = load_file(records.folder(runs, copies[1].id) / "weights.safetensors")
+    assert {records.state(specs.folder(runs, run.id)) for run in copies} <= {"done", "stuck"}
+    kept = load_file(specs.folder(runs, copies[1].id) / "weights.safetensors")
     assert torch.equal(kept["fc7.linear.weight"], body["fc7.linear.weight"])
     export(runs, base, tmp_path / "base.safetensors")
     again = outside.known("alexnet32", str(tmp_path / "base.safetensors"))
@@ -564,8 +567,8 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
 
 def end(runs: Path, run: Run, top1: float) -> None:
     """A finished record, if there is none yet, beside that of its base."""
-    theirs = records.read_record(records.folder(runs, run.parent.id)) if run.parent else None
-    if records.state(records.folder(runs, run.id)) != "done":
+    theirs = records.read_record(specs.folder(runs, run.parent.id)) if run.parent else None
+    if records.state(specs.folder(runs, run.id)) != "done":
         synthetic.finish(runs, run, top1, (0.3, top1), parent_weights=theirs["weights"] if theirs else None)
 
 
@@ -587,7 +590,7 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert todo is not None
     (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
     planned = sweeps.find(str(tmp_path / "settle.py"))()
-    new = {run.id for run in planned if records.state(records.folder(runs, run.id)) == "missing"}
+    new = {run.id for run in planned if records.state(specs.folder(runs, run.id)) == "missing"}
     assert {run.id for run in planned} - new == {run.id for run in [base, *others] if not run.selffer}
     assert sum(run.parent is not None for run in planned if run.id in new) == todo.missing
 

@@ -21,18 +21,19 @@ from torch import nn
 from analysis import frame
 from sweeps.merge import merge
 from sweeps.prune import prunable
-from yosinski import catalogue, files, outside, own, own_graph, records
+from yosinski import catalogue, files, outside, own, own_graph, specs
 from yosinski.__main__ import main
+from yosinski.batch import Batch
 from yosinski.catalogue import architecture
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch
 from yosinski.environment import Where
 from yosinski.errors import BadInput
 from yosinski.halves import Split
 from yosinski.networks import build, drawn
+from yosinski.recipes import Recipe
 from yosinski.run import run_pack
-from yosinski.spec import Recipe, Run
-from yosinski.surgery import fingerprint
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint
 
 PLAIN = """
 import torch
@@ -84,7 +85,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in another process, which has looked at nothing yet."""
     monkeypatch.setattr(own, "_known", {})
-    monkeypatch.setattr(own, "_looked", {})
+    monkeypatch.setattr(catalogue, "_looked", {})
     own_graph._survey.cache_clear()
 
 
@@ -546,12 +547,12 @@ def test_runs_outlive_their_file(
     path, runs = put(tmp_path, plain(init="self.unused = nn.Linear(2, 2)")), tmp_path / "runs"
     base = Run(f"{path}:build@32", small_split.a, small_recipe.with_values({"epochs": 1.0, "evaluations": 1}))
     copy = base.copy(1, "frozen", base)
-    records.enrol(runs, copy)
+    specs.enrol(runs, copy)
     path.unlink()
     forget(monkeypatch)
     for run in (base, copy):  # as in a job on another machine
         run_pack([run.id], Where(runs, stores, "cpu", "float32"))
-    loaded = records.load(runs, copy.id)
+    loaded = specs.load(runs, copy.id)
     assert (loaded, loaded.parent) == (copy, base)
 
     label = base.network
@@ -573,19 +574,19 @@ def test_runs_outlive_their_file(
 
     merge([runs], tmp_path / "merged")
     forget(monkeypatch)
-    assert records.load(tmp_path / "merged", copy.id).network == label
+    assert specs.load(tmp_path / "merged", copy.id).network == label
     assert not [found for found in prunable(tmp_path / "merged", set()) if "networks" in found.path.parts]
     (code,) = (tmp_path / "merged" / "networks").glob("*/net.py")
     code.write_text(code.read_text() + "\n")
     forget(monkeypatch)
     with pytest.raises(files.Damaged):
-        records.load(tmp_path / "merged", copy.id)
+        specs.load(tmp_path / "merged", copy.id)
     with pytest.raises(files.Damaged):
         merge([tmp_path / "merged"], tmp_path / "again")
     assert not (tmp_path / "again").exists()
     shutil.rmtree(tmp_path / "merged" / "networks")
     with pytest.raises(BadInput, match="the code of a network of these runs"):
-        records.load(tmp_path / "merged", copy.id)
+        specs.load(tmp_path / "merged", copy.id)
 
 
 def check_export(out: Path, base: Run, runs: Path) -> None:
@@ -605,7 +606,7 @@ def check_export(out: Path, base: Run, runs: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", program, str(out)], cwd=folder, check=True)
     network = build(base.network, 5).eval()
-    network.load_state_dict(load_file(records.folder(runs, base.id) / "weights.safetensors"))
+    network.load_state_dict(load_file(specs.folder(runs, base.id) / "weights.safetensors"))
     network[0].get_submodule("standardise").load_state_dict({"mean": torch.zeros(3, 1, 1), "std": torch.ones(3, 1, 1)})
     torch.manual_seed(0)
     with torch.no_grad():
@@ -624,10 +625,10 @@ def test_other_packages_that_make_another_network_are_noticed(
     )
     path = put(tmp_path, source)
     run = Run(f"{path}:build@32", small_split.a, small_recipe)
-    records.enrol(tmp_path / "runs", run)
+    specs.enrol(tmp_path / "runs", run)
     monkeypatch.setattr(torch, "width_of_mine", 9)
     forget(monkeypatch)
-    loaded = records.load(tmp_path / "runs", run.id)  # nothing is executed
+    loaded = specs.load(tmp_path / "runs", run.id)  # nothing is executed
     with pytest.raises(BadInput, match="is not what it was when it was recorded"):
         build(loaded.network, 5)
     forget(monkeypatch)

@@ -11,7 +11,7 @@ import pytest
 from analysis import frame
 from analysis.paper import networks
 from analysis.tables import table
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 ROOT = Path(__file__).parent.parent
 STUCK = {"nolearn_1_3", *(f"reduced-{images:04d}" for images in (5, 10, 25, 50, 100))}

@@ -20,7 +20,8 @@ from analysis.draw import FIGURES, draw
 from analysis.paper import networks
 from analysis.tables import table, write
 from yosinski.__main__ import main
-from yosinski.spec import BadInput, Run
+from yosinski.errors import BadInput
+from yosinski.spec import Run
 
 Command = Callable[..., tuple[int, str, str]]
 DROPS = {"base": 0.0, "BnB": -0.01, "BnB+": 0.03, "AnB": -0.02, "AnB+": 0.04, "RnB": -0.3}

@@ -19,18 +19,25 @@ from safetensors.torch import load_file, save_file
 from test_training import after, numbers
 from torch.nn import functional as F
 
-from yosinski import data, networks, records, surgery, training
+from yosinski import attempts, networks, records, specs, surgery, training
 from yosinski import run as procedure
 from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
-from yosinski.data import Card
+from yosinski.batch import Batch
+from yosinski.data import emoji, find
+from yosinski.data.card import Card
+from yosinski.data.crops import in_order
+from yosinski.data.half import Half
 from yosinski.data.moments import Moments, moments
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, Stream, generator, in_order
+from yosinski.data.stream import Stream
 from yosinski.environment import Where
-from yosinski.layers import Masks, dropping
-from yosinski.pack import Member
+from yosinski.errors import Failure
+from yosinski.layers import dropping
+from yosinski.pack import Member, masks_of
+from yosinski.randomness import generator
 from yosinski.recipes import PAPER
-from yosinski.spec import Failure, Half, Run
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint
 from yosinski.training import take_step
 
 TINY = Architecture(
@@ -72,7 +79,8 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Where:
 
 def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this store stand for every data set."""
-    monkeypatch.setattr(data, "card", lambda name: store.card)
+    monkeypatch.setattr(find, "card", lambda name: store.card)
+    monkeypatch.setattr(emoji, "card", lambda: store.card)
     monkeypatch.setattr(procedure.stores, "load", lambda card, stores: store)
 
 
@@ -87,7 +95,7 @@ def bases(where: Where) -> tuple[Run, Run]:
 
 def start(where: Where, run: Run) -> torch.nn.Sequential:
     """A network before its training."""
-    store = procedure.stores.load(data.card("toy"), where.stores)
+    store = procedure.stores.load(find.card("toy"), where.stores)
     parent = procedure.parent_weights(run, where.runs)[1] if run.parent else {}
     return procedure.network_for(run, moments(Stream(store, run)), parent)
 
@@ -95,26 +103,26 @@ def start(where: Where, run: Run) -> torch.nn.Sequential:
 def leave(where: Where, run: Run) -> None:
     """Leave a record as if a base had been trained."""
     tensors = {name: tensor.contiguous() for name, tensor in start(where, run).state_dict().items()}
-    attempt = records.claim(where.runs, run)
+    attempt = attempts.claim(where.runs, run)
     assert attempt is not None
     attempt.save("weights.safetensors", lambda path: save_file(tensors, path))
-    attempt.finish({"state": "done", "weights": surgery.fingerprint(tensors)})
+    attempt.finish({"state": "done", "weights": fingerprint(tensors)})
 
 
 def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
     for run in runs:
-        records.enrol(where.runs, run)
+        specs.enrol(where.runs, run)
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
 def weights(where: Where, run: Run) -> dict[str, torch.Tensor]:
-    return load_file(records.folder(where.runs, run.id) / "weights.safetensors")
+    return load_file(specs.folder(where.runs, run.id) / "weights.safetensors")
 
 
 def aside(where: Where, runs: list[Run]) -> None:
     """Forget these runs."""
     for run in runs:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("aside-" + path.name))
 
 
@@ -134,7 +142,7 @@ def test_a_lone_a7b_of_caffenet_equals_the_same_run_in_a_pack(where: Where, monk
     assert numbers(where, pack[0]) == together
     below = surgery.below(weights(where, pack[0]), networks.build("caffenet", 1000, 256), 7)
     assert below["conv1.standardise.mean"].shape == (3, 256, 256)
-    assert together["certificate"] == {"before": surgery.fingerprint(below), "after": surgery.fingerprint(below)}
+    assert together["certificate"] == {"before": fingerprint(below), "after": fingerprint(below)}
 
 
 def test_runs_alone_equal_the_same_runs_in_a_pack(where: Where, bases: tuple[Run, Run]) -> None:
@@ -160,7 +168,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     aside(where, pack)
     for run in pack:
         train(where, [run], after(looks))
-        assert records.state(records.folder(where.runs, run.id)) == "interrupted"
+        assert records.state(specs.folder(where.runs, run.id)) == "interrupted"
         train(where, [run])
     assert [numbers(where, run) for run in pack] == undisturbed
 
@@ -172,7 +180,7 @@ def test_a_run_stopped_at_every_look_even_within_evaluations_ends_the_same(
     train(where, [run])
     undisturbed = numbers(where, run)
     aside(where, [run])
-    path, steps = records.folder(where.runs, run.id), []
+    path, steps = specs.folder(where.runs, run.id), []
     for looks in (1, 2, 1, 2, 3, 1, 4, 2, 5, 3, *range(6, 30)):  # an evaluation takes several: it must end once
         train(where, [run], after(looks))
         if records.state(path) in records.FINAL:
@@ -188,17 +196,17 @@ def test_a_tuned_copy_whose_base_was_trained_anew_does_not_go_on_from_the_old_on
 ) -> None:
     run = bases[1].copy(2, "tuned", bases[0])
     train(where, [run], after(3))
-    path = records.folder(where.runs, bases[0].id)
+    path = specs.folder(where.runs, bases[0].id)
     changed = {name: tensor + 1 for name, tensor in weights(where, bases[0]).items()}
     save_file(changed, path / "weights.safetensors")
     record = json.loads((path / "record.json").read_text())
-    (path / "record.json").write_text(json.dumps({**record, "weights": surgery.fingerprint(changed)}))
+    (path / "record.json").write_text(json.dumps({**record, "weights": fingerprint(changed)}))
     with pytest.raises(Failure, match=r"its base was trained anew since; .* was set aside"):
         train(where, [run])
     train(where, [run])
-    found = records.read_record(records.folder(where.runs, run.id))
+    found = records.read_record(specs.folder(where.runs, run.id))
     assert found is not None
-    assert found["parent_weights"] == surgery.fingerprint(changed)
+    assert found["parent_weights"] == fingerprint(changed)
 
 
 def test_large_checkpoints_are_written_less_often_than_evaluations(
@@ -232,7 +240,7 @@ def test_a_copy_subtracts_its_sources_mean(where: Where, bases: tuple[Run, Run],
     a, b = bases
     copy = b.copy(2, treatment, a)
     train(where, [copy])
-    store = procedure.stores.load(data.card("toy"), where.stores)
+    store = procedure.stores.load(find.card("toy"), where.stores)
     means = [store.images[store.rows(half, "train")[0]].mean(0).transpose(2, 0, 1) for half in (A, B)]
     found = weights(where, copy)["conv1.standardise.mean"]
     np.testing.assert_allclose(found, means[0], rtol=1e-6)
@@ -268,8 +276,8 @@ def test_a_frozen_trunk_drops_what_a_network_of_its_own_would(where: Where, base
     """One step of A3B in the plain: dropout in fc6, below the cut, and in fc7, above it."""
     copy = Run("tiny", B, RECIPE.with_values({"iterations": 1, "evaluations": 1})).copy(3, "frozen", bases[0])
     network = start(where, copy)
-    batch, labels = Stream(procedure.stores.load(data.card("toy"), where.stores), copy).batch(0)
-    with dropping(Masks(copy, 0)):
+    batch, labels = Stream(procedure.stores.load(find.card("toy"), where.stores), copy).batch(0)
+    with dropping(masks_of(copy, 0)):
         loss = F.cross_entropy(network(batch), labels)
     gradient, *_ = torch.autograd.grad(loss, [network.get_parameter("head.weight")])
     train(where, [copy])
@@ -284,7 +292,7 @@ def test_evaluation_takes_the_crop_in_the_middle_and_drops_nothing(where: Where,
     train(where, [copy])
     network = networks.build("tiny", 10, 30)
     network.load_state_dict(weights(where, copy))
-    store = procedure.stores.load(data.card("toy"), where.stores)
+    store = procedure.stores.load(find.card("toy"), where.stores)
     rows, labels = store.rows(B, "test")
     pixels = torch.from_numpy(store.images[rows, 1:28, 1:28]).permute(0, 3, 1, 2)
     middle = Batch(pixels, torch.ones(len(rows), 2, dtype=torch.int64), torch.zeros(len(rows), dtype=torch.bool))
@@ -299,11 +307,11 @@ def test_evaluation_takes_the_crop_in_the_middle_and_drops_nothing(where: Where,
 def test_steps_are_caffes(where: Where) -> None:
     """V = momentum * v + rate * (gradient + decay * w), w -= v; biases at twice the rate and without decay."""
     run = Run("tiny", A, RECIPE.with_values({"step_every": 2, "weight_decay": 0.05}))
-    member = Member(run, records.Attempt(where.runs, 1), start(where, run), None)
+    member = Member(run, attempts.Attempt(where.runs, 1), start(where, run), None)
     parameters = member.trained
     by_hand = {name: p.detach().double() for name, p in parameters.items()}
     velocities = {name: torch.zeros_like(w) for name, w in by_hand.items()}
-    stream = Stream(procedure.stores.load(data.card("toy"), where.stores), run)
+    stream = Stream(procedure.stores.load(find.card("toy"), where.stores), run)
     for step in range(6):
         batch, labels = stream.batch(step)
         loss = F.cross_entropy(member.network(batch), labels)
@@ -356,8 +364,8 @@ def test_preserved_segments_start_as_the_bases_and_are_trained(
             assert torch.equal(at_start[name], fresh[name]), name  # as in every copy of this target
     below = surgery.below(base, networks.build("tiny", 10, 30), 1)
     assert numbers(where, run)["certificate"] == {
-        "before": surgery.fingerprint(below),
-        "after": surgery.fingerprint(below),
+        "before": fingerprint(below),
+        "after": fingerprint(below),
     }
 
 

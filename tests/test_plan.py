@@ -16,11 +16,14 @@ from sweeps.local import Queue
 from sweeps.plan import START, Pack, packs, plan
 from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, expected, measured
 from sweeps.transfer import transfer
-from yosinski import data, files, halves, records
+from yosinski import attempts, data, files, halves, specs
 from yosinski.cost import cost, in_pack
+from yosinski.data import find
+from yosinski.data.half import Half
 from yosinski.environment import Where
-from yosinski.recipes import EMOJI, FINETUNE, SKETCH
-from yosinski.spec import BadInput, Half, Recipe, Run
+from yosinski.errors import BadInput
+from yosinski.recipes import EMOJI, FINETUNE, SKETCH, Recipe
+from yosinski.spec import Run
 
 A, B = synthetic.halves()
 BASE_A, BASE_B = synthetic.base(A), synthetic.base(B)
@@ -30,7 +33,7 @@ BASES = BASE_A, BASE_B
 @pytest.fixture(autouse=True)
 def card_of_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
     """The card is asked for once per run; reading the pictures once is enough here."""
-    card = data.card("emoji")
+    card = find.card("emoji")
     monkeypatch.setattr(data, "card", lambda name: card)
 
 
@@ -155,7 +158,7 @@ def test_what_is_done_is_not_left(tmp_path: Path) -> None:
     copies = [synthetic.copy(BASE_A, B, n) for n in (1, 2, 3)]
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
     synthetic.finish(tmp_path, copies[0], 0.7, seconds=1.0)
-    attempt = records.claim(tmp_path, copies[1])
+    attempt = attempts.claim(tmp_path, copies[1])
     assert attempt is not None
     made = plan([*BASES, *copies], tmp_path, 1)
     assert [made.states[run.id] for run in made.runs] == ["done", "missing", "done", "running", "missing"]
@@ -170,7 +173,7 @@ def test_what_is_done_is_not_left(tmp_path: Path) -> None:
 def test_copies_of_a_bad_base_are_blocked_until_the_base_is_mended(bad: str, tmp_path: Path) -> None:
     early, late, new = (synthetic.copy(BASE_A, B, n) for n in (1, 2, 3))
     synthetic.finish(tmp_path, early, 0.7, seconds=1.0)  # was cut from the base before
-    attempt = records.claim(tmp_path, late)
+    attempt = attempts.claim(tmp_path, late)
     assert attempt is not None
     attempt.finish({"state": "blocked", "reason": f"its base is {bad}"})
     synthetic.finish(tmp_path, BASE_A, 0.2, state=bad)
@@ -179,7 +182,7 @@ def test_copies_of_a_bad_base_are_blocked_until_the_base_is_mended(bad: str, tmp
     assert blocked.left == []
     assert blocked.packs == ()
 
-    (records.folder(tmp_path, BASE_A.id) / "record.json").unlink()
+    (specs.folder(tmp_path, BASE_A.id) / "record.json").unlink()
     mended = plan([BASE_A, early, late, new], tmp_path, 1)
     assert [mended.states[run.id] for run in mended.runs] == ["interrupted", "done", "missing", "missing"]
     assert names(mended.left) == ["baseA", "A2B", "A3B"]
@@ -187,7 +190,7 @@ def test_copies_of_a_bad_base_are_blocked_until_the_base_is_mended(bad: str, tmp
 
 def test_a_blocked_copy_is_started_once_its_base_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = synthetic.copy(BASE_A, B, 2)
-    attempt = records.claim(tmp_path, copy)
+    attempt = attempts.claim(tmp_path, copy)
     assert attempt is not None
     attempt.finish({"state": "blocked", "reason": "its base is stuck"})
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
@@ -202,7 +205,7 @@ def test_a_blocked_copy_is_started_once_its_base_is_mended(tmp_path: Path, monke
 
 def test_a_damaged_record_stops_a_plan_by_name(tmp_path: Path) -> None:
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=1.0)
-    record = records.folder(tmp_path, BASE_A.id) / "record.json"
+    record = specs.folder(tmp_path, BASE_A.id) / "record.json"
     synthetic.damage(record)
     with pytest.raises(files.Damaged, match=f"^{record} is damaged$"):
         plan(BASES, tmp_path, 1)
@@ -241,7 +244,7 @@ def test_runs_that_did_not_end_well_do_not_count_as_measured(tmp_path: Path) -> 
 
 def timed(runs: Path, run: Run, pack: list[Run], flop: float, step: float, **values: Any) -> None:
     """A record of a run that took so long for every FLOP that it caused in its pack, and for every step."""
-    card = data.card("emoji")
+    card = find.card("emoji")
     its, alone = in_pack(pack, card)[pack.index(run)], cost(run, card)
     seconds = flop * its + step * alone.steps
     told = {"flops": alone.flops, "pack_flops": its, "steps": alone.steps, "seconds": seconds, "seconds_by": "time"}
@@ -250,7 +253,7 @@ def timed(runs: Path, run: Run, pack: list[Run], flop: float, step: float, **val
 
 def test_frozen_and_tuned_copies_are_estimated_from_records_of_both(tmp_path: Path) -> None:
     """By what they cause in their packs: half as much below the cuts in one pack of frozen copies as in two."""
-    a, b = (replace(half, classes=data.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
+    a, b = (replace(half, classes=find.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
     bases = synthetic.base(a), synthetic.base(b)
     mixed = [synthetic.copy(bases[0], b, n, plus) for n in range(1, 8) for plus in (False, True)]
     for base in bases:
@@ -261,15 +264,15 @@ def test_frozen_and_tuned_copies_are_estimated_from_records_of_both(tmp_path: Pa
         others = [replace(copy, seed=1) for copy in mixed if (copy.treatment == "tuned") == plus]
         made = plan([*bases, *mixed, *others], tmp_path, 1)
         truly = [
-            2e-11 * flops + 3e-3 * cost(run, data.card("emoji")).steps
+            2e-11 * flops + 3e-3 * cost(run, find.card("emoji")).steps
             for pack in made.packs
-            for run, flops in zip(pack.runs, in_pack(pack.runs, data.card("emoji")), strict=True)
+            for run, flops in zip(pack.runs, in_pack(pack.runs, find.card("emoji")), strict=True)
         ]
         assert [made.seconds(run) for run in made.left] == pytest.approx(truly, rel=0.05)
 
 
 def test_bases_alone_cannot_tell_steps_from_flops(tmp_path: Path) -> None:
-    a, b = (replace(half, classes=data.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
+    a, b = (replace(half, classes=find.card("emoji").classes[k::20]) for k, half in enumerate((A, B)))
     bases = synthetic.base(a), synthetic.base(b)
     for base in bases:
         timed(tmp_path, base, [base], 2e-11, 0.0)
@@ -552,7 +555,7 @@ def test_other_ways_to_write_an_annotation_are_understood(tmp_path: Path) -> Non
 
 
 def test_the_halves_of_a_real_split_have_distinct_bases(tmp_path: Path) -> None:
-    split = halves.split(data.card("emoji"), "random:0")
+    split = halves.split(find.card("emoji"), "random:0")
     assert split.a.digest != split.b.digest
     made = planning.plan(figure2(cuts=(1,)), tmp_path, 1)
     targets = {run.half.digest for run in made.runs if run.treatment == "base"}

@@ -16,16 +16,18 @@ import torch
 from analysis import frame, report
 from analysis.advise import Section, advise
 from analysis.predictors import predictions, quality
-from yosinski import files, networks, outside, predicting, records
+from yosinski import files, networks, outside, predicting, records, specs
 from yosinski.__main__ import main
 from yosinski.data.store import Store
+from yosinski.devices import Arithmetic
 from yosinski.environment import Where
+from yosinski.errors import BadInput, Failure
 from yosinski.evaluation import image_set
 from yosinski.halves import Split
-from yosinski.pack import Arithmetic
 from yosinski.predicting import common_dimension, features, pooled, projection, thinned
+from yosinski.recipes import Recipe
 from yosinski.run import run_pack
-from yosinski.spec import BadInput, Failure, Recipe, Run
+from yosinski.spec import Run
 
 CHEAP = ["knn", "ridge", "logistic", "hscore", "logme", "transrate", "cka_against", "cka_untrained"]
 CPU = Arithmetic("float32", "cpu", 1)
@@ -42,9 +44,9 @@ def runs(bases: list[Run], stores: Path, tmp_path_factory: pytest.TempPathFactor
     """Both bases, trained, and a copy that is not."""
     path = tmp_path_factory.mktemp("predict") / "runs"
     for run in bases:
-        records.enrol(path, run)
+        specs.enrol(path, run)
         run_pack([run.id], Where(path, stores, "cpu", "float32"))
-    records.enrol(path, bases[1].copy(3, "frozen", bases[0]))
+    specs.enrol(path, bases[1].copy(3, "frozen", bases[0]))
     return path
 
 
@@ -83,7 +85,7 @@ def test_cuts_are_ranked_and_written(
     kept = json.loads((runs / "predictions" / f"{made['digest']}.json").read_text())
     assert {**made, "seconds": 0} == {**kept, "seconds": 0}
     assert (made["base"], made["half"], made["against"]["base"]) == (bases[0].id, small_split.b.digest, bases[1].id)
-    assert made["weights"] == (records.read_record(records.folder(runs, bases[0].id)) or {})["weights"]
+    assert made["weights"] == (records.read_record(specs.folder(runs, bases[0].id)) or {})["weights"]
     assert [cut["name"] for cut in made["cuts"]] == list(bases[0].cuts)
     assert all(list(cut["scores"]) == CHEAP for cut in made["cuts"])
     assert made["cuts"][0]["scores"]["cka_untrained"] > made["cuts"][6]["scores"]["cka_untrained"]
@@ -107,7 +109,7 @@ def test_all_classes_are_the_target_unless_a_split_is_given(
 ) -> None:
     assert predict(runs, stores, "--base", "baseA", "--images", "400", "--predictors", "hscore", "--json") == 0
     made = json.loads(capsys.readouterr().out)
-    assert len(records.load_half(runs, made["half"]).classes) == 200
+    assert len(specs.load_half(runs, made["half"]).classes) == 200
     assert made["images"]["train"] == {"used": 400, "of": 12000}
 
 
@@ -121,7 +123,7 @@ def test_weights_from_outside_have_no_beginning(
     assert "no cka_against: it compares two bases" in told
     assert "no cka_untrained: somebody else trained outsideW" in told
     base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
-    assert records.state(records.folder(tmp_path / "runs", base.id)) == "done"
+    assert records.state(specs.folder(tmp_path / "runs", base.id)) == "done"
     assert predict(tmp_path / "runs", stores, "--base", "outsideW", "--data", "emoji", "--images", "400", "--json") == 0
     (kept,) = (tmp_path / "runs" / "predictions").iterdir()
     assert kept.stem == json.loads(capsys.readouterr().out)["digest"]
@@ -188,7 +190,7 @@ def test_a_base_whose_weights_are_damaged_is_a_failure(
     tmp_path: Path, runs: Path, stores: Path, bases: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(runs, tmp_path / "runs")
-    record = records.folder(tmp_path / "runs", bases[0].id) / "record.json"
+    record = specs.folder(tmp_path / "runs", bases[0].id) / "record.json"
     synthetic.damage(record, lambda value: value.update(weights="others"))
     before = sorted((tmp_path / "runs").rglob("*"))
     assert predict(tmp_path / "runs", stores, "--base", "baseA", "--images", "400") == 1

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 
+from yosinski.errors import BadInput
 from yosinski.predictors import (
     DISTORTION,
     PREDICTORS,
@@ -26,7 +27,6 @@ from yosinski.predictors import (
     spectrum,
     trans_rate,
 )
-from yosinski.spec import BadInput
 
 
 def centred(features: np.ndarray) -> Spectrum:

@@ -13,9 +13,11 @@ from analysis import frame
 from sweeps import submission
 from sweeps.prune import DAY, HOUR, Surplus, by_reason, prunable, prune
 from sweeps.submission import Submission, jobs
-from yosinski import files, records
-from yosinski.records import Attempt, folder
-from yosinski.spec import BadInput, Failure, Run
+from yosinski import attempts, files, specs
+from yosinski.attempts import Attempt
+from yosinski.errors import BadInput, Failure
+from yosinski.spec import Run
+from yosinski.specs import folder
 
 A, B = synthetic.halves()
 BASE, OTHER = synthetic.base(A), synthetic.base(B)
@@ -38,7 +40,7 @@ def aged(path: Path, age: float) -> Path:
 
 def begun(runs: Path, run: Run, job: str = "") -> Attempt:
     """Claim a run, and leave a row of its curve, a heartbeat and a checkpoint."""
-    attempt = records.claim(runs, run, job)
+    attempt = attempts.claim(runs, run, job)
     assert attempt is not None
     attempt.append(synthetic.row(10, 0.2))
     attempt.beat(1, 2)
@@ -151,7 +153,7 @@ def test_live_submissions_are_untouched(tmp_path: Path) -> None:
 
 
 def test_code_that_was_just_copied_is_kept_for_who_is_submitting(tmp_path: Path) -> None:
-    records.enrol(tmp_path, BASE)
+    specs.enrol(tmp_path, BASE)
     for name, age in (("code-old", 2 * HOUR), ("code-new", HOUR / 2)):
         write(jobs(tmp_path, name) / "sweeps" / "job.py")
         aged(jobs(tmp_path, name), age)
@@ -159,7 +161,7 @@ def test_code_that_was_just_copied_is_kept_for_who_is_submitting(tmp_path: Path)
 
 
 def test_what_a_killed_submission_left_goes_when_nobody_can_be_submitting_it(tmp_path: Path) -> None:
-    records.enrol(tmp_path, BASE)
+    specs.enrol(tmp_path, BASE)
     for name, age in ((".code-old", 2 * HOUR), ("0123456789ab", 25 * HOUR), ("ba9876543210", 2 * HOUR)):
         write(jobs(tmp_path, name) / "7_submitted.pkl")
         aged(jobs(tmp_path, name), age)
@@ -219,7 +221,7 @@ def test_what_was_needed_again_since_is_kept(tmp_path: Path) -> None:
 
 
 def test_nobody_submits_while_it_is_pruned(tmp_path: Path) -> None:
-    records.enrol(tmp_path, BASE)
+    specs.enrol(tmp_path, BASE)
     code = jobs(tmp_path, "code-old")
     write(code / "sweeps" / "job.py")
     aged(code, 2 * HOUR)
@@ -269,7 +271,7 @@ def test_features_go_when_no_copy_of_their_base_is_left_to_train(tmp_path: Path)
     synthetic.finish(runs, OTHER, 0.7)
     synthetic.finish(runs, COPY, 0.7)
     waiting = synthetic.copy(OTHER, A, 3)
-    records.enrol(runs, waiting)
+    specs.enrol(runs, waiting)
     over, needed = features(stores, "over", BASE), features(stores, "needed", OTHER)
     somebodys = [features(stores, "elsewhere", synthetic.base(A, seed=5)), features(stores, "random", None)]
     assert prunable(runs, ()) == []

@@ -19,11 +19,17 @@ import pytest
 import synthetic
 
 from sweeps import job as jobs
-from yosinski import claims, files, records
+from yosinski import attempts, claims, files, records, specs
+from yosinski.attempts import Attempt, Superseded, claim
+from yosinski.data.half import Half
 from yosinski.environment import Where
+from yosinski.errors import BadInput
 from yosinski.files import Damaged
-from yosinski.records import Attempt, Superseded, claim, folder, state
-from yosinski.spec import BadInput, Half, Recipe, Run, digest
+from yosinski.identity import digest
+from yosinski.recipes import Recipe
+from yosinski.records import state
+from yosinski.spec import Run
+from yosinski.specs import folder
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)
@@ -31,13 +37,13 @@ COPY = synthetic.copy(BASE, B, 3)
 CLAIM_IN_CHILD = """
 import sys, time
 from pathlib import Path
-from yosinski import files, records
+from yosinski import attempts, specs
 runs, run_id, start = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-run = records.load(runs, run_id)
+run = specs.load(runs, run_id)
 print("ready", flush=True)
 while not start.exists():
     pass
-attempt = records.claim(runs, run)
+attempt = attempts.claim(runs, run)
 print(attempt.number if attempt else None, flush=True)
 time.sleep(60)
 """
@@ -69,7 +75,7 @@ def told(process: "subprocess.Popen[str]") -> str:
 def child(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
     """Starts a process that claims the base as soon as the file `start` appears, says its attempt, and waits."""
     started: list[subprocess.Popen[str]] = []
-    records.enrol(tmp_path, BASE)
+    specs.enrol(tmp_path, BASE)
 
     def begin() -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", CLAIM_IN_CHILD, str(tmp_path), BASE.id, str(tmp_path / "start")]
@@ -139,7 +145,7 @@ def test_a_claim_made_between_look_and_claim_is_not_overwritten(
 ) -> None:
     first = mine(tmp_path)
     before = (first.path / "claim.1.json").read_bytes()
-    monkeypatch.setattr(records, "latest_attempt", lambda path: 0)  # what the other one saw a moment ago
+    monkeypatch.setattr(attempts, "latest_attempt", lambda path: 0)  # what the other one saw a moment ago
     assert claim(tmp_path, BASE, job="too late") is None
     assert (first.path / "claim.1.json").read_bytes() == before
 
@@ -383,25 +389,25 @@ def test_the_clock_that_dates_files_is_looked_at_without_a_trace(tmp_path: Path)
 def test_a_copy_is_blocked_unless_its_base_is_done(tmp_path: Path) -> None:
     first = mine(tmp_path, COPY)
     mine(tmp_path).release()
-    assert records.blocked(first, COPY, tmp_path)
+    assert attempts.blocked(first, COPY, tmp_path)
     assert records.look(first.path) == (
         "blocked",
         {"format": 1, "attempts": 1, "state": "blocked", "reason": f"its base {BASE} is interrupted"},
     )
     last = claim(tmp_path, BASE, "slurm x 7")
     assert last is not None
-    assert records.blocked(mine(tmp_path, COPY), COPY, tmp_path)
+    assert attempts.blocked(mine(tmp_path, COPY), COPY, tmp_path)
     assert files.read_json(first.path / "record.json")["reason"] == f"its base {BASE} is running"
-    assert records.blocked(mine(tmp_path, COPY), COPY, tmp_path, lambda name: name == "slurm x 7")
+    assert attempts.blocked(mine(tmp_path, COPY), COPY, tmp_path, lambda name: name == "slurm x 7")
     assert files.read_json(first.path / "record.json")["reason"] == f"its base {BASE} is interrupted"
     last.finish({"state": "done"})
-    assert not records.blocked(mine(tmp_path, COPY), COPY, tmp_path)
+    assert not attempts.blocked(mine(tmp_path, COPY), COPY, tmp_path)
     assert state(first.path) == "running"
 
 
 def test_a_base_is_never_blocked(tmp_path: Path) -> None:
     attempt = mine(tmp_path)
-    assert not records.blocked(attempt, BASE, tmp_path)
+    assert not attempts.blocked(attempt, BASE, tmp_path)
     assert state(attempt.path) == "running"
 
 
@@ -485,7 +491,7 @@ def test_a_curve_damaged_in_its_middle_is_named(tmp_path: Path) -> None:
 def test_a_runs_states(tmp_path: Path) -> None:
     path = folder(tmp_path, BASE.id)
     assert state(path) == "missing"
-    records.enrol(tmp_path, BASE)
+    specs.enrol(tmp_path, BASE)
     assert state(path) == "missing"
     first = mine(tmp_path)
     assert state(path) == "running"
@@ -512,7 +518,7 @@ def test_a_runs_states(tmp_path: Path) -> None:
 def test_a_look_shows_the_state_and_the_record(tmp_path: Path) -> None:
     path = folder(tmp_path, COPY.id)
     assert records.look(path) == ("missing", None)
-    records.enrol(tmp_path, COPY)
+    specs.enrol(tmp_path, COPY)
     assert records.look(path) == ("missing", None)
     first = mine(tmp_path, COPY)
     assert records.look(path) == ("running", None)
@@ -593,58 +599,58 @@ def test_being_blocked_keeps_the_checkpoint(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_run_is_loaded_as_it_was_enrolled(run: Run, tmp_path: Path) -> None:
-    path = records.enrol(tmp_path, run)
+    path = specs.enrol(tmp_path, run)
     assert path == tmp_path / run.id[:2] / run.id
-    loaded = records.load(tmp_path, run.id)
+    loaded = specs.load(tmp_path, run.id)
     assert loaded == run
     assert loaded.id == run.id
     assert loaded.name == run.name
     assert (loaded.half.data, loaded.half.letter, loaded.half.split) == ("emoji", run.half.letter, "random:0")
     assert files.read_json(path / "run.json") == {"format": 1, "id": run.id, "name": run.name, "spec": run.spec}
     if run.parent:
-        assert records.load(tmp_path, run.parent.id) == run.parent
+        assert specs.load(tmp_path, run.parent.id) == run.parent
 
 
 def test_enrolling_again_changes_nothing(tmp_path: Path) -> None:
-    records.enrol(tmp_path, COPY)
+    specs.enrol(tmp_path, COPY)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert len(before) == 4  # two runs, two halves
-    records.enrol(tmp_path, replace(COPY, half=replace(B, letter="Q")))
+    specs.enrol(tmp_path, replace(COPY, half=replace(B, letter="Q")))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
-    assert records.load(tmp_path, COPY.id).name == "A3B"
+    assert specs.load(tmp_path, COPY.id).name == "A3B"
 
 
 def test_scanning_finds_all_runs_in_order(tmp_path: Path) -> None:
     runs = synthetic.sweep([1, 2])
     for run in runs:
-        records.enrol(tmp_path, run)
+        specs.enrol(tmp_path, run)
     (tmp_path / "jobs").mkdir()
     (tmp_path / BASE.id[:2] / "stray").mkdir()
-    assert [path.name for path in records.scan(tmp_path)] == sorted(run.id for run in runs)
+    assert [path.name for path in specs.scan(tmp_path)] == sorted(run.id for run in runs)
     with pytest.raises(BadInput, match=f"no runs directory {tmp_path / 'nowhere'}"):
-        next(records.scan(tmp_path / "nowhere"))
+        next(specs.scan(tmp_path / "nowhere"))
 
 
 def test_known_are_the_ids_that_have_a_directory(tmp_path: Path) -> None:
-    assert records.known(tmp_path) == set()
-    assert records.known(tmp_path / "nowhere") == set()
+    assert specs.known(tmp_path) == set()
+    assert specs.known(tmp_path / "nowhere") == set()
     for run in (BASE, COPY):
-        records.enrol(tmp_path, run)
+        specs.enrol(tmp_path, run)
     for name in ("jobs", "sweeps", "submissions", ".clock-0123"):
         (tmp_path / name / "x").mkdir(parents=True)
     (tmp_path / "file").touch()
-    assert records.known(tmp_path) == {BASE.id, COPY.id}
+    assert specs.known(tmp_path) == {BASE.id, COPY.id}
     (tmp_path / "ab" / "ab00000000000000").mkdir(parents=True)  # nothing is in it yet
-    assert records.known(tmp_path) == {BASE.id, COPY.id, "ab00000000000000"}
+    assert specs.known(tmp_path) == {BASE.id, COPY.id, "ab00000000000000"}
 
 
 @pytest.mark.parametrize("length", [4, 8, 15, 16])
 def test_a_run_is_found_by_the_beginning_of_its_id(length: int, tmp_path: Path) -> None:
     for run in (BASE, COPY):
-        records.enrol(tmp_path, run)
+        specs.enrol(tmp_path, run)
     assert BASE.id[:4] != COPY.id[:4]
-    assert records.find(tmp_path, BASE.id[:length]) == BASE.id
-    assert records.find(tmp_path, COPY.id[:length]) == COPY.id
+    assert specs.find(tmp_path, BASE.id[:length]) == BASE.id
+    assert specs.find(tmp_path, COPY.id[:length]) == COPY.id
 
 
 def test_the_beginning_of_several_ids_finds_none_and_names_some(tmp_path: Path) -> None:
@@ -652,8 +658,8 @@ def test_the_beginning_of_several_ids_finds_none_and_names_some(tmp_path: Path) 
     for run_id in reversed(ids):
         folder(tmp_path, run_id).mkdir(parents=True)
     with pytest.raises(BadInput, match=f"^'abcd' begins several runs: {', '.join(ids[:5])}$"):
-        records.find(tmp_path, "abcd")
-    assert records.find(tmp_path, ids[6]) == ids[6]
+        specs.find(tmp_path, "abcd")
+    assert specs.find(tmp_path, ids[6]) == ids[6]
 
 
 @pytest.mark.parametrize("text", ["", "abc", "abce", "ABCD", "wxyz", "abcd0000000000000", "*", "../x"])
@@ -661,9 +667,9 @@ def test_what_begins_no_run_is_named(text: str, tmp_path: Path) -> None:
     folder(tmp_path, "abcd000000000000").mkdir(parents=True)
     wanted = f"no run {text!r} in {tmp_path}; give the first digits of an id: yosinski status {tmp_path} lists them"
     with pytest.raises(BadInput, match=f"^{re.escape(wanted)}$"):
-        records.find(tmp_path, text)
+        specs.find(tmp_path, text)
     with pytest.raises(BadInput, match=f"^no runs directory {tmp_path / 'nowhere'}$"):
-        records.find(tmp_path / "nowhere", "abcd")
+        specs.find(tmp_path / "nowhere", "abcd")
 
 
 @pytest.mark.parametrize(
@@ -671,7 +677,7 @@ def test_what_begins_no_run_is_named(text: str, tmp_path: Path) -> None:
     [("0123", True), ("abcdef0123456789", True), ("012", False), ("0" * 17, False), ("012G", False), ("01 3", False)],
 )
 def test_four_to_sixteen_hex_digits_may_begin_an_id(text: str, fits: bool) -> None:
-    assert records.is_id(text) == fits
+    assert specs.is_id(text) == fits
 
 
 def change(path: Path, *keys: str, value: Any) -> None:
@@ -686,7 +692,7 @@ def change(path: Path, *keys: str, value: Any) -> None:
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=f"no run 0123456789abcdef in {tmp_path}"):
-        records.load(tmp_path, "0123456789abcdef")
+        specs.load(tmp_path, "0123456789abcdef")
 
 
 @pytest.mark.parametrize(
@@ -702,16 +708,16 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_tampered_spec_is_refused_by_name(keys: tuple[str, ...], value: Any, tmp_path: Path) -> None:
-    path = records.enrol(tmp_path, COPY) / "run.json"
+    path = specs.enrol(tmp_path, COPY) / "run.json"
     change(path, "spec", *keys, value=value)
     with pytest.raises(BadInput, match=f"^{path} is damaged$"):
-        records.load(tmp_path, COPY.id)
+        specs.load(tmp_path, COPY.id)
 
 
 def written_elsewhere(runs: Path, spec: dict[str, Any]) -> Path:
     """What another version leaves of a run on B: the id is the hash of its own spec."""
-    records.enrol(runs, BASE)
-    records.enrol_half(runs, B)
+    specs.enrol(runs, BASE)
+    specs.enrol_half(runs, B)
     path = folder(runs, digest(spec)) / "run.json"
     files.write_json(path, {"id": digest(spec), "name": "A3B", "spec": spec})
     return path
@@ -744,7 +750,7 @@ def test_what_only_another_version_knows_is_refused_by_name_and_not_called_damag
 ) -> None:
     path = written_elsewhere(tmp_path, spec)
     with pytest.raises(BadInput, match=f"^{re.escape(f'{path} (format 1) {why}')}") as caught:
-        records.load(tmp_path, path.parent.name)
+        specs.load(tmp_path, path.parent.name)
     assert not isinstance(caught.value, Damaged)
 
 
@@ -762,9 +768,9 @@ def test_a_run_that_an_earlier_version_wrote_is_loaded_by_its_id(tmp_path: Path)
         **{"semantics": 3, "network": "alexnet32", "half": half.digest, "source": None, "recipe": recipe, "seed": 1},
         **{"treatment": "base", "cut": None, "below": None, "preserved": 0, "examples_per_class": None, "parent": None},
     }
-    records.enrol_half(tmp_path, half)
+    specs.enrol_half(tmp_path, half)
     files.write_json(folder(tmp_path, "379d1b818b2d93c8") / "run.json", {"name": "baseA", "spec": spec})
-    loaded = records.load(tmp_path, "379d1b818b2d93c8")
+    loaded = specs.load(tmp_path, "379d1b818b2d93c8")
     assert loaded.id == "379d1b818b2d93c8"
     assert loaded.recipe == Recipe(**recipe)
     assert (loaded.recipe.mirror, loaded.recipe.optimiser, loaded.recipe.least_area) == (True, "sgd", 0.0)
@@ -772,36 +778,36 @@ def test_a_run_that_an_earlier_version_wrote_is_loaded_by_its_id(tmp_path: Path)
 
 @pytest.mark.parametrize("missing", ["seed", "semantics", "half", "cut"])
 def test_a_spec_that_lacks_something_is_refused_by_name(missing: str, tmp_path: Path) -> None:
-    path = records.enrol(tmp_path, COPY) / "run.json"
+    path = specs.enrol(tmp_path, COPY) / "run.json"
     content = json.loads(path.read_text())
     del content["spec"][missing]
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match=f"^{path} is damaged$"):
-        records.load(tmp_path, COPY.id)
+        specs.load(tmp_path, COPY.id)
 
 
 def test_a_tampered_or_missing_half_is_refused_by_name(tmp_path: Path) -> None:
-    records.enrol(tmp_path, COPY)
+    specs.enrol(tmp_path, COPY)
     path = tmp_path / "halves" / f"{B.digest}.json"
     change(path, "classes", value=["x", "y", "z"])
     with pytest.raises(BadInput, match=f"{path}"):
-        records.load(tmp_path, COPY.id)
+        specs.load(tmp_path, COPY.id)
     path.unlink()
     with pytest.raises(BadInput, match=f"{path}"):
-        records.load(tmp_path, COPY.id)
+        specs.load(tmp_path, COPY.id)
 
 
 def test_other_semantics_are_refused(tmp_path: Path) -> None:
-    path = records.enrol(tmp_path, BASE) / "run.json"
+    path = specs.enrol(tmp_path, BASE) / "run.json"
     change(path, "spec", "semantics", value=1)
     with pytest.raises(BadInput, match=f"{path} was made with semantics 1; this version computes 3"):
-        records.load(tmp_path, BASE.id)
+        specs.load(tmp_path, BASE.id)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": "1"}', "{\x00", '"format"'])
 def test_damaged_files_are_named(content: str, tmp_path: Path) -> None:
-    path = records.enrol(tmp_path, BASE)
-    for name, read in {"run.json": lambda: records.load(tmp_path, BASE.id), "record.json": lambda: state(path)}.items():
+    path = specs.enrol(tmp_path, BASE)
+    for name, read in {"run.json": lambda: specs.load(tmp_path, BASE.id), "record.json": lambda: state(path)}.items():
         file = path / name
         file.write_text(content)
         with pytest.raises(Damaged, match=f"^{file} is damaged$") as caught:
@@ -832,7 +838,7 @@ def test_files_of_a_newer_format_are_named_and_not_called_damaged(name: str, tmp
     change(file, "format", value=2)
     wanted = f"^{file} is of format 2; this version reads up to format 1: update yosinski$"
     with pytest.raises(BadInput, match=wanted) as caught:
-        _ = state(attempt.path), records.load(tmp_path, BASE.id)
+        _ = state(attempt.path), specs.load(tmp_path, BASE.id)
     assert not isinstance(caught.value, Damaged)
 
 

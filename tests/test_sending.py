@@ -39,8 +39,9 @@ from sweeps.profile import Profile
 from sweeps.sending import Array, arrays
 from yosinski import data
 from yosinski.commands import cluster as commands
+from yosinski.data import find
 from yosinski.environment import Where
-from yosinski.spec import Failure
+from yosinski.errors import Failure
 
 # -------------------------------------------------------------------------------------------------------------- arrays
 
@@ -77,7 +78,7 @@ def test_an_array_has_no_more_elements_than_the_cluster_takes() -> None:
 
 
 def test_figure2_on_four_splits_is_an_array_of_bases_and_one_per_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = data.card("emoji")
+    card = find.card("emoji")
     monkeypatch.setattr(data, "card", lambda name: card)
     runs = in_order(figure2(splits=tuple(f"random:{k}" for k in range(4))))
     bases = {run.id for run in runs if run.treatment == "base"}

@@ -24,7 +24,7 @@ import psutil
 import pytest
 from test_command_line import numbers
 
-from yosinski import claims, records
+from yosinski import claims, specs
 
 ROOT = Path(__file__).parent.parent
 TESTBED = ROOT / "slurm" / "testbed"
@@ -133,14 +133,14 @@ class Grid:
 
     def path(self, name: str) -> Path:
         """The directory of the run of that name."""
-        return next(p for p in records.scan(self.runs) if json.loads((p / "run.json").read_text())["name"] == name)
+        return next(p for p in specs.scan(self.runs) if json.loads((p / "run.json").read_text())["name"] == name)
 
     def attempts(self, name: str) -> int:
         return claims.latest_attempt(self.path(name))
 
     def training(self, name: str = "baseB") -> int:
         """Wait until this run has a checkpoint to lose; returns its process."""
-        path = wait(lambda: self.runs.exists() and any(records.scan(self.runs)) and self.path(name))
+        path = wait(lambda: self.runs.exists() and any(specs.scan(self.runs)) and self.path(name))
         wait(lambda: (path / "checkpoint.pt").exists(), what=f"a checkpoint of {name}")
         claim = claims.read_claim(path, claims.latest_attempt(path))
         assert claim is not None
@@ -235,7 +235,7 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
     assert grid.states()["A3B"] in ("waiting", "queued", "running")
     grid.home()
     assert numbers(grid.runs) == undisturbed
-    assert [claims.latest_attempt(path) for path in records.scan(grid.runs)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
     assert [path.name for path in staging.glob("emoji-*/store.json")] == ["store.json"]
     assert {path.stat().st_mode & 0o777 for path in [grid.runs / "jobs", *(grid.runs / "jobs").glob("?" * 12)]} == {
         0o700
@@ -331,7 +331,7 @@ def test_the_controller_crashes_and_comes_back(grid: Grid, undisturbed: dict[str
     grid.cluster.testbed("start-controller")
     grid.home()
     assert numbers(grid.runs) == undisturbed
-    assert [claims.latest_attempt(path) for path in records.scan(grid.runs)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
 def test_bases_out_of_memory_block_their_copies_until_healed(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -416,7 +416,7 @@ def test_the_reply_of_sbatch_is_lost(grid: Grid, undisturbed: dict[str, Any]) ->
     assert len(grid.cluster.queue()) == 4
     grid.home()
     assert numbers(grid.runs) == undisturbed
-    assert [claims.latest_attempt(path) for path in records.scan(grid.runs)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
 def test_the_submission_is_killed_before_it_hears_of_its_jobs(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -432,7 +432,7 @@ def test_the_submission_is_killed_before_it_hears_of_its_jobs(grid: Grid, undist
     assert "submits 4 runs" in told
     grid.home()
     assert numbers(grid.runs) == undisturbed
-    assert [claims.latest_attempt(path) for path in records.scan(grid.runs)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
 def test_accounting_that_lags_behind_makes_no_duplicates(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -464,7 +464,7 @@ def test_two_submissions_at_once_and_a_local_worker_train_nothing_twice(
     assert worker.returncode == 0, output
     grid.home(240)
     assert numbers(grid.runs) == undisturbed
-    assert [claims.latest_attempt(path) for path in records.scan(grid.runs)] == [1] * 6
+    assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
 def test_cancelled_and_submitted_again(grid: Grid, undisturbed: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import snapshot
-from yosinski import records
+from yosinski import specs
 from yosinski.halves import Split
 from yosinski.recipes import SKETCH
 from yosinski.spec import Run
@@ -147,12 +147,12 @@ def test_a_job_finds_the_code_of_somebodys_network_in_the_runs_directory(tmp_pat
         "    return nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.ReLU(), *pooled)\n"
     )
     run = Run(f"{path}:build@32", small_split.a, SKETCH)
-    records.enrol(runs, run)
+    specs.enrol(runs, run)
     path.write_text("raise SystemExit")
     (tmp_path / "width.py").unlink()
     show = (
-        "import pathlib, sys; from yosinski import networks, records\n"
-        "run = records.load(pathlib.Path(sys.argv[1]), sys.argv[2])\n"
+        "import pathlib, sys; from yosinski import networks, specs\n"
+        "run = specs.load(pathlib.Path(sys.argv[1]), sys.argv[2])\n"
         "print(run.network, *(name for name, _ in networks.build(run.network, 2).named_children()))"
     )
     environment = {**os.environ, "PYTHONPATH": str(snapshot.snapshot(runs)["path"])}

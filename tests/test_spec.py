@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from yosinski.identity import as_before, every, later
-from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED
-from yosinski.spec import BadInput, Half, Recipe, Run, canonical, choose, digest
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose
+from yosinski.identity import as_before, canonical, digest, every, later
+from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED, Recipe
+from yosinski.spec import Run
 
 RECIPE = Recipe(
     epochs=4.0,

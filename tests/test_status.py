@@ -15,19 +15,20 @@ import synthetic
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from slurm.job import STARTED
 from sweeps import cluster, display, sending, status, submission
 from sweeps.cluster import Element
 from sweeps.heal import Healing, healing, set_aside, with_spoilt_bases
-from sweeps.job import STARTED
 from sweeps.plan import Pack
 from sweeps.profile import Profile
 from sweeps.sending import Array
 from sweeps.status import STATUSES, Sight
 from sweeps.submission import Submission
-from yosinski import files, records
+from yosinski import attempts, files, specs, tensors
 from yosinski.environment import Where
+from yosinski.errors import BadInput
 from yosinski.files import Damaged
-from yosinski.spec import BadInput, Run
+from yosinski.spec import Run
 
 A, B = synthetic.halves()
 BASE_A, BASE_B = synthetic.base(A), synthetic.base(B)
@@ -72,7 +73,7 @@ class Sweep:
 
     def claimed(self, run: Run, job: str, age: float = 0.0, attempt: int = 1) -> Path:
         """A claim of a job on another host, whose last heartbeat was so many seconds ago."""
-        path = records.enrol(self.runs, run)
+        path = specs.enrol(self.runs, run)
         who = {"attempt": attempt, "job": f"slurm  {job}", "released": False}
         files.write_json(path / f"claim.{attempt}.json", {**who, "host": "node7 pid:[1]", "pid": 1, "started": 0.0})
         then = time.time() - age
@@ -108,9 +109,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return made
 
 
-def mine(runs: Path, run: Run, job: str = "") -> records.Attempt:
+def mine(runs: Path, run: Run, job: str = "") -> attempts.Attempt:
     """Claim a run that must be free."""
-    attempt = records.claim(runs, run, job)
+    attempt = attempts.claim(runs, run, job)
     assert attempt is not None
     return attempt
 
@@ -126,8 +127,8 @@ def test_the_runs_of_a_directory_are_those_that_sweeps_list_and_those_that_are_t
     other = replace(BASE_A, seed=7)
     synthetic.manifest(tmp_path, "figure2", [A2B, BASE_A, BASE_B])
     synthetic.manifest(tmp_path, "again", [BASE_A, A2B])
-    records.enrol(tmp_path, A2B)
-    records.enrol(tmp_path, other)
+    specs.enrol(tmp_path, A2B)
+    specs.enrol(tmp_path, other)
     (tmp_path / "ab" / "stray").mkdir(parents=True)
     found = status.entries_of(tmp_path)
     assert {entry.id for entry in found} == {A2B.id, BASE_A.id, BASE_B.id, other.id}
@@ -900,10 +901,11 @@ def test_copies_of_a_base_that_is_beyond_help_are_left_out_with_it(sweep: Sweep)
 def test_a_base_whose_weights_were_damaged_is_trained_again_with_the_copies_that_found_out(sweep: Sweep) -> None:
     for base in (BASE_A, BASE_B):
         synthetic.finish(sweep.runs, base, 0.7)
-        path = records.folder(sweep.runs, base.id)
+        path = specs.folder(sweep.runs, base.id)
         save_file({"w": np.ones(3)}, path / "weights.safetensors")
         if base == BASE_B:
-            synthetic.damage(path / "record.json", lambda record: record.update(weights=records.weights_hash(path)))  # noqa: B023
+            whole = tensors.fingerprint_of_file(path / "weights.safetensors")
+            synthetic.damage(path / "record.json", lambda record, whole=whole: record.update(weights=whole))
     for copy in (A2B, B2B):
         mine(sweep.runs, copy).fail("weights.safetensors does not hold the weights that the record of a base names")
     seen = with_spoilt_bases(sweep.runs, sweep.look())
@@ -911,7 +913,7 @@ def test_a_base_whose_weights_were_damaged_is_trained_again_with_the_copies_that
     assert seen[1].state == "done"
     assert healed(healing(seen, PROFILE)).keys() == {"baseA", "A2B", "B2B"}
     set_aside(sweep.runs, seen)
-    path = records.folder(sweep.runs, BASE_A.id)
+    path = specs.folder(sweep.runs, BASE_A.id)
     assert {file.name for file in path.glob("*damaged*")} == {"record.json.damaged-1", "weights.safetensors.damaged-1"}
     assert sweep.states(BASE_A, BASE_B) == ["interrupted", "done"]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski import data
-from yosinski.data import Card, emoji
+from yosinski.data import emoji, find
 from yosinski.data import store as data_stores
+from yosinski.data.card import Card
+from yosinski.data.half import Half
 from yosinski.data.store import Store
+from yosinski.errors import BadInput
 from yosinski.halves import Split
-from yosinski.spec import BadInput, Half
 
 CARD = Card(
     name="toy",
@@ -99,7 +100,7 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
         content = {name: file[name] if name == "artists" else file[name][:2] for name in file}
     np.savez(tmp_path / "few.npz", **content)
     monkeypatch.setattr(emoji, "PICTURES", tmp_path / "few.npz")
-    return data.card("emoji")
+    return find.card("emoji")
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -133,9 +134,9 @@ def test_the_fingerprint_covers_pictures_generator_and_sizes(pictures: Card, mon
     for name, value in {"GENERATOR": 99, "SIDE": 16, "PER_PICTURE": {"train": 1, "select": 1, "test": 1}}.items():
         with monkeypatch.context() as patch:
             patch.setattr(emoji, name, value)
-            found.add(data.card("emoji").fingerprint)
+            found.add(find.card("emoji").fingerprint)
     emoji.PICTURES.write_bytes(emoji.PICTURES.read_bytes() + b"\0")
-    found.add(data.card("emoji").fingerprint)
+    found.add(find.card("emoji").fingerprint)
     assert len(found) == 5
 
 
@@ -219,4 +220,4 @@ def test_a_damaged_store_is_named(pictures: Card, tmp_path: Path) -> None:
 
 def test_unknown_data_sets_are_refused() -> None:
     with pytest.raises(BadInput, match="unknown data set 'mnist'; choose from: emoji"):
-        data.card("mnist")
+        find.card("mnist")

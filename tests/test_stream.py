@@ -13,12 +13,18 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
-from yosinski import data
-from yosinski.data import Card
+from yosinski.batch import Batch
+from yosinski.data import find
+from yosinski.data.card import Card
+from yosinski.data.crops import corner, crops, in_order, in_the_middle
+from yosinski.data.half import Half
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, Shown, Stream, boxes, corner, crops, generator, in_order, in_the_middle
+from yosinski.data.stream import Shown, Stream, boxes
+from yosinski.errors import BadInput
 from yosinski.evaluation import image_set
-from yosinski.spec import BadInput, Half, Recipe, Run
+from yosinski.randomness import generator
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
 
 SIDE = 32
 CARD = Card(
@@ -209,7 +215,7 @@ def test_the_middle_of_files_is_torchvisions_and_that_of_drawn_images_as_it_was(
         pixels = torch.arange(stored)[:, None].repeat(1, stored)[None]
         by_torchvision = int(v2.CenterCrop(side)(pixels)[0, 0, 0])
         assert corner(stored, side) == by_torchvision
-        drawn = corner(stored, side, data.card("emoji").rule)
+        drawn = corner(stored, side, find.card("emoji").rule)
         assert drawn == (stored - side) // 2 == by_torchvision - ((stored - side) % 4 == 3)
 
 

@@ -19,8 +19,8 @@ from sweeps import cluster, submission
 from sweeps.cluster import Element
 from sweeps.plan import Pack
 from sweeps.profile import Profile, profile_from
+from yosinski.errors import BadInput
 from yosinski.files import Damaged
-from yosinski.spec import BadInput
 
 # --------------------------------------------------------------------------------------------------------------- files
 

@@ -10,10 +10,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from yosinski import records, surgery
+from yosinski import attempts, surgery
+from yosinski.data.half import Half
+from yosinski.errors import Failure
 from yosinski.networks import build
 from yosinski.pack import Member
-from yosinski.spec import Failure, Half, Recipe, Run
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint, fingerprint_of_file
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head")
 RECIPE = Recipe(
@@ -96,8 +100,8 @@ def test_a_longer_name_is_another_segment() -> None:
 def test_a_fingerprint_is_the_hash_of_names_types_shapes_and_bytes_in_order() -> None:
     tensors = {"b": torch.tensor([[1, 2]], dtype=torch.uint8), "a": torch.tensor(1.0)}
     text = b"a torch.float32 ()\n" + b"\x00\x00\x80\x3f" + b"b torch.uint8 (1, 2)\n" + b"\x01\x02"
-    assert surgery.fingerprint(tensors) == hashlib.sha256(text).hexdigest()
-    assert surgery.fingerprint(dict(reversed(tensors.items()))) == surgery.fingerprint(tensors)
+    assert fingerprint(tensors) == hashlib.sha256(text).hexdigest()
+    assert fingerprint(dict(reversed(tensors.items()))) == fingerprint(tensors)
 
 
 def test_the_hash_of_a_file_of_weights_is_the_fingerprint_of_its_tensors(tmp_path: Path) -> None:
@@ -105,13 +109,13 @@ def test_the_hash_of_a_file_of_weights_is_the_fingerprint_of_its_tensors(tmp_pat
     tensors = {f"{k}.weight": torch.arange(6).reshape(2, 3).to(kind) for k, kind in enumerate(kinds)}
     tensors["scalar"] = torch.tensor(3.0)
     save_file(tensors, tmp_path / "weights.safetensors")
-    assert records.weights_hash(tmp_path) == surgery.fingerprint(tensors)
+    assert fingerprint_of_file(tmp_path / "weights.safetensors") == fingerprint(tensors)
 
 
 def test_a_fingerprint_does_not_see_how_tensors_lie_in_memory() -> None:
     plain = torch.arange(48.0).view(2, 3, 4, 2)
-    assert surgery.fingerprint({"w": plain.to(memory_format=torch.channels_last)}) == surgery.fingerprint({"w": plain})
-    assert surgery.fingerprint({"w": plain.flip(0)}) != surgery.fingerprint({"w": plain})
+    assert fingerprint({"w": plain.to(memory_format=torch.channels_last)}) == fingerprint({"w": plain})
+    assert fingerprint({"w": plain.flip(0)}) != fingerprint({"w": plain})
 
 
 @pytest.mark.parametrize("name", network(0.0).state_dict())
@@ -129,7 +133,7 @@ def test_a_certificate_changes_exactly_when_a_tensor_below_the_cut_does(name: st
 
 
 def member(run: Run) -> Member:
-    return Member(run, records.Attempt(Path("nowhere"), 1), network(0.5), None)
+    return Member(run, attempts.Attempt(Path("nowhere"), 1), network(0.5), None)
 
 
 @pytest.mark.parametrize("n", range(1, 8))

@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from yosinski import commands, data
+from yosinski import commands
 from yosinski.__main__ import main
-from yosinski.data import Card, sheet, survey
+from yosinski.data import find, sheet, survey
+from yosinski.data.card import Card
+from yosinski.data.half import Half
 from yosinski.data.oddities import counted, notes
+from yosinski.data.place import Place
 from yosinski.data.store import Store
-from yosinski.spec import Half
 
 
 def test_balance() -> None:
@@ -224,7 +226,7 @@ def test_the_command_tells_what_is_odd(strange: Path, capsys: pytest.CaptureFixt
 
 
 def test_runs_say_that_greys_are_dark(strange: Path) -> None:
-    card = data.card("imagefolder-64:d")
+    card = find.card("imagefolder-64:d")
     half = Half(card.name, card.fingerprint, card.classes)
     for _ in range(2):  # when the store is made, and when it is there
         console = Console(record=True, width=60, file=io.StringIO())
@@ -255,7 +257,7 @@ def test_what_is_odd_is_counted_and_noted() -> None:
         {"bits": 16, "used": 12, "grey": True, "images": 2},
     ]
     assert counted(texts) == {"turned": 2, "transparent": 1, "constant": 1, "deep": deep}
-    place = data.place("imagefolder-64:/d")
+    place = Place.of("imagefolder-64:/d")
     (note,) = notes(place, deep)
     assert note.startswith("2 images have greys of 16 bits and use the lower 12 only")
     assert "; imagefolder-64-crop-12bit:/d takes 12 bits for all" in note

@@ -19,11 +19,12 @@ from sweeps.plan import in_order, packs
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
 from sweeps.volume import volume
-from yosinski import data, halves
+from yosinski import halves
 from yosinski.cost import cost
-from yosinski.data import synsets
+from yosinski.data import find, synsets
+from yosinski.errors import BadInput
 from yosinski.recipes import EMOJI, PAPER, PAPER_REDUCED
-from yosinski.spec import BadInput, Run
+from yosinski.spec import Run
 
 NETWORKS = Path(__file__).parent.parent / "analysis" / "paper" / "networks.csv"
 CARD = replace(synsets.card(), fingerprint="f00d", images={"train": 1300, "select": 25})
@@ -43,7 +44,7 @@ def test_figure3_has_distant_tasks_similar_ones_and_random_features() -> None:
         *("baseAll", "R2All", "R5All", "R2All", "R5All"),
     ]
     assert [run.half.split for run in runs] == ["natman"] * 8 + ["random:0"] * 8 + ["all"] * 5
-    assert runs[-1].half.classes == data.card("emoji").classes
+    assert runs[-1].half.classes == find.card("emoji").classes
     assert [run.below for run in runs[-4:]] == ["gaussian"] * 2 + ["kaiming"] * 2
     assert len(in_order(figure3())) == 4 + 4 * 7 + 1 + 7
     assert {run.below for run in figure3()} == {None, EMOJI.initialiser}
@@ -64,7 +65,7 @@ def test_reduced_goes_up_to_all_images_or_takes_the_counts_that_are_given() -> N
     assert {run.name for run in runs} == {"baseAll"}
     given = reduced(half="natman:A", counts=(3, 400), seeds=(0, 1))
     assert [(run.examples_per_class, run.seed) for run in given] == [(3, 0), (400, 0), (3, 1), (400, 1)]
-    assert {run.half for run in given} == {halves.split(data.card("emoji"), "natman").a}
+    assert {run.half for run in given} == {halves.split(find.card("emoji"), "natman").a}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_volume_trains_copies_of_whole_bases_on_few_images_with_a_base_on_as_man
 
 
 def test_volumes_have_steps_or_epochs_alike() -> None:
-    card = data.card("emoji")
+    card = find.card("emoji")
 
     def steps(hold: Literal["steps", "epochs"]) -> dict[int | None, int]:
         return {run.examples_per_class: cost(run, card).steps for run in volume(counts=(2, 10), cuts=(3,), hold=hold)}
@@ -192,7 +193,7 @@ def test_data_is_a_short_form(tmp_path: Path) -> None:
 @pytest.fixture
 def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
     """The published networks on 1000 classes of which we have no images."""
-    monkeypatch.setattr(data, "card", lambda name: CARD)
+    monkeypatch.setattr(find, "card", lambda name: CARD)
     return published("imagenet:somewhere")
 
 

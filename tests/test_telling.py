@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yosinski.telling import command, printable
+from yosinski.errors import command, printable
 
 
 def test_names_are_printable_whatever_their_bytes() -> None:

@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from yosinski import networks, torch_files, weights
-from yosinski.outside import Source
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
+from yosinski.source import Source
 
 NETWORK = "alexnet32"
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

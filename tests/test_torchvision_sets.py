@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yosinski import data
-from yosinski.data import hashes, making, sources, torchvision_sets
+from yosinski.data import find, hashes, making, sources, torchvision_sets
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
-from yosinski.spec import BadInput
+from yosinski.data.place import Place
+from yosinski.errors import BadInput
 
 
 def mnist(root: Path) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_every_listed_name_takes_the_sets_that_are_said() -> None:
 
 def test_digits_are_read_by_number(tmp_path: Path) -> None:
     pixels = mnist(tmp_path)
-    place = data.place(f"torchvision-28:MNIST:{tmp_path}")
+    place = Place.of(f"torchvision-28:MNIST:{tmp_path}")
     listing = sources.listed(place)
     assert listing.classes[:2] == ("0 - zero", "1 - one")
     assert listing.summary["per_class"] == {"train": [5] * 10, "select": [1] * 10, "test": [2] * 10}
@@ -77,7 +77,7 @@ def test_digits_are_read_by_number(tmp_path: Path) -> None:
 def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
     textures(tmp_path / "r")
     text = f"torchvision-16:DTD:{tmp_path}/r"
-    listing = sources.listed(data.place(text))
+    listing = sources.listed(Place.of(text))
     assert listing.classes == ("dotted", "woven")
     assert listing.summary["per_class"] == {"train": [2, 2], "select": [2, 2], "test": [2, 2]}
     for image in listing.images:
@@ -96,9 +96,9 @@ def test_torch_is_not_loaded_for_a_card_that_is_remembered(tmp_path: Path, monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(hashes, "SETTLED", -60.0)  # as if a minute had passed
     text = f"torchvision:DTD:{tmp_path}/r"
-    card = data.card(text)
+    card = find.card(text)
     code = (
-        f"import sys; from yosinski import data; card = data.card({text!r}); "
+        f"import sys; from yosinski.data import find; card = find.card({text!r}); "
         "print(card.fingerprint, 'torch' in sys.modules or 'torchvision' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -122,21 +122,21 @@ def test_a_card_follows_images_labels_and_arrays(tmp_path: Path, monkeypatch: py
     real = sources.listed
     monkeypatch.setattr(sources, "listed", lambda place: lists.append(place) or real(place))
     texts = {name: f"torchvision-28:{name}:{tmp_path}" for name in ("DTD", "MNIST")}
-    found = {name: {data.card(text).fingerprint, data.card(text).fingerprint} for name, text in texts.items()}
+    found = {name: {find.card(text).fingerprint, find.card(text).fingerprint} for name, text in texts.items()}
     assert len(lists) == 2
     one, other = (tmp_path / "dtd" / "dtd" / "images" / name for name in ("dotted/dotted_00.jpg", "woven/woven_00.jpg"))
     put_back(one, other.read_bytes()[: one.stat().st_size].ljust(one.stat().st_size, b"\0"))
-    found["DTD"].add(data.card(texts["DTD"]).fingerprint)
+    found["DTD"].add(find.card(texts["DTD"]).fingerprint)
     labels = tmp_path / "dtd" / "dtd" / "labels" / "train1.txt"
     lines = labels.read_text().splitlines()
     put_back(labels, "\n".join(lines[:3]).encode())
-    found["DTD"].add(data.card(texts["DTD"]).fingerprint)
+    found["DTD"].add(find.card(texts["DTD"]).fingerprint)
     raw = tmp_path / "MNIST" / "raw"
     for name, at in (("train-images-idx3-ubyte", 500), ("train-labels-idx1-ubyte", 9)):
         content = bytearray((raw / name).read_bytes())
         content[at], content[at + 1] = content[at + 1], content[at]
         put_back(raw / name, bytes(content))
-        found["MNIST"].add(data.card(texts["MNIST"]).fingerprint)
+        found["MNIST"].add(find.card(texts["MNIST"]).fingerprint)
     assert [len(fingerprints) for fingerprints in found.values()] == [3, 3]
     assert len(lists) == 6
 
@@ -165,10 +165,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "USPS": "torchvision cannot read it from there",
     }.items():
         with pytest.raises(BadInput, match=message):
-            data.card(f"torchvision:{name}:{tmp_path}")
+            find.card(f"torchvision:{name}:{tmp_path}")
     for text in ("torchvision", "torchvision:DTD", "torchvision-64:DTD:"):
         with pytest.raises(BadInput, match=r"does not say where its images are; write torchvision.*:NAME:ROOT"):
-            data.card(text)
+            find.card(text)
 
 
 def test_a_damaged_file_is_bad_input(tmp_path: Path) -> None:
@@ -176,4 +176,4 @@ def test_a_damaged_file_is_bad_input(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
     raw.write_bytes(gzip.compress(raw.read_bytes()))
     with pytest.raises(BadInput, match="torchvision cannot read it"):
-        data.card(f"torchvision:MNIST:{tmp_path}")
+        find.card(f"torchvision:MNIST:{tmp_path}")

@@ -13,15 +13,20 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from yosinski import claims, data, records, surgery, training
+from yosinski import attempts, claims, records, specs, surgery, training
 from yosinski import run as procedure
 from yosinski.clock import Clock
 from yosinski.cost import in_pack
+from yosinski.data import find
 from yosinski.data.moments import Moments
 from yosinski.environment import Where
+from yosinski.errors import Failure
 from yosinski.halves import Split
 from yosinski.networks import build
-from yosinski.spec import Failure, Recipe, Run, Treatment
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint
+from yosinski.treatments import Treatment
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def bases(small_split: Split, small_recipe: Recipe) -> tuple[Run, Run]:
 @pytest.fixture
 def where(trained: Where, tmp_path: Path) -> Where:
     """A fresh runs directory that holds the trained bases (linked, so that nobody can change them by accident)."""
-    for path in records.scan(trained.runs):
+    for path in specs.scan(trained.runs):
         if json.loads((path / "run.json").read_text())["spec"]["treatment"] == "base":
             target = tmp_path / path.relative_to(trained.runs)
             target.mkdir(parents=True)
@@ -53,7 +58,7 @@ def where(trained: Where, tmp_path: Path) -> Where:
 
 def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
     for run in runs:
-        records.enrol(where.runs, run)
+        specs.enrol(where.runs, run)
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
@@ -70,7 +75,7 @@ def with_views(runs: list[Run], views: int) -> list[Run]:
 
 def numbers(where: Where, run: Run) -> dict[str, Any]:
     """All of a run's results that must not depend on how it was trained."""
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     record = records.read_record(path)
     assert record is not None
     kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
@@ -80,7 +85,7 @@ def numbers(where: Where, run: Run) -> dict[str, Any]:
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:
     for base in bases:
-        record = records.read_record(records.folder(where.runs, base.id))
+        record = records.read_record(specs.folder(where.runs, base.id))
         assert record is not None
         assert record["state"] == "done"
         assert record["metrics"]["select_top1"] > 0.4
@@ -101,7 +106,7 @@ def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run
     train(where, pack)
     together = [numbers(where, run) for run in pack]
     for run in pack:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("together-" + path.name))
         train(where, [run])
     assert [numbers(where, run) for run in pack] == together
@@ -114,12 +119,12 @@ def test_the_seconds_of_a_pack_go_to_those_that_cause_them(
     pack = [b.copy(7, "frozen", a), b.copy(7, "tuned", a), b.copy(5, "frozen", a)]
     monkeypatch.setattr(training, "Clock", lambda device: Clock("cuda"))  # by FLOPs, which can be counted
     train(where, pack)
-    found = [records.read_record(records.folder(where.runs, run.id)) or {} for run in pack]
+    found = [records.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
     assert [record["seconds_by"] for record in found] == ["flops"] * 3
-    assert [record["pack_flops"] for record in found] == list(map(round, in_pack(pack, data.card("emoji"))))
+    assert [record["pack_flops"] for record in found] == list(map(round, in_pack(pack, find.card("emoji"))))
     shares, flops = ([record[name] for record in found] for name in ("seconds", "pack_flops"))
     assert [share / sum(shares) for share in shares] == pytest.approx([its / sum(flops) for its in flops], rel=0.25)
-    curve = records.read_curve(records.folder(where.runs, pack[0].id))
+    curve = records.read_curve(specs.folder(where.runs, pack[0].id))
     assert 0 < curve[-1]["seconds"] < found[0]["seconds"]  # the last evaluation is counted, too
 
 
@@ -153,7 +158,7 @@ def test_a_checkpoint_of_an_earlier_version_does_not_say_who_caused_its_seconds(
     a, b = bases
     run = b.copy(6, "tuned", a)
     train(where, [run], after(5))
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     content = torch.load(path / "checkpoint.pt", weights_only=True)
     assert content.pop("seconds_by") == "time"
     torch.save(content, path / "checkpoint.pt")
@@ -167,7 +172,7 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
     train(where, [frozen, tuned])
     network = build("alexnet32", 5)
     base, kept, changed = (
-        load_file(records.folder(where.runs, run.id) / "weights.safetensors") for run in (a, frozen, tuned)
+        load_file(specs.folder(where.runs, run.id) / "weights.safetensors") for run in (a, frozen, tuned)
     )
     below = surgery.below(base, network, 3)
     assert set(below) == {
@@ -180,11 +185,11 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
         assert same == (name in below), name
         if "standardise" not in name:
             assert not torch.equal(changed[name], tensor), name
-    record = records.read_record(records.folder(where.runs, frozen.id))
+    record = records.read_record(specs.folder(where.runs, frozen.id))
     assert record is not None
-    certificate = surgery.fingerprint(below)
+    certificate = fingerprint(below)
     assert record["certificate"] == {"before": certificate, "after": certificate}
-    assert record["parent_weights"] == surgery.fingerprint(base)
+    assert record["parent_weights"] == fingerprint(base)
 
 
 @pytest.mark.parametrize("treatment", ["decayed", "probed", "thawed", "single"])
@@ -192,11 +197,11 @@ def test_each_treatment_trains_what_its_name_says(where: Where, bases: tuple[Run
     a, b = bases
     run = b.copy(2, treatment, a)
     train(where, [run])
-    base, copy = (load_file(records.folder(where.runs, its.id) / "weights.safetensors") for its in (a, run))
+    base, copy = (load_file(specs.folder(where.runs, its.id) / "weights.safetensors") for its in (a, run))
     same = {name for name, tensor in base.items() if name.endswith("weight") and torch.equal(copy[name], tensor)}
     untouched = {f"conv{n}.conv.weight" for n in (1, 3, 4, 5)} | {"fc6.linear.weight", "fc7.linear.weight"}
     assert same == (untouched if treatment == "single" else set())
-    record = records.read_record(records.folder(where.runs, run.id))
+    record = records.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert (record["certificate"] is not None) == (treatment == "single")
     single = ("conv2", "head")
@@ -232,10 +237,10 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     train(where, pack)
     undisturbed = [numbers(where, run) for run in pack]
     for run in pack:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
     train(where, pack, after(7))
-    assert [records.state(records.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 4
+    assert [records.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 4
     train(where, pack[:1], after(12))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
@@ -254,16 +259,16 @@ def test_stored_features_give_the_numbers_of_computed_ones(
     train(where, pack)
     computed = [numbers(where, run) for run in pack]
     assert not (where.stores / "features").exists()
-    weights = [load_file(records.folder(where.runs, run.id) / "weights.safetensors") for run in pack]
+    weights = [load_file(specs.folder(where.runs, run.id) / "weights.safetensors") for run in pack]
     for run in pack:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("computed-" + path.name))
     monkeypatch.undo()
     train(where, pack)
     # A3B is that of probed and thawed copies, too, single ones stand on two segments; of training and select images
     assert len(list((where.stores / "features").glob("*/features.json"))) == 2 * (4 + 1 + 1)
     for run, its, tensors in zip(pack, computed, weights, strict=True):
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         record = records.read_record(path)
         assert record is not None
         assert record["features"] == ("computed" if run.treatment == "tuned" else "stored")
@@ -289,7 +294,7 @@ def test_damaged_features_and_those_of_other_weights_are_not_used(
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-    records.folder(where.runs, run.id).rename(tmp_path / "first")
+    specs.folder(where.runs, run.id).rename(tmp_path / "first")
     train(where, [run])
     assert numbers(where, run) == first
 
@@ -301,10 +306,10 @@ def test_a_run_that_is_stopped_while_features_are_stored_goes_on(
     a, b = bases
     (run,) = with_views([b.copy(5, "frozen", a)], 2)
     train(where, [run], after(2))
-    assert records.state(records.folder(where.runs, run.id)) == "interrupted"
+    assert records.state(specs.folder(where.runs, run.id)) == "interrupted"
     assert not list((where.stores / "features").iterdir())
     train(where, [run])
-    assert records.state(records.folder(where.runs, run.id)) == "done"
+    assert records.state(specs.folder(where.runs, run.id)) == "done"
 
 
 def own_stores(where: Where, tmp_path: Path) -> Path:
@@ -321,7 +326,7 @@ def test_one_that_diverges_fails_alone(where: Where, bases: tuple[Run, Run], mon
     sick, well = b.copy(1, "tuned", a), b.copy(2, "tuned", a)
     train(where, [well])
     alone = numbers(where, well)
-    path = records.folder(where.runs, well.id)
+    path = specs.folder(where.runs, well.id)
     path.rename(path.with_name("alone-" + path.name))
 
     healthy = procedure.network_for
@@ -334,7 +339,7 @@ def test_one_that_diverges_fails_alone(where: Where, bases: tuple[Run, Run], mon
 
     monkeypatch.setattr(procedure, "network_for", poisoned)
     train(where, [sick, well])
-    record = records.read_record(records.folder(where.runs, sick.id))
+    record = records.read_record(specs.folder(where.runs, sick.id))
     assert record is not None
     assert record["state"] == "diverged"
     assert record["metrics"]["train_loss"] is None
@@ -347,8 +352,8 @@ def test_a_base_that_never_learns_is_stuck_and_its_copies_are_blocked(where: Whe
     copy = hopeless.copy(2, "frozen", hopeless)
     train(where, [hopeless])
     train(where, [copy])
-    base_record = records.read_record(records.folder(where.runs, hopeless.id))
-    copy_record = records.read_record(records.folder(where.runs, copy.id))
+    base_record = records.read_record(specs.folder(where.runs, hopeless.id))
+    copy_record = records.read_record(specs.folder(where.runs, copy.id))
     assert base_record is not None
     assert copy_record is not None
     assert base_record["state"] == "stuck"
@@ -360,14 +365,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_named(where: Where, bases: tuple[
     a, b = bases
     run, other = b.copy(6, "frozen", a), b.copy(7, "frozen", a)
     train(where, [run], after(5))
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     damaged = (path / "checkpoint.pt").read_bytes()[:-200]
     (path / "checkpoint.pt").write_bytes(damaged)
     with pytest.raises(Failure, match=r"checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1"):
         train(where, [run, other])
     assert (path / "checkpoint.pt.damaged-1").read_bytes() == damaged
     assert records.state(path) == "failed"
-    assert records.state(records.folder(where.runs, other.id)) == "done"  # the others went on
+    assert records.state(specs.folder(where.runs, other.id)) == "done"  # the others went on
     train(where, [run])
     assert records.state(path) == "done"
 
@@ -380,7 +385,7 @@ def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple
     with pytest.raises(Failure, match=r"was started with float32 on cpu with . thread"):
         train(other, [run])
     train(Where(where.runs, where.stores, device="cpu", precision="bfloat16", change_arithmetic=True), [run])
-    record = records.read_record(records.folder(where.runs, run.id))
+    record = records.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert record["arithmetic"]["dtype"] == "bfloat16"
 
@@ -392,7 +397,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_unless_its_head_was_in_bfloa
     a, b = bases
     run, where = b.copy(6, "tuned", a), replace(where, precision=precision)
     train(where, [run], after(5))
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     content = torch.load(path / "checkpoint.pt", weights_only=True)
     content["arithmetic"] = {name: content["arithmetic"][name] for name in ("dtype", "device", "threads")}
     torch.save(content, path / "checkpoint.pt")
@@ -437,7 +442,7 @@ def test_a_copy_is_not_cut_from_weights_that_its_bases_record_does_not_name(
     where: Where, bases: tuple[Run, Run]
 ) -> None:
     a, b = bases
-    weights = records.folder(where.runs, a.id) / "weights.safetensors"
+    weights = specs.folder(where.runs, a.id) / "weights.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -453,18 +458,18 @@ def test_a_full_disk_is_said_and_what_is_trained_is_kept(
     a, b = bases
     run = b.copy(5, "frozen", a)
     train(where, [run], after(9))
-    path = records.folder(where.runs, run.id)
+    path = specs.folder(where.runs, run.id)
     saved = (path / "checkpoint.pt").read_bytes()
-    real = records.Attempt.save
+    real = attempts.Attempt.save
 
-    def full(self: records.Attempt, name: str, write: Callable[[Path], None]) -> None:
+    def full(self: attempts.Attempt, name: str, write: Callable[[Path], None]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(records.Attempt, "save", full)
+    monkeypatch.setattr(attempts.Attempt, "save", full)
     with pytest.raises(Failure, match="no space left on the disk of"):
         train(where, [run])
     assert (path / "checkpoint.pt").read_bytes() == saved
-    monkeypatch.setattr(records.Attempt, "save", real)
+    monkeypatch.setattr(attempts.Attempt, "save", real)
     train(where, [run])
     assert records.state(path) == "done"
 
@@ -491,13 +496,13 @@ def test_a_pack_that_is_too_large_for_a_gpu_goes_on_in_halves(
     train(where, pack)
     undisturbed = [numbers(where, run) for run in pack]
     for run in pack:
-        path = records.folder(where.runs, run.id)
+        path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
     monkeypatch.setattr(training, "SAVE_EVERY", saved)
     room_for(monkeypatch, 2, steps=7)
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
-    made = [records.read_record(records.folder(where.runs, run.id)) or {} for run in pack]
+    made = [records.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
     assert [record["pack"] for record in made] == [2, 2, 1, 2, 2]
     assert [record["gpu_memory"] for record in made] == [None] * 5
     assert capsys.readouterr().err.count("goes on in halves") == 2
@@ -511,7 +516,7 @@ def test_a_run_that_is_too_large_alone_fails_alone(
     room_for(monkeypatch, 3, of=pack[1])
     with pytest.raises(Failure, match="too large for this GPU, even alone: out of GPU memory: CUDA out of memory"):
         train(where, pack)
-    paths = [records.folder(where.runs, run.id) for run in pack]
+    paths = [specs.folder(where.runs, run.id) for run in pack]
     assert [records.state(path) for path in paths] == ["done", "failed", "done"]
     assert "CUDA out of memory" in (paths[1] / "failure.json").read_text()
 
@@ -534,8 +539,8 @@ def test_runs_that_wait_for_their_turn_show_life(
 ) -> None:
     a, b = bases
     run = b.copy(2, "tuned", a)
-    records.enrol(where.runs, run)
-    attempt = records.claim(where.runs, run)
+    specs.enrol(where.runs, run)
+    attempt = attempts.claim(where.runs, run)
     assert attempt is not None
     claim = attempt.path / "claim.1.json"
     os.utime(claim, (1, 1))
@@ -556,7 +561,7 @@ def test_a_resume_on_another_processor_is_other_arithmetic(
     a, b = bases
     run = b.copy(6, "tuned", a)
     train(where, [run], after(5))
-    path = records.folder(where.runs, run.id) / "checkpoint.pt"
+    path = specs.folder(where.runs, run.id) / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
     assert content["arithmetic"]["processor"] == torch.backends.cpu.get_cpu_capability()
     content["arithmetic"] |= values
@@ -571,7 +576,7 @@ def test_a_resume_on_another_processor_is_other_arithmetic(
 def test_a_run_that_is_claimed_or_done_is_not_trained_again(where: Where, bases: tuple[Run, Run]) -> None:
     a, b = bases
     run = b.copy(5, "tuned", a)
-    attempt = records.claim(where.runs, run)
+    attempt = attempts.claim(where.runs, run)
     assert attempt is not None
     train(where, [run])
     assert not (attempt.path / "record.json").exists()

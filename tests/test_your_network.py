@@ -20,20 +20,23 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision.transforms import v2
 
-from yosinski import data, export, networks, outside, records
+from yosinski import export, networks, outside, records, specs
 from yosinski.__main__ import main
-from yosinski.data import FILTERS, making
+from yosinski.batch import Batch
+from yosinski.data import find, making, place
 from yosinski.data import store as data_stores
+from yosinski.data.crops import in_the_middle
 from yosinski.data.decoding import Broken, decode
+from yosinski.data.half import Half
 from yosinski.data.making import Making
+from yosinski.data.place import FILTERS
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, in_the_middle
 from yosinski.environment import Where
 from yosinski.export import plain
 from yosinski.halves import Split
-from yosinski.recipes import FINETUNE
+from yosinski.recipes import FINETUNE, Recipe
 from yosinski.run import run_pack
-from yosinski.spec import Half, Recipe, Run
+from yosinski.spec import Run
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -68,7 +71,7 @@ def test_the_example_works_as_it_stands_there(
     assert (tmp_path / "figure.png").stat().st_size > 0
 
     monkeypatch.chdir(tmp_path)
-    assert main(f"plan transfer --data imagefolder:pictures {real}".split()) == 0
+    assert main(["plan", "transfer", "--data", "imagefolder:pictures", *real.split()]) == 0
     assert "lite0.pth, 1000 classes; preprocessing taken to be that of timm:in1k" in capsys.readouterr().out
     check_that_it_loads_by_the_lines_of_the_readme()
     check_that_its_images_are_those_of_the_evaluation()
@@ -81,8 +84,8 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
     found: dict[str, Any] = {}
     exec(textwrap.dedent(lines), found)
     model, told = found["model"].eval(), found["told"]
-    run = records.load(Path("runs"), told["run"])
-    path = records.folder(Path("runs"), run.id)
+    run = specs.load(Path("runs"), told["run"])
+    path = specs.folder(Path("runs"), run.id)
     record = records.read_record(path)
     assert record is not None
     assert (told["name"], told["network"], told["test_top1"]) == ("W7B+", run.network, record["metrics"]["test_top1"])
@@ -110,7 +113,7 @@ def check_that_its_images_are_those_of_the_evaluation() -> None:
     """Prepared as the metadata say, pictures become the very bytes that the network was evaluated on."""
     with safe_open("pictures.safetensors", "pt") as file:
         told = {name: json.loads(text) for name, text in file.metadata().items()}
-    run = records.load(Path("runs"), told["run"])
+    run = specs.load(Path("runs"), told["run"])
     stored = data_stores.of(run.half, Path("stores"))
     rows, labels = stored.rows(run.half, "test")
     saw = told["preprocessing"]
@@ -123,7 +126,7 @@ def check_that_its_images_are_those_of_the_evaluation() -> None:
 def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be exported is named; what is there stays."""
     copy = next(run for run in loaded() if run.name == "W3B")
-    records.enrol(Path("runs"), copy.copy(5, "frozen", copy.parent))
+    specs.enrol(Path("runs"), copy.copy(5, "frozen", copy.parent))
     before = Path("pictures.safetensors").read_bytes()
     for argv, told in (
         (["W7B+", "--out", "pictures.safetensors"], "is there already; --force replaces it"),
@@ -144,13 +147,13 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
 
 def loaded() -> list[Run]:
     """All runs of the example."""
-    return [records.load(Path("runs"), path.name) for path in records.scan(Path("runs"))]
+    return [specs.load(Path("runs"), path.name) for path in specs.scan(Path("runs"))]
 
 
 SIDES = [(73, 64), (342, 299), (439, 384), (37, 32), (40, 29)]  # stored, and what a network sees
 
 
-def exported(text: str, side: int, rule: int = data.RULE) -> tuple[Run, dict[str, Any]]:
+def exported(text: str, side: int, rule: int = place.RULE) -> tuple[Run, dict[str, Any]]:
     """A run on such images by a network of this side, and what would be exported of it."""
     run = Run(f"resnet18@{side}", Half(text, "f00d", ("a", "b"), rule=rule), FINETUNE)
     tensors = {f"conv1.standardise.{name}": torch.ones(3, 1, 1) for name in ("mean", "std")}
@@ -173,7 +176,7 @@ def test_what_is_stored_of_odd_files_is_what_the_documented_lines_make_of_them(o
     begun = making.begin(text, tmp_path)
     assert isinstance(begun, Making)
     path = making.fill(begun, workers=1)
-    stored = data_stores.load(data.card(text), tmp_path)
+    stored = data_stores.load(find.card(text), tmp_path)
     files = pd.read_parquet(path / "sources.parquet")["file"]
     run, told = exported(text, 62)
     evaluated = in_the_middle(stored.images, np.arange(len(files)), 62, run.half.rule).pixels
@@ -240,11 +243,11 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
     small_split: Split, small_recipe: Recipe, stores: Path, store: Store, tmp_path: Path
 ) -> None:
     run = Run("alexnet32", small_split.a, small_recipe)
-    records.enrol(tmp_path / "runs", run)
+    specs.enrol(tmp_path / "runs", run)
     run_pack([run.id], Where(tmp_path / "runs", stores, "cpu", "float32"))
     out = tmp_path / "own.safetensors"
     assert main(["export", run.id, "--out", str(out), "--runs", str(tmp_path / "runs")]) == 0
-    trained = load_file(records.folder(tmp_path / "runs", run.id) / "weights.safetensors")
+    trained = load_file(specs.folder(tmp_path / "runs", run.id) / "weights.safetensors")
     assert plain("alexnet32", trained).keys() == load_file(out).keys() == trained.keys()
     with safe_open(out, "pt") as file:
         told = {name: json.loads(text) for name, text in file.metadata().items()}
@@ -253,6 +256,6 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
     again = outside.known("alexnet32", str(out))
     assert again.classes == run.half.classes
     assert again.preprocessing.told_by == "as the file says"
-    record = records.read_record(records.folder(tmp_path / "runs", run.id))
+    record = records.read_record(specs.folder(tmp_path / "runs", run.id))
     assert record is not None
     assert again.hash == record["weights"]

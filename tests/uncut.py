@@ -7,8 +7,8 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from yosinski import graph
+from yosinski.batch import Batch
 from yosinski.catalogue import made, named
-from yosinski.data.stream import Batch
 from yosinski.errors import BadInput
 from yosinski.networks import build
 

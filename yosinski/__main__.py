@@ -2,16 +2,16 @@
 
 import argparse
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from yosinski import records
+from yosinski import specs
 from yosinski.commands import cluster, data, here, networks, reading
 from yosinski.commands import predict as predicting
-from yosinski.data import FORMS, GEOMETRY, one_look, stores
-from yosinski.spec import BadInput, Failure
+from yosinski.data.look import one_look, usual_stores
+from yosinski.data.place import FORMS, GEOMETRY
+from yosinski.errors import BadInput, Failure
 
 METRICS = ["test_top1", "select_top1", "unseen_top1", "best10_top1"]
 
@@ -22,12 +22,10 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     options = parser().parse_args(argv)
-    if "stores" in options and options.stores != stores():
-        os.environ["YOSINSKI_STORES"] = str(options.stores.absolute())  # for all that asks for a data set's card
     if getattr(options, "runs", None) is not None:
-        records.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
+        specs.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
     try:
-        with one_look(lambda told: print(f"yosinski: {told}", file=sys.stderr)):
+        with one_look(getattr(options, "stores", None), lambda told: print(f"yosinski: {told}", file=sys.stderr)):
             return options.command(options) or 0
     except BadInput as error:
         status, message = 2, str(error)
@@ -65,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
     def with_stores(sub: argparse.ArgumentParser) -> None:
         told = "stores of images (default: $YOSINSKI_STORES, or stores)"
-        sub.add_argument("--stores", type=Path, default=stores(), metavar="DIR", help=told)
+        sub.add_argument("--stores", type=Path, default=usual_stores(), metavar="DIR", help=told)
 
     def with_sweep(sub: argparse.ArgumentParser, also: str = "") -> None:
         names = "figure2, figure3, reduced, preserved, volume, transfer, paper"

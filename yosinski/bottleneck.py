@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yosinski import features, surgery
+from yosinski import features, surgery, tensors
+from yosinski.batch import Batch
 from yosinski.clock import Clock
-from yosinski.data.stream import Batch, Stream, in_order
+from yosinski.data.crops import in_order
+from yosinski.data.stream import Stream
+from yosinski.devices import Arithmetic
 from yosinski.evaluation import ImageSet
 from yosinski.features import AT_A_TIME
-from yosinski.pack import Arithmetic, Member, at_cuts
+from yosinski.pack import Member, at_cuts
 
 
 class Stopped(Exception):
@@ -66,7 +69,7 @@ def trunk(member: Member) -> dict[str, Any]:
     return {
         "network": run.network,
         "cut": {"n": n, "name": run.cuts[n - 1]},
-        "below": surgery.fingerprint(surgery.below(member.network.state_dict(), member.network, n)),
+        "below": tensors.fingerprint(surgery.below(member.network.state_dict(), member.network, n)),
         "parent": run.parent.id if run.parent else None,
         "parent_weights": member.parent_weights,
     }

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from yosinski import files
-from yosinski.pack import Arithmetic, Member
-from yosinski.spec import Failure
+from yosinski.devices import Arithmetic
+from yosinski.errors import Failure
+from yosinski.pack import Member
 
 FORMAT = 2  # 1: of versions that do not know all that `arithmetic` says, and would call it damaged
 

@@ -9,8 +9,10 @@ from itertools import accumulate, pairwise
 
 from yosinski.architectures import Cost as LayerCost
 from yosinski.catalogue import architecture
-from yosinski.data import Card
-from yosinski.spec import BadInput, Half, Run
+from yosinski.data.card import Card
+from yosinski.data.half import Half
+from yosinski.errors import BadInput
+from yosinski.spec import Run
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,55 @@ import ctypes
 import gc
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from yosinski.data import stream
+from yosinski import batch
 from yosinski.environment import Where, bfloat16_units, cpu_has_bfloat16, no_gpu_found, processor, visible_gpus
-from yosinski.pack import Arithmetic
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the last bits of the numbers depend on; fixed when a run first starts."""
+
+    dtype: str  # "float32", or "bfloat16" for autocast
+    device: str  # "cpu", "cuda" or "mps"
+    threads: int
+    head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
+    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: not known
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
+        """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
+        return cls(**{"head": values["dtype"], **values})
+
+    @property
+    def below(self) -> dict[str, Any]:
+        """What the last bits of features depend on: threads sum on the CPU only."""
+        threads = {"threads": self.threads} if self.device == "cpu" else {}
+        return {"dtype": self.dtype, "device": self.device, "processor": self.processor, **threads}
+
+    def agrees(self, other: "Arithmetic") -> bool:
+        """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
+        one, two = ({**its.below, "head": its.head} for its in (self, other))
+        if not (self.processor and other.processor):
+            one["processor"] = two["processor"] = ""
+        return one == two
+
+    def autocast(self, enabled: bool = True) -> torch.autocast:
+        """The context in which networks compute, up to the head."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=enabled and self.dtype == "bfloat16")
+
+    def __str__(self) -> str:
+        head = "" if self.head == "float32" else f" with a {self.head} head"
+        threads = f" with {self.threads} thread(s)" if self.device == "cpu" else ""
+        processor = f" ({self.processor})" if self.processor else ""
+        return f"{self.dtype}{head} on {self.device}{threads}{processor}"
 
 
 def choose_arithmetic(where: Where) -> Arithmetic:
@@ -71,7 +111,7 @@ def settle(arithmetic: Arithmetic) -> None:
 def laid_out(network: nn.Sequential, device: str) -> nn.Sequential:
     """A network on a device; its weights have their channels last in memory where that is safe."""
     there = network.to(device)
-    return there.to(memory_format=torch.contiguous_format) if device in stream.CONTIGUOUS else there
+    return there.to(memory_format=torch.contiguous_format) if device in batch.CONTIGUOUS else there
 
 
 def keep_freed_memory() -> None:

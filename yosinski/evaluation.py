@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from yosinski.catalogue import architecture
 from yosinski.clock import Clock
-from yosinski.data import RULE
+from yosinski.data.crops import in_the_middle
+from yosinski.data.place import RULE
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream, in_the_middle
+from yosinski.data.stream import Stream
+from yosinski.devices import Arithmetic
 from yosinski.health import Chance, judged
-from yosinski.pack import Arithmetic, Member, at_cuts, known
+from yosinski.pack import Member, at_cuts, known
 from yosinski.spec import Run
 
 

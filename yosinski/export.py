@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from yosinski import catalogue, data, files, records
+from yosinski import catalogue, files, records, specs
 from yosinski.architectures import ARCHITECTURES
 from yosinski.catalogue import architecture, named
-from yosinski.data import LONGEST
+from yosinski.data.place import LONGEST, Place
+from yosinski.errors import BadInput, Failure
 from yosinski.fitting import STANDARDISE, Tensors, plain_names
 from yosinski.own import is_own
-from yosinski.spec import BadInput, Failure, Run
+from yosinski.spec import Run
 
 PICTURES = (
     "Of several frames the first; turned upright as EXIF's orientation says, or XMP's where there is none; greys of "
@@ -47,7 +48,7 @@ def export(runs: Path, run: Run, out: Path) -> None:
 
     BadInput if it is not done, Failure if its weights are damaged.
     """
-    path = records.folder(runs, run.id)
+    path = specs.folder(runs, run.id)
     record = records.read_record(path)
     if record is None or record["state"] != "done":
         raise BadInput(f"{run} is {records.state(path)}; only what is done can be exported")
@@ -109,7 +110,7 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
     side = architecture(run.network).side
     geometry: dict[str, Any]
     if run.is_trained:
-        place = data.place(run.half.data)
+        place = Place.of(run.half.data)
         resize = place.side if place.fit == "crop" else [place.side] * 2
         geometry = {"resize": resize, "square": place.side, "crop": side, "interpolation": place.interpolation}
         depth = place.depth
@@ -123,6 +124,6 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
 
 def pictures(run: Run) -> str:
     """How files became the pixels that were trained on, in words; for a base from outside, how they had better do."""
-    if run.is_trained and data.place(run.half.data).path is None:
+    if run.is_trained and Place.of(run.half.data).path is None:
         return DRAWN
     return EARLIER if run.is_trained and run.half.rule == 1 else f"{PICTURES} {CROPPED}"

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from yosinski import files
+from yosinski.errors import Failure
 from yosinski.identity import digest
-from yosinski.spec import Failure
 
 AT_A_TIME = 256  # images: the last bits of a feature may depend on it, so it is the same whatever the recipe's batches
 CHUNK = 1 << 24  # bytes that are read at once to compare a checksum

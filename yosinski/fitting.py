@@ -17,10 +17,9 @@ import torch
 from yosinski import catalogue, networks
 from yosinski.architectures import ARCHITECTURES
 from yosinski.catalogue import architecture
-from yosinski.data import some
-from yosinski.data.stream import generator
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, some
 from yosinski.own import is_own
+from yosinski.randomness import generator
 from yosinski.torch_files import Tensor
 
 Tensors = dict[str, torch.Tensor]

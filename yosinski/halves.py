@@ -19,8 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from yosinski.data import Card, some, synsets
-from yosinski.spec import BadInput, Half, choose
+from yosinski.data import synsets
+from yosinski.data.card import Card
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose, some
 
 FORMS = (
     "random:SEED",

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.data.stream import Batch, generator
-from yosinski.spec import Run
+from yosinski.batch import Batch
+from yosinski.randomness import generator
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -67,13 +67,13 @@ class Normalise(nn.Module):
 
 
 class Masks:
-    """What dropout keeps in one step: a function of (seed, role, half, step, layer), the same for a whole pack.
+    """What dropout keeps in one step: a function of a key (of the step, see `pack.py`) and the layer.
 
     Drawn on the CPU, once per layer, whatever the device.
     """
 
-    def __init__(self, run: Run, step: int) -> None:
-        self.key = (run.seed, run.role, run.half.digest, step)
+    def __init__(self, *key: str | int) -> None:
+        self.key = key
         self.drawn: dict[str, torch.Tensor] = {}
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:

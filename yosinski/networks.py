@@ -5,7 +5,6 @@ the images that the network was made for; they are buffers, copied with the segm
 subtracts the mean of its source.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 
@@ -14,8 +13,8 @@ from torch import nn
 
 from yosinski.architectures import Architecture, Conv, Linear, Segment
 from yosinski.catalogue import architecture, made, named, operations, survey
-from yosinski.identity import canonical
 from yosinski.layers import Dropout, Normalise, Standardise, channels_last
+from yosinski.randomness import _seed
 
 
 def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str | int) -> nn.Sequential:
@@ -51,10 +50,7 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
     A child is called as its segment, with "/" for dots; within it tensors have the names of the plain model. The first
     begins with `standardise`. What is dropped in training is dropped by `layers.Dropout`.
     """
-    from yosinski import (
-        graph,
-        segments,  # load torchvision
-    )
+    from yosinski import graph, segments
 
     name = named(network)
     pieces = survey(name)[1]
@@ -128,9 +124,3 @@ def initialise(
             weight.copy_(drawn)
             if module.bias is not None:
                 module.bias.fill_(paper[1] if initialiser == "paper" and paper is not None else 0.0)
-
-
-def _seed(*key: str | int) -> int:
-    """A number for torch's generators that depends on the key alone."""
-    hashed = hashlib.sha256(canonical(("weights", *key)).encode()).digest()
-    return int.from_bytes(hashed[:8], "little") >> 1

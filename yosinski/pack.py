@@ -15,53 +15,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from yosinski import cost, records, surgery
+from yosinski import attempts, cost, surgery
+from yosinski.batch import Batch, moved
 from yosinski.clock import Clock
 from yosinski.cost import layers, origin
-from yosinski.data.stream import Batch, moved
+from yosinski.devices import Arithmetic
 from yosinski.features import Features
+from yosinski.layers import Masks
 from yosinski.spec import Run
 
 BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """What the last bits of the numbers depend on; fixed when a run first starts."""
-
-    dtype: str  # "float32", or "bfloat16" for autocast
-    device: str  # "cpu", "cuda" or "mps"
-    threads: int
-    head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
-    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: not known
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
-        """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
-        return cls(**{"head": values["dtype"], **values})
-
-    @property
-    def below(self) -> dict[str, Any]:
-        """What the last bits of features depend on: threads sum on the CPU only."""
-        threads = {"threads": self.threads} if self.device == "cpu" else {}
-        return {"dtype": self.dtype, "device": self.device, "processor": self.processor, **threads}
-
-    def agrees(self, other: "Arithmetic") -> bool:
-        """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
-        one, two = ({**its.below, "head": its.head} for its in (self, other))
-        if not (self.processor and other.processor):
-            one["processor"] = two["processor"] = ""
-        return one == two
-
-    def autocast(self, enabled: bool = True) -> torch.autocast:
-        """The context in which networks compute, up to the head."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=enabled and self.dtype == "bfloat16")
-
-    def __str__(self) -> str:
-        head = "" if self.head == "float32" else f" with a {self.head} head"
-        threads = f" with {self.threads} thread(s)" if self.device == "cpu" else ""
-        processor = f" ({self.processor})" if self.processor else ""
-        return f"{self.dtype}{head} on {self.device}{threads}{processor}"
+def masks_of(run: Run, step: int) -> Masks:
+    """What dropout keeps in a step of this run, and of all that are trained with it."""
+    return Masks(run.seed, run.role, run.half.digest, step)
 
 
 @dataclass(eq=False)
@@ -69,7 +37,7 @@ class Member:
     """One run in training. `loss_sum` adds up the training loss since the last evaluation, on the device."""
 
     run: Run
-    attempt: records.Attempt
+    attempt: attempts.Attempt
     network: nn.Sequential
     parent_weights: str | None
     optimiser: torch.optim.SGD | torch.optim.AdamW = field(init=False)

@@ -21,19 +21,22 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski import files, networks, predictors, records
+from yosinski import files, networks, predictors, specs
 from yosinski.data import store as stores
+from yosinski.data.crops import in_order
+from yosinski.data.half import Half
 from yosinski.data.moments import Moments
 from yosinski.data.store import Store
-from yosinski.data.stream import generator, in_order
-from yosinski.devices import choose_arithmetic, gpu_environment, laid_out, settle
+from yosinski.devices import Arithmetic, choose_arithmetic, gpu_environment, laid_out, settle
 from yosinski.environment import Where, environment
+from yosinski.errors import BadInput, Failure
 from yosinski.evaluation import ImageSet, image_set
 from yosinski.features import AT_A_TIME
-from yosinski.pack import Arithmetic
+from yosinski.identity import digest
 from yosinski.predictors import Features, Labels
+from yosinski.randomness import generator
 from yosinski.run import network_for, parent_weights
-from yosinski.spec import BadInput, Failure, Half, Run, digest
+from yosinski.spec import Run
 
 VERSION = 1  # bump by hand when the same question would now be answered by other numbers
 DIMENSION = 256  # of the features, or as many as the poorest cut has
@@ -129,7 +132,7 @@ def predict(
             {"n": n, "name": cut, "scores": its} for n, (cut, its) in enumerate(zip(cuts, scores, strict=True), 1)
         ],
     }
-    records.enrol_half(where.runs, target)
+    specs.enrol_half(where.runs, target)
     files.write_json(where.runs / "predictions" / f"{prediction['digest']}.json", prediction)
     return prediction
 

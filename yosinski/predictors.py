@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 PREDICTORS = {
     "knn": "accuracy of a vote of the 10 nearest neighbours by cosine",

@@ -19,16 +19,26 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from yosinski import checkpoints, claims, networks, records, surgery
+from yosinski import attempts, checkpoints, claims, networks, records, specs, surgery
 from yosinski.data import moments
 from yosinski.data import store as stores
 from yosinski.data.moments import Moments
 from yosinski.data.store import Store
 from yosinski.data.stream import Stream
-from yosinski.devices import choose_arithmetic, free_memory, is_out_of_memory, keep_freed_memory, laid_out, settle
+from yosinski.devices import (
+    Arithmetic,
+    choose_arithmetic,
+    free_memory,
+    is_out_of_memory,
+    keep_freed_memory,
+    laid_out,
+    settle,
+)
 from yosinski.environment import Where
-from yosinski.pack import Arithmetic, Member
-from yosinski.spec import BadInput, Failure, Run
+from yosinski.errors import BadInput, Failure
+from yosinski.pack import Member
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint
 from yosinski.training import train
 
 ALONE = "too large for this GPU, even alone"  # `status` knows it by these words
@@ -50,9 +60,9 @@ def run_pack(
     arithmetic = choose_arithmetic(where)
     settle(arithmetic)
     keep_freed_memory()
-    runs = [records.load(where.runs, run_id) for run_id in ids]
-    claimed: list[tuple[Run, records.Attempt]] = []
-    together: list[tuple[Run, records.Attempt]] = []
+    runs = [specs.load(where.runs, run_id) for run_id in ids]
+    claimed: list[tuple[Run, attempts.Attempt]] = []
+    together: list[tuple[Run, attempts.Attempt]] = []
     failures: list[str] = []
     try:
         store = stores.of(runs[0].half, where.stores)
@@ -60,10 +70,10 @@ def run_pack(
         # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
         own = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
         for run in runs:
-            if run.parent and records.state(records.folder(where.runs, run.parent.id), ended) == "running":
+            if run.parent and records.state(specs.folder(where.runs, run.parent.id), ended) == "running":
                 continue
             try:
-                attempt = records.claim(where.runs, run, job, ended)
+                attempt = attempts.claim(where.runs, run, job, ended)
             except BadInput as damaged:
                 failures.append(str(damaged))
                 continue
@@ -71,7 +81,7 @@ def run_pack(
                 continue
             claimed.append((run, attempt))
             try:
-                if not records.blocked(attempt, run, where.runs, ended):
+                if not attempts.blocked(attempt, run, where.runs, ended):
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
@@ -83,7 +93,7 @@ def run_pack(
         why = told if full or isinstance(error, Failure | BadInput) else f"{type(error).__name__}: {told}"
         for _, attempt in claimed:
             if records.state(attempt.path) == "running":
-                with contextlib.suppress(OSError, records.Superseded):
+                with contextlib.suppress(OSError, attempts.Superseded):
                     attempt.fail(why)
         if full:
             raise Failure(told) from error
@@ -108,7 +118,7 @@ class Place:
 
 
 def train_together(
-    claimed: Sequence[tuple[Run, records.Attempt]],
+    claimed: Sequence[tuple[Run, attempts.Attempt]],
     place: Place,
     failures: list[str],
     stopping: Callable[[], bool],
@@ -147,7 +157,7 @@ def train_together(
     train_together(left[half:], place, failures, stopping)
 
 
-def showing_life(waiting: Sequence[records.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
+def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
     """The same `stopping`, which now and then shows that runs that wait for their turn have not been given up."""
     shown = time.monotonic()
 
@@ -163,14 +173,14 @@ def showing_life(waiting: Sequence[records.Attempt], stopping: Callable[[], bool
     return asked
 
 
-def fail(attempt: records.Attempt, why: str, failures: list[str]) -> None:
+def fail(attempt: attempts.Attempt, why: str, failures: list[str]) -> None:
     """Leave the reason of a failure behind, unless another process has taken the run over."""
     failures.append(why)
-    with contextlib.suppress(records.Superseded):
+    with contextlib.suppress(attempts.Superseded):
         attempt.fail(why)
 
 
-def admit(run: Run, attempt: records.Attempt, place: Place) -> Member:
+def admit(run: Run, attempt: attempts.Attempt, place: Place) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
     stream, arithmetic = place.stream, place.arithmetic
     weights, parent = parent_weights(run, place.where.runs) if run.parent else (None, {})
@@ -204,10 +214,10 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
 def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
     """The base's tensors and their hash, which must be the one in its record."""
     assert run.parent is not None
-    path = records.folder(runs, run.parent.id)
+    path = specs.folder(runs, run.parent.id)
     record = records.read_record(path)
     tensors = load_file(path / "weights.safetensors")
-    found = surgery.fingerprint(tensors)
+    found = fingerprint(tensors)
     if record is None or found != record["weights"]:
         mend = "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
         if not run.parent.is_trained:

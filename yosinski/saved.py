@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from yosinski import torch_files
 from yosinski.errors import BadInput
-from yosinski.outside import INDEX, parts
+from yosinski.source import INDEX, parts
 from yosinski.torch_files import Tensor
 
 BEGINNINGS = {

@@ -5,14 +5,16 @@ Nothing here knows of devices, precision, packs or clusters: they are never part
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 from yosinski.catalogue import architecture, identity_of, name_of
+from yosinski.data.half import Half
 from yosinski.errors import BadInput, Failure, choose
 from yosinski.identity import canonical, changed, digest
 from yosinski.recipes import Recipe
+from yosinski.treatments import COPIES, Treatment, relation, series
 
 __all__ = [
     "BadInput",
@@ -29,66 +31,6 @@ __all__ = [
 ]
 
 SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
-
-Treatment = Literal["base", "outside", "frozen", "tuned", "decayed", "probed", "thawed", "single", "random"]
-COPIES: dict[Treatment, str] = {  # that have a parent, with what marks them in the paper's notation
-    "frozen": "",
-    "tuned": "+",
-    "decayed": "+decayed",
-    "probed": "+probed",
-    "thawed": "+thawed",
-    "single": "+single",
-}
-SERIES = ("base", "outside", *(f"{copy}{mark}" for copy in ("BnB", "AnB") for mark in COPIES.values()), "RnB")
-
-
-def relation(spec: Mapping[str, Any]) -> str:
-    """How a run's source and target are related: base (or outside), selffer, transfer or random."""
-    if spec["treatment"] not in COPIES:
-        return spec["treatment"]
-    return "selffer" if spec["source"] == spec["half"] else "transfer"
-
-
-def series(spec: Mapping[str, Any]) -> str:
-    """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+, RnB and so on."""
-    treatment: Treatment = spec["treatment"]
-    notation = {"selffer": "BnB", "transfer": "AnB", "random": "RnB"}.get(relation(spec), treatment)
-    return f"{notation}{COPIES.get(treatment, '')}"
-
-
-@dataclass(frozen=True)
-class Half:
-    """A task: a set of classes of a data set, optionally restricted to domains (such as artists).
-
-    `data` says where the data set is found, `letter` and `split` what a sweep calls the half ("A" of "random:0");
-    the half itself is identified by its digest, which covers neither. `rule` is that by which its images were listed
-    and prepared (`yosinski.data.RULE`): the fingerprint covers it.
-    """
-
-    data: str = field(compare=False)
-    fingerprint: str
-    classes: tuple[str, ...]
-    domain: tuple[str, ...] = ()
-    letter: str = field(default="", compare=False)
-    split: str = field(default="", compare=False)
-    rule: int = field(default=1, compare=False)
-
-    def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise BadInput(f"half {self.name} has {len(self.classes)} class(es); a half needs at least two")
-        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
-        if twice:
-            raise BadInput(f"half {self.name} names these classes twice: {', '.join(twice)}")
-
-    @cached_property
-    def digest(self) -> str:
-        """16 hex digits over the data's fingerprint, the class names in order and the domain."""
-        return digest({"fingerprint": self.fingerprint, "classes": self.classes, "domain": self.domain})
-
-    @property
-    def name(self) -> str:
-        """The letter that the sweep gave, or the first digits of the digest."""
-        return self.letter or self.digest[:4]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Pure, named and total: every parameter and buffer is copied or left to be re-ini
 error that lists the names.
 """
 
-import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Mapping
 
@@ -12,8 +11,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from yosinski.data.stream import Batch, generator
-from yosinski.spec import Failure, Run
+from yosinski.batch import Batch
+from yosinski.errors import Failure
+from yosinski.randomness import generator
+from yosinski.spec import Run
+from yosinski.tensors import fingerprint
 
 RECALIBRATION = 64  # batches, at most, by which batch norm's statistics are counted anew
 
@@ -109,15 +111,6 @@ def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Batch]) -> N
         network[: waiting[-1]](batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in order of names: 64 hex digits."""
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-    return hashed.hexdigest()
 
 
 def certificate(network: nn.Sequential, names: Collection[str]) -> str:

@@ -27,9 +27,8 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from yosinski.data import some
 from yosinski.data.pickles import Call, Name, Persistent, plain
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, some
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of files before torch 1.6, the two pickles before all others
 DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}  # "torch.float32"

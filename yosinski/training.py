@@ -13,18 +13,20 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski import checkpoints, records, surgery
+from yosinski import attempts, checkpoints, surgery
+from yosinski.batch import Batch
 from yosinski.bottleneck import Stopped, take_features
 from yosinski.clock import Clock
 from yosinski.cost import cost, in_pack
 from yosinski.data.store import Store
-from yosinski.data.stream import Batch, Stream, ahead
-from yosinski.devices import gpu_environment, gpu_memory
+from yosinski.data.stream import Stream, ahead
+from yosinski.devices import Arithmetic, gpu_environment, gpu_memory
 from yosinski.environment import environment, peak_memory
+from yosinski.errors import Failure
 from yosinski.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, health
-from yosinski.layers import Masks, dropping
-from yosinski.pack import Arithmetic, Member, at_cuts, known
-from yosinski.spec import Failure
+from yosinski.layers import dropping
+from yosinski.pack import Member, at_cuts, known, masks_of
+from yosinski.tensors import fingerprint
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
 SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
@@ -101,7 +103,7 @@ def train(
     steps = range(min(first.values()), stream.steps)
     for step, (images, labels, stored) in zip(steps, ahead(read, steps), strict=True):
         active = [member for member in pack if member.step == step]
-        masks = Masks(run, step)
+        masks = masks_of(run, step)
         for member in active:
             member.ready(step, stream.steps)
         with arithmetic.autocast(), dropping(masks if run.recipe.dropout_below else None):
@@ -151,7 +153,7 @@ def apart(member: Member, pack: list[Member], failures: list[str]) -> Iterator[N
     except Failure as failure:
         failures.append(str(failure))
         pack.remove(member)
-        with contextlib.suppress(records.Superseded):
+        with contextlib.suppress(attempts.Superseded):
             member.attempt.fail(str(failure))
 
 
@@ -245,7 +247,7 @@ def finish(
             "features": "stored" if member.features else "computed",
             "arithmetic": asdict(arithmetic),
             "environment": environment() | gpu_environment(arithmetic),
-            "weights": surgery.fingerprint(tensors),
+            "weights": fingerprint(tensors),
             "parent_weights": member.parent_weights,
             "certificate": {"before": member.certificate, "after": after} if member.fixed else None,
         }

@@ -18,13 +18,14 @@ from typing import Any
 import torch
 import torchvision
 
-from yosinski import saved, surgery
+from yosinski import saved
 from yosinski.architectures import ARCHITECTURES
 from yosinski.catalogue import architecture, named
-from yosinski.data import FILTERS
+from yosinski.data.place import FILTERS
 from yosinski.errors import BadInput, choose
 from yosinski.fitting import STANDARDISE, TAKEN, Tensors, fitted, head_of
-from yosinski.outside import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
+from yosinski.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
+from yosinski.tensors import fingerprint
 from yosinski.torch_files import Tensor
 
 # torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
@@ -64,7 +65,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         classes = list(PLACEHOLDERS)
     elif len(classes) != outputs:
         classes = [f"class {k}" for k in range(outputs)]
-    known = surgery.fingerprint(tensors), hashed, told_apart(classes), preprocessing
+    known = fingerprint(tensors), hashed, told_apart(classes), preprocessing
     about = {name: getattr(taken, name) for name in ("left_off", "place", "also", "head", "changed")}
     return Weights(text, *known, **about), tensors
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files
-from yosinski.spec import BadInput, Half, Run, digest
+from yosinski.data.half import Half
+from yosinski.data.place import Place
+from yosinski.errors import BadInput
+from yosinski.identity import digest
+from yosinski.spec import Run
 
 MUCH = 10e9  # bytes; for less nobody is asked
 
@@ -26,7 +30,7 @@ def confirmed(question: str, options: argparse.Namespace) -> bool:
 def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     """The runs of the sweep that was asked for, and its parameters; BadInput if images are too small for a network."""
     import sweeps
-    from yosinski import data
+    from yosinski.data import find
 
     sweep = sweeps.find(options.sweep)
     given = sweeps.arguments(sweep, options.parameters)
@@ -37,16 +41,17 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
             raise
         raise BadInput(f"sweep {options.sweep}: {error}") from error
     for run in {(run.half.data, run.network): run for run in runs if run.is_trained}.values():
-        run.check_side(data.card(run.half.data).side)
+        run.check_side(find.card(run.half.data).side)
     return runs, sweeps.describe(sweep, given)
 
 
 def notes(runs: Iterable[Run]) -> list[str]:
     """What has to be said of the data sets of runs, such as which files are not used, and of weights from outside."""
-    from yosinski import data, outside
+    from yosinski import outside
+    from yosinski.data import find
 
     wanted = list(runs)
-    cards = [data.card(name) for name in sorted({run.half.data for run in wanted if run.is_trained})]
+    cards = [find.card(name) for name in sorted({run.half.data for run in wanted if run.is_trained})]
     return [*(f"{card.name}: {note}" for card in cards for note in card.notes), *outside.notes(wanted)]
 
 
@@ -64,14 +69,15 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
 
     BadInput if there is no room for it.
     """
-    from yosinski import data, outside, records
+    from yosinski import outside, specs
     from yosinski.cost import stored
+    from yosinski.data import find
 
-    needed = stored(chosen, {name: data.card(name) for name in {run.half.data for run in chosen}})
+    needed = stored(chosen, {name: find.card(name) for name in {run.half.data for run in chosen}})
     there = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
     files.check_space(stores, needed - there, "stored features")
     for run in chosen:
-        records.enrol(runs, run)
+        specs.enrol(runs, run)
     for base in outside.bases(chosen):
         with console.status(f"bringing in {base.half.data}"):
             outside.bring(base, runs)
@@ -105,11 +111,10 @@ def make_store(
 
     agreed: whether so many bytes may be written.
     """
-    from yosinski import data
-    from yosinski.data import making, store
+    from yosinski.data import find, making, store
 
-    if data.place(text).path is None:
-        card = data.card(text)
+    if Place.of(text).path is None:
+        card = find.card(text)
         path = store.location(card, stores)
         if not (path / "store.json").exists():
             with console.status(f"drawing the images of {text}"):
@@ -144,12 +149,11 @@ def make_store(
 
 def say_depth(text: str, path: Path, console: Any) -> None:
     """Say where the greys of a store use other bits than they are taken to have."""
-    from yosinski import data
     from yosinski.data import oddities, survey
 
     told = survey.of_store(path)
     if told and told["pixels"]:
-        place = data.place(text)
+        place = Place.of(text)
         for note in oddities.notes(place, told["pixels"]["deep"]):
             console.print(f"{place.source}: {note}", highlight=False, markup=False, soft_wrap=True)
 

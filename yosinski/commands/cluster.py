@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yosinski import claims, records
+from yosinski import claims, specs
 from yosinski.commands import confirmed, list_runs, notes, prepare, sweep_runs
+from yosinski.errors import command
 from yosinski.spec import Run
-from yosinski.telling import command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -177,8 +177,8 @@ def logs(options: argparse.Namespace) -> int:
     from sweeps import status
     from sweeps.submission import jobs
 
-    run_id = records.find(options.runs, options.run)
-    path = records.folder(options.runs, run_id)
+    run_id = specs.find(options.runs, options.run)
+    path = specs.folder(options.runs, run_id)
     *_, entry = status.lineage(options.runs, run_id)
     *_, sight = status.sights(options.runs, status.lineage(options.runs, run_id))[0]
     print(f"{entry.name} ({run_id}): {sight.state}{f', {sight.cause}' if sight.cause else ''}")
@@ -239,9 +239,9 @@ def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path
 
     if Path(options.sweep).is_dir():
         return Path(options.sweep), entries_of(Path(options.sweep))
-    if options.sweep.endswith(".py") or not records.is_id(options.sweep):
+    if options.sweep.endswith(".py") or not specs.is_id(options.sweep):
         return options.runs, entries(in_order(sweep_runs(options)[0]))
-    found = lineage(options.runs, records.find(options.runs, options.sweep))
+    found = lineage(options.runs, specs.find(options.runs, options.sweep))
     return options.runs, found if with_base else found[-1:]
 
 

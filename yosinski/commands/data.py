@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.commands import MUCH, confirmed, make_store, progress
-from yosinski.spec import BadInput, Failure, choose
-from yosinski.telling import command
+from yosinski.data.place import Place
+from yosinski.errors import BadInput, Failure, choose, command
 
 
 def store_data(options: argparse.Namespace) -> int:
     """`yosinski data store`."""
     from rich.console import Console
 
-    from yosinski import data
-    from yosinski.data import store
+    from yosinski.data import find, store
 
     if options.workers is not None and options.workers < 1:
         raise BadInput(f"--workers must be at least 1, not {options.workers}")
@@ -30,19 +29,18 @@ def store_data(options: argparse.Namespace) -> int:
     if path is not None:
         skipped = store.description(path).get("skipped", {})
         print(f"{path} is there" + (f"; {len(skipped)} broken images are left out" if skipped else ""))
-        for note in data.card(options.data).notes:
+        for note in find.card(options.data).notes:
             print(note)
     return 0
 
 
 def show_data(options: argparse.Namespace) -> int:
     """`yosinski data show`: its card, what its store tells beyond that, and where that lies."""
-    from yosinski import data
-    from yosinski.data import oddities, store, survey
+    from yosinski.data import find, oddities, store, survey
 
     if options.out:
         choose(f"kind of file ({options.out})", options.out.suffix, (".png", ".pdf", ".svg"))
-    card = data.card(options.data)
+    card = find.card(options.data)
     path = store.location(card, options.stores)
     there = (path / "store.json").exists()
     partial = path.with_name(f"{path.name}.partial")
@@ -51,8 +49,8 @@ def show_data(options: argparse.Namespace) -> int:
         raise BadInput(f"a sheet shows stored images, and there is no store: {making} makes it")
     state = "there" if there else "half made" if partial.exists() else "missing"
     size = sum(file.stat().st_size for file in path.iterdir()) if there else None
-    looks = _looks(data.place(card.name), path)
-    depths = oddities.notes(data.place(card.name), looks["pixels"]["deep"]) if looks["pixels"] else []
+    looks = _looks(Place.of(card.name), path)
+    depths = oddities.notes(Place.of(card.name), looks["pixels"]["deep"]) if looks["pixels"] else []
     told = {
         "data": card.name,
         "fingerprint": card.fingerprint,
@@ -102,8 +100,8 @@ def _looks(place: Any, path: Path) -> dict[str, Any]:
 
 
 def _print(told: dict[str, Any]) -> None:
-    from yosinski.data import some
     from yosinski.data.making import gigabytes
+    from yosinski.errors import some
 
     groups = some([f"{count} {group}" for group, count in told["groups"].items()], 6)
     print(f"{told['data']} ({told['fingerprint']}), {told['side']} x {told['side']}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from yosinski import files
 from yosinski.commands import list_runs, notes, prepare, sure, sweep_runs
-from yosinski.spec import BadInput, Failure
+from yosinski.errors import BadInput, Failure
 
 
 def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 
 from yosinski.catalogue import architecture, name_of
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 
 def show_cuts(options: argparse.Namespace) -> int:
@@ -42,13 +42,13 @@ def show_cuts(options: argparse.Namespace) -> int:
 
 def export_run(options: argparse.Namespace) -> int:
     """`yosinski export`."""
-    from yosinski import records
+    from yosinski import specs
     from yosinski.errors import choose
 
     choose("kind of file", options.out.suffix, (".safetensors",))
     if options.out.exists() and not options.force:
         raise BadInput(f"{options.out} is there already; --force replaces it")
-    run = records.load(options.runs, records.find(options.runs, options.run))
+    run = specs.load(options.runs, specs.find(options.runs, options.run))
     from yosinski.export import export
 
     export(options.runs, run, options.out)

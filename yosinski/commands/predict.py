@@ -8,7 +8,9 @@ from typing import Any
 
 from yosinski.catalogue import architecture, name_of
 from yosinski.commands import with_store
-from yosinski.spec import BadInput, Half, Run, choose
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose
+from yosinski.spec import Run
 
 KINDS = (".csv", ".json", ".png", ".pdf", ".svg")
 
@@ -17,7 +19,8 @@ def predict(options: argparse.Namespace) -> int:
     """`yosinski predict`."""
     from rich.console import Console
 
-    from yosinski import data, outside, predicting, predictors
+    from yosinski import outside, predicting, predictors
+    from yosinski.data import find
     from yosinski.data.making import cores
     from yosinski.environment import Where
 
@@ -38,7 +41,7 @@ def predict(options: argparse.Namespace) -> int:
     base = predicting.base(source, options.runs)
     other = predicting.base(against, options.runs) if against else None
     for its in (base, other or base):
-        predicting.check_images(its, target, data.card(target.data).side)
+        predicting.check_images(its, target, find.card(target.data).side)
     with_store(target, options.stores, console)
     where = Where(options.runs, options.stores, options.device, "float32", options.threads or cores())
     with console.status(f"looking at {target.data} with {source}"):
@@ -59,18 +62,19 @@ def meant(text: str, network: str | None, runs: Path) -> Run:
 
     What looks like a path or names a library is weights, for which the network has to be known.
     """
-    from yosinski import outside, records
+    from yosinski import outside, records, specs
+    from yosinski.source import LIBRARIES
 
-    if text.partition(":")[0] in outside.LIBRARIES or set(text) & set("./:"):
+    if text.partition(":")[0] in LIBRARIES or set(text) & set("./:"):
         if network is None:
             raise BadInput(f"{text} names weights: say of which network, with --network")
         return outside.base(network, outside.known(network, text))
-    run = records.load(runs, records.find(runs, text))
+    run = specs.load(runs, specs.find(runs, text))
     if network not in (None, run.network):
         raise BadInput(f"{run} is of {run.network}, not of {network}")
     if not run.is_base:
         raise BadInput(f"{run} is a copy; give the id of a base")
-    state = records.state(records.folder(runs, run.id))
+    state = records.state(specs.folder(runs, run.id))
     if state != "done":
         raise BadInput(f"{run} is {state}: only a base that is done can be judged")
     return run
@@ -78,8 +82,9 @@ def meant(text: str, network: str | None, runs: Path) -> Run:
 
 def asked(options: argparse.Namespace, source: Run) -> Half:
     """The target: a half of --split, or all classes; of --data, or of the base's own data set."""
-    from sweeps.reduced import half_named
-    from yosinski import data, outside
+    from sweeps.grid import half_named
+    from yosinski import outside
+    from yosinski.data import find, place
 
     if options.data is None and not source.is_trained:
         raise BadInput(f"{source} was trained elsewhere: give the images of the target with --data")
@@ -90,7 +95,7 @@ def asked(options: argparse.Namespace, source: Run) -> Half:
     if not source.is_trained:
         saw = outside.of(source).preprocessing
         as_weights_saw = saw.stored(side), saw.interpolation
-    card = data.card(data.suited(options.data or source.half.data, side, *as_weights_saw))
+    card = find.card(place.suited(options.data or source.half.data, side, *as_weights_saw))
     letter = choose("half", options.half or "B", ("A", "B"))
     return half_named(card, f"{options.split}:{letter}" if options.split else "all")
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yosinski.spec import BadInput, choose
+from yosinski.errors import BadInput, choose
 
 
 def records_frame(options: argparse.Namespace) -> Any:
@@ -139,14 +139,13 @@ GROUPED = ("emoji", "cifar100", "tinyimagenet")  # data sets whose classes have 
 
 def _groups(text: str) -> dict[str, str]:
     """The group of every class of a data set, as far as that is known without its images."""
-    from yosinski import data
-    from yosinski.data import synsets
+    from yosinski.data import find, synsets
 
     if text.startswith("imagenet"):
         card = synsets.card()
     elif text.startswith(GROUPED):
         try:
-            card = data.card(text)
+            card = find.card(text)
         except BadInput:
             return {}
     else:
@@ -156,12 +155,11 @@ def _groups(text: str) -> dict[str, str]:
 
 def show_halves(options: argparse.Namespace) -> None:
     """`yosinski halves`."""
-    from yosinski import data
-    from yosinski.data import synsets
+    from yosinski.data import find, synsets
     from yosinski.halves import split
 
     text = options.data or ("imagenet" if options.split.startswith("paper:") else "emoji")
-    card = synsets.card() if text == "imagenet" else data.card(text)  # for names alone nobody needs images
+    card = synsets.card() if text == "imagenet" else find.card(text)  # for names alone nobody needs images
     halves = split(card, options.split)
     if options.json:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yosinski import files, records
+from yosinski import files, specs
 from yosinski.errors import BadInput
 from yosinski.spec import Run
 
@@ -78,7 +78,7 @@ class Watch:
         return self.decided
 
     def _size(self) -> int:
-        curves = (records.folder(self.runs, run.id) / "curve.csv" for run in self.wanted)
+        curves = (specs.folder(self.runs, run.id) / "curve.csv" for run in self.wanted)
         return sum(curve.stat().st_size for curve in curves if curve.exists())
 
     def _look(self) -> None:

@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from yosinski.data import EARLIER, MAYBE_FILES, RULE, Card, Place, some, sources, store
+from yosinski.data import sources, store
+from yosinski.data.card import Card
 from yosinski.data.listing import Listing
-from yosinski.spec import BadInput, digest
-from yosinski.telling import printable
+from yosinski.data.place import EARLIER, MAYBE_FILES, RULE, Place
+from yosinski.errors import BadInput, printable, some
+from yosinski.identity import digest
 
 
 def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yosinski.data import Place
 from yosinski.data.listing import File, Listing, Sets, drawn, listing
 from yosinski.data.pickles import array, plain
+from yosinski.data.place import Place
 from yosinski.data.scanning import State
-from yosinski.spec import BadInput
+from yosinski.errors import BadInput
 
 SIDE = 32
 HEADER = b"P6 32 32 255\n"  # before red, green and blue of every pixel: what Pillow calls PPM

@@ -21,8 +21,9 @@ import simplejpeg
 import torch
 from torch.nn.functional import interpolate
 
-from yosinski.data import LONGEST, jpegs
+from yosinski.data import jpegs
 from yosinski.data.oddities import Odd, deep, orientation, transparent
+from yosinski.data.place import LONGEST
 
 OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes that become RGB in one way only
 WITH_ALPHA = ("LA", "PA", "RGBA", "RGBX")  # and without their last band, too

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yosinski.data import Card
-from yosinski.spec import digest
+from yosinski.data.card import Card
+from yosinski.identity import digest
 
 PICTURES = Path(__file__).with_name("emoji.npz")
 GENERATOR = 1  # bump when the drawing below changes: the fingerprint covers it, the pixels it does not

@@ -8,7 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
-from yosinski.data import Place, some, synsets
+from yosinski.data import synsets
 from yosinski.data.listing import (
     File,
     Listing,
@@ -20,9 +20,9 @@ from yosinski.data.listing import (
     one_class_each,
     same_classes,
 )
+from yosinski.data.place import Place
 from yosinski.data.scanning import Unused, look, scan, scans
-from yosinski.spec import BadInput
-from yosinski.telling import printable
+from yosinski.errors import BadInput, printable, some
 
 WORDS = {
     "train": "train|training",

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from yosinski import files
-from yosinski.data import say
+from yosinski.data.look import look
 from yosinski.data.scanning import PARTS, State, each
+from yosinski.errors import BadInput, Failure, printable
 from yosinski.identity import digest
-from yosinski.spec import BadInput, Failure
-from yosinski.telling import printable
 
 SETTLED = 2.0  # seconds after which a second change has another time of change than the first
 AT_ONCE = 2**22  # bytes of a file that is read in one go
@@ -39,7 +38,7 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     unread = [k for k, one in enumerate(found) if one is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
         count = f"{len(unread):,} file{'s' * (len(unread) > 1)}"
-        say(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
+        look().tell(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
     fresh = set(unread)
     now = time.time_ns()
     try:

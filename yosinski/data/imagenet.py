@@ -19,11 +19,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from yosinski.data import Place, some, synsets
+from yosinski.data import synsets
 from yosinski.data.listing import Image, Listing, Sets, files_in, listing, same_classes
+from yosinski.data.place import Place
 from yosinski.data.scanning import State, Unused, look, scan, scans
-from yosinski.spec import BadInput
-from yosinski.telling import printable
+from yosinski.errors import BadInput, printable, some
 
 GENERATOR = 2  # bump when stores of the same files would hold other images: the fingerprint covers it
 SUFFIXES = (".jpeg", ".jpg", ".png")

@@ -19,11 +19,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yosinski.data import some
+from yosinski.data.card import SETS
 from yosinski.data.scanning import Scan, State
-from yosinski.data.store import SETS
-from yosinski.spec import BadInput
-from yosinski.telling import printable
+from yosinski.errors import BadInput, printable, some
 
 SEED = 0
 SHARE = 10  # one image of so many is drawn

@@ -11,12 +11,11 @@ import re
 import stat
 from pathlib import Path
 
-from yosinski.data import Place, some
 from yosinski.data.folders import named_sets
 from yosinski.data.listing import File, Listing, Sets, class_names, drawn, listing
+from yosinski.data.place import Place
 from yosinski.data.scanning import State, Unused, each
-from yosinski.spec import BadInput
-from yosinski.telling import printable
+from yosinski.errors import BadInput, printable, some
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

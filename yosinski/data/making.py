@@ -28,12 +28,12 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import RULE, Card, Place, cards, oddities, place, some, sources, store
+from yosinski.data import cards, oddities, sources, store
+from yosinski.data.card import SETS, Card
 from yosinski.data.listing import Image, Listing
+from yosinski.data.place import RULE, Place
 from yosinski.data.scanning import each, suffixes
-from yosinski.data.store import SETS
-from yosinski.spec import BadInput, Failure
-from yosinski.telling import command, printable
+from yosinski.errors import BadInput, Failure, command, printable, some
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
 OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
@@ -100,7 +100,7 @@ def begin(text: str, stores: Path) -> Making | Path:
     BadInput if the files are not as they should be, if another store was made of them when they were others, or if the
     disk has too little space.
     """
-    found = place(text)
+    found = Place.of(text)
     if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
         _server()  # torch is there when all files are listed
     listed = sources.listed(found) if found.there else None
@@ -190,10 +190,7 @@ def cores() -> int:
 
 def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     """Why an image is broken, if it is; BadInput if it cannot be read."""
-    from yosinski.data.decoding import (
-        Broken,
-        decode,  # loads torch: no need to where nothing is decoded
-    )
+    from yosinski.data.decoding import Broken, decode
 
     try:
         decode(sources.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)

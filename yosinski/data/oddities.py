@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 from PIL.ExifTags import Base
 
-from yosinski.data import DEPTHS, Place
+from yosinski.data.place import DEPTHS, Place
 
 BITS_PER_SAMPLE = 258  # a tag of TIFFs
 ORIENTATION = int(Base.Orientation)

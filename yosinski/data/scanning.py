@@ -13,9 +13,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
-from yosinski.data import some
-from yosinski.spec import BadInput
-from yosinski.telling import printable
+from yosinski.errors import BadInput, printable, some
 
 PATIENCE = 0.1  # seconds of waiting before threads are worth their while
 SYSTEM = {"@eadir", "#recycle", "__macosx", "$recycle.bin", "lost+found", "system volume information"}  # folders

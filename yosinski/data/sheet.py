@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from yosinski.data.store import SETS, Store
+from yosinski.data.card import SETS
+from yosinski.data.store import Store
 
 CLASSES, IMAGES = 16, 10  # at most so many of each
 GAP = 10  # pixels of an image for each pixel of white beside it

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files
-from yosinski.data import Place, cifar, folders, hashes, imagenet, lists, torchvision_sets
+from yosinski.data import cifar, folders, hashes, imagenet, lists, torchvision_sets
 from yosinski.data.listing import GENERATOR, Image, Listing
+from yosinski.data.place import Place
 from yosinski.data.scanning import State
-from yosinski.spec import BadInput, digest
+from yosinski.errors import BadInput
+from yosinski.identity import digest
 
 LISTED = {
     "imagenet": imagenet.listed,

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from yosinski import data, files
-from yosinski.data import Card
-from yosinski.spec import BadInput, Failure, Half
-from yosinski.telling import command
+from yosinski import files
+from yosinski.data import emoji
+from yosinski.data.card import SETS, Card
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, Failure, command
 
 FORMAT = 1
-SETS = ("train", "select", "test")
 SHARD = 256  # as many images have one checksum
 
 
@@ -77,7 +77,7 @@ def of(half: Half, stores: Path) -> Store:
     """The store that a half's images lie in, found without the files that it was made of: nodes need not see them."""
     if ":" in half.data:
         return load(described_card(description(location(half, stores), half.data)), stores)
-    card = data.card(half.data)
+    card = emoji.card()
     if card.fingerprint != half.fingerprint:
         raise Failure(
             f"half {half.name} was made of another version of {half.data}: its fingerprint is {half.fingerprint}, "
@@ -176,8 +176,6 @@ def check(path: Path) -> Iterator[tuple[slice, bool]]:
 
 def make(card: Card, stores: Path) -> Path:
     """Draw the whole data set into a store."""
-    from yosinski.data import emoji
-
     total = sum(card.total(name) for name in SETS)
     path = location(card, stores)
     stores.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ With `recipe.views` a copy sees V views of every image and no others: crops and 
 epoch shows is drawn like the order. Bases, from which features come, always see new ones.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,47 +16,16 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
+from yosinski.batch import Batch
 from yosinski.catalogue import architecture
-from yosinski.data import RULE
+from yosinski.data.crops import corner, crops, resized
 from yosinski.data.store import Store
-from yosinski.spec import Recipe, Run, canonical
+from yosinski.randomness import generator
+from yosinski.recipes import Recipe
+from yosinski.spec import Run
 
 TRIES = 10  # to draw a box that fits
-
-
-def generator(*key: str | int) -> np.random.Generator:
-    """Random numbers that depend on the key alone (Philox, keyed by the SHA-256 of the key)."""
-    hashed = hashlib.sha256(canonical(key).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(hashed[:16], "little")))
-
-
-CONTIGUOUS = ("mps",)  # devices on which torch has faults with tensors whose channels are last in memory
-
-
-def moved(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """The same on a device, laid out as is safe there."""
-    there = tensor.to(device)
-    return there.contiguous() if device in CONTIGUOUS else there
-
-
-class Batch(NamedTuple):
-    """Crops as a network takes them: its first segment subtracts a mean, which may be an image, where they were cut."""
-
-    pixels: torch.Tensor  # uint8 [b, 3, side, side], channels last in memory
-    corners: torch.Tensor  # int64 [b, 2]: the crop's first row and column in the stored image
-    mirrored: torch.Tensor  # bool [b]: left and right are exchanged, after cropping
-
-    @classmethod
-    def whole(cls, pixels: torch.Tensor) -> "Batch":
-        """Images as they are: crops at (0, 0), not mirrored."""
-        zeros = torch.zeros(len(pixels), 2, dtype=torch.int64)
-        return cls(pixels, zeros, zeros[:, 0] > 0)
-
-    def to(self, device: str) -> "Batch":
-        """The same on a device."""
-        return Batch(*(moved(tensor, device) for tensor in self))
 
 
 class Shown(NamedTuple):
@@ -187,61 +155,3 @@ def ahead(read: Callable[[int], Read], steps: range) -> Iterator[Read]:
             here = coming.pop().result()
             coming += [reader.submit(read, following) for following in (step + 1,) if following in steps]
             yield here
-
-
-def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """Cut one square from each of these rows; only its own pixels are read. What lies outside of an image is black.
-
-    images: uint8 [N, s, s, 3]; rows: int [b]; corners: int [b, 2]; mirrored: bool [b].
-    """
-    stored = images.shape[1]
-    pixels = np.zeros((len(rows), side, side, 3), np.uint8)
-    for crop, row, (top, left) in zip(pixels, rows, corners.tolist(), strict=True):
-        y, x = max(top, 0), max(left, 0)
-        found = images[row, y : min(top + side, stored), x : min(left + side, stored)]
-        crop[y - top : y - top + found.shape[0], x - left : x - left + found.shape[1]] = found
-    return batch_of(torch.from_numpy(pixels).permute(0, 3, 1, 2), corners, mirrored)
-
-
-def batch_of(pixels: torch.Tensor, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """A batch of these crops, some of which are mirrored first: each by itself, for which torch has a fast way."""
-    for k in np.flatnonzero(mirrored).tolist():
-        pixels[k] = pixels[k].flip(-1)
-    return Batch(pixels, torch.from_numpy(corners), torch.from_numpy(mirrored))
-
-
-def resized(
-    images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, sizes: np.ndarray, mirrored: np.ndarray
-) -> Batch:
-    """Cut one box from each of these rows and resize it to a square: torchvision's `resized_crop` of a tensor of bytes.
-
-    As `crops`; sizes: int [b, 2], rows and columns of the boxes.
-    """
-    pixels = torch.empty(len(rows), side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-    for crop, row, (top, left), (height, width) in zip(pixels, rows, corners.tolist(), sizes.tolist(), strict=True):
-        box = torch.from_numpy(np.array(images[row, top : top + height, left : left + width]))
-        crop[:] = interpolate(box[None].permute(0, 3, 1, 2), (side, side), mode="bilinear", antialias=True)[0]
-    return batch_of(pixels, corners, mirrored)
-
-
-def corner(stored: int, side: int, rule: int = RULE) -> int:
-    """The first row and column of the square in the middle: a half is rounded as torchvision's CenterCrop does it.
-
-    By rule 1 it is rounded down, which is one pixel less where what is cut off leaves 3 if divided by 4: 342 -> 299.
-    """
-    return (stored - side) // 2 if rule == 1 else round((stored - side) / 2)
-
-
-def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = RULE) -> Batch:
-    """The squares in the middle of these rows, not mirrored."""
-    corners = np.full((len(rows), 2), corner(images.shape[1], side, rule))
-    return crops(images, rows, side, corners, np.zeros(len(rows), bool))
-
-
-def in_order(
-    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
-) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Batches of so many unaugmented images, and their labels, for evaluation."""
-    for at in range(0, len(rows), size):
-        part = slice(at, at + size)
-        yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])

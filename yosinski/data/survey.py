@@ -10,8 +10,10 @@ import numpy as np
 import PIL.Image
 
 from yosinski import files
-from yosinski.data import Card, Place, oddities, sources
-from yosinski.data.store import SETS, Store
+from yosinski.data import oddities, sources
+from yosinski.data.card import SETS, Card
+from yosinski.data.place import Place
+from yosinski.data.store import Store
 
 QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
 SAMPLE = 1000  # headers that are read where there is no store

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from yosinski.data import Card, Place
+from yosinski.data.card import Card
+from yosinski.data.place import Place
 
 FOLDER = Path(__file__).with_name("ilsvrc2012")
 

@@ -11,11 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from yosinski.data import Place
 from yosinski.data.listing import File, Listing, Sets, drawn, listing
+from yosinski.data.place import Place
 from yosinski.data.scanning import State, files_below
-from yosinski.spec import BadInput, choose
-from yosinski.telling import printable
+from yosinski.errors import BadInput, choose, printable
 
 # What torchvision calls the sets, by ours: the values of `split=`, or of `train=` where they are true and false.
 TRAIN_AND_TEST = {"train": "train", "test": "test"}

@@ -1,0 +1,184 @@
+"""Where a data set is found, and with which geometry its images are stored: what its text says.
+
+A data set is named by a text that says where it is found, and with which geometry its images are stored:
+
+    emoji                     travels with the package
+    imagenet:PATH             ImageNet's directory
+    imagefolder:PATH          folders of classes, in train/ and val/ or not
+    list:PATH                 text files with an image and a label on every line
+    cifar10:PATH, cifar100:PATH, tinyimagenet:PATH     as they are distributed
+    torchvision:NAME:ROOT     what torchvision calls NAME, in the folder that it calls root
+
+    KIND-SIDE:PATH            resized to SIDE x SIDE
+    KIND-SIDE-crop:PATH       the shorter side resized to SIDE, then the square in the middle
+    KIND-SIDE-warp:PATH       everything resized to SIDE x SIDE, whatever the aspect ratio
+    KIND-SIDE-crop-bicubic:PATH    with another filter: bilinear, bicubic or lanczos
+    KIND-SIDE-crop-12bit:PATH      greys of 16 bits use 12 of them
+
+ImageNet goes without saying as 256-warp-lanczos, as in the paper; cifar and tinyimagenet with the side that they have.
+The others leave the side open: it is chosen for the network that is trained (`suited`). All but ImageNet are resized as
+torchvision does, with an antialiased bilinear filter.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from yosinski.errors import BadInput
+
+FORMS = (
+    "emoji",
+    "imagenet:PATH",
+    "imagefolder:PATH",
+    "list:PATH",
+    "cifar10:PATH",
+    "cifar100:PATH",
+    "tinyimagenet:PATH",
+    "torchvision:NAME:ROOT",
+)
+
+
+FILTERS = ("bilinear", "bicubic", "lanczos")  # with which images are resized
+
+
+GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}][-DEPTHbit]:PATH"  # in all of them but emoji
+
+
+SIDES = range(16, 1025)  # what a store's side may be
+
+
+DEPTHS = range(9, 16)  # how many of 16 bits may be said to be used
+
+
+LONGEST = 16  # of an image that is longer than so many times its shorter side, the middle is taken
+
+
+RULE = 2  # by which image files are listed and become pixels; the earlier one, 1, is described in docs/formats.md
+
+
+EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # what such a half's images were
+
+
+MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
+
+
+NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
+
+
+MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
+
+
+TEXT = re.compile(
+    r"(imagenet|imagefolder|list|cifar10|cifar100|tinyimagenet|torchvision)"
+    rf"(?:-(\d+))?(?:-(warp|crop))?(?:-({'|'.join(FILTERS)}))?(?:-(\d+)bit)?(?::(.*))?"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set is found, and the geometry of its store: what its text says.
+
+    `dataset` is torchvision's name for it, if it is one of torchvision's. `depth` says how many of the bits of greys of
+    16 bits are used, where the files do not say it.
+    """
+
+    kind: str
+    path: Path | None = None
+    side: int = 256
+    fit: str = "warp"
+    interpolation: str = "bilinear"
+    dataset: str = ""
+    depth: int = 16
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """What the text of a data set says; paths become absolute, an open side becomes 256 or that of the source."""
+        if text == "emoji":
+            return cls("emoji", side=32)
+        found = TEXT.fullmatch(text)
+        if found is None:
+            raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}; with a side: {GEOMETRY}")
+        kind, side, fit, interpolation, depth, path = found.groups()
+        dataset = ""
+        if kind == "torchvision":
+            dataset, _, path = (path or "").partition(":")
+        if not path:
+            where = "NAME:ROOT" if kind == "torchvision" else "PATH"
+            spelled = text.partition(":")[0]
+            raise BadInput(f"data set {text!r} does not say where its images are; write {spelled}:{where}")
+        if side and int(side) not in SIDES:
+            raise BadInput(f"data set {text!r}: the side must be {SIDES[0]} to {SIDES[-1]}, not {side}")
+        if depth and kind in NATIVE:
+            raise BadInput(f"data set {text!r}: {depth}bit is for greys of 16 bits; the images of {kind} have 8")
+        if depth and int(depth) not in DEPTHS:
+            raise BadInput(
+                f"data set {text!r}: of greys of 16 bits {DEPTHS[0]} to {DEPTHS[-1]} may be said to be used, "
+                f"not {depth}"
+            )
+        if kind in NATIVE:
+            fit = "crop"  # squares are not cut
+        return cls(
+            kind,
+            Path(path).expanduser().absolute(),
+            int(side or NATIVE.get(kind, 256)),
+            fit or ("warp" if kind == "imagenet" else "crop"),
+            interpolation or usual_filter(kind),
+            dataset,
+            int(depth or 16),
+        )
+
+    @property
+    def name(self) -> str:
+        """The text up to the path, without what goes without saying; the name of its stores begins with it."""
+        if self.kind == "emoji":
+            return self.kind
+        filtered = () if self.interpolation == usual_filter(self.kind) else (self.interpolation,)
+        deep = () if self.depth == 16 else (f"{self.depth}bit",)
+        if self.kind == "imagenet":
+            fit = () if self.fit == "warp" else (self.fit,)
+            side = () if (self.side, *fit, *filtered, *deep) == (256,) else (self.side,)
+        else:
+            side, fit = (self.side,), () if self.kind in NATIVE else (self.fit,)
+        return "-".join(map(str, (self.kind, *side, *fit, *filtered, *deep)))
+
+    @property
+    def there(self) -> bool:
+        """Whether its files are found where the text says: a directory, or a file where that may be one."""
+        return self.path is not None and (self.path.is_dir() or (self.kind in MAYBE_FILES and self.path.exists()))
+
+    @property
+    def source(self) -> str:
+        """The text of what is found there, whatever the geometry."""
+        return ":".join(str(part) for part in (self.kind, self.dataset, self.path) if part)
+
+    @property
+    def text(self) -> str:
+        """The data set's own spelling: that of every other text for the same store, too."""
+        return self.name + self.source.removeprefix(self.kind)
+
+
+def usual_filter(kind: str) -> str:
+    """The one with which images of a kind are resized, unless another one is asked for."""
+    return "lanczos" if kind == "imagenet" else "bilinear"
+
+
+def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:
+    """The text of a data set, with the side that its images are stored in for a network that sees side x side pixels.
+
+    Photographs get `stored`, or 8/7 of the side, rounded, so that crops differ (224 -> 256, 299 -> 342, 64 -> 73);
+    cifar and tinyimagenet keep their own side unless the network's is larger. They are resized with `interpolation`,
+    unless the text names another one. A text that says a side comes back as it is, and so do emoji and imagenet.
+    """
+    found, spelled = Place.of(text), TEXT.fullmatch(text)
+    if spelled is None or spelled[2] or found.kind == "imagenet":
+        return text
+    if interpolation is not None and not spelled[4]:
+        found = replace(found, interpolation=interpolation)
+    if found.kind in NATIVE:
+        return replace(found, side=max(side, found.side)).text
+    return replace(found, side=min(max(stored or round(MARGIN * side), SIDES[0]), SIDES[-1])).text
+
+
+def earlier(text: str, rule: int) -> bool:
+    """Whether a half of such data and rule is of image files that an earlier version has listed and prepared."""
+    return rule < RULE and TEXT.fullmatch(text) is not None

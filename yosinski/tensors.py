@@ -1,0 +1,51 @@
+"""Tensors by their bytes: the hash that stands for the weights of a run. No torch."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, deserialize
+
+from yosinski.files import Damaged
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {  # as safetensors and torch call them
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
+}
+
+
+def fingerprint(tensors: "Mapping[str, torch.Tensor]") -> str:
+    """SHA-256 over names, types, shapes and bytes, in order of names: 64 hex digits."""
+    return _hash(
+        (name, str(tensor.dtype), tuple(tensor.shape), _bytes(tensor)) for name, tensor in sorted(tensors.items())
+    )
+
+
+def fingerprint_of_file(path: Path) -> str:
+    """The same of the tensors in a .safetensors file, of which none is made; Damaged if it is none."""
+    try:
+        tensors = deserialize(path.read_bytes())
+        return _hash(
+            (name, f"torch.{DTYPES[tensor['dtype']]}", tuple(tensor["shape"]), tensor["data"])
+            for name, tensor in sorted(tensors, key=lambda named: named[0])
+        )
+    except (SafetensorError, KeyError) as error:
+        raise Damaged(path) from error
+
+
+def _hash(rows: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:
+    hashed = hashlib.sha256()
+    for name, dtype, shape, content in rows:
+        hashed.update(f"{name} {dtype} {shape}\n".encode())
+        hashed.update(content)
+    return hashed.hexdigest()
+
+
+def _bytes(tensor: "torch.Tensor") -> bytes:
+    import torch
+
+    return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
