@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, early_figure, figure2, figure3, preserved, reduced
-from analysis.style import style
+from analysis.early import figure
+from analysis.figures import curves, figure2, figure3, preserved, reduced
+from analysis.figures.style import style
 from yosinski.errors import BadInput, choose
 
 FIGURES = {
     **{"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw},
-    "early": early_figure.draw,
+    "early": figure.draw,
 }
 # What matplotlib would write of its own version and the time of day.
 METADATA = {

@@ -8,16 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from yosinski import files, records, specs
+from yosinski import files
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose, printable
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import SEMANTICS, Run
+from yosinski.experiment.treatments import relation, series
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
-from yosinski.own import shown
-from yosinski.recipes import Recipe
-from yosinski.records import FINAL
-from yosinski.spec import SEMANTICS, Run
-from yosinski.treatments import relation, series
+from yosinski.networks.own import shown
+from yosinski.records import specs, states
+from yosinski.records.states import FINAL
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -186,7 +187,7 @@ class _Found:
     id: str
     name: str | None
     spec: dict[str, Any]
-    state: records.State
+    state: states.State
     record: dict[str, Any]
     evaluations: list[dict[str, Any]]  # at least one, an empty one if there is none
 
@@ -217,9 +218,9 @@ def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
     if (path / "run.json").exists():
         try:
             run.name, run.spec = _description(path / "run.json", run_id)
-            run.record = records.read_record(path) or {}
+            run.record = states.read_record(path) or {}
             final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
-            run.state = run.record["state"] if final else records.state(path)
+            run.state = run.record["state"] if final else states.state(path)
             run.evaluations = _curve(path) or [{}]
         except Damaged as error:
             warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
@@ -238,14 +239,14 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
 
 def _curve(path: Path) -> list[dict[str, float]]:
     try:
-        return records.read_curve(path)
+        return states.read_curve(path)
     except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
         raise Damaged(path / "curve.csv") from error
 
 
 def _weights(runs: Path, run_id: str) -> str | None:
     try:
-        return (records.read_record(specs.folder(runs, run_id)) or {}).get("weights")
+        return (states.read_record(specs.folder(runs, run_id)) or {}).get("weights")
     except Damaged:
         return None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yosinski.data.hashes import SETTLED
+from yosinski.data.sources.hashes import SETTLED
 
 CLASSES = 100
 

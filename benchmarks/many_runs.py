@@ -15,8 +15,9 @@ from typing import Any
 
 from sweeps.figure2 import figure2
 from sweeps.plan import in_order
-from yosinski import files, specs
-from yosinski.spec import Run
+from yosinski import files
+from yosinski.experiment.run import Run
+from yosinski.records import specs
 
 PER_SEED = 58
 FINISHED, PLANNED = 10_000, 100_000

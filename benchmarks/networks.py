@@ -22,9 +22,10 @@ import torch
 from test_graph import TIMM
 from uncut import compare, smallest
 
-from yosinski import graph, libraries
-from yosinski.catalogue import named
 from yosinski.errors import BadInput
+from yosinski.networks import libraries
+from yosinski.networks.catalogue import named
+from yosinski.networks.tracing import graph
 
 HEADER = """# Where networks can be cut
 

@@ -12,13 +12,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from yosinski import records, specs
 from yosinski.data import find
+from yosinski.data.halves import split
 from yosinski.environment import Where
-from yosinski.halves import split
-from yosinski.recipes import EMOJI
-from yosinski.run import run_pack
-from yosinski.spec import Run
+from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.run import Run
+from yosinski.procedure import run_pack
+from yosinski.records import specs, states
 
 VIEWS = 4
 CASES = (("alexnet32", (5, 7), 100), ("resnet18@32", (7, 9), 20))  # network, cuts, classes
@@ -30,7 +30,7 @@ def train(run: Run, where: Where) -> tuple[float, float, float]:
     began, clock = time.process_time(), time.perf_counter()
     run_pack([run.id], where)
     took = time.process_time() - began, time.perf_counter() - clock
-    record = records.read_record(specs.folder(where.runs, run.id))
+    record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     return *took, record["metrics"]["test_top1"]
 

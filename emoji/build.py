@@ -1,13 +1,13 @@
 """Build the data set Emoji: 200 pictured classes, each drawn by five artists.
 
 Source: the SVG drawings in the npm packages @iconify-json/noto, noto-v1, twemoji, emojione and
-fluent-emoji-flat; licences and versions stand in yosinski/data/LICENSES.md. The classes are picked
+fluent-emoji-flat; licences and versions stand in yosinski/data/sources/LICENSES.md. The classes are picked
 by hand in emoji/classes.json: names common to all five packages, for an object that all five artists
 clearly draw, without near duplicates; natural are animals, plants and raw produce, fire and a volcano.
 
     pip install numpy pillow resvg-py
     npm install @iconify-json/{noto,noto-v1,twemoji,emojione,fluent-emoji-flat}
-    python emoji/build.py node_modules --out yosinski/data/emoji.npz [--sheet sheet.png]
+    python emoji/build.py node_modules --out yosinski/data/sources/emoji.npz [--sheet sheet.png]
 
 What comes out is one compressed npz, the same byte for byte on every run with the same versions
 of the packages above, Python (for its zlib) and the three libraries:

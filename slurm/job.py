@@ -9,14 +9,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sweeps import cluster
+from slurm import cluster
 from sweeps.ends import SAYS
 from sweeps.job import asked_to_stop, train
-from yosinski import attempts, files, records, specs
+from yosinski import files
 from yosinski.data import store
 from yosinski.data.half import Half
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
+from yosinski.records import attempts, specs, states
 
 STARTED = f"{SAYS}started "  # begins what each turn of a job writes to its log
 
@@ -39,7 +40,7 @@ def train_element(runs: Path, token: str) -> None:
         where = replace(where, stores=stage(half, where.stores, submission["profile"]["staging"]))
     if left:
         train(left, where, cluster.claimant(job), stopping, cluster.has_ended)
-    ended = [records.state(specs.folder(runs, run_id)) in (*records.FINAL, "blocked") for run_id in ids]
+    ended = [states.state(specs.folder(runs, run_id)) in (*states.FINAL, "blocked") for run_id in ids]
     print(f"{job}: {sum(ended)} of {len(ended)} ended", flush=True)
     if not all(ended):
         queue_again(job, "was stopped" if stopping() else "waits for another process that trains the rest, or its base")
@@ -50,7 +51,7 @@ def trainable(runs: Path, ids: tuple[str, ...], job: str) -> tuple[str, ...]:
     """Write down which copies have lost their base, before anything heavy is loaded; returns the others."""
     left = []
     for run in [specs.load(runs, run_id) for run_id in ids]:
-        base = records.state(specs.folder(runs, run.parent.id), cluster.has_ended) if run.parent else "done"
+        base = states.state(specs.folder(runs, run.parent.id), cluster.has_ended) if run.parent else "done"
         attempt = None if base in ("done", "running") else attempts.claim(runs, run, job, cluster.has_ended)
         if attempt is None or not attempts.blocked(attempt, run, runs, cluster.has_ended):
             left.append(run.id)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.catalogue import name_of
+import yosinski
 from yosinski.errors import BadInput, choose
-from yosinski.recipes import Recipe, recipe, usual
-from yosinski.spec import Run
+from yosinski.experiment.recipes import Recipe, recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.networks.catalogue import name_of
 
 SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper")
 
@@ -40,7 +41,9 @@ def find(name: str) -> Sweep:
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        ours = isinstance(error, ImportError) and (error.name or "").startswith("yosinski")
+        public = f" (yosinski has: {', '.join(yosinski.__all__)})" if ours else ""
+        raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{public}") from error
     own = {
         name: function
         for name, function in vars(module).items()

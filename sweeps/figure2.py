@@ -1,9 +1,9 @@
 """The paper's main experiment: both halves of a split, cut at every layer, frozen and fine-tuned, with selffers."""
 
 from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
-from yosinski.treatments import Treatment
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
 
 
 def figure2(

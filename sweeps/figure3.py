@@ -1,9 +1,9 @@
 """The paper's figure 3: what distance between the tasks costs, and how far random features go."""
 
 from sweeps.grid import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
-from yosinski.treatments import Treatment
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
 
 
 def figure3(

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from yosinski import halves
-from yosinski.catalogue import architecture
-from yosinski.cuts import chosen
-from yosinski.data import find, place
+from yosinski.data import find, halves, place
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.treatments import COPIES, Treatment
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import COPIES, Treatment
+from yosinski.networks.catalogue import architecture
+from yosinski.networks.cuts import chosen
 
 
 def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[Treatment]) -> list[Run]:

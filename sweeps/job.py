@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 
 from sweeps.ends import SAYS
-from yosinski import claims
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
+from yosinski.records import claims
 
 
 def train_pack(ids: tuple[str, ...], where: Where, gpu: int | str | None = None) -> None:
@@ -33,7 +33,7 @@ def train(
     ended: claims.Ended = claims.no_scheduler,
 ) -> None:
     """Train a pack; a failure is one line at the end of the log, and exit status 1."""
-    from yosinski.run import run_pack
+    from yosinski.procedure import run_pack
 
     try:
         run_pack(ids, where, job, stopping, ended)

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 from sweeps.ends import of_worker
 from sweeps.job import train_pack
 from sweeps.plan import Pack, Plan, state
-from yosinski import files, records, specs
+from yosinski import files
 from yosinski.environment import Where, no_gpu_found, visible_gpus
 from yosinski.errors import BadInput
-from yosinski.spec import Run
+from yosinski.experiment.run import Run
+from yosinski.records import specs
+from yosinski.records.states import FINAL, State
 
 if TYPE_CHECKING:
     import submitit
@@ -108,11 +110,11 @@ class Queue:
             if not free:
                 break
             states = {run.id: self.state(run) for run in pack.runs}
-            open_runs = [run for run in pack.runs if states[run.id] not in (*records.FINAL, "blocked")]
+            open_runs = [run for run in pack.runs if states[run.id] not in (*FINAL, "blocked")]
             startable = [run for run in open_runs if states[run.id] != "running"]
             if not open_runs:
                 self.waiting.remove(pack)
-            elif startable and all(self.state(parent) in records.FINAL for parent in pack.parents):
+            elif startable and all(self.state(parent) in FINAL for parent in pack.parents):
                 self.waiting.remove(pack)
                 if len(startable) < len(open_runs):  # the rest is another process's; look again later
                     self.waiting.append(Pack(tuple(run for run in open_runs if run not in startable)))
@@ -131,7 +133,7 @@ class Queue:
     def _is_decided(self, pack: Pack) -> bool:
         return self.stopped.issuperset(run.id for run in pack.runs)
 
-    def state(self, run: Run) -> records.State:
+    def state(self, run: Run) -> State:
         """What became of a run so far."""
         return state(run, self.where.runs)
 
@@ -161,7 +163,7 @@ class Queue:
             signal.signal(signal.SIGINT, handler)
 
     def _collect(self, job: "submitit.Job[None]", pack: Pack) -> None:
-        left = [run for run in pack.runs if self.state(run) not in (*records.FINAL, "blocked")]
+        left = [run for run in pack.runs if self.state(run) not in (*FINAL, "blocked")]
         elsewhere = [run for run in left if self.state(run) == "running"]
         if elsewhere:
             self.waiting.append(Pack(tuple(elsewhere)))

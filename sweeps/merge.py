@@ -12,9 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from yosinski import attempts, files, own, records, specs, tensors
+from yosinski import files
 from yosinski.errors import BadInput
-from yosinski.spec import Run
+from yosinski.experiment.run import Run
+from yosinski.networks import own, tensors
+from yosinski.records import attempts, specs, states
 
 RESULTS = ("state", "metrics", "per_class", "weights", "parent_weights")  # of a record; the rest is how they were got
 
@@ -93,8 +95,8 @@ def finished(runs: Path) -> dict[str, Finished]:
     """The runs of a directory that ended, by id; BadInput if what describes one is damaged."""
     found = {}
     for path in specs.scan(runs):
-        record = records.read_record(path)
-        if record is not None and record["state"] in records.FINAL:
+        record = states.read_record(path)
+        if record is not None and record["state"] in states.FINAL:
             found[path.name] = Finished(specs.load(runs, path.name), path, record)
     return found
 
@@ -116,7 +118,7 @@ def check_equal(ours: Finished, theirs: Finished) -> None:
 
 def numbers(path: Path) -> list[dict[str, str]]:
     """A run's curve without what another attempt on another machine may change, as text: NaN equals NaN."""
-    return [{k: repr(v) for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+    return [{k: repr(v) for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
 
 
 def check_bases(merged: Mapping[str, Finished], new: Mapping[str, Finished]) -> None:

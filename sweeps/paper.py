@@ -7,10 +7,9 @@ man-made A. Networks with random features have no parent there either: they are 
 
 from sweeps.grid import all_classes
 from sweeps.reduced import COUNTS
-from yosinski import halves
-from yosinski.data import find
-from yosinski.recipes import PAPER, PAPER_REDUCED, Recipe
-from yosinski.spec import Run
+from yosinski.data import find, halves
+from yosinski.experiment.recipes import PAPER, PAPER_REDUCED, Recipe
+from yosinski.experiment.run import Run
 
 CUTS = range(1, 8)
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.speeds import ANY, Device, Speeds, measured
-from yosinski import claims, files, records, specs
-from yosinski.catalogue import architecture
-from yosinski.cost import Cost, check_batch, cost, in_pack, stored
+from yosinski import files
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.records import State
-from yosinski.spec import Run
+from yosinski.experiment.cost import Cost, check_batch, cost, in_pack, stored
+from yosinski.experiment.run import Run
+from yosinski.networks.catalogue import architecture
+from yosinski.records import claims, specs
+from yosinski.records import states as recorded
+from yosinski.records.states import State
 
 START = 6.0  # seconds that a worker takes to start
 
@@ -148,7 +150,7 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     """
     wanted = in_order(runs)
     states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
-    left = [run for run in wanted if run.is_trained and states[run.id] not in (*records.FINAL, "blocked")]
+    left = [run for run in wanted if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
     finished = (run for run in wanted if states[run.id] == "done")
     return Plan(wanted, states, stale, packs(left, workers), measured(where, finished, device), workers)
@@ -186,8 +188,8 @@ def look(
     weights: dict[str, str] = {}
     stale: set[str] = set()
     for run_id, parent in runs:
-        state, record = records.look(specs.folder(where, run_id), ended) if run_id in there else ("missing", None)
-        if parent is not None and state not in records.FINAL:
+        state, record = recorded.look(specs.folder(where, run_id), ended) if run_id in there else ("missing", None)
+        if parent is not None and state not in recorded.FINAL:
             if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
                 state = "blocked"
             elif state == "blocked":  # once; its base has been mended since, or will be
@@ -214,9 +216,9 @@ def _name(run: Run, cuts: list[int]) -> str:
 
 def state(run: Run, where: Path) -> State:
     """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
-    found = records.state(specs.folder(where, run.id))
+    found = recorded.state(specs.folder(where, run.id))
     if found == "blocked" and run.parent is not None:
-        base = records.state(specs.folder(where, run.parent.id))
+        base = recorded.state(specs.folder(where, run.parent.id))
         return "blocked" if base in ("stuck", "diverged") else "missing"
     return found
 

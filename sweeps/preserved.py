@@ -1,9 +1,9 @@
 """An experiment of the authors' notebook: whether it helps to keep the next layers of the base, too, and train them."""
 
 from sweeps.grid import card_for, cuts_of, none_empty, pairs
-from yosinski.catalogue import architecture
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.networks.catalogue import architecture
 
 
 def preserved(

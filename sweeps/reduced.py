@@ -1,9 +1,9 @@
 """The supplement's reduced data: bases on the first k images of each class."""
 
 from sweeps.grid import card_for, half_named, none_empty
-from yosinski.cost import images
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
+from yosinski.experiment.cost import images
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # the paper's
 

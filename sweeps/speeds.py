@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from yosinski import files, records, specs
+from yosinski import files
 from yosinski.environment import cpu_has_bfloat16, processor
-from yosinski.spec import Run
+from yosinski.experiment.run import Run
+from yosinski.records import specs, states
 
 # FLOP/s where nothing has been measured yet. Of a CPU: what one core with AVX2 reached with small networks in float32
 # (docs/log.md). Of a GPU: no measurement of ours; an eighth of the 19.5 TFLOP/s in float32 of an A100's data sheet.
@@ -106,7 +107,7 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
 
 def read(path: Path) -> Measured | None:
     """What a run's record says; None if it is not done."""
-    record = records.read_record(path)
+    record = states.read_record(path)
     if record is None or record["state"] != "done" or not record["seconds"]:
         return None
     spec = files.read_json(path / "run.json")["spec"]

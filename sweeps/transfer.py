@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from sweeps.grid import cuts_of, half_named, none_empty
-from yosinski import outside
-from yosinski.catalogue import architecture
 from yosinski.data import find, place
 from yosinski.errors import BadInput, choose
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
-from yosinski.treatments import COPIES, Treatment
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import COPIES, Treatment
+from yosinski.networks.catalogue import architecture
+from yosinski.pretrained import outside
 
 
 def transfer(

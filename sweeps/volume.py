@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Literal
 
 from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
-from yosinski.cost import images
 from yosinski.data.card import Card
 from yosinski.errors import BadInput
-from yosinski.recipes import Recipe, usual
-from yosinski.spec import Run
-from yosinski.treatments import Treatment
+from yosinski.experiment.cost import images
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # where nothing else is said, up to the first that takes in all
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import cluster
-from sweeps.cluster import Element
+from slurm import cluster
+from slurm.cluster import Element
 from yosinski.data import find
 from yosinski.data import store as data_stores
+from yosinski.data.halves import Split, split
 from yosinski.data.store import Store
-from yosinski.halves import Split, split
-from yosinski.recipes import SKETCH, Recipe
+from yosinski.experiment.recipes import SKETCH, Recipe
 
 # Classes that differ in colour and outline: five of them are learned in some fifty steps.
 SMALL = {

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from yosinski.data import synsets
+from yosinski.data.sources import synsets
 
 Layout = Literal["folders", "development kit", "kaggle"]
 

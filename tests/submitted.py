@@ -8,14 +8,14 @@ from typing import Any
 
 import synthetic
 
-from sweeps import sending, submission
-from sweeps.cluster import Element, Limits
+from slurm import sending, submission
+from slurm.cluster import Element, Limits
+from slurm.profile import Profile
+from slurm.sending import Array
+from slurm.submission import Submission
 from sweeps.plan import Pack
-from sweeps.profile import Profile
-from sweeps.sending import Array
-from sweeps.submission import Submission
 from yosinski.environment import Where
-from yosinski.spec import Run
+from yosinski.experiment.run import Run
 
 Answers = dict[str, dict[int, Element]]
 

@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from yosinski import attempts, files
+from yosinski import files
 from yosinski.data.half import Half
-from yosinski.recipes import EMOJI, Recipe
-from yosinski.spec import Run
+from yosinski.experiment.recipes import EMOJI, Recipe
+from yosinski.experiment.run import Run
+from yosinski.records import attempts
 
 RECIPE = EMOJI.with_values({"learning_rate": 0.1, "evaluations": 3})
 

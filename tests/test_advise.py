@@ -11,20 +11,21 @@ import pytest
 import synthetic
 from scipy.special import polygamma, stdtrit
 
-from analysis import frame, report
-from analysis.advice_figures import pareto
-from analysis.advise import HOW, advise
-from analysis.answer import answer
-from analysis.blocks import blocks, caveats
-from analysis.choice import Cells, best, not_told_from_best, one_standard_error, posterior
-from analysis.classes import shrink
-from analysis.contrasts import decompose, holm, intervals, moderated, prior
+from analysis import frame
+from analysis.advice import render
+from analysis.advice.answer import answer
+from analysis.advice.blocks import blocks, caveats
+from analysis.advice.choice import Cells, best, not_told_from_best, one_standard_error, posterior
+from analysis.advice.classes import shrink
+from analysis.advice.contrasts import decompose, holm, intervals, moderated, prior
+from analysis.advice.figures import pareto
+from analysis.advice.report import HOW, advise
 from analysis.paper import networks
 from sweeps import find
-from yosinski.__main__ import main
+from yosinski.cli.main import main
 from yosinski.errors import BadInput
-from yosinski.spec import Run
-from yosinski.treatments import COPIES, Treatment
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import COPIES, Treatment
 
 # ---------------------------------------------------------------------------------------------------------- contrasts
 
@@ -298,7 +299,7 @@ def test_what_is_open_becomes_a_sweep(tmp_path: Path) -> None:
     fill(tmp_path / "runs", splits=2)
     made = advise(frame(tmp_path / "runs"), directory=tmp_path / "runs")
     assert "2 split(s), and at least 3 are needed" in made.parts[0].sections[0].text[0]
-    assert report.write(made, tmp_path / "settle.py")
+    assert render.write(made, tmp_path / "settle.py")
     runs = find(str(tmp_path / "settle.py"))()
     assert {run.half.split for run in runs} == {f"random:{k}" for k in range(4)}
     copies = [run for run in runs if run.parent]
@@ -319,7 +320,7 @@ def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, 
     made = advise(frame(tmp_path), directory=tmp_path)
     recommended = made.parts[0].sections[0].text[1]
     assert f"cut at n = 3 (conv3) and {HOW[COPIES[treatment]]} (A3B{COPIES[treatment]})" in recommended
-    assert report.write(made, tmp_path / "settle.py")
+    assert render.write(made, tmp_path / "settle.py")
     runs = find(str(tmp_path / "settle.py"))()
     assert {(run.treatment, run.cut) for run in runs if run.parent} == {(treatment, 3)}
     assert {run.recipe for run in runs} == {recipe}
@@ -369,7 +370,7 @@ def test_what_cannot_be_concluded_is_said(tmp_path: Path) -> None:
     assert not its.top
     assert its.rows.set_index("choice").loc["A3B", "points"] == pytest.approx(-10)
     whole = advise(frame(tmp_path), directory=tmp_path)
-    assert "have no numbers per class" in report.markdown(whole)
+    assert "have no numbers per class" in render.markdown(whole)
 
 
 def test_seeds_stand_in_for_splits_where_there_is_one(tmp_path: Path) -> None:

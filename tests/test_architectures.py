@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
-from yosinski.architectures import Cost as Row
-from yosinski.batch import Batch
-from yosinski.cost import cost, images, in_pack, stored
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.networks import build
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.treatments import Treatment
+from yosinski.experiment.cost import cost, images, in_pack, stored
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
+from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
+from yosinski.networks.architectures import Cost as Row
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build
 
 CARD = Card(
     name="toy",

@@ -8,18 +8,19 @@ import torch
 from safetensors.torch import load_file
 
 from sweeps.plan import plan
-from yosinski import networks, records, specs
-from yosinski import run as procedure
-from yosinski.batch import Batch
-from yosinski.catalogue import architecture
-from yosinski.cost import check_batch
+from yosinski import procedure
 from yosinski.data import find
+from yosinski.data.halves import Split
 from yosinski.environment import Where
 from yosinski.errors import BadInput
-from yosinski.halves import Split
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.treatments import Treatment
+from yosinski.experiment.cost import check_batch
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
+from yosinski.networks import build
+from yosinski.networks.batch import Batch
+from yosinski.networks.catalogue import architecture
+from yosinski.records import specs, states
 
 NETWORK, CUT = "timm:test_resnet@32", 5  # the stem's three layers and two blocks below the cut
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -90,7 +91,7 @@ def test_below_the_cut_changes_what_the_treatment_and_the_recipe_say(
     below, above = unlike(copy, load_file(specs.folder(where.runs, a.id) / "weights.safetensors"), run)
     assert below == changes
     assert above == {name.replace(".", "/") for name in (*run.cuts[CUT:], "head")}
-    record = records.read_record(specs.folder(where.runs, run.id))
+    record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert (record["certificate"] is not None) == (treatment == "frozen")
 
@@ -114,7 +115,7 @@ def test_statistics_that_are_recalibrated_are_the_targets(bases: tuple[Where, Ru
     (copy,) = train(where, run)
     store = procedure.stores.of(b.half, where.stores)
     stream = procedure.Stream(store, run)
-    network = procedure.networks.build(NETWORK, run.outputs)
+    network = procedure.build.build(NETWORK, run.outputs)
     network.load_state_dict(copy)
     stem = network[0]
     means = []
@@ -126,7 +127,7 @@ def test_statistics_that_are_recalibrated_are_the_targets(bases: tuple[Where, Ru
 
 @pytest.mark.parametrize("network", ["timm:test_resnet@32", "timm:test_resnet@64", "resnet18@32", "timm:test_vit@32"])
 def test_segments_that_need_two_images_are_those_that_cannot_be_trained_on_one(network: str) -> None:
-    described, built = architecture(network), networks.build(network, 5).train()
+    described, built = architecture(network), build.build(network, 5).train()
     one = Batch.whole(torch.zeros(1, 3, described.side, described.side, dtype=torch.uint8))
     assert bool(described.paired) == network.endswith("resnet@32") or network == "resnet18@32"
     for n in described.paired:

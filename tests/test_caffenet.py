@@ -8,15 +8,15 @@ import torch
 from scipy.ndimage import uniform_filter1d
 from torch import nn
 
-from yosinski.architectures import ARCHITECTURES
 from yosinski.data.crops import crops
 from yosinski.data.half import Half
-from yosinski.layers import Dropout, Normalise, Standardise, dropping
-from yosinski.networks import build, initialise
-from yosinski.pack import masks_of
+from yosinski.experiment.recipes import PAPER
+from yosinski.experiment.run import Run
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.build import build, initialise
+from yosinski.networks.layers import Dropout, Normalise, Standardise, dropping
 from yosinski.randomness import generator
-from yosinski.recipes import PAPER
-from yosinski.spec import Run
+from yosinski.training.pack import masks_of
 
 STORED, SIDE = 256, 227
 BASE = Run("caffenet", Half("toy", "f00d", ("ant", "bat")), PAPER)

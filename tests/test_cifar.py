@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data import cifar, find, hashes, making, sources
+from yosinski.data import find, making
 from yosinski.data import store as data_stores
-from yosinski.data.pickles import array, plain
 from yosinski.data.place import Place
+from yosinski.data.sources import cifar, hashes, kinds
+from yosinski.data.sources.pickles import array, plain
 from yosinski.errors import BadInput
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -155,7 +156,7 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
     text = f"cifar10:{read if archive else folder}"
     lists = []
     real = cifar.listed
-    monkeypatch.setitem(sources.LISTED, "cifar10", lambda place: lists.append(place) or real(place))
+    monkeypatch.setitem(kinds.LISTED, "cifar10", lambda place: lists.append(place) or real(place))
     before = find.card(text)
     assert find.card(text) == before
     assert len(lists) == 1
@@ -174,7 +175,7 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
 @pytest.mark.parametrize("version", ["python", "binary"])
 def test_a_store_holds_the_very_pixels(version: str, tmp_path: Path) -> None:
     folder = make_hundred(tmp_path / "d", version)
-    listing = sources.listed(Place.of(f"cifar100:{folder}"))
+    listing = kinds.listed(Place.of(f"cifar100:{folder}"))
     assert listing.classes == tuple(f"fine {k}" for k in range(6))
     assert listing.groups == ("big",) * 3 + ("small",) * 3
     begun = making.begin(f"cifar100:{folder}", tmp_path / "stores")

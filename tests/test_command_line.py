@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from yosinski import claims, files, records, specs
+from yosinski import files
+from yosinski.records import claims, specs, states
 
 COMMAND = [sys.executable, "-m", "yosinski"]
 
@@ -38,9 +39,9 @@ def numbers(runs: Path) -> dict[str, Any]:
     """What every run in the directory ended with, curves included."""
     found = {}
     for path in specs.scan(runs):
-        record = records.read_record(path)
+        record = states.read_record(path)
         assert record is not None
-        curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+        curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
         found[path.name] = record["state"], record["metrics"], record["weights"], record["certificate"], curve
     return found
 
@@ -87,7 +88,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
         with contextlib.suppress(psutil.NoSuchProcess):
             while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.01)
-    interrupted = [path for path in specs.scan(tmp_path) if records.state(path) == "interrupted"]
+    interrupted = [path for path in specs.scan(tmp_path) if states.state(path) == "interrupted"]
     assert interrupted
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
@@ -240,7 +241,7 @@ def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
 def test_a_users_own_sweep(small_split_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from sweeps.figure2 import figure2\n"
-        "from yosinski.recipes import EMOJI\n"
+        "from yosinski import EMOJI\n"
         "def sweep(cut: int = 2):\n"
         "    return [run for augment in (True, False) for run in figure2(\n"
         f"        splits=('{small_split_file}',), cuts=(cut,), recipe=EMOJI.with_values({{'augment': augment}}))]\n"

@@ -9,11 +9,12 @@ from sweeps import arguments
 from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.preserved import preserved
-from yosinski import catalogue, files
-from yosinski.__main__ import main
-from yosinski.catalogue import architecture
-from yosinski.cuts import chosen, stages
+from yosinski import files
+from yosinski.cli.main import main
 from yosinski.errors import BadInput
+from yosinski.networks import catalogue
+from yosinski.networks.catalogue import architecture
+from yosinski.networks.cuts import chosen, stages
 
 # Of resnet18 n is: 1 conv1, 2 and 3 layer1, 4 and 5 layer2, 6 and 7 layer3, 8 and 9 layer4, the last one pooled.
 

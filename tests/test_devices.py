@@ -14,10 +14,13 @@ import torch
 from sweeps import job, local
 from sweeps.local import Queue, workers
 from sweeps.plan import Pack, plan
-from yosinski import batch as batches
-from yosinski import devices, networks
-from yosinski.batch import Batch
-from yosinski.devices import (
+from yosinski.environment import Where, visible_gpus
+from yosinski.errors import BadInput
+from yosinski.networks import batch as batches
+from yosinski.networks import build
+from yosinski.networks.batch import Batch
+from yosinski.training import arithmetic
+from yosinski.training.arithmetic import (
     Arithmetic,
     choose_arithmetic,
     gpu_environment,
@@ -26,8 +29,6 @@ from yosinski.devices import (
     laid_out,
     settle,
 )
-from yosinski.environment import Where, visible_gpus
-from yosinski.errors import BadInput
 
 A, B = synthetic.halves()
 LISTED = """\
@@ -178,7 +179,7 @@ def test_a_gpu_is_named_in_arithmetic_and_environment() -> None:
 
 def test_a_cpu_is_known_by_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(devices, "bfloat16_units", lambda: ("amx_bf16", "avx512_bf16"))
+    monkeypatch.setattr(arithmetic, "bfloat16_units", lambda: ("amx_bf16", "avx512_bf16"))
     assert choose_arithmetic(where("cpu", "float32")).processor == "AVX512"
     assert choose_arithmetic(where("cpu", "bfloat16")).processor == "AVX512 amx_bf16 avx512_bf16"
 
@@ -250,7 +251,7 @@ def test_sums_on_a_gpu_are_in_one_order_and_in_float32() -> None:
 
 def test_where_channels_last_are_not_safe_nothing_is_laid_out_so(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch.whole(torch.zeros(2, 8, 8, 3, dtype=torch.uint8).permute(0, 3, 1, 2))
-    network = networks.build("alexnet32", 5)
+    network = build.build("alexnet32", 5)
     conv = network.get_parameter("conv2.conv.weight")
     assert not (batch.to("cpu").pixels.is_contiguous())
     assert not (conv.is_contiguous())

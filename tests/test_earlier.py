@@ -11,9 +11,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from analysis import frame
-from yosinski import specs
-from yosinski.__main__ import main
+from yosinski.cli.main import main
 from yosinski.data import find, place
+from yosinski.records import specs
 
 EARLIER = Path(__file__).parent / "data" / "listed_by_names_and_sizes"
 TOLD = "listed by names and sizes, and prepared, by an earlier version"

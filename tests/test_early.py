@@ -14,18 +14,30 @@ import synthetic
 from test_formats import first_column
 
 from analysis import frame
-from analysis.advise import advise
-from analysis.early import IN_A_ROW, LOOKS, Contest, backtest, contests, correlation, needed, stopping, sure, verdict
-from analysis.early_figure import draw
-from analysis.early_table import STOPS, early, stops
+from analysis.advice.report import advise
+from analysis.early.figure import draw
+from analysis.early.model import (
+    IN_A_ROW,
+    LOOKS,
+    Contest,
+    backtest,
+    contests,
+    correlation,
+    needed,
+    stopping,
+    sure,
+    verdict,
+)
+from analysis.early.table import STOPS, early, stops
 from analysis.frame import expected
 from analysis.paper import networks
-from yosinski import attempts, claims, files, records, specs
-from yosinski.__main__ import main
-from yosinski.commands.sure import Watch
+from yosinski import files
+from yosinski.cli.early_stop import Watch
+from yosinski.cli.main import main
 from yosinski.errors import BadInput
-from yosinski.recipes import EMOJI
-from yosinski.spec import Run
+from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.run import Run
+from yosinski.records import attempts, claims, specs, states
 
 CHOICES = ["2 frozen", "2 tuned", "5 frozen", "5 tuned"]
 RECIPE = EMOJI.with_values({"epochs": 4.0, "evaluations": 4})
@@ -375,7 +387,7 @@ def test_what_can_never_stop_is_refused(
 
 SWEEP = """
 from sweeps.figure2 import figure2
-from yosinski.recipes import SKETCH
+from yosinski import SKETCH
 
 RECIPE = SKETCH.with_values({{"batch_size": 32, "epochs": 60.0, "evaluations": 20}})
 
@@ -402,7 +414,7 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     refused = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (refused.returncode, "this sweep and runs will have 0: add splits" in refused.stderr) == (2, True)
 
-    from yosinski.recipes import SKETCH
+    from yosinski.experiment.recipes import SKETCH
 
     recipe = SKETCH.with_values({"batch_size": 32, "epochs": 60.0, "evaluations": 20})
     a, b = (synthetic.base(half, recipe=recipe) for half in synthetic.halves("other.json"))
@@ -424,21 +436,21 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
     assert 2 <= stop["looks"] < LOOKS
     assert stop["regret"] < 0.5
     folders = [specs.folder(tmp_path / "runs", run_id) for run_id in stop["runs"]]
-    assert {records.state(path) for path in folders} == {"interrupted"}
+    assert {states.state(path) for path in folders} == {"interrupted"}
     assert all((path / "checkpoint.pt").exists() for path in folders)
-    curves = [records.read_curve(path) for path in folders]
+    curves = [states.read_curve(path) for path in folders]
     assert stop["share"] < 1  # decided before the end, though a pack may get there, and be stopped before its test
     assert all(stop["looks"] <= len(curve) <= 20 for curve in curves)
 
     again = run("--stop-when-sure", "0.5")  # decided already: nothing is trained
     assert "started" not in again
-    assert [records.read_curve(path) for path in folders] == curves
+    assert [states.read_curve(path) for path in folders] == curves
     assert len(stops(tmp_path / "runs")) == len(files.read_json(note)["stops"]) <= 2
     assert set(stops(tmp_path / "runs")) == set(STOPS)
 
     run()
-    assert {records.state(path) for path in folders} == {"done"}
+    assert {states.state(path) for path in folders} == {"done"}
     assert [claims.latest_attempt(path) for path in folders] == [2] * len(folders)
-    assert [records.read_curve(path)[: len(curve)] for path, curve in zip(folders, curves, strict=True)] == curves
+    assert [states.read_curve(path)[: len(curve)] for path, curve in zip(folders, curves, strict=True)] == curves
     notes = early(frame(tmp_path / "runs"), stopped=stops(tmp_path / "runs")).notes
     assert any("it went on since, and that choice ends" in note for note in notes)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DATA = ROOT / "yosinski" / "data"
+DATA = ROOT / "yosinski" / "data" / "sources"
 ARTISTS = ["noto", "noto-v1", "twemoji", "emojione", "fluent"]
 
 

@@ -104,7 +104,7 @@ def children(pid: int) -> list[int]:
 def test_a_worker_that_gives_up_says_why_in_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("yosinski.run.run_pack", refuse)
+    monkeypatch.setattr("yosinski.procedure.run_pack", refuse)
     with pytest.raises(SystemExit):
         job.train((), Where(tmp_path, tmp_path), "", bool)
     lines = capsys.readouterr().err.splitlines()

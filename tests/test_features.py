@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from yosinski import features
 from yosinski.errors import BadInput
-from yosinski.features import Features, folder, stored
+from yosinski.training import features
+from yosinski.training.features import Features, folder, stored
 
 VIEWS, IMAGES, BATCH = 2, 5, 3
 KEY = {"network": "toy", "cut": {"n": 3, "name": "conv3"}, "below": "beef", "views": VIEWS, "images": IMAGES}

@@ -11,13 +11,13 @@ from scipy import stats
 from synthetic import finish, manifest, row, sweep
 
 from analysis import frame
-from analysis.curves import draw as draw_curves
 from analysis.draw import draw
-from analysis.figure2 import draw as draw_figure2
+from analysis.figures.curves import draw as draw_curves
+from analysis.figures.figure2 import draw as draw_figure2
 from analysis.frame import arithmetic
 from analysis.paired import compare, level, one_row_per_run
-from yosinski import attempts
 from yosinski.errors import BadInput
+from yosinski.records import attempts
 
 TREATMENTS = {"base": "base", "BnB": "frozen", "BnB+": "tuned", "AnB": "frozen", "AnB+": "tuned", "RnB": "random"}
 

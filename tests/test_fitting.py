@@ -8,9 +8,10 @@ import pytest
 import torch
 import torchvision
 
-from yosinski import networks, outside, weights
 from yosinski.errors import BadInput
-from yosinski.source import PLACEHOLDERS, Source, Weights
+from yosinski.networks import build
+from yosinski.pretrained import outside, weights
+from yosinski.pretrained.source import PLACEHOLDERS, Source, Weights
 
 Tensors = dict[str, torch.Tensor]
 OWN, NETWORK = "alexnet32", "resnet18@32"
@@ -19,7 +20,7 @@ DRAWN = (-0.023990575224161148, -0.037841711193323135, -0.016527343541383743)  #
 
 @pytest.fixture(scope="module")
 def state() -> Tensors:
-    return dict(networks.drawn(OWN, 6, 1, "kaiming", 1).state_dict())
+    return dict(build.drawn(OWN, 6, 1, "kaiming", 1).state_dict())
 
 
 @pytest.fixture(scope="module")

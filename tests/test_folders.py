@@ -18,14 +18,15 @@ import pytest
 from imagenet import wnids
 from PIL import Image
 
-from yosinski.__main__ import main
-from yosinski.data import find, making, scanning, sources, synsets
+from yosinski.cli.main import main
+from yosinski.data import find, making
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
-from yosinski.data.listing import Listing
+from yosinski.data.halves import split
 from yosinski.data.place import Place
+from yosinski.data.sources import kinds, scanning, synsets
+from yosinski.data.sources.listing import Listing
 from yosinski.errors import BadInput
-from yosinski.halves import split
 
 
 def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None:
@@ -39,7 +40,7 @@ def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None
 
 
 def listed(text: str) -> Listing:
-    return sources.listed(Place.of(text))
+    return kinds.listed(Place.of(text))
 
 
 def counts(listing: Listing) -> dict[str, list[int]]:

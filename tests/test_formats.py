@@ -13,16 +13,16 @@ from imagenet import make_tree
 
 from analysis.frame import frame
 from sweeps.plan import plan
-from yosinski import attempts, files, records, specs
-from yosinski import run as procedure
-from yosinski.__main__ import main
+from yosinski import files, procedure
+from yosinski.cli.main import main
 from yosinski.data import find, making, place
 from yosinski.data import store as data_stores
 from yosinski.data.half import Half
+from yosinski.data.halves import Split
 from yosinski.environment import Where
-from yosinski.halves import Split
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.records import attempts, specs, states
 
 TEXT = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -101,7 +101,7 @@ def test_curve(where: Where) -> None:
 def test_claim_progress_and_checkpoint(where: Where) -> None:
     path = by_treatment(where, "frozen", 2)
     claim = json.loads((path / "claim.1.json").read_text())
-    beat = records.progress(path)
+    beat = states.progress(path)
     text = section("progress.json, claim.&lt;attempt&gt;.json, failure.json")
     claim_text = text.split("`claim`:")[1].split("A claim holds")[0]
     assert claim.keys() - {"format"} == named(claim_text)

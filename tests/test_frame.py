@@ -13,10 +13,11 @@ from synthetic import RECIPE, base, copy, damage, finish, halves, manifest, row
 
 from analysis import frame
 from analysis.frame import COLUMNS, write
-from yosinski import attempts, files, specs
+from yosinski import files
 from yosinski.errors import BadInput
+from yosinski.experiment.run import Run
 from yosinski.identity import digest
-from yosinski.spec import Run
+from yosinski.records import attempts, specs
 
 A, B = halves()
 BASE_A, BASE_B = base(A), base(B, seed=1)

@@ -8,17 +8,18 @@ from torch import nn
 from torch.nn import functional as F
 from uncut import compare, smallest
 
-from yosinski import graph, libraries
-from yosinski.batch import Batch
-from yosinski.catalogue import named
 from yosinski.data import find
+from yosinski.data.halves import split
 from yosinski.errors import BadInput
-from yosinski.halves import split
-from yosinski.layers import Dropout, dropping
-from yosinski.networks import build, drawn
-from yosinski.pack import masks_of
-from yosinski.recipes import EMOJI
-from yosinski.spec import Run
+from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.run import Run
+from yosinski.networks import libraries
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build, drawn
+from yosinski.networks.catalogue import named
+from yosinski.networks.layers import Dropout, dropping
+from yosinski.networks.tracing import graph
+from yosinski.training.pack import masks_of
 
 TIMM = (
     *(

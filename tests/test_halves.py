@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yosinski.data import find, synsets
+from yosinski.data import find
 from yosinski.data.card import Card
+from yosinski.data.halves import Split, split
+from yosinski.data.sources import synsets
 from yosinski.errors import BadInput
-from yosinski.halves import Split, split
 
 CARD = Card(
     name="toy",

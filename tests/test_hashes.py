@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data import hashes
 from yosinski.data.look import one_look
-from yosinski.data.scanning import State
+from yosinski.data.sources import hashes
+from yosinski.data.sources.scanning import State
 from yosinski.errors import BadInput, Failure
 
 

@@ -11,8 +11,10 @@ import synthetic
 from analysis import frame
 from sweeps.merge import merge
 from sweeps.plan import plan
-from yosinski import attempts, files, records, specs, tensors
-from yosinski.health import EARLIER, Chance, judged
+from yosinski import files
+from yosinski.networks import tensors
+from yosinski.records import attempts, specs, states
+from yosinski.records.health import EARLIER, Chance, judged
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)
@@ -87,9 +89,9 @@ def test_what_an_earlier_version_called_stuck_is_read_by_todays_rule(
 ) -> None:
     synthetic.finish(tmp_path, BASE, 0.5, [0.5], **record)
     path = specs.folder(tmp_path, BASE.id)
-    read = records.read_record(path)
+    read = states.read_record(path)
     assert read is not None
-    assert read["state"] == records.state(path) == state
+    assert read["state"] == states.state(path) == state
     assert read["reason"] == (f"{EARLIER}: the accuracy" if state == "done" else "the accuracy")
     assert files.read_json(path / "record.json")["state"] == record["state"]  # nothing is rewritten
     assert set(frame(tmp_path)["state"]) == {state}

@@ -10,9 +10,9 @@ import pytest
 from imagenet import Layout, make_tree, wnids
 from scipy.io import savemat
 
-from yosinski.data import sources, synsets
-from yosinski.data.listing import Listing
 from yosinski.data.place import Place
+from yosinski.data.sources import kinds, synsets
+from yosinski.data.sources.listing import Listing
 from yosinski.errors import BadInput
 
 LAYOUTS: tuple[Layout, ...] = ("folders", "development kit", "kaggle")
@@ -31,7 +31,7 @@ def copied(made: dict[Layout, Path], tmp_path: Path) -> Callable[[Layout], Path]
 
 
 def tree(path: Path) -> Listing:
-    return sources.listed(Place("imagenet", path))
+    return kinds.listed(Place("imagenet", path))
 
 
 def listing(path: Path) -> dict:

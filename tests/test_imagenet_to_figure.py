@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from imagenet import make_tree
 
-from yosinski import specs
+from yosinski.records import specs
 
 
 @pytest.fixture

@@ -13,6 +13,27 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("yosinski", "sweeps", "slurm", "analysis")
 HEAVY = ("torch", "torchvision", "submitit")
 
+# Rooms from bottom to top: a module imports from its own room and from those in earlier lines.
+ROOMS = """
+yosinski.errors yosinski.identity yosinski.environment
+yosinski.files yosinski.randomness
+yosinski.networks
+yosinski.data
+yosinski.experiment
+yosinski.records
+yosinski.training yosinski.pretrained
+yosinski.procedure
+yosinski.prediction
+yosinski
+sweeps analysis
+slurm
+yosinski.cli
+yosinski.__main__
+""".strip().splitlines()
+RANK = {room: rank for rank, line in enumerate(ROOMS) for room in line.split()}
+TOP = ("yosinski.cli", "yosinski.__main__")
+ENTRY = {"sweeps.job": {"yosinski.procedure"}}  # what is loaded when a job starts, and not before
+
 
 def modules() -> dict[str, Path]:
     """All of our modules by name."""
@@ -25,7 +46,12 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-ROOT_OF_ALL = {"yosinski.__main__", *(name for name in MODULES if name.startswith("yosinski.commands"))}
+
+
+def room(module: str) -> str:
+    """The room that a module lies in."""
+    first, _, rest = module.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if rest and first == "yosinski" else first
 
 
 def at_top(tree: ast.AST) -> Iterator[ast.AST]:
@@ -62,30 +88,36 @@ def ours(module: str, everywhere: bool = True) -> set[str]:
 
 def test_imports_are_found_as_they_are_written() -> None:
     source = (
-        "import json\nfrom yosinski import spec, cost\nfrom yosinski.spec import Run\n"
+        "import json\nfrom yosinski.experiment import run, cost\nfrom yosinski.experiment.run import Run\n"
         "if TYPE_CHECKING:\n    import submitit\ntry:\n    import a\nexcept ImportError:\n    pass\n"
         "def f():\n    import torch\n"
     )
-    top = {"json", "yosinski.spec", "yosinski.cost", "a"}
+    top = {"json", "yosinski.experiment.run", "yosinski.experiment.cost", "a"}
     assert imported(source, everywhere=False) == top
     assert imported(source, everywhere=True) == top | {"submitit", "torch"}
 
 
-def circles() -> list[list[str]]:
-    """Modules that import each other, directly or not, also within functions."""
-    graph = TopologicalSorter({name: ours(name) - {name} for name in MODULES})
-    try:
-        graph.prepare()
-    except CycleError as error:
-        return [error.args[1]]
-    return []
+def test_every_module_lies_in_a_room() -> None:
+    assert {room(module) for module in MODULES} == RANK.keys()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_from_lower_rooms_only(module: str) -> None:
+    rooms = {room(other) for other in ours(module)} - {room(module)}
+    assert {other for other in rooms if RANK[other] >= RANK[room(module)]} == set()
 
 
 def test_no_modules_import_each_other() -> None:
-    assert circles() == []
+    graph = TopologicalSorter({name: ours(name) - {name} for name in MODULES})
+    graph.prepare()  # CycleError, which names them
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("sweeps")])
+def test_a_circle_is_seen() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in ("sweeps", "slurm")])
 def test_sweeps_load_nothing_that_needs_torch_until_a_job_starts(module: str) -> None:
     reached, waiting = set(), [module]
     while waiting:
@@ -97,26 +129,15 @@ def test_sweeps_load_nothing_that_needs_torch_until_a_job_starts(module: str) ->
         loaded = imported(MODULES[name].read_text(encoding="utf-8"), everywhere=False)
         assert not {other.split(".")[0] for other in loaded} & set(HEAVY), name
     lazily = {other for other in ours(module) if other.startswith("yosinski")} - ours(module, everywhere=False)
-    assert lazily <= {"yosinski.run"}
-    assert not any(other.startswith("analysis") for other in ours(module))
+    assert lazily <= ENTRY.get(module, set())
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("analysis")])
-def test_analysis_reads_records_only(module: str) -> None:
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "analysis"])
+def test_analysis_reads_records_and_nothing_heavy(module: str) -> None:
     source = MODULES[module].read_text(encoding="utf-8")
-    assert not any(name.startswith(("sweeps", "slurm")) for name in ours(module))
+    read = {other for other in map(room, ours(module)) if other != "analysis"}
+    assert not read & {"sweeps", "yosinski.training", "yosinski.pretrained", "yosinski.prediction"}
     assert not {name.split(".")[0] for name in imported(source, everywhere=True)} & set(HEAVY)
-
-
-def test_nobody_imports_the_command_line() -> None:
-    for module in MODULES.keys() - ROOT_OF_ALL:
-        assert not ROOT_OF_ALL & ours(module)
-    assert not any("yosinski.__main__" in ours(module) for module in MODULES)
-
-
-def test_the_experiment_imports_neither_sweeps_nor_analysis() -> None:
-    for module in [name for name in MODULES if name.startswith("yosinski") and name not in ROOT_OF_ALL]:
-        assert not any(name.startswith(("sweeps", "analysis")) for name in ours(module)), module
 
 
 def loaded_by(code: str, cwd: Path) -> set[str]:
@@ -139,7 +160,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_that_train_nothing_load_no_torch(command: str, tmp_path: Path) -> None:
-    assert loaded_by(f"from yosinski.__main__ import main\n{COMMANDS[command]}", tmp_path) == set()
+    assert loaded_by(f"from yosinski.cli.main import main\n{COMMANDS[command]}", tmp_path) == set()
 
 
 def test_analysis_loads_no_torch(tmp_path: Path) -> None:

@@ -7,16 +7,16 @@ import pytest
 from imagenet import make_tree
 
 from slurm import job
-from yosinski import records, specs
-from yosinski import run as procedure
+from yosinski import procedure
 from yosinski.data import find, making
 from yosinski.data import store as data_stores
 from yosinski.data.half import Half
+from yosinski.data.halves import split
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
-from yosinski.halves import split
-from yosinski.recipes import SKETCH
-from yosinski.spec import Run
+from yosinski.experiment.recipes import SKETCH
+from yosinski.experiment.run import Run
+from yosinski.records import specs, states
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_runs_need_the_store_alone(half: Half, tmp_path: Path) -> None:
     run = Run("alexnet32", half, SKETCH.with_values({"epochs": 2.0, "evaluations": 1}))
     specs.enrol(where.runs, run)
     procedure.run_pack([run.id], where)
-    record = records.read_record(specs.folder(where.runs, run.id))
+    record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert record["per_class"]["test"]["images"] == [1, 1]
 

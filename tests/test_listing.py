@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from yosinski.data.scanning import each
+from yosinski.data.sources.scanning import each
 
 
 @pytest.mark.parametrize("items", [0, 1, 5, 40, 1000])

@@ -21,17 +21,17 @@ import psutil
 import pytest
 from imagenet import make_tree, wnids
 
-import yosinski.commands.data as commands_data
-from yosinski import commands
-from yosinski.__main__ import main
+import yosinski.cli.data as commands_data
+from yosinski.cli import prepare
+from yosinski.cli.main import main
 from yosinski.data import find, making
 from yosinski.data import store as data_stores
 from yosinski.data.card import SETS
 from yosinski.data.decoding import decode
 from yosinski.data.half import Half
+from yosinski.data.halves import split
 from yosinski.data.making import Making
 from yosinski.errors import BadInput, Failure
-from yosinski.halves import split
 
 FEW = wnids(4)
 
@@ -395,7 +395,7 @@ def test_much_is_asked_about_with_the_time_that_it_takes(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["data", "store", f"imagenet-32:{whole}", "--stores", str(tmp_path / "s"), "--workers", "1"]
-    for much in (commands, commands_data):
+    for much in (prepare, commands_data):
         monkeypatch.setattr(much, "MUCH", 1000)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     assert main(argv) == 2

@@ -16,10 +16,11 @@ from safetensors.numpy import save_file
 
 from analysis import frame
 from sweeps.merge import Merged, merge
-from yosinski import attempts, files, specs
+from yosinski import files
 from yosinski.errors import BadInput
-from yosinski.spec import Run
-from yosinski.specs import folder
+from yosinski.experiment.run import Run
+from yosinski.records import attempts, specs
+from yosinski.records.specs import folder
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from yosinski.data import moments as counting
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.data.moments import blank, moments
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream
+from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.run import Run
 from yosinski.randomness import generator
-from yosinski.recipes import EMOJI
-from yosinski.spec import Run
+from yosinski.training import moments as counting
+from yosinski.training.moments import blank, moments
+from yosinski.training.stream import Stream
 
 SIDE = 35
 CARD = Card("toy", "f00d", SIDE, ("ant", "bat", "cat"), images={"train": 300, "select": 0, "test": 0})

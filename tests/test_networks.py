@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from yosinski.architectures import INITIALISERS
-from yosinski.batch import Batch
-from yosinski.layers import Standardise
-from yosinski.networks import build, initialise
+from yosinski.networks.architectures import INITIALISERS
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build, initialise
+from yosinski.networks.layers import Standardise
 
 PLAIN = tuple(name for name in INITIALISERS if name not in ("paper", "own"))  # those that need no description
 

@@ -12,18 +12,18 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski import attempts, files, records, specs
-from yosinski import run as procedure
-from yosinski.data import moments
+from yosinski import files, procedure
+from yosinski.data.halves import Split
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream
 from yosinski.environment import Where
-from yosinski.halves import Split
-from yosinski.networks import build
-from yosinski.pack import Member
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.training import take_step
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks.build import build
+from yosinski.records import attempts, specs, states
+from yosinski.training import moments
+from yosinski.training.loop import take_step
+from yosinski.training.pack import Member
+from yosinski.training.stream import Stream
 
 ADAMW = {"optimiser": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "bias_decay": 0.0, "bias_rate": 2.0}
 BRIEF = {"epochs": 0.0, "iterations": 10, "evaluations": 2}
@@ -84,10 +84,10 @@ def weights(where: Where, run: Run) -> dict[str, torch.Tensor]:
 def numbers(where: Where, run: Run) -> dict[str, Any]:
     """All of a run's results that must not depend on how it was trained."""
     path = specs.folder(where.runs, run.id)
-    record = records.read_record(path)
+    record = states.read_record(path)
     assert record is not None
     kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
-    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
     return {**kept, "curve": curve}
 
 
@@ -162,7 +162,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(
     undisturbed = [numbers(where, run) for run in pack]
     set_apart(where, pack)
     train(where, pack, after(5))  # before everything is trained; some have no averages yet
-    assert [records.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 5
+    assert [states.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 5
     train(where, pack[1:3], after(9))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed

@@ -23,30 +23,32 @@ from safetensors.torch import load_file, save_file
 
 import sweeps
 from analysis import frame
-from analysis.answer import answer
-from analysis.blocks import blocks
+from analysis.advice.answer import answer
+from analysis.advice.blocks import blocks
+from analysis.advice.settle import settling
 from analysis.paired import one_row_per_run
-from analysis.settle import settling
-from sweeps import status
-from sweeps.heal import with_spoilt_bases
+from slurm import status
+from slurm.heal import with_spoilt_bases
 from sweeps.merge import merge
 from sweeps.plan import plan
 from sweeps.transfer import transfer
-from yosinski import networks, outside, records, source, specs, weights
-from yosinski.__main__ import main
-from yosinski.batch import Batch
-from yosinski.commands import prepare
+from yosinski.cli.main import main
+from yosinski.cli.prepare import prepare
+from yosinski.data.halves import Split
 from yosinski.data.place import suited
 from yosinski.environment import Where
 from yosinski.errors import BadInput
-from yosinski.export import export
-from yosinski.halves import Split
-from yosinski.outside import NO_CONTROL
-from yosinski.recipes import SKETCH
-from yosinski.run import run_pack
-from yosinski.source import Source, Weights
-from yosinski.spec import Run
-from yosinski.tensors import fingerprint, fingerprint_of_file
+from yosinski.experiment.recipes import SKETCH
+from yosinski.experiment.run import Run
+from yosinski.networks import build
+from yosinski.networks.batch import Batch
+from yosinski.networks.tensors import fingerprint, fingerprint_of_file
+from yosinski.pretrained import outside, source, weights
+from yosinski.pretrained.export import export
+from yosinski.pretrained.outside import NO_CONTROL
+from yosinski.pretrained.source import Source, Weights
+from yosinski.procedure import run_pack
+from yosinski.records import specs, states
 
 NETWORK = "resnet18@32"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,7 +78,7 @@ def checkpoint(model: torch.nn.Module, tmp_path: Path) -> Path:
 def own(tmp_path: Path) -> Path:
     """Weights of one of our own networks: small and quick."""
     path = tmp_path / "own.pth"
-    tensors = networks.drawn("alexnet32", 6, 1, "kaiming", 1).state_dict()
+    tensors = build.drawn("alexnet32", 6, 1, "kaiming", 1).state_dict()
     torch.save({**tensors, "conv1.standardise.mean": tensors["conv1.standardise.mean"] + 100}, path)
     return path
 
@@ -149,7 +151,7 @@ def test_no_weights_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_the_network_computes_what_the_model_does(model: torch.nn.Module, checkpoint: Path) -> None:
     known, tensors = read(checkpoint)
-    network = networks.build(NETWORK, 6).eval()
+    network = build.build(NETWORK, 6).eval()
     network.load_state_dict(tensors)
     pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     prepare = torchvision.transforms.Normalize(MEAN, STD)
@@ -402,7 +404,7 @@ def test_what_was_read_once_is_remembered(own: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(outside, "SETTLED", 0.0)  # as if it had been written some time ago: a change would show
     argv = ["plan", "transfer", "--data", "emoji", "-p", "network=alexnet32", "-p", f"weights={own}", "--json"]
     assert main(argv) == 0
-    code = f"from yosinski.__main__ import main\nassert main({argv}) == 0\nimport sys\nprint('torch' in sys.modules)"
+    code = f"from yosinski.cli.main import main\nassert main({argv}) == 0\nimport sys\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
@@ -435,7 +437,7 @@ def test_it_is_brought_in_once_and_again_when_it_is_damaged(own: Path, tmp_path:
     base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
     outside.bring(base, runs)
     path = specs.folder(runs, base.id)
-    record = records.read_record(path)
+    record = states.read_record(path)
     assert record is not None
     assert record["weights"] == fingerprint_of_file(path / "weights.safetensors")
     assert record["outside"]["sha256"] == source.sha256(own)
@@ -445,14 +447,14 @@ def test_it_is_brought_in_once_and_again_when_it_is_damaged(own: Path, tmp_path:
     assert (path / "record.json").stat().st_mtime_ns == before
 
     (path / "weights.safetensors").write_bytes(b"gone")
-    assert records.spoilt(path)
+    assert states.spoilt(path)
     aside = own.rename(own.with_name("elsewhere.pth"))
     with pytest.raises(BadInput, match="no file"):
         outside.bring(base, runs)
-    assert records.state(path) == "done"  # nothing was touched
+    assert states.state(path) == "done"  # nothing was touched
     aside.rename(own)
     outside.bring(base, runs)
-    assert not records.spoilt(path)
+    assert not states.spoilt(path)
     assert (path / "weights.safetensors.damaged-1").read_bytes() == b"gone"
 
     torch.save({**torch.load(own, weights_only=True), "head.bias": torch.ones(6)}, own)
@@ -526,7 +528,7 @@ def test_status_frame_heal_and_merge_know_it(own: Path, tmp_path: Path) -> None:
     assert with_spoilt_bases(runs, failed) == failed  # `prepare` brings it in again
     outside.bring(base, runs)
     assert str(merge([runs], merged)) == ("1 copied, 0 already here, 1 not finished, 0 left to who is training them")
-    assert not records.spoilt(specs.folder(merged, base.id))
+    assert not states.spoilt(specs.folder(merged, base.id))
     assert json.loads((specs.folder(merged, base.id) / "record.json").read_text())["outside"]["left_off"] == []
 
 
@@ -544,7 +546,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
     assert f"{own}, 2 placeholder classes; " in line
     assert line.endswith("; taken: #state_dict; head not taken: no head.weight, head.bias; left off: queue (1 tensor)")
     prepare(copies, runs, stores, Console())
-    record = records.read_record(specs.folder(runs, base.id))
+    record = states.read_record(specs.folder(runs, base.id))
     assert record is not None
     assert record["outside"] | {"preprocessing": None, "sha256": None} == {
         "source": str(own),
@@ -557,7 +559,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
         "preprocessing": None,
     }
     run_pack([run.id for run in copies], Where(runs, stores, "cpu", "float32"))
-    assert {records.state(specs.folder(runs, run.id)) for run in copies} <= {"done", "stuck"}
+    assert {states.state(specs.folder(runs, run.id)) for run in copies} <= {"done", "stuck"}
     kept = load_file(specs.folder(runs, copies[1].id) / "weights.safetensors")
     assert torch.equal(kept["fc7.linear.weight"], body["fc7.linear.weight"])
     export(runs, base, tmp_path / "base.safetensors")
@@ -567,8 +569,8 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
 
 def end(runs: Path, run: Run, top1: float) -> None:
     """A finished record, if there is none yet, beside that of its base."""
-    theirs = records.read_record(specs.folder(runs, run.parent.id)) if run.parent else None
-    if records.state(specs.folder(runs, run.id)) != "done":
+    theirs = states.read_record(specs.folder(runs, run.parent.id)) if run.parent else None
+    if states.state(specs.folder(runs, run.id)) != "done":
         synthetic.finish(runs, run, top1, (0.3, top1), parent_weights=theirs["weights"] if theirs else None)
 
 
@@ -590,7 +592,7 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert todo is not None
     (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
     planned = sweeps.find(str(tmp_path / "settle.py"))()
-    new = {run.id for run in planned if records.state(specs.folder(runs, run.id)) == "missing"}
+    new = {run.id for run in planned if states.state(specs.folder(runs, run.id)) == "missing"}
     assert {run.id for run in planned} - new == {run.id for run in [base, *others] if not run.selffer}
     assert sum(run.parent is not None for run in planned if run.id in new) == todo.missing
 

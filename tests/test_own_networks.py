@@ -19,21 +19,25 @@ from safetensors.torch import load_file
 from torch import nn
 
 from analysis import frame
+from slurm.prune import prunable
 from sweeps.merge import merge
-from sweeps.prune import prunable
-from yosinski import catalogue, files, outside, own, own_graph, specs
-from yosinski.__main__ import main
-from yosinski.batch import Batch
-from yosinski.catalogue import architecture
+from yosinski import files
+from yosinski.cli.main import main
+from yosinski.data.halves import Split
 from yosinski.data.store import Store
 from yosinski.environment import Where
 from yosinski.errors import BadInput
-from yosinski.halves import Split
-from yosinski.networks import build, drawn
-from yosinski.recipes import Recipe
-from yosinski.run import run_pack
-from yosinski.spec import Run
-from yosinski.tensors import fingerprint
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks import catalogue, own
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build, drawn
+from yosinski.networks.catalogue import architecture
+from yosinski.networks.tensors import fingerprint
+from yosinski.networks.tracing import own_graph
+from yosinski.pretrained import outside
+from yosinski.procedure import run_pack
+from yosinski.records import specs
 
 PLAIN = """
 import torch

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +16,14 @@ from matplotlib.figure import Figure
 from scipy import stats
 from synthetic import RECIPE, base, finish, halves, manifest, sweep
 
-from analysis import figure2, figure3, frame, preserved, reduced
+from analysis import frame
 from analysis.draw import FIGURES, draw
+from analysis.figures import figure2, figure3, preserved, reduced
 from analysis.paper import networks
 from analysis.tables import table, write
-from yosinski.__main__ import main
+from yosinski.cli.main import main
 from yosinski.errors import BadInput
-from yosinski.spec import Run
+from yosinski.experiment.run import Run
 
 Command = Callable[..., tuple[int, str, str]]
 DROPS = {"base": 0.0, "BnB": -0.01, "BnB+": 0.03, "AnB": -0.02, "AnB+": 0.04, "RnB": -0.3}
@@ -222,7 +224,7 @@ def test_reduced_data_of_records_and_both(runs: Path, published: pd.DataFrame) -
 
 def test_preserved_of_the_published_networks(published: pd.DataFrame) -> None:
     figure, numbers = preserved.draw(published)
-    given = pd.read_csv(Path(preserved.__file__).parent / "paper" / "preserved.csv")
+    given = pd.read_csv(str(files("analysis.paper") / "preserved.csv"))
     drawn = numbers.set_index(["series", "preserved", "n"])["mean"]
     for series, kept, n, top1 in given.itertuples(index=False):
         assert drawn[series, kept, n] == top1

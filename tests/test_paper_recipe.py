@@ -19,26 +19,29 @@ from safetensors.torch import load_file, save_file
 from test_training import after, numbers
 from torch.nn import functional as F
 
-from yosinski import attempts, networks, records, specs, surgery, training
-from yosinski import run as procedure
-from yosinski.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
-from yosinski.batch import Batch
-from yosinski.data import emoji, find
+from yosinski import procedure
+from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.crops import in_order
 from yosinski.data.half import Half
-from yosinski.data.moments import Moments, moments
+from yosinski.data.sources import emoji
 from yosinski.data.store import Store
-from yosinski.data.stream import Stream
 from yosinski.environment import Where
 from yosinski.errors import Failure
-from yosinski.layers import dropping
-from yosinski.pack import Member, masks_of
+from yosinski.experiment.recipes import PAPER
+from yosinski.experiment.run import Run
+from yosinski.networks import build
+from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
+from yosinski.networks.batch import Batch
+from yosinski.networks.layers import dropping
+from yosinski.networks.tensors import fingerprint
 from yosinski.randomness import generator
-from yosinski.recipes import PAPER
-from yosinski.spec import Run
-from yosinski.tensors import fingerprint
-from yosinski.training import take_step
+from yosinski.records import attempts, specs, states
+from yosinski.training import loop, surgery
+from yosinski.training.loop import take_step
+from yosinski.training.moments import Moments, moments
+from yosinski.training.pack import Member, masks_of
+from yosinski.training.stream import Stream
 
 TINY = Architecture(
     side=27,
@@ -140,7 +143,7 @@ def test_a_lone_a7b_of_caffenet_equals_the_same_run_in_a_pack(where: Where, monk
     aside(where, pack)
     train(where, pack[:1])
     assert numbers(where, pack[0]) == together
-    below = surgery.below(weights(where, pack[0]), networks.build("caffenet", 1000, 256), 7)
+    below = surgery.below(weights(where, pack[0]), build.build("caffenet", 1000, 256), 7)
     assert below["conv1.standardise.mean"].shape == (3, 256, 256)
     assert together["certificate"] == {"before": fingerprint(below), "after": fingerprint(below)}
 
@@ -168,7 +171,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
     aside(where, pack)
     for run in pack:
         train(where, [run], after(looks))
-        assert records.state(specs.folder(where.runs, run.id)) == "interrupted"
+        assert states.state(specs.folder(where.runs, run.id)) == "interrupted"
         train(where, [run])
     assert [numbers(where, run) for run in pack] == undisturbed
 
@@ -183,7 +186,7 @@ def test_a_run_stopped_at_every_look_even_within_evaluations_ends_the_same(
     path, steps = specs.folder(where.runs, run.id), []
     for looks in (1, 2, 1, 2, 3, 1, 4, 2, 5, 3, *range(6, 30)):  # an evaluation takes several: it must end once
         train(where, [run], after(looks))
-        if records.state(path) in records.FINAL:
+        if states.state(path) in states.FINAL:
             break
         steps.append(torch.load(path / "checkpoint.pt", weights_only=True)["step"])
     assert steps == sorted(steps)
@@ -204,7 +207,7 @@ def test_a_tuned_copy_whose_base_was_trained_anew_does_not_go_on_from_the_old_on
     with pytest.raises(Failure, match=r"its base was trained anew since; .* was set aside"):
         train(where, [run])
     train(where, [run])
-    found = records.read_record(specs.folder(where.runs, run.id))
+    found = states.read_record(specs.folder(where.runs, run.id))
     assert found is not None
     assert found["parent_weights"] == fingerprint(changed)
 
@@ -222,12 +225,10 @@ def test_large_checkpoints_are_written_less_often_than_evaluations(
         clock[0] += 50.0
         real(*arguments)
 
-    real = training.take_step
-    monkeypatch.setattr(training, "take_step", take_step)
-    monkeypatch.setattr(
-        training, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float)
-    )
-    monkeypatch.setattr(training.checkpoints, "save", save)
+    real = loop.take_step
+    monkeypatch.setattr(loop, "take_step", take_step)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float))
+    monkeypatch.setattr(loop.checkpoints, "save", save)
     train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))])
     assert saved == [1, 5, 9]  # at most once in 20 times 10 s; writing and four steps take 211 s
 
@@ -290,7 +291,7 @@ def test_evaluation_takes_the_crop_in_the_middle_and_drops_nothing(where: Where,
     a, b = bases
     copy = b.copy(3, "frozen", a)
     train(where, [copy])
-    network = networks.build("tiny", 10, 30)
+    network = build.build("tiny", 10, 30)
     network.load_state_dict(weights(where, copy))
     store = procedure.stores.load(find.card("toy"), where.stores)
     rows, labels = store.rows(B, "test")
@@ -362,7 +363,7 @@ def test_preserved_segments_start_as_the_bases_and_are_trained(
             assert torch.equal(at_start[name], tensor), name
         else:
             assert torch.equal(at_start[name], fresh[name]), name  # as in every copy of this target
-    below = surgery.below(base, networks.build("tiny", 10, 30), 1)
+    below = surgery.below(base, build.build("tiny", 10, 30), 1)
     assert numbers(where, run)["certificate"] == {
         "before": fingerprint(below),
         "after": fingerprint(below),

@@ -16,14 +16,15 @@ from sweeps.local import Queue
 from sweeps.plan import START, Pack, packs, plan
 from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, expected, measured
 from sweeps.transfer import transfer
-from yosinski import attempts, data, files, halves, specs
-from yosinski.cost import cost, in_pack
-from yosinski.data import find
+from yosinski import data, files
+from yosinski.data import find, halves
 from yosinski.data.half import Half
 from yosinski.environment import Where
 from yosinski.errors import BadInput
-from yosinski.recipes import EMOJI, FINETUNE, SKETCH, Recipe
-from yosinski.spec import Run
+from yosinski.experiment.cost import cost, in_pack
+from yosinski.experiment.recipes import EMOJI, FINETUNE, SKETCH, Recipe
+from yosinski.experiment.run import Run
+from yosinski.records import attempts, specs
 
 A, B = synthetic.halves()
 BASE_A, BASE_B = synthetic.base(A), synthetic.base(B)
@@ -488,8 +489,7 @@ def test_sweeps_are_found_by_name() -> None:
 
 
 USERS = """
-from yosinski.recipes import SKETCH
-from yosinski.spec import Half, Run
+from yosinski import Half, Run, SKETCH
 
 HALF = Half("emoji", "f00d", ("ant", "bat"), ("noto",))
 
@@ -516,13 +516,17 @@ def test_a_users_own_file_holds_a_sweep(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (USERS + "\ndef other():\n    return []\n", r"my_sweep\.py must define one function.*it defines: mine, other$"),
-        ("from yosinski.halves import split\n", "it defines: none$"),
+        ("from yosinski import split\n", "it defines: none$"),
         ("def f(:\n", r"my_sweep\.py cannot be loaded: SyntaxError"),
         (
             "import nowhere_to_be_found\n",
-            r"my_sweep\.py cannot be loaded: ModuleNotFoundError: No module named 'nowhere",
+            r"my_sweep\.py cannot be loaded: ModuleNotFoundError: No module named 'nowhere_to_be_found'$",
         ),
-        ("from yosinski.recipes import recipe\nrecipe('x')\n", "unknown recipe 'x'; choose from"),
+        (
+            "from yosinski.recipes import EMOJI\n",
+            r"No module named 'yosinski\.recipes' \(yosinski has: EMOJI, .*, Run, .*split\)$",
+        ),
+        ("from yosinski import recipe\nrecipe('x')\n", "unknown recipe 'x'; choose from"),
     ],
 )
 def test_a_users_file_without_a_sweep_is_refused_by_name(content: str, message: str, tmp_path: Path) -> None:

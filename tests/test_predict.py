@@ -13,21 +13,26 @@ import pytest
 import synthetic
 import torch
 
-from analysis import frame, report
-from analysis.advise import Section, advise
-from analysis.predictors import predictions, quality
-from yosinski import files, networks, outside, predicting, records, specs
-from yosinski.__main__ import main
+from analysis import frame
+from analysis.advice import render
+from analysis.advice.predictors import predictions, quality
+from analysis.advice.report import Section, advise
+from yosinski import files
+from yosinski.cli.main import main
+from yosinski.data.halves import Split
 from yosinski.data.store import Store
-from yosinski.devices import Arithmetic
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
-from yosinski.evaluation import image_set
-from yosinski.halves import Split
-from yosinski.predicting import common_dimension, features, pooled, projection, thinned
-from yosinski.recipes import Recipe
-from yosinski.run import run_pack
-from yosinski.spec import Run
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks import build
+from yosinski.prediction import ranking
+from yosinski.prediction.ranking import common_dimension, features, pooled, projection, thinned
+from yosinski.pretrained import outside
+from yosinski.procedure import run_pack
+from yosinski.records import specs, states
+from yosinski.training.arithmetic import Arithmetic
+from yosinski.training.evaluation import image_set
 
 CHEAP = ["knn", "ridge", "logistic", "hscore", "logme", "transrate", "cka_against", "cka_untrained"]
 CPU = Arithmetic("float32", "cpu", 1)
@@ -54,7 +59,7 @@ def runs(bases: list[Run], stores: Path, tmp_path_factory: pytest.TempPathFactor
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with weights of one of our own networks."""
     path = tmp_path_factory.mktemp("weights") / "own.pth"
-    torch.save(networks.drawn("alexnet32", 6, 1, "kaiming", 1).state_dict(), path)
+    torch.save(build.drawn("alexnet32", 6, 1, "kaiming", 1).state_dict(), path)
     return path
 
 
@@ -85,7 +90,7 @@ def test_cuts_are_ranked_and_written(
     kept = json.loads((runs / "predictions" / f"{made['digest']}.json").read_text())
     assert {**made, "seconds": 0} == {**kept, "seconds": 0}
     assert (made["base"], made["half"], made["against"]["base"]) == (bases[0].id, small_split.b.digest, bases[1].id)
-    assert made["weights"] == (records.read_record(specs.folder(runs, bases[0].id)) or {})["weights"]
+    assert made["weights"] == (states.read_record(specs.folder(runs, bases[0].id)) or {})["weights"]
     assert [cut["name"] for cut in made["cuts"]] == list(bases[0].cuts)
     assert all(list(cut["scores"]) == CHEAP for cut in made["cuts"])
     assert made["cuts"][0]["scores"]["cka_untrained"] > made["cuts"][6]["scores"]["cka_untrained"]
@@ -123,7 +128,7 @@ def test_weights_from_outside_have_no_beginning(
     assert "no cka_against: it compares two bases" in told
     assert "no cka_untrained: somebody else trained outsideW" in told
     base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
-    assert records.state(specs.folder(tmp_path / "runs", base.id)) == "done"
+    assert states.state(specs.folder(tmp_path / "runs", base.id)) == "done"
     assert predict(tmp_path / "runs", stores, "--base", "outsideW", "--data", "emoji", "--images", "400", "--json") == 0
     (kept,) = (tmp_path / "runs" / "predictions").iterdir()
     assert kept.stem == json.loads(capsys.readouterr().out)["digest"]
@@ -205,14 +210,14 @@ def test_test_images_are_never_touched(
     runs: Path, store: Store, stores: Path, bases: list[Run], small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other test images give the same scores to the last bit, other select images do not."""
-    source, against = (predicting.base(run, runs) for run in bases)
+    source, against = (ranking.base(run, runs) for run in bases)
 
     def scores_with_black(name: str) -> list[dict[str, float]]:
         images = np.array(store.images)
         if name:
             images[store.rows(small_split.b, name)[0]] = 0
-        monkeypatch.setattr(predicting.stores, "of", lambda half, path: replace(store, images=images))
-        made = predicting.predict(source, small_split.b, Where(runs, stores, "cpu", "float32"), CHEAP, against)
+        monkeypatch.setattr(ranking.stores, "of", lambda half, path: replace(store, images=images))
+        made = ranking.predict(source, small_split.b, Where(runs, stores, "cpu", "float32"), CHEAP, against)
         return [cut["scores"] for cut in made["cuts"]]
 
     as_it_is = scores_with_black("")
@@ -226,7 +231,7 @@ def test_test_images_are_never_touched(
 def test_batch_norm_uses_the_statistics_that_it_has(store: Store, small_split: Split, small_recipe: Recipe) -> None:
     """The features of an image do not depend on those beside it, and come out with one dimension at every cut."""
     run = Run("resnet18@32", small_split.b, small_recipe)
-    network = networks.drawn(run.network, run.outputs, 1, "kaiming", 0)
+    network = build.drawn(run.network, run.outputs, 1, "kaiming", 0)
     images = image_set(store, run, "select")
     several = replace(images, rows=images.rows[:5], labels=images.labels[:5])
     dimension = common_dimension(network.eval(), store, images)
@@ -241,7 +246,7 @@ def test_batch_norm_uses_the_statistics_that_it_has(store: Store, small_split: S
 
 def test_bases_are_networks_in_evaluation(runs: Path, bases: list[Run], store: Store) -> None:
     """Before training it is the network with which its run began: no tensor but the moments is that of afterwards."""
-    its = predicting.base(bases[0], runs)
+    its = ranking.base(bases[0], runs)
     assert its.untrained is not None
     assert not its.trained.training
     assert not its.untrained.training
@@ -407,4 +412,4 @@ def test_what_does_not_count_is_said(tmp_path: Path) -> None:
     assert f"1 damaged file(s) ({a.id}-950.json)" in told
     assert "the scores from the most images count" in told
     assert "1 of 2 bases are not in this" in told
-    assert "Cheap predictors" in report.markdown(advise(frame(tmp_path), directory=tmp_path))
+    assert "Cheap predictors" in render.markdown(advise(frame(tmp_path), directory=tmp_path))

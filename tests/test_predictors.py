@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 
 from yosinski.errors import BadInput
-from yosinski.predictors import (
+from yosinski.prediction.scores import (
     DISTORTION,
     PREDICTORS,
     Features,

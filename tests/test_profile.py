@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.profile import OURS, PROFILES, Profile, find_profile, profile_from
+from slurm.profile import OURS, PROFILES, Profile, find_profile, profile_from
 from yosinski.errors import BadInput
 
 KEYS = [value.name for value in fields(Profile) if value.name != "name"]

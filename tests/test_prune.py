@@ -10,14 +10,15 @@ import pytest
 import synthetic
 
 from analysis import frame
-from sweeps import submission
-from sweeps.prune import DAY, HOUR, Surplus, by_reason, prunable, prune
-from sweeps.submission import Submission, jobs
-from yosinski import attempts, files, specs
-from yosinski.attempts import Attempt
+from slurm import submission
+from slurm.prune import DAY, HOUR, Surplus, by_reason, prunable, prune
+from slurm.submission import Submission, jobs
+from yosinski import files
 from yosinski.errors import BadInput, Failure
-from yosinski.spec import Run
-from yosinski.specs import folder
+from yosinski.experiment.run import Run
+from yosinski.records import attempts, specs
+from yosinski.records.attempts import Attempt
+from yosinski.records.specs import folder
 
 A, B = synthetic.halves()
 BASE, OTHER = synthetic.base(A), synthetic.base(B)

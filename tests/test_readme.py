@@ -1,47 +1,103 @@
-"""The README's examples work as they stand there."""
+"""What the README and the page of commands show works as it stands there, and prints what they say."""
 
-import os
+import contextlib
+import io
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from yosinski.cli.main import main
+
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILE = re.compile(r"`((?:yosinski|sweeps|slurm|analysis|tests|benchmarks|emoji|docs)/[\w/]+\.(?:py|md))`")
 
 
-def test_examples(tmp_path: Path, stores: Path) -> None:
-    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [language for language, _ in blocks].count("python") == 2
+@pytest.fixture
+def there(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with stores, on a terminal of 120 columns."""
     (tmp_path / "stores").symlink_to(stores)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for language, text in blocks:
-        if "def sweep" in text:
-            (tmp_path / "mine.py").write_text(text, encoding="utf-8")
-            continue
-        command = ["bash", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
-    for made in ("figure2.png", "figure2.pdf", "figure2.csv", "curves.png", "frame.csv"):
-        assert (tmp_path / "try" / made).stat().st_size > 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
 
 
-def test_the_tree_names_what_is_there() -> None:
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## What is where")[1]
-    for name in re.findall(r"\b([a-z0-9_]+\.py)\b", tree):
-        assert [*ROOT.glob(f"*/{name}"), *ROOT.glob(f"yosinski/*/{name}")], name
-    for path in (ROOT / "yosinski").glob("*.py"):
-        assert path.name == "__init__.py" or path.name in tree, path.name
+def printed(line: str) -> str:
+    """What a command of the page prints; it must end well."""
+    words = shlex.split(line, comments=True)
+    assert words[0] == "yosinski"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(words[1:]) == 0, line
+    return "".join(f"{row.rstrip()}\n" for row in said.getvalue().splitlines())
+
+
+def holds(said: str, shown: str) -> bool:
+    """Whether a text shows these lines in a row, where `...` may stand for anything."""
+    lines = shown.splitlines(keepends=True)
+    dots = {"...\n": "(?s:.*?)"}
+    pattern = "".join(dots.get(line) or ".*?".join(map(re.escape, line.split("..."))) for line in lines)
+    return re.search(pattern, said) is not None
+
+
+def test_dots_stand_for_anything_and_nothing_else_is_left_out() -> None:
+    assert holds("a\nb\nb\nc 3 s\n", "a\n...\nc ...\n")
+    assert not holds("a\nb\nc\n", "a\nc\n")
+
+
+def test_the_commands_do_and_print_what_their_page_says(there: Path) -> None:
+    said = ""
+    for kind, text in BLOCK.findall(COMMANDS):
+        if kind == "text":
+            assert holds(said, text), f"{text}\n{said}"
+        elif "def sweep" in text:
+            (there / "mine.py").write_text(text, encoding="utf-8")
+        elif kind == "python":
+            subprocess.run([sys.executable, "-c", text], cwd=there, check=True, capture_output=True)
+        else:
+            said = "".join(map(printed, text.splitlines()))
+    for made in ("figure2.png", "figure2.pdf", "figure2.csv", "curves.png", "frame.csv", "settle.py"):
+        assert (there / "try" / made).stat().st_size > 0
+
+
+def test_the_readme_has_the_answer_as_it_is_printed(there: Path) -> None:
+    (_, command), (_, answer) = BLOCK.findall(README)
+    assert holds(printed(command), answer)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split("## The answer")[1].splitlines()) <= 150
+
+
+def test_files_that_are_named_are_there() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        if page.name != "log.md":  # which tells what was
+            for name in FILE.findall(page.read_text(encoding="utf-8")):
+                assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_tree_names_every_folder() -> None:
+    tree = README.split("## What is where")[1]
+    folders = [
+        path for place in (ROOT, ROOT / "yosinski") for path in place.iterdir() if (path / "__init__.py").exists()
+    ]
+    assert len(folders) > 10
+    for folder in folders:
+        assert f"{folder.name}/" in tree, folder.name
 
 
 def test_make_and_git_are_told_the_same(tmp_path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "figures/figure2.png" in makefile
     assert "figures/figure2.pdf" in makefile
+    told = ["make", "--dry-run", "figure2", "test"]
     assert (
-        shutil.which("make") is None
-        or not subprocess.run(
-            ["make", "--dry-run", "figure2", "test"], cwd=ROOT, capture_output=True, check=False
-        ).returncode
+        shutil.which("make") is None or not subprocess.run(told, cwd=ROOT, capture_output=True, check=False).returncode
     )

@@ -19,17 +19,18 @@ import pytest
 import synthetic
 
 from sweeps import job as jobs
-from yosinski import attempts, claims, files, records, specs
-from yosinski.attempts import Attempt, Superseded, claim
+from yosinski import files
 from yosinski.data.half import Half
 from yosinski.environment import Where
 from yosinski.errors import BadInput
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
 from yosinski.files import Damaged
 from yosinski.identity import digest
-from yosinski.recipes import Recipe
-from yosinski.records import state
-from yosinski.spec import Run
-from yosinski.specs import folder
+from yosinski.records import attempts, claims, specs, states
+from yosinski.records.attempts import Attempt, Superseded, claim
+from yosinski.records.specs import folder
+from yosinski.records.states import state
 
 A, B = synthetic.halves()
 BASE = synthetic.base(A)
@@ -37,7 +38,7 @@ COPY = synthetic.copy(BASE, B, 3)
 CLAIM_IN_CHILD = """
 import sys, time
 from pathlib import Path
-from yosinski import attempts, specs
+from yosinski.records import attempts, specs
 runs, run_id, start = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 run = specs.load(runs, run_id)
 print("ready", flush=True)
@@ -189,7 +190,7 @@ def test_a_run_that_ends_between_look_and_claim_is_left_alone(tmp_path: Path, mo
     first = mine(tmp_path)
     first.finish({"state": "done"})
     looks = iter(["interrupted", "done"])
-    monkeypatch.setattr(records, "state", lambda path: next(looks))
+    monkeypatch.setattr(states, "state", lambda path: next(looks))
     assert claim(tmp_path, BASE) is None
     monkeypatch.undo()
     assert state(first.path) == "done"
@@ -390,7 +391,7 @@ def test_a_copy_is_blocked_unless_its_base_is_done(tmp_path: Path) -> None:
     first = mine(tmp_path, COPY)
     mine(tmp_path).release()
     assert attempts.blocked(first, COPY, tmp_path)
-    assert records.look(first.path) == (
+    assert states.look(first.path) == (
         "blocked",
         {"format": 1, "attempts": 1, "state": "blocked", "reason": f"its base {BASE} is interrupted"},
     )
@@ -415,7 +416,7 @@ def test_a_base_is_never_blocked(tmp_path: Path) -> None:
 
 
 def steps_and_top1(path: Path) -> list[tuple[float, float, float]]:
-    return [(row["attempt"], row["step"], row["select_top1"]) for row in records.read_curve(path)]
+    return [(row["attempt"], row["step"], row["select_top1"]) for row in states.read_curve(path)]
 
 
 def test_a_curve_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -423,10 +424,10 @@ def test_a_curve_is_read_as_it_was_written(tmp_path: Path) -> None:
     rows = [synthetic.row(10, 0.1 + 0.2), synthetic.row(20, 1 / 3)]
     for row in rows:
         attempt.append(row)
-    assert records.read_curve(attempt.path) == [{"attempt": 1, **row} for row in rows]
+    assert states.read_curve(attempt.path) == [{"attempt": 1, **row} for row in rows]
     head = (attempt.path / "curve.csv").read_text().splitlines()[0]
     assert head == "attempt,step,epoch,learning_rate,train_loss,select_loss,select_top1,seconds"
-    assert records.read_curve(folder(tmp_path, COPY.id)) == []
+    assert states.read_curve(folder(tmp_path, COPY.id)) == []
 
 
 def test_a_torn_last_line_is_ignored(tmp_path: Path) -> None:
@@ -482,7 +483,7 @@ def test_a_curve_damaged_in_its_middle_is_named(tmp_path: Path) -> None:
     for middle in (first[:9], first + ",7", first.replace("0.5", "0.#")):
         curve.write_text("\n".join([head, middle, second]) + "\n")
         with pytest.raises(BadInput, match=r"curve\.csv"):
-            records.read_curve(attempt.path)
+            states.read_curve(attempt.path)
 
 
 # -------------------------------------------------------------------------------------------------------------- states
@@ -512,32 +513,32 @@ def test_a_runs_states(tmp_path: Path) -> None:
     assert state(path) == "running"
     fifth.finish({"state": "done"})
     assert state(path) == "done"
-    assert records.read_record(path) == {"format": 1, "attempts": 5, "state": "done"}
+    assert states.read_record(path) == {"format": 1, "attempts": 5, "state": "done"}
 
 
 def test_a_look_shows_the_state_and_the_record(tmp_path: Path) -> None:
     path = folder(tmp_path, COPY.id)
-    assert records.look(path) == ("missing", None)
+    assert states.look(path) == ("missing", None)
     specs.enrol(tmp_path, COPY)
-    assert records.look(path) == ("missing", None)
+    assert states.look(path) == ("missing", None)
     first = mine(tmp_path, COPY)
-    assert records.look(path) == ("running", None)
+    assert states.look(path) == ("running", None)
     first.finish({"state": "blocked", "reason": "its base is stuck"})
     blocked = {"format": 1, "attempts": 1, "state": "blocked", "reason": "its base is stuck"}
-    assert records.look(path) == ("blocked", blocked)
+    assert states.look(path) == ("blocked", blocked)
     second = mine(tmp_path, COPY)
-    assert records.look(path) == ("running", blocked)
-    assert records.look(path, lambda name: True) == ("running", blocked)  # nobody's job
+    assert states.look(path) == ("running", blocked)
+    assert states.look(path, lambda name: True) == ("running", blocked)  # nobody's job
     second.fail("the cable was pulled")
-    assert records.look(path) == ("failed", blocked)
+    assert states.look(path) == ("failed", blocked)
     third = mine(tmp_path, COPY)
     third.release()
-    assert records.look(path) == ("interrupted", blocked)
+    assert states.look(path) == ("interrupted", blocked)
     mine(tmp_path, COPY).finish({"state": "done"})
-    assert records.look(path) == ("done", {"format": 1, "attempts": 4, "state": "done"})
+    assert states.look(path) == ("done", {"format": 1, "attempts": 4, "state": "done"})
     for left in ("claim.4.json", "failure.json"):
         (path / left).write_text("torn")  # of a run that ended nothing else is read
-    assert records.look(path)[0] == "done"
+    assert states.look(path)[0] == "done"
 
 
 def test_a_run_that_was_blocked_once_can_fail_and_be_interrupted(tmp_path: Path) -> None:
@@ -555,7 +556,7 @@ def test_a_finished_run_keeps_its_record_curve_and_claims_only(tmp_path: Path) -
     attempt.fail("for now")
     attempt = mine(tmp_path)
     attempt.beat(5, 10)
-    beat = records.progress(attempt.path)
+    beat = states.progress(attempt.path)
     assert beat is not None
     assert (beat["attempt"], beat["step"], beat["steps"]) == (2, 5, 10)
     for name in ("checkpoint.pt", "weights.safetensors"):
@@ -563,7 +564,7 @@ def test_a_finished_run_keeps_its_record_curve_and_claims_only(tmp_path: Path) -
     attempt.finish({"state": "done"})
     kept = {"run.json", "curve.csv", "claim.1.json", "claim.2.json", "weights.safetensors", "record.json"}
     assert {file.name for file in attempt.path.iterdir()} == kept
-    assert records.progress(attempt.path) is None
+    assert states.progress(attempt.path) is None
 
 
 def test_a_heartbeat_says_where_and_when_its_attempt_began(tmp_path: Path) -> None:
@@ -573,7 +574,7 @@ def test_a_heartbeat_says_where_and_when_its_attempt_began(tmp_path: Path) -> No
     assert beat.pop("time") == pytest.approx(time.time(), abs=60)
     assert beat == {"format": 1, "attempt": 1, "step": 30, "steps": 100, "first_step": 10, "began": 1234.5}
     attempt.beat(31, 100, first_step=10, began=1234.5)
-    now = records.progress(attempt.path)
+    now = states.progress(attempt.path)
     assert now is not None
     assert (now["step"], now["first_step"]) == (31, 10)
 

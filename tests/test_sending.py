@@ -31,14 +31,14 @@ from submitted import (
     written,
 )
 
-from sweeps import cluster, sending, submission
-from sweeps.cluster import Element, Limits
+from slurm import cluster, sending, submission
+from slurm.cluster import Element, Limits
+from slurm.profile import Profile
+from slurm.sending import Array, arrays
 from sweeps.figure2 import figure2
 from sweeps.plan import Pack, in_order, packs
-from sweeps.profile import Profile
-from sweeps.sending import Array, arrays
 from yosinski import data
-from yosinski.commands import cluster as commands
+from yosinski.cli import cluster as commands
 from yosinski.data import find
 from yosinski.environment import Where
 from yosinski.errors import Failure

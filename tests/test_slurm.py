@@ -24,7 +24,7 @@ import psutil
 import pytest
 from test_command_line import numbers
 
-from yosinski import claims, specs
+from yosinski.records import claims, specs
 
 ROOT = Path(__file__).parent.parent
 TESTBED = ROOT / "slurm" / "testbed"

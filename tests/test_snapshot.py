@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import snapshot
-from yosinski import specs
-from yosinski.halves import Split
-from yosinski.recipes import SKETCH
-from yosinski.spec import Run
+from slurm import snapshot
+from yosinski.data.halves import Split
+from yosinski.experiment.recipes import SKETCH
+from yosinski.experiment.run import Run
+from yosinski.records import specs
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -43,7 +43,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(root, "init", "--quiet")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "all")
-    monkeypatch.setattr(snapshot, "__file__", str(root / "sweeps" / "submission.py"))
+    monkeypatch.setattr(snapshot, "__file__", str(root / "slurm" / "snapshot.py"))
     return root
 
 
@@ -123,18 +123,18 @@ def test_a_checkout_behind_a_link_has_its_commit(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home").symlink_to(checkout)
-    monkeypatch.setattr(snapshot, "__file__", str(tmp_path / "home" / "sweeps" / "submission.py"))
+    monkeypatch.setattr(snapshot, "__file__", str(tmp_path / "home" / "slurm" / "snapshot.py"))
     assert snapshot.snapshot(tmp_path / "runs")["commit"] == git(checkout, "rev-parse", "HEAD")
 
 
 def test_the_snapshot_of_this_code_can_be_imported_from_where_it_lies(tmp_path: Path) -> None:
     found = snapshot.snapshot(tmp_path / "my runs")
-    show = "import yosinski.spec, sweeps.job; print(yosinski.spec.__file__, sweeps.job.__file__, sep='\\n')"
+    show = "from sweeps import job; from yosinski.experiment import run; print(run.__file__, job.__file__, sep='\\n')"
     environment = {**os.environ, "PYTHONPATH": str(found["path"])}
     done = subprocess.run(
         [sys.executable, "-c", show], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [f"{found['path']}/yosinski/spec.py", f"{found['path']}/sweeps/job.py"]
+    assert done.stdout.splitlines() == [f"{found['path']}/yosinski/experiment/run.py", f"{found['path']}/sweeps/job.py"]
 
 
 def test_a_job_finds_the_code_of_somebodys_network_in_the_runs_directory(tmp_path: Path, small_split: Split) -> None:
@@ -151,9 +151,9 @@ def test_a_job_finds_the_code_of_somebodys_network_in_the_runs_directory(tmp_pat
     path.write_text("raise SystemExit")
     (tmp_path / "width.py").unlink()
     show = (
-        "import pathlib, sys; from yosinski import networks, specs\n"
+        "import pathlib, sys; from yosinski.networks import build; from yosinski.records import specs\n"
         "run = specs.load(pathlib.Path(sys.argv[1]), sys.argv[2])\n"
-        "print(run.network, *(name for name, _ in networks.build(run.network, 2).named_children()))"
+        "print(run.network, *(name for name, _ in build.build(run.network, 2).named_children()))"
     )
     environment = {**os.environ, "PYTHONPATH": str(snapshot.snapshot(runs)["path"])}
     command = [sys.executable, "-c", show, str(runs), run.id]

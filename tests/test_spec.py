@@ -8,9 +8,9 @@ import pytest
 
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
+from yosinski.experiment.recipes import MODERN, PAPER, PAPER_REDUCED, Recipe
+from yosinski.experiment.run import Run
 from yosinski.identity import as_before, canonical, digest, every, later
-from yosinski.recipes import MODERN, PAPER, PAPER_REDUCED, Recipe
-from yosinski.spec import Run
 
 RECIPE = Recipe(
     epochs=4.0,

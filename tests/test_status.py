@@ -15,20 +15,23 @@ import synthetic
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from slurm import cluster, sending, status, submission
+from slurm.cluster import Element
+from slurm.heal import Healing, healing, set_aside, with_spoilt_bases
 from slurm.job import STARTED
-from sweeps import cluster, display, sending, status, submission
-from sweeps.cluster import Element
-from sweeps.heal import Healing, healing, set_aside, with_spoilt_bases
+from slurm.profile import Profile
+from slurm.sending import Array
+from slurm.status import STATUSES, Sight
+from slurm.submission import Submission
 from sweeps.plan import Pack
-from sweeps.profile import Profile
-from sweeps.sending import Array
-from sweeps.status import STATUSES, Sight
-from sweeps.submission import Submission
-from yosinski import attempts, files, specs, tensors
+from yosinski import files
+from yosinski.cli import display
 from yosinski.environment import Where
 from yosinski.errors import BadInput
+from yosinski.experiment.run import Run
 from yosinski.files import Damaged
-from yosinski.spec import Run
+from yosinski.networks import tensors
+from yosinski.records import attempts, specs
 
 A, B = synthetic.halves()
 BASE_A, BASE_B = synthetic.base(A), synthetic.base(B)

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data import emoji, find
+from yosinski.data import find
 from yosinski.data import store as data_stores
 from yosinski.data.card import Card
 from yosinski.data.half import Half
+from yosinski.data.halves import Split
+from yosinski.data.sources import emoji
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
-from yosinski.halves import Split
 
 CARD = Card(
     name="toy",

@@ -13,18 +13,18 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import RandomResizedCrop
 from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
-from yosinski.batch import Batch
 from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.crops import corner, crops, in_order, in_the_middle
 from yosinski.data.half import Half
 from yosinski.data.store import Store
-from yosinski.data.stream import Shown, Stream, boxes
 from yosinski.errors import BadInput
-from yosinski.evaluation import image_set
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
+from yosinski.training.evaluation import image_set
+from yosinski.training.stream import Shown, Stream, boxes
 
 SIDE = 32
 CARD = Card(

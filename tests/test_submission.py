@@ -15,10 +15,10 @@ import pytest
 import synthetic
 from submitted import A2B, A3B, B2B, BASE_A, BASE_B, PROFILE, Answers, alone, drafted, written
 
-from sweeps import cluster, submission
-from sweeps.cluster import Element
+from slurm import cluster, submission
+from slurm.cluster import Element
+from slurm.profile import Profile, profile_from
 from sweeps.plan import Pack
-from sweeps.profile import Profile, profile_from
 from yosinski.errors import BadInput
 from yosinski.files import Damaged
 
@@ -178,7 +178,7 @@ def test_a_job_that_is_no_array_is_adopted_under_its_own_number(tmp_path: Path) 
 LOCK_IN_CHILD = """
 import sys
 from pathlib import Path
-from sweeps import submission
+from slurm import submission
 with submission.lock(Path(sys.argv[1])):
     print("in, after:", (Path(sys.argv[1]) / "trace").read_text(), flush=True)
 """
@@ -205,7 +205,7 @@ def test_the_lock_is_free_again_after_an_error_and_after_a_death(
 ) -> None:
     with pytest.raises(RuntimeError), submission.lock(tmp_path):
         raise RuntimeError
-    dying = "import os, sys, pathlib\nfrom sweeps import submission\n"
+    dying = "import os, sys, pathlib\nfrom slurm import submission\n"
     dying += "with submission.lock(pathlib.Path(sys.argv[1])): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", dying, str(tmp_path)], check=False).returncode == 9
     with submission.lock(tmp_path):

@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from yosinski import attempts, surgery
 from yosinski.data.half import Half
 from yosinski.errors import Failure
-from yosinski.networks import build
-from yosinski.pack import Member
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.tensors import fingerprint, fingerprint_of_file
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks.build import build
+from yosinski.networks.tensors import fingerprint, fingerprint_of_file
+from yosinski.records import attempts
+from yosinski.training import surgery
+from yosinski.training.pack import Member
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head")
 RECIPE = Recipe(

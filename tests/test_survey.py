@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from yosinski import commands
-from yosinski.__main__ import main
+from yosinski.cli import prepare
+from yosinski.cli.main import main
 from yosinski.data import find, sheet, survey
 from yosinski.data.card import Card
 from yosinski.data.half import Half
@@ -230,7 +230,7 @@ def test_runs_say_that_greys_are_dark(strange: Path) -> None:
     half = Half(card.name, card.fingerprint, card.classes)
     for _ in range(2):  # when the store is made, and when it is there
         console = Console(record=True, width=60, file=io.StringIO())
-        commands.with_store(half, Path("stores"), console)
+        prepare.with_store(half, Path("stores"), console)
         assert "imagefolder-64-crop-11bit:" in console.export_text()
 
 

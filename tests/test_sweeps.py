@@ -19,12 +19,12 @@ from sweeps.plan import in_order, packs
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
 from sweeps.volume import volume
-from yosinski import halves
-from yosinski.cost import cost
-from yosinski.data import find, synsets
+from yosinski.data import find, halves
+from yosinski.data.sources import synsets
 from yosinski.errors import BadInput
-from yosinski.recipes import EMOJI, PAPER, PAPER_REDUCED
-from yosinski.spec import Run
+from yosinski.experiment.cost import cost
+from yosinski.experiment.recipes import EMOJI, PAPER, PAPER_REDUCED
+from yosinski.experiment.run import Run
 
 NETWORKS = Path(__file__).parent.parent / "analysis" / "paper" / "networks.csv"
 CARD = replace(synsets.card(), fingerprint="f00d", images={"train": 1300, "select": 25})

@@ -21,9 +21,10 @@ import pytest
 import torch
 from torch import nn
 
-from yosinski import networks, torch_files, weights
 from yosinski.errors import BadInput
-from yosinski.source import Source
+from yosinski.networks import build
+from yosinski.pretrained import torch_files, weights
+from yosinski.pretrained.source import Source
 
 NETWORK = "alexnet32"
 LEGACY = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -37,7 +38,7 @@ class Colour(enum.Enum):
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    return dict(networks.drawn(NETWORK, 6, 1, "kaiming", 1).state_dict())
+    return dict(build.drawn(NETWORK, 6, 1, "kaiming", 1).state_dict())
 
 
 def save(value: Any, path: Path, legacy: bool = False, protocol: int = 2) -> Path:

@@ -13,20 +13,21 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from yosinski import attempts, claims, records, specs, surgery, training
-from yosinski import run as procedure
-from yosinski.clock import Clock
-from yosinski.cost import in_pack
+from yosinski import procedure
 from yosinski.data import find
-from yosinski.data.moments import Moments
+from yosinski.data.halves import Split
 from yosinski.environment import Where
 from yosinski.errors import Failure
-from yosinski.halves import Split
-from yosinski.networks import build
-from yosinski.recipes import Recipe
-from yosinski.spec import Run
-from yosinski.tensors import fingerprint
-from yosinski.treatments import Treatment
+from yosinski.experiment.cost import in_pack
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
+from yosinski.networks.build import build
+from yosinski.networks.tensors import fingerprint
+from yosinski.records import attempts, claims, specs, states
+from yosinski.training import loop, surgery
+from yosinski.training.clock import Clock
+from yosinski.training.moments import Moments
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +77,16 @@ def with_views(runs: list[Run], views: int) -> list[Run]:
 def numbers(where: Where, run: Run) -> dict[str, Any]:
     """All of a run's results that must not depend on how it was trained."""
     path = specs.folder(where.runs, run.id)
-    record = records.read_record(path)
+    record = states.read_record(path)
     assert record is not None
     kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
-    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in records.read_curve(path)]
+    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
     return {**kept, "curve": curve}
 
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:
     for base in bases:
-        record = records.read_record(specs.folder(where.runs, base.id))
+        record = states.read_record(specs.folder(where.runs, base.id))
         assert record is not None
         assert record["state"] == "done"
         assert record["metrics"]["select_top1"] > 0.4
@@ -117,14 +118,14 @@ def test_the_seconds_of_a_pack_go_to_those_that_cause_them(
 ) -> None:
     a, b = bases
     pack = [b.copy(7, "frozen", a), b.copy(7, "tuned", a), b.copy(5, "frozen", a)]
-    monkeypatch.setattr(training, "Clock", lambda device: Clock("cuda"))  # by FLOPs, which can be counted
+    monkeypatch.setattr(loop, "Clock", lambda device: Clock("cuda"))  # by FLOPs, which can be counted
     train(where, pack)
-    found = [records.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
+    found = [states.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
     assert [record["seconds_by"] for record in found] == ["flops"] * 3
     assert [record["pack_flops"] for record in found] == list(map(round, in_pack(pack, find.card("emoji"))))
     shares, flops = ([record[name] for record in found] for name in ("seconds", "pack_flops"))
     assert [share / sum(shares) for share in shares] == pytest.approx([its / sum(flops) for its in flops], rel=0.25)
-    curve = records.read_curve(specs.folder(where.runs, pack[0].id))
+    curve = states.read_curve(specs.folder(where.runs, pack[0].id))
     assert 0 < curve[-1]["seconds"] < found[0]["seconds"]  # the last evaluation is counted, too
 
 
@@ -137,7 +138,7 @@ class Timed:
 
 def test_a_clock_divides_laps_as_the_work_was(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0, 10, 12, 12, 16, 40, 41, 50, 60, 100])
-    monkeypatch.setattr("yosinski.clock.time.perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr("yosinski.training.clock.time.perf_counter", lambda: float(next(now)))
     one, two = Timed(), Timed()
     clock = Clock("cpu")
     assert clock.by == "time"
@@ -163,7 +164,7 @@ def test_a_checkpoint_of_an_earlier_version_does_not_say_who_caused_its_seconds(
     assert content.pop("seconds_by") == "time"
     torch.save(content, path / "checkpoint.pt")
     train(where, [run])
-    assert (records.read_record(path) or {})["seconds_by"] == "pack"
+    assert (states.read_record(path) or {})["seconds_by"] == "pack"
 
 
 def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tuple[Run, Run]) -> None:
@@ -185,7 +186,7 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
         assert same == (name in below), name
         if "standardise" not in name:
             assert not torch.equal(changed[name], tensor), name
-    record = records.read_record(specs.folder(where.runs, frozen.id))
+    record = states.read_record(specs.folder(where.runs, frozen.id))
     assert record is not None
     certificate = fingerprint(below)
     assert record["certificate"] == {"before": certificate, "after": certificate}
@@ -201,7 +202,7 @@ def test_each_treatment_trains_what_its_name_says(where: Where, bases: tuple[Run
     same = {name for name, tensor in base.items() if name.endswith("weight") and torch.equal(copy[name], tensor)}
     untouched = {f"conv{n}.conv.weight" for n in (1, 3, 4, 5)} | {"fc6.linear.weight", "fc7.linear.weight"}
     assert same == (untouched if treatment == "single" else set())
-    record = records.read_record(specs.folder(where.runs, run.id))
+    record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert (record["certificate"] is not None) == (treatment == "single")
     single = ("conv2", "head")
@@ -240,7 +241,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_ends(where: Where, bases: t
         path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
     train(where, pack, after(7))
-    assert [records.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 4
+    assert [states.state(specs.folder(where.runs, run.id)) for run in pack] == ["interrupted"] * 4
     train(where, pack[:1], after(12))  # now the members stand at different steps
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
@@ -255,7 +256,7 @@ def test_stored_features_give_the_numbers_of_computed_ones(
     pack = [b.copy(n, "frozen", parent) for parent in bases for n in (3, 6)]
     pack += [b.copy(3, treatment, a) for treatment in ("probed", "thawed", "single", "tuned")]
     pack = with_views([*pack, b.copy(3, "random", a, below="matched")], 2)
-    monkeypatch.setattr(training, "take_features", lambda *_: None)
+    monkeypatch.setattr(loop, "take_features", lambda *_: None)
     train(where, pack)
     computed = [numbers(where, run) for run in pack]
     assert not (where.stores / "features").exists()
@@ -269,7 +270,7 @@ def test_stored_features_give_the_numbers_of_computed_ones(
     assert len(list((where.stores / "features").glob("*/features.json"))) == 2 * (4 + 1 + 1)
     for run, its, tensors in zip(pack, computed, weights, strict=True):
         path = specs.folder(where.runs, run.id)
-        record = records.read_record(path)
+        record = states.read_record(path)
         assert record is not None
         assert record["features"] == ("computed" if run.treatment == "tuned" else "stored")
         for name, tensor in load_file(path / "weights.safetensors").items():
@@ -306,10 +307,10 @@ def test_a_run_that_is_stopped_while_features_are_stored_goes_on(
     a, b = bases
     (run,) = with_views([b.copy(5, "frozen", a)], 2)
     train(where, [run], after(2))
-    assert records.state(specs.folder(where.runs, run.id)) == "interrupted"
+    assert states.state(specs.folder(where.runs, run.id)) == "interrupted"
     assert not list((where.stores / "features").iterdir())
     train(where, [run])
-    assert records.state(specs.folder(where.runs, run.id)) == "done"
+    assert states.state(specs.folder(where.runs, run.id)) == "done"
 
 
 def own_stores(where: Where, tmp_path: Path) -> Path:
@@ -339,7 +340,7 @@ def test_one_that_diverges_fails_alone(where: Where, bases: tuple[Run, Run], mon
 
     monkeypatch.setattr(procedure, "network_for", poisoned)
     train(where, [sick, well])
-    record = records.read_record(specs.folder(where.runs, sick.id))
+    record = states.read_record(specs.folder(where.runs, sick.id))
     assert record is not None
     assert record["state"] == "diverged"
     assert record["metrics"]["train_loss"] is None
@@ -352,8 +353,8 @@ def test_a_base_that_never_learns_is_stuck_and_its_copies_are_blocked(where: Whe
     copy = hopeless.copy(2, "frozen", hopeless)
     train(where, [hopeless])
     train(where, [copy])
-    base_record = records.read_record(specs.folder(where.runs, hopeless.id))
-    copy_record = records.read_record(specs.folder(where.runs, copy.id))
+    base_record = states.read_record(specs.folder(where.runs, hopeless.id))
+    copy_record = states.read_record(specs.folder(where.runs, copy.id))
     assert base_record is not None
     assert copy_record is not None
     assert base_record["state"] == "stuck"
@@ -371,10 +372,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_named(where: Where, bases: tuple[
     with pytest.raises(Failure, match=r"checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1"):
         train(where, [run, other])
     assert (path / "checkpoint.pt.damaged-1").read_bytes() == damaged
-    assert records.state(path) == "failed"
-    assert records.state(specs.folder(where.runs, other.id)) == "done"  # the others went on
+    assert states.state(path) == "failed"
+    assert states.state(specs.folder(where.runs, other.id)) == "done"  # the others went on
     train(where, [run])
-    assert records.state(path) == "done"
+    assert states.state(path) == "done"
 
 
 def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple[Run, Run]) -> None:
@@ -385,7 +386,7 @@ def test_other_arithmetic_is_refused_unless_asked_for(where: Where, bases: tuple
     with pytest.raises(Failure, match=r"was started with float32 on cpu with . thread"):
         train(other, [run])
     train(Where(where.runs, where.stores, device="cpu", precision="bfloat16", change_arithmetic=True), [run])
-    record = records.read_record(specs.folder(where.runs, run.id))
+    record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert record["arithmetic"]["dtype"] == "bfloat16"
 
@@ -404,9 +405,9 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_unless_its_head_was_in_bfloa
     if precision == "bfloat16":
         with pytest.raises(Failure, match="was started with bfloat16 with a bfloat16 head on cpu"):
             train(where, [run])
-        assert records.state(path) == "failed"
+        assert states.state(path) == "failed"
     train(replace(where, change_arithmetic=precision == "bfloat16"), [run])
-    record = records.read_record(path)
+    record = states.read_record(path)
     assert record is not None
     assert record["arithmetic"]["head"] == "float32"
 
@@ -418,7 +419,7 @@ def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
     short = b.recipe.with_values({"epochs": 1.0})
     pack = [replace(copy, recipe=short) for copy in (b.copy(7, "frozen", a), b.copy(3, "tuned", a))]
     finer = {"losses": True, "gradients": True}  # than bfloat16
-    cross_entropy, take_step = F.cross_entropy, training.take_step
+    cross_entropy, take_step = F.cross_entropy, loop.take_step
 
     def is_finer(tensor: torch.Tensor | None) -> bool:
         assert tensor is not None
@@ -433,7 +434,7 @@ def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
         finer["gradients"] &= is_finer(member.network.get_parameter("head.weight").grad)
 
     monkeypatch.setattr(F, "cross_entropy", seen)
-    monkeypatch.setattr(training, "take_step", seen_step)
+    monkeypatch.setattr(loop, "take_step", seen_step)
     train(replace(where, precision="bfloat16"), pack)
     assert finer == {"losses": True, "gradients": True}
 
@@ -471,19 +472,19 @@ def test_a_full_disk_is_said_and_what_is_trained_is_kept(
     assert (path / "checkpoint.pt").read_bytes() == saved
     monkeypatch.setattr(attempts.Attempt, "save", real)
     train(where, [run])
-    assert records.state(path) == "done"
+    assert states.state(path) == "done"
 
 
 def room_for(monkeypatch: pytest.MonkeyPatch, most: int, steps: int = 2, of: Run | None = None) -> None:
     """A GPU on which after so many steps there is room for so many members, or none for this one."""
-    at_cuts, made = training.at_cuts, iter(range(10**9))
+    at_cuts, made = loop.at_cuts, iter(range(10**9))
 
     def full(members: list[Any], *rest: Any) -> Any:
         if next(made) >= steps and (len(members) > most or of in [member.run for member in members]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return at_cuts(members, *rest)
 
-    monkeypatch.setattr(training, "at_cuts", full)
+    monkeypatch.setattr(loop, "at_cuts", full)
 
 
 @pytest.mark.parametrize("saved", [0.0, 600.0])
@@ -498,11 +499,11 @@ def test_a_pack_that_is_too_large_for_a_gpu_goes_on_in_halves(
     for run in pack:
         path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
-    monkeypatch.setattr(training, "SAVE_EVERY", saved)
+    monkeypatch.setattr(loop, "SAVE_EVERY", saved)
     room_for(monkeypatch, 2, steps=7)
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed
-    made = [records.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
+    made = [states.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
     assert [record["pack"] for record in made] == [2, 2, 1, 2, 2]
     assert [record["gpu_memory"] for record in made] == [None] * 5
     assert capsys.readouterr().err.count("goes on in halves") == 2
@@ -517,7 +518,7 @@ def test_a_run_that_is_too_large_alone_fails_alone(
     with pytest.raises(Failure, match="too large for this GPU, even alone: out of GPU memory: CUDA out of memory"):
         train(where, pack)
     paths = [specs.folder(where.runs, run.id) for run in pack]
-    assert [records.state(path) for path in paths] == ["done", "failed", "done"]
+    assert [states.state(path) for path in paths] == ["done", "failed", "done"]
     assert "CUDA out of memory" in (paths[1] / "failure.json").read_text()
 
 
@@ -529,7 +530,7 @@ def test_another_failure_is_not_taken_for_too_little_memory(
     def broken(*_: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(training, "at_cuts", broken)
+    monkeypatch.setattr(loop, "at_cuts", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         train(where, [b.copy(2, "tuned", a), b.copy(3, "tuned", a)])
 
@@ -570,7 +571,7 @@ def test_a_resume_on_another_processor_is_other_arithmetic(
         with pytest.raises(Failure, match=r"was started with float32 on cpu with . thread"):
             train(where, [run])
     train(replace(where, change_arithmetic=not goes_on), [run])
-    assert records.state(path.parent) == "done"
+    assert states.state(path.parent) == "done"
 
 
 def test_a_run_that_is_claimed_or_done_is_not_trained_again(where: Where, bases: tuple[Run, Run]) -> None:

@@ -20,23 +20,25 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision.transforms import v2
 
-from yosinski import export, networks, outside, records, specs
-from yosinski.__main__ import main
-from yosinski.batch import Batch
+from yosinski.cli.main import main
 from yosinski.data import find, making, place
 from yosinski.data import store as data_stores
 from yosinski.data.crops import in_the_middle
 from yosinski.data.decoding import Broken, decode
 from yosinski.data.half import Half
+from yosinski.data.halves import Split
 from yosinski.data.making import Making
 from yosinski.data.place import FILTERS
 from yosinski.data.store import Store
 from yosinski.environment import Where
-from yosinski.export import plain
-from yosinski.halves import Split
-from yosinski.recipes import FINETUNE, Recipe
-from yosinski.run import run_pack
-from yosinski.spec import Run
+from yosinski.experiment.recipes import FINETUNE, Recipe
+from yosinski.experiment.run import Run
+from yosinski.networks import build
+from yosinski.networks.batch import Batch
+from yosinski.pretrained import export, outside
+from yosinski.pretrained.export import plain
+from yosinski.procedure import run_pack
+from yosinski.records import specs, states
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -86,7 +88,7 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
     model, told = found["model"].eval(), found["told"]
     run = specs.load(Path("runs"), told["run"])
     path = specs.folder(Path("runs"), run.id)
-    record = records.read_record(path)
+    record = states.read_record(path)
     assert record is not None
     assert (told["name"], told["network"], told["test_top1"]) == ("W7B+", run.network, record["metrics"]["test_top1"])
     assert told["classes"] == sorted(pictures.KINDS)
@@ -94,7 +96,7 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
     np.testing.assert_allclose(saw["mean"], (0.485, 0.456, 0.406), atol=1e-7)
 
     pixels: Any = torch.stack([cropped(saw, Path(f"pictures/{kind}/3.png")) for kind in pictures.KINDS])
-    network = networks.build(run.network, run.outputs).eval()
+    network = build.build(run.network, run.outputs).eval()
     network.load_state_dict(load_file(path / "weights.safetensors"))
     with torch.no_grad():
         plainly = model(v2.Normalize(saw["mean"], saw["std"])(pixels / 255))
@@ -252,10 +254,10 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
     with safe_open(out, "pt") as file:
         told = {name: json.loads(text) for name, text in file.metadata().items()}
     assert told["library"] == "yosinski"
-    networks.build(told["model"], **told["arguments"]).load_state_dict(load_file(out))
+    build.build(told["model"], **told["arguments"]).load_state_dict(load_file(out))
     again = outside.known("alexnet32", str(out))
     assert again.classes == run.half.classes
     assert again.preprocessing.told_by == "as the file says"
-    record = records.read_record(specs.folder(tmp_path / "runs", run.id))
+    record = states.read_record(specs.folder(tmp_path / "runs", run.id))
     assert record is not None
     assert again.hash == record["weights"]

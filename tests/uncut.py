@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from yosinski import graph
-from yosinski.batch import Batch
-from yosinski.catalogue import made, named
 from yosinski.errors import BadInput
-from yosinski.networks import build
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build
+from yosinski.networks.catalogue import made, named
+from yosinski.networks.tracing import graph
 
 SIDES = (64, 70, 96, 224)  # tried in this order; 70 is a multiple of 14
 

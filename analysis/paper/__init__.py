@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import EVALUATION, filtered, joined
-from yosinski.treatments import relation, series
+from yosinski.experiment.treatments import relation, series
 
 CUTS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 CLASSES = {"A": 551, "B": 449}  # of the man-made and the natural half; a random half has 500

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from yosinski.batch import Batch
 from yosinski.data.place import RULE
+from yosinski.networks.batch import Batch
 
 
 def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:

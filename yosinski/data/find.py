@@ -1,9 +1,10 @@
 """Cards of data sets, found by their texts."""
 
-from yosinski.data import cards, emoji
+from yosinski.data import image_files
 from yosinski.data.card import Card
 from yosinski.data.look import look
 from yosinski.data.place import Place
+from yosinski.data.sources import emoji
 
 
 def card(text: str) -> Card:
@@ -16,5 +17,5 @@ def card(text: str) -> Card:
     known = look()
     if text not in known.cards:
         found = Place.of(text)
-        known.cards[text] = emoji.card() if found.path is None else cards.card(found, known.stores)
+        known.cards[text] = emoji.card() if found.path is None else image_files.card(found, known.stores)
     return known.cards[text]

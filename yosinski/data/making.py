@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import cards, oddities, sources, store
+from yosinski.data import image_files, oddities, store
 from yosinski.data.card import SETS, Card
-from yosinski.data.listing import Image, Listing
 from yosinski.data.place import RULE, Place
-from yosinski.data.scanning import each, suffixes
+from yosinski.data.sources import kinds
+from yosinski.data.sources.listing import Image, Listing
+from yosinski.data.sources.scanning import each, suffixes
 from yosinski.errors import BadInput, Failure, command, printable, some
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
@@ -103,8 +104,8 @@ def begin(text: str, stores: Path) -> Making | Path:
     found = Place.of(text)
     if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
         _server()  # torch is there when all files are listed
-    listed = sources.listed(found) if found.there else None
-    card = cards.card(found, stores, listed)
+    listed = kinds.listed(found) if found.there else None
+    card = image_files.card(found, stores, listed)
     path = store.location(card, stores)
     if (path / "store.json").exists() or listed is None:
         return path
@@ -142,7 +143,7 @@ def fill(
     with files.lock(here):
         resumed = (here / "images.npy").exists()
         try:
-            there = store.location(cards.card(making.place, making.stores, making.listing), making.stores)
+            there = store.location(image_files.card(making.place, making.stores, making.listing), making.stores)
             if (there / "store.json").exists():
                 return there  # somebody else has made it meanwhile
             broken = _glance(making, advance)
@@ -153,7 +154,7 @@ def fill(
             for note in notes:
                 broken |= note["broken"]
             refuse(making, broken, skip_broken)
-            card = cards.card_without(making.place, making.listing, broken)
+            card = image_files.card_without(making.place, making.listing, broken)
             resumed = True
             return _finish(making, card, broken, notes)
         except Changed:
@@ -193,7 +194,7 @@ def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     from yosinski.data.decoding import Broken, decode
 
     try:
-        decode(sources.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)
+        decode(kinds.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)
     except Broken as error:
         return str(error)
     except OSError as error:
@@ -328,7 +329,7 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
     with (partial / "images.npy").open("r+b") as file:
         file.seek(there.offset + shard.start * black.nbytes)
         for k, image in enumerate(images):
-            content = sources.content(place, root, image)
+            content = kinds.content(place, root, image)
             hashes.append(hashlib.sha256(content).hexdigest())
             if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
                 told = f"{printable(root / image.file.path)} has changed since it was listed"

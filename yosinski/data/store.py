@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import emoji
 from yosinski.data.card import SETS, Card
 from yosinski.data.half import Half
+from yosinski.data.sources import emoji
 from yosinski.errors import BadInput, Failure, command
 
 FORMAT = 1

@@ -10,9 +10,10 @@ import numpy as np
 import PIL.Image
 
 from yosinski import files
-from yosinski.data import oddities, sources
+from yosinski.data import oddities
 from yosinski.data.card import SETS, Card
 from yosinski.data.place import Place
+from yosinski.data.sources import kinds
 from yosinski.data.store import Store
 
 QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
@@ -45,7 +46,7 @@ def of_sources(place: Place) -> dict[str, Any]:
 
     None where no header can be read, or where it does not say.
     """
-    listing = sources.listed(place)
+    listing = kinds.listed(place)
     found, odd = [], []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
         if image.file.state is None:  # not a file of its own: all have the side of the source

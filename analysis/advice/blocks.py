@@ -1,0 +1,224 @@
+"""Runs that may be compared, block by block: the same network, data, recipes, kind of split and number of images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.figures.marks import subject
+from analysis.frame import arithmetic, listed
+from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
+from yosinski.data.place import EARLIER, earlier
+from yosinski.errors import BadInput
+
+# In what copies and bases agree.
+ALIKE = ["origin", "network", "data", "rule", "kind", "semantics", "recipe", "examples_per_class"]
+OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
+
+
+@dataclass
+class Block:
+    """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
+
+    directory: where the records are, None for published networks. weights: where those from outside were found, if
+    copies are cut from such.
+    """
+
+    title: str
+    metric: str
+    frame: pd.DataFrame
+    runs: pd.DataFrame
+    directory: Path | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
+
+    @cached_property
+    def good(self) -> pd.DataFrame:
+        """The runs that count."""
+        return self.runs.loc[self.runs["counts"]]
+
+    @property
+    def published(self) -> bool:
+        """Whether these are the paper's own networks."""
+        return bool((self.runs["origin"] == "paper").all())
+
+    @cached_property
+    def replicates(self) -> str:
+        """What intervals go over: "split", or "seed" where one split has at least three."""
+        return "split" if self.runs["replicate"].equals(self.runs["split"]) else "seed"
+
+    @cached_property
+    def number(self) -> int:
+        """How many replicates there are among copies that count."""
+        return int(self.good.loc[self.good["n"] > 0, "replicate"].nunique())
+
+    @property
+    def examples(self) -> int | None:
+        """Images of each class that these runs were trained on, None for all."""
+        its = self.runs["examples_per_class"].dropna()
+        return int(its.iloc[0]) if len(its) else None
+
+    @property
+    def measured(self) -> str:
+        """What accuracies were measured on."""
+        return METRICS[self.metric]
+
+
+def blocks(
+    frame: pd.DataFrame,
+    metric: str | None = None,
+    directory: Path | None = None,
+    groups: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Block]:
+    """The blocks of a frame of records, of published networks, or of both, those with most copies first.
+
+    A block is the copies that agree in `ALIKE` and in what their bases were trained on, with the bases that agree in
+    `ALIKE`. Copies of one base from outside stand with the selffers on their target, of several apart from each other.
+    metric: that of all blocks; None: `best10_top1` of published networks, `select_top1` of records, since
+    choices are made on select images. groups: by data set, the group of every class. BadInput: no copies.
+    """
+    if metric is not None:
+        metric_for(frame, metric)
+    weights = outside(frame)
+    frame = trained(main_experiment(frame))
+    frame = frame.loc[frame["treatment"].notna()]
+    frame = frame.assign(kind=kind_of_split(frame))
+    about = frame.loc[frame["last"]].set_index("run")[["recipe", "examples_per_class"]]
+    for mine, its in zip(OF_BASES, about.columns, strict=True):
+        of_parent = frame["parent"].map(about[its].astype("string").fillna("all"))
+        of_outside = frame[its].astype("string").fillna("all") if len(weights) == 1 else frame["parent"]
+        frame[mine] = of_parent.astype("string").fillna("unknown").mask(frame["parent"].isin(list(weights)), of_outside)
+    copies = frame.loc[frame["relation"] != "base"]
+    if copies.empty:
+        raise BadInput("there are no copies among these runs, so there is no cut to advise on")
+
+    made = []
+    for key, its in copies.groupby([*ALIKE, *OF_BASES], dropna=False):
+        alike = pd.Series(True, frame.index)
+        for name, value in zip(ALIKE, key, strict=False):
+            alike &= frame[name].isna() if pd.isna(value) else (frame[name] == value).fillna(False)
+        rows = frame.loc[frame.index.isin(its.index) | (alike & (frame["relation"] == "base"))]
+        own = metric or ("best10_top1" if key[0] == "paper" else "select_top1")
+        data = str(its["data"].iloc[0])
+        of_classes = (groups or {}).get(data, {})
+        where = None if key[0] == "paper" else directory
+        theirs = its["parent"].map(weights).dropna()
+        source = str(theirs.iloc[0]) if len(theirs) else ""
+        made.append(Block("", own, rows, one_row_each(rows, own), where, of_classes, source))
+    made.sort(key=lambda block: -len(block.runs))
+    for block in made:
+        block.title = _title(block, made)
+    return made
+
+
+def one_row_each(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The last row of every run, with `value` (the metric), `counts` and `replicate`.
+
+    counts: whether the run is done, has a value, and was not cut from weights that its base no longer has.
+    replicate: the split; where there is one split only and at least three seeds, the seed.
+    """
+    runs = frame.loc[frame["last"]].reset_index(drop=True)
+    value = runs[metric]
+    runs = runs.assign(value=value, counts=(runs["state"] == "done") & value.notna() & ~runs["stale"])
+    for name in ("seed", "split"):
+        runs[name] = runs[name].astype("string").fillna("")
+    seeds = runs["split"].nunique() == 1 and runs.loc[runs["counts"], "seed"].nunique() >= FEWEST
+    return runs.assign(replicate=runs["seed" if seeds else "split"])
+
+
+def caveats(block: Block) -> list[str]:
+    """What a reader has to know of the runs of a block before believing anything: sentences."""
+    runs: Any = block.runs
+    good: Any = block.good
+    splits, targets = good["split"].nunique(), good["target_half"].nunique()
+    said = [f"{len(good)} of {len(runs)} runs count: {targets} targets, {splits} splits ({listed(good['split'], 6)})."]
+    if block.replicates == "seed":
+        said.append(
+            f"There is one split, so its {good['seed'].nunique()} seeds are the replicates: everything here holds for"
+            " these two halves only, and says nothing about other classes."
+        )
+    elif block.number < FEWEST:
+        said.append(
+            f"{block.number} split(s): no interval, and no comparison that is more than a look at these very halves."
+        )
+    else:
+        said.append(
+            "Estimated is the mean over halves drawn like these. Splits of one data set share classes and pictures, so"
+            " the intervals cover other splits of the same data, not other data."
+        )
+    lost = runs.loc[~runs["counts"]]
+    why = lost["state"].where(lost["state"] != "done", "done without a value").mask(lost["stale"], "stale")
+    for (reason, series), number in why.groupby([why, lost["series"]]).size().items():  # pyright: ignore
+        said.append(f"Left out: {number} {series}, {_REASONS.get(reason, reason)}.")
+    there = set(good["series"])
+    for series, without in _WITHOUT.items():
+        if series not in there:
+            said.append(f"No {series} counts: {without}.")
+    known: Any = runs[["data", "rule"]].dropna().drop_duplicates()
+    if any(earlier(str(data), int(rule)) for data, rule in known.itertuples(index=False)):
+        said.append(f"Images were {EARLIER}.")
+    kinds = arithmetic(good).dropna().value_counts().sort_index()
+    if len(kinds) > 1:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        said.append(f"Mixed arithmetic: {kinds}; differences smaller than those between machines mean nothing.")
+    part = good.loc[good["lost"].fillna(0) > 0]
+    if len(part):
+        said.append(f"{len(part)} logs are lost in part ({listed(part['name'])}): scored by what is left.")
+    if (copies := runs.loc[runs["n"] > 0]).size and block.examples is not None:
+        from_more = copies["base_examples"].iloc[0]
+        if from_more not in (str(block.examples), "unknown"):
+            said.append(
+                f"Copies have {block.examples} images of each class, the bases that they were cut from {from_more}:"
+                " here base - BnB is no co-adaptation, since the copied layers have seen more images than the base has."
+            )
+        elif from_more == "unknown":
+            said.append("What the bases of these copies were trained on is not among these runs.")
+    return said
+
+
+_REASONS = {
+    "stale": "whose base has been trained anew since they were cut",
+    "stuck": "stuck at chance: a failed training, not an effect of the cut",
+    "diverged": "which diverged",
+    "missing": "not trained yet, or without a log",
+    "blocked": "whose base failed",
+    "failed": "with a damaged file, or ended by an error",
+    "running": "still running",
+    "interrupted": "interrupted",
+    "done without a value": "done, but without a number of this metric",
+}
+_WITHOUT = {
+    "base": "nothing can be compared with training from scratch",
+    "BnB": "co-adaptation and specificity cannot be told apart",
+    "BnB+": "what fine-tuned transfer gains may be a second training alone",
+    "AnB": "nothing is known of frozen transfer",
+    "AnB+": "nothing is known of fine-tuned transfer",
+}
+
+
+def _title(block: Block, among: list[Block]) -> str:
+    """Network, data and kind of split; images per class, recipes and semantics where blocks differ in them."""
+    parts = [f"{subject(block.runs)}, {block.runs['kind'].iloc[0]} halves"]
+    for name, words in _TOLD.items():
+        if len({_of_copies(other, name) for other in among}) > 1:
+            parts.append(words.format(_of_copies(block, name)))
+    return ", ".join(parts)
+
+
+def _of_copies(block: Block, name: str) -> str:
+    """What all copies of a block have in a column, as text."""
+    value = block.runs.loc[block.runs["n"] > 0, name].iloc[0]
+    return "all" if pd.isna(value) else str(value)
+
+
+_TOLD = {
+    "examples_per_class": "{} images per class",
+    "recipe": "recipe {}",
+    "semantics": "semantics {}",
+    "rule": "images listed and prepared by rule {}",
+    "base_recipe": "cut from bases of recipe {}",
+    "base_examples": "cut from bases on {} images per class",
+}

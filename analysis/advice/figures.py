@@ -1,0 +1,146 @@
+"""The figures of the report on where to cut."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.advice.answer import Answer
+from analysis.advice.contrasts import CONTRASTS
+from analysis.figures.style import GREY, in_order, look, style
+
+COSTS = {  # column of the frame -> what it is called, and its unit
+    "trained_parameters": ("trained parameters (million)", 1e6),
+    "flops": ("training FLOPs (1e12)", 1e12),
+    "seconds": ("seconds", 1.0),
+    "memory": ("memory (GB)", 1e9),
+}
+_OF_CONTRAST = {"C": "BnB", "S": "AnB", "G": "AnB+", "T": "BnB+"}  # whose colour
+
+
+def choices(answer: Answer) -> Figure:
+    """Every choice: its difference from the best with two standard errors, and its probability of being the best."""
+    rows = answer.rows.iloc[::-1].reset_index(drop=True)
+    with style():
+        figure = Figure(figsize=(8.4, 0.8 + 0.27 * len(rows)))
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+        for k, row in enumerate(rows.itertuples()):
+            its: Any = row
+            own = look(its.series)
+            left.errorbar(
+                its.points, k, xerr=2 * its.error, fmt=own.marker, color=own.colour,
+                mfc=own.colour if its.among else "white",
+            )  # fmt: skip
+            right.barh(k, its.p_best, color=own.colour)
+        left.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
+        left.set_yticks(range(len(rows)), rows["choice"])
+        left.set_xlabel(f"Points from {answer.top}, with two standard errors")
+        left.set_title("Filled: not told from the best")
+        right.set_xlabel("P(best)")
+        right.set_xlim(0, 1)
+    return figure
+
+
+def decomposition(rows: pd.DataFrame) -> Figure:
+    """The contrasts over n with their intervals: plain ones thin, moderated ones thick."""
+    with style():
+        figure = Figure(figsize=(8.4, 4.2))
+        axes = figure.subplots()
+        there = [its for its in CONTRASTS if rows.loc[rows["contrast"] == its.name, "points"].notna().any()]
+        for k, contrast in enumerate(there):
+            own, its = look(_OF_CONTRAST[contrast.name]), rows.loc[rows["contrast"] == contrast.name]
+            x = its["n"].to_numpy(float) + 0.12 * (k - (len(there) - 1) / 2)
+            label = f"{contrast.name} = {contrast.above} - {contrast.below}\n{contrast.meaning}"
+            axes.plot(x, its["points"], own.marker, color=own.colour, label=label, linestyle=own.line, linewidth=0.8)
+            axes.vlines(x, its["low"], its["high"], color=own.colour, linewidth=0.8)
+            axes.vlines(x, its["calm_low"], its["calm_high"], color=own.colour, linewidth=2.6, alpha=0.6)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
+        axes.set_xticks(sorted(rows["n"].unique()))
+        axes.set_xlabel("Cut n")
+        axes.set_ylabel("Points of accuracy")
+        axes.set_title("95 % intervals: thin plain t, thick moderated over cuts")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
+    return figure
+
+
+def cost(answer: Answer, measured: list[str]) -> Figure:
+    """Points against each cost; a line through the choices that nothing beats in both."""
+    rows = answer.rows.dropna(subset=["points"])
+    with style():
+        figure = Figure(figsize=(4.2 * min(2, len(measured)), 3.4 * -(-len(measured) // 2)))
+        panels = figure.subplots(-(-len(measured) // 2), min(2, len(measured)), squeeze=False, sharey=True).ravel()
+        for axes, name in zip(panels, measured, strict=False):
+            words, unit = COSTS[name]
+            its = rows.dropna(subset=[name])
+            share = (its[name] / its[name].max()).round(2)  # packs are timed, not copies: a percent is no difference
+            front = pareto(share.to_numpy(float), its["points"].to_numpy(float))
+            edge = its.loc[front].sort_values(name)
+            axes.plot(edge[name] / unit, edge["points"], color=GREY, linewidth=0.8, drawstyle="steps-post", zorder=1)
+            for series, some in its.groupby("series"):
+                own = look(str(series))
+                axes.plot(some[name] / unit, some["points"], own.marker, color=own.colour, label=str(series))
+            for row in edge.itertuples():
+                at: Any = (getattr(row, name) / unit, row.points)
+                axes.annotate(str(row.choice), at, xytext=(3, 3), textcoords="offset points", fontsize=7.5)
+            axes.set_xlabel(words[:1].upper() + words[1:])
+        for axes in panels[len(measured) :]:
+            axes.set_axis_off()
+        panels[0].set_ylabel(f"Points from {answer.top or 'base'}")
+        panels[0].legend(loc="lower right")
+    return figure
+
+
+def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Whether nothing is as cheap and better, or cheaper and as good, [k]."""
+    cheaper = cost[:, None] <= cost
+    better = value[:, None] >= value
+    strictly = (cost[:, None] < cost) | (value[:, None] > value)
+    return np.logical_not(np.any(cheaper & better & strictly, axis=0))
+
+
+def of_classes(rows: pd.DataFrame, n: int) -> Figure:
+    """What every class loses, in order, raw and shrunk."""
+    with style():
+        figure = Figure(figsize=(8.4, 3.4))
+        axes = figure.subplots()
+        x = np.arange(len(rows))
+        axes.errorbar(x, rows["loss"], rows["error"], fmt=".", color="0.75", linewidth=0.6, label="measured", zorder=1)
+        groups = rows["group"].fillna("").to_numpy()
+        for k, group in enumerate(sorted(set(groups))):
+            its = groups == group
+            dot: Any = {"color": look(("AnB", "BnB", "AnB+", "BnB+")[k % 4]).colour}
+            label = f"shrunk{', ' * bool(group)}{group}"
+            axes.plot(x[its], rows["shrunk"][its], "os^D"[k % 4], markersize=3.5, label=label, **dot)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
+        axes.set_xlabel("Classes, those that lose most first")
+        axes.set_ylabel(f"base - A{n}B, points")
+        axes.legend()
+    return figure
+
+
+def volume(rows: pd.DataFrame) -> Figure:
+    """Heat maps of n against images per class, one per treatment: points from the base; a star on the best choice."""
+    columns = list(dict.fromkeys(rows["images"]))
+    panels = in_order(series for series in rows["series"] if series != "base")
+    reach = max(float(rows["from_base"].abs().to_numpy().max()), 0.1)
+    cuts = sorted(rows["n"].unique())
+    with style():
+        figure = Figure(figsize=(1.6 + (0.9 + 0.62 * len(columns)) * len(panels), 1.4 + 0.42 * len(cuts)))
+        for axes, series in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
+            its = rows.loc[rows["series"].isin([series, "base"])]
+            grid = its.pivot_table(index="n", columns="images", values="from_base")
+            grid = grid.reindex(index=cuts, columns=columns)
+            image = axes.imshow(grid, cmap="RdBu_r", vmin=-reach, vmax=reach, origin="lower", aspect="auto")
+            for row in its.itertuples():
+                own: Any = row
+                at = columns.index(own.images), cuts.index(own.n)
+                if own.best or own.among:
+                    axes.plot(*at, "*" if own.best else ".", color="black", markersize=9 if own.best else 5)
+            axes.set_xticks(range(len(columns)), columns)
+            axes.set_title(f"{series}: {look(series).meaning}", fontsize=8.5)
+            axes.set_xlabel("Images per class")
+        figure.axes[0].set_ylabel("Cut n (0: from scratch)")
+        figure.axes[0].set_yticks(range(len(cuts)), cuts)
+        figure.colorbar(image, ax=figure.axes, label="Points from the base\n(star: best, dot: may be)")  # pyright: ignore
+    return figure

@@ -1,0 +1,1 @@
+"""The early answer: what stopping now would cost."""

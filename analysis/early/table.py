@@ -1,0 +1,254 @@
+"""The early answer as a table: what scores so far said of final ones, what that would have cost, what is open now."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.early.model import (
+    IN_A_ROW,
+    LOOKS,
+    Contest,
+    backtest,
+    comparable,
+    contests,
+    correlation,
+    standing,
+    stopping,
+)
+from analysis.frame import as_text
+from analysis.tables import Table
+from yosinski import files
+from yosinski.errors import BadInput
+
+EPSILONS = (0.01, 0.005, 0.002, 0.001)
+ABOUT = ["origin", "network", "data", "recipe"]
+PAIRS = [
+    *("origin", "split", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"),
+    *("regret", "lost", "learned", "why"),
+]
+STOPS = [
+    *("sweep", "time", "epsilon", "looks", "split", "source", "target", "seed", "share", "best", "change", "regret"),
+    *("learned", "runs"),
+]
+
+
+def early(
+    frame: pd.DataFrame, at: str | None = None, metric: str | None = None, stopped: pd.DataFrame | None = None
+) -> Table:
+    """What an early answer is worth, from finished contests, and what it says of unfinished ones; see `analysis.early`.
+
+    at: a share of the training ("0.33") or a number of steps ("150000"); None for the looks of a contest. stopped: of
+    `stops`, if there is one. `rows`, one per kind of runs and time:
+
+    networks, spearman   how many have a score by then; its rank correlation with the final one
+    contests, settled    how many; in how many today's best choice is the final one
+    change, changed      P(change), leave-one-split-out, mean over the contests; how many did change, as a share
+    regret, lost, most   expected regret, likewise; what was lost, on average and at most
+
+    `pairs`, one row per contest: the finished ones at `at`, then the others as far as they have got, with `change` and
+    `regret` empty and a reason in `why` where nothing can be concluded. BadInput: nothing to compare, or no such time.
+    """
+    found = contests(frame, metric)
+    rows, pairs, notes = [], [], []
+    for _, group in groupby(found, lambda contest: contest.kind[:-1]):  # all relations
+        its = list(group)
+        looks = sorted({share for contest in its if contest.finished for share in contest.looks})
+        shares = looks if at is None else [_share(at, its)]
+        tested = backtest(its, shares)
+        rows += [_row(its, tested.loc[tested["share"] == share], share) for share in shares if len(tested)]
+        if at is not None:
+            pairs.append(tested.assign(origin=its[0].about["origin"]))
+            notes += [_said(row) for row in rows[-1:] if len(tested)]
+        notes += _rule(its, tested if at is None else backtest(its)) if len(tested) else []
+        pairs.append(standing(its))
+    both = pd.concat(pairs, ignore_index=True).reindex(columns=PAIRS)
+    numbers = pd.DataFrame(rows, columns=[*ABOUT, *ROW])
+    notes += _open(both, numbers, found) + ([] if stopped is None else _stopped(stopped, found))
+    title = "The early answer: today's best choice of (n, treatment) against the final one, on select images"
+    shown = _shown(numbers)
+    return Table(title, numbers, shown, notes, both if len(both) else None, _shown_pairs(both) if len(both) else None)
+
+
+def still_open(
+    frame: pd.DataFrame, metric: str | None = None, stopped: pd.DataFrame | None = None
+) -> tuple[Table, list[str]] | None:
+    """What can be said now of contests that are not finished, as rows of `pairs` of `early`, and sentences on stops.
+
+    None if all are finished and none was ever stopped.
+    """
+    found = comparable(frame, metric)
+    rows = standing(found).reindex(columns=PAIRS)
+    said = [] if stopped is None else _stopped(stopped, found)
+    return (Table("Contests that are not finished", rows, _shown_pairs(rows)), said) if len(rows) or said else None
+
+
+ROW = [
+    *("share", "step", "networks", "spearman", "contests", "settled", "change", "changed"),
+    *("regret", "lost", "most"),
+]
+
+
+def _share(at: str, found: Sequence[Contest]) -> float:
+    """The share of the training that a user means."""
+    steps = max(contest.steps for contest in found)
+    try:
+        time = float(at)
+    except ValueError:
+        time = math.nan
+    if not 0 < time <= max(steps, 1):
+        raise BadInput(f"--at takes a share of the training, up to 1, or a step, up to {steps:,}, not {at!r}")
+    return time if time <= 1 else time / steps
+
+
+def _row(found: Sequence[Contest], tested: Any, share: float) -> dict[str, Any]:
+    """One row of the table, of the contests of a kind at one time."""
+    networks, spearman = correlation(found, share)
+    return {
+        **{name: found[0].about[name] for name in ABOUT},
+        "share": share,
+        "step": round(share * max(contest.steps for contest in found)),
+        "networks": networks,
+        "spearman": spearman,
+        "contests": len(tested),
+        "settled": int((~tested["changed"]).sum()),
+        "change": tested["change"].mean(),
+        "changed": tested["changed"].mean() if len(tested) else math.nan,
+        "regret": tested["regret"].mean(),
+        "lost": tested["lost"].mean(),
+        "most": tested["lost"].max(),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ sentences
+
+
+def _said(row: dict[str, Any]) -> str:
+    expected = "" if math.isnan(row["regret"]) else f" (expected: {row['regret']:.4f}, P(change) {row['change']:.2f})"
+    return (
+        f"{row['origin']}: at step {row['step']:,}, {row['share']:.3f} of the training, the scores so far of "
+        f"{row['networks']} networks have a rank correlation of {row['spearman']:.3f} with the final ones; the "
+        f"best choice is already the final one in {row['settled']} of {row['contests']} contests; stopping then "
+        f"costs {row['lost']:.4f} of accuracy on average{expected}, {row['most']:.4f} at most"
+    )
+
+
+def _rule(found: Sequence[Contest], tested: Any) -> list[str]:
+    """What `yosinski run --stop-when-sure` would have done with the finished contests, tested at their looks."""
+    if tested["regret"].where(tested["share"] < 1).isna().all():
+        return [
+            f"{found[0].about['origin']}: nothing can be calibrated: each finished contest would have to learn from "
+            "others on other splits, with the same choices and recipe: from 2, or 4 if there are two choices only"
+        ]
+    told = []
+    for epsilon in EPSILONS:
+        where = stopping(tested, epsilon)
+        told.append(
+            f"below {epsilon:g}, it stops at {where['share'].mean():.2f} of the training and loses "
+            f"{where['lost'].mean():.4f}, {where['lost'].max():.4f} at most"
+        )
+    rule = f"{IN_A_ROW} looks in a row, of at most {LOOKS} in a training, expect a regret below a limit"
+    return [f"{found[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(told)}"]
+
+
+def _open(pairs: Any, rows: Any, found: Sequence[Contest]) -> list[str]:
+    """What these curves cannot say."""
+    told = []
+    if rows.empty and any(contest.finished for contest in found):
+        told.append("no finished contest has two choices with a score by then; ask for a later time")
+    elif rows.empty:
+        told.append(
+            "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) "
+            "nor an expected regret can be given. Published networks are no substitute: they had another schedule"
+        )
+    papers = rows.loc[rows["origin"] == "paper", "networks"]
+    absent = sum(len(its.runs) for its in found if its.about["origin"] == "paper") - papers.min() if len(papers) else 0
+    if absent:
+        told.append(f"paper: {absent} networks whose logs lack the beginning are compared from their first score on")
+    if len(pairs) and (pairs["why"] == "learned from the same split").any():
+        told.append("contests that learn from their own split share its halves with what they learn from: less sure")
+    return told
+
+
+def stops(runs: Path) -> pd.DataFrame:
+    """What `yosinski run --stop-when-sure` stopped in a runs directory: one row per contest, in the columns `STOPS`."""
+    rows = []
+    for path in sorted((runs / "stopped").glob("*.json")):
+        try:
+            value = files.read_json(path)
+        except files.Damaged as error:
+            warnings.warn(f"{error}: what it says was stopped is not shown", stacklevel=2)
+            continue
+        rows += [{"sweep": value["sweep"], **stop} for stop in value["stops"]]
+    return pd.DataFrame(rows, columns=STOPS)
+
+
+def _stopped(stopped: pd.DataFrame, found: Sequence[Contest]) -> list[str]:
+    """A sentence for each contest that was stopped, and what came of it where it went on later."""
+    told = []
+    for stop in stopped.to_dict("records"):
+        since = ""
+        for contest in found:
+            if contest.finished and set(stop["runs"]) <= set(contest.runs.values()):
+                finals = contest.scores(1.0)
+                since = (
+                    f"; it went on since, and that choice ends {finals.max() - finals[stop['best']]:.4f} below the best"
+                )
+        told.append(
+            f"sweep {stop['sweep']}: {stop['source']} to {stop['target']} of {stop['split']} was stopped at "
+            f"{stop['share']:.2f} of its training with {stop['best']} as the best choice, after {stop['looks']} looks; "
+            f"expected regret {stop['regret']:.4f}, limit {stop['epsilon']:g}{since}"
+        )
+    return told
+
+
+# ----------------------------------------------------------------------------------------------------------- for people
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "of": rows["origin"],
+            "share": rows["share"].map("{:.2f}".format),
+            "step": rows["step"].map("{:,}".format),
+            "networks": rows["networks"].astype(str),
+            "Spearman": rows["spearman"].map(_three),
+            "already best": rows["settled"].astype(str) + " of " + rows["contests"].astype(str),
+            "P(change)": rows["change"].map(_three),
+            "changed": rows["changed"].map(_three),
+            "expected regret": rows["regret"].map(_four),
+            "lost": rows["lost"].map(_four),
+            "at most": rows["most"].map(_four),
+        }
+    )
+
+
+def _shown_pairs(pairs: Any) -> pd.DataFrame:
+    seeded = pairs["seed"].fillna(0).nunique() > 1
+    return pd.DataFrame(
+        {
+            "split": as_text(pairs["split"]),
+            "from": pairs["source"],
+            "to": pairs["target"],
+            **({"seed": pairs["seed"].fillna(0).astype(int).astype(str)} if seeded else {}),
+            "share": pairs["share"].map("{:.2f}".format),
+            "best": as_text(pairs["best"]),
+            "P(change)": pairs["change"].map(_three),
+            "expected regret": pairs["regret"].map(_four),
+            "final best": as_text(pairs["final"]),
+            "lost": pairs["lost"].map(_four),
+            "": as_text(pairs["why"]),
+        }
+    )
+
+
+def _three(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.3f}"
+
+
+def _four(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.4f}"

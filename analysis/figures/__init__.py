@@ -1,0 +1,1 @@
+"""Figures: the paper's, and those of your own runs."""

@@ -1,0 +1,101 @@
+"""What is checked before anything is queued: that SLURM would run such a job, in time, where it finds its files."""
+
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from slurm import cluster, sending
+from slurm.profile import Profile
+from slurm.submission import Submission
+from sweeps.plan import Pack
+from yosinski.errors import BadInput
+from yosinski.experiment.cost import Cost
+
+# Kinds of file systems that one machine has to itself, as a rule; all others are taken to be shared.
+LOCAL = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs", "apfs", "hfs"}
+DISK_SPEED = 50e6  # bytes per second that a checkpoint is written with, at least
+
+
+def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission) -> None:
+    """BadInput if SLURM would refuse a job of this profile, or if its nodes do not see the directories."""
+    if profile.partition:
+        there = cluster.partitions()
+        if profile.partition not in there:
+            raise BadInput(
+                f"profile {profile.name}: unknown partition {profile.partition!r}; choose from: {', '.join(there)}"
+            )
+    limit = cluster.time_limit(profile.partition)
+    if profile.minutes("time") > limit:
+        raise BadInput(
+            f"profile {profile.name}: time {profile.time} is over the partition's limit of {limit:.0f} minutes; "
+            "a shorter one does: what is cut off is queued again"
+        )
+    for directory in (runs, stores):
+        check_shared(profile, directory)
+    # sbatch itself knows best what it would refuse; with --test-only it queues nothing.
+    done = subprocess.run(
+        ["sbatch", "--test-only"],
+        input=sending.script(runs, draft, profile),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and not sending.QUOTA.search(done.stderr):
+        told = [
+            line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+            for line in done.stderr.splitlines()
+        ]
+        raise BadInput(
+            f"profile {profile.name}: SLURM refuses such a job: {'; '.join(told)} "
+            f"({_asked(profile)}; {cluster.largest(profile.partition)})"
+        )
+
+
+def _asked(profile: Profile) -> str:
+    asked = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
+    asked |= {"constraint": profile.constraint, "gpus": profile.gpus, "cpus": profile.cpus}
+    asked |= {"memory": profile.memory, "time": profile.time}
+    return "asked for: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value)
+
+
+def check_shared(profile: Profile, directory: Path) -> None:
+    """BadInput if the nodes of the partition are other machines, and the directory lies on a disk of this one."""
+    here = {socket.gethostname(), socket.gethostname().partition(".")[0], socket.getfqdn(), "localhost", "127.0.0.1"}
+    elsewhere = sorted(host for host in cluster.hosts(profile.partition) if not host & here)
+    kind = file_system(directory)
+    if elsewhere and kind in LOCAL and not profile.shared:
+        raise BadInput(
+            f"{directory.absolute()} is on a local disk of {socket.gethostname()} ({kind}), which nodes such as "
+            f"{min(elsewhere[0])} do not share: choose another with --runs and --stores, "
+            "or say `shared = true` in the profile if they do see it"
+        )
+
+
+def file_system(directory: Path) -> str:
+    """The kind of file system that a directory lies on, or will lie on; empty where that cannot be told."""
+    mounts = Path("/proc/mounts")
+    path = directory.absolute().resolve()
+    best, kind = "", ""
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
+        _, point, found, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if path.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def saving_seconds(packs: Iterable[Pack], costs: Mapping[str, Cost]) -> float:
+    """How long the pack with the largest checkpoints takes to write them: parameters and momenta, four bytes each."""
+    sizes = [8 * sum(costs[run.id].trained_parameters for run in pack.runs) for pack in packs]
+    return max(sizes, default=0) / DISK_SPEED
+
+
+def check_grace(profile: Profile, packs: Iterable[Pack], costs: Mapping[str, Cost]) -> None:
+    """BadInput if a job could not write its checkpoints between the warning and its end."""
+    needed = saving_seconds(packs, costs)
+    if needed > profile.grace:
+        raise BadInput(
+            f"profile {profile.name}: a job of {profile.pack} runs needs about {needed:.0f} s to write checkpoints, "
+            f"but grace is {profile.grace} s: choose a smaller pack, or a longer grace if the cluster grants it"
+        )

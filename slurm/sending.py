@@ -1,0 +1,229 @@
+"""Sending: group packs into job arrays, write their batch scripts through submitit, and hand them to sbatch."""
+
+import contextlib
+import getpass
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from slurm import cluster
+from slurm.cluster import Limits
+from slurm.job import train_element
+from slurm.profile import Profile
+from slurm.snapshot import snapshot
+from slurm.submission import Submission, adopt, closed, jobs, write
+from sweeps.plan import Pack
+from yosinski.environment import Where
+from yosinski.errors import Failure
+from yosinski.experiment.run import Run
+
+if TYPE_CHECKING:
+    import submitit
+
+# What sbatch says when a quota is used up: the same submission is accepted once some jobs have ended.
+QUOTA = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|temporarily unable to accept", re.IGNORECASE)
+# SIGTERM and SIGUSR2 end a Python that is only starting; ignored until the job has its own handlers, they do not.
+PATIENT = 'sh -c \'trap "" TERM USR2; exec "$0" "$@"\''
+
+
+@dataclass(frozen=True)
+class Array:
+    """Packs that are submitted together, as the elements of one job array; all wait for the same bases."""
+
+    packs: tuple[Pack, ...]
+    parents: tuple[Run, ...]  # bases that have not ended yet
+
+
+def arrays(packs: Iterable[Pack], ended: Iterable[str], largest: int) -> list[Array]:
+    """Group packs by the bases that they wait for, those that wait for none first; none has more than `largest`.
+
+    ended: ids of bases that need not be waited for.
+    """
+    ended = set(ended)
+    groups: dict[tuple[str, ...], list[Pack]] = defaultdict(list)
+    waiting: dict[tuple[str, ...], tuple[Run, ...]] = {}
+    for pack in packs:
+        parents = tuple(parent for parent in pack.parents if parent.id not in ended)
+        key = tuple(parent.id for parent in parents)
+        groups[key].append(pack)
+        waiting[key] = parents
+    return [
+        Array(tuple(group[at : at + largest]), waiting[key])
+        for key, group in sorted(groups.items(), key=lambda item: len(item[0]) > 0)
+        for at in range(0, len(group), largest)
+    ]
+
+
+def draft(array: Array, sweep: str, profile: Profile, where: Where, code: dict[str, str | None]) -> Submission:
+    """A submission that is not sent yet."""
+    return Submission(
+        token=uuid4().hex[:12],
+        sweep=sweep,
+        created=time.time(),
+        user=getpass.getuser(),
+        host=socket.gethostname(),
+        profile=profile.as_json(),
+        where={
+            "stores": str(where.stores),
+            "device": "cuda" if profile.gpus else "cpu",
+            "precision": profile.precision,
+            "threads": profile.threads,
+            "change_arithmetic": where.change_arithmetic,
+        },
+        code=code,
+        elements=tuple(tuple(run.id for run in pack.runs) for pack in array.packs),
+    )
+
+
+def waiting(submission: Submission, others: Iterable[str]) -> Submission:
+    """The same, to start when these jobs have ended in whatever way: that is no proof that they left a good base."""
+    return replace(submission, waits_for=tuple(sorted(set(others))))
+
+
+def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.SlurmExecutor":
+    """Submitit's executor with this profile's parameters."""
+    import submitit
+
+    folder = jobs(runs, submission.token)
+    python = profile.python or shlex.quote(sys.executable)
+    found = submitit.SlurmExecutor(folder=folder, python=f"{PATIENT} {python}")
+    optional = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
+    optional |= {"constraint": profile.constraint, "gpus_per_node": profile.gpus}
+    optional |= {"mem": f"{profile.mebibytes('memory')}M" if profile.memory else None}
+    waits_for = ":".join(("afterany", *submission.waits_for)) if submission.waits_for else None
+    found.update_parameters(
+        job_name=submission.name,
+        comment=f"yosinski {submission.sweep}",
+        time=profile.minutes("time"),
+        cpus_per_task=profile.cpus,
+        ntasks_per_node=1,
+        signal_delay_s=profile.grace,
+        array_parallelism=profile.throttle or len(submission.elements),
+        dependency=waits_for,
+        setup=[*profile.setup, f"export PYTHONPATH={shlex.quote(str(submission.code['path']))}"],
+        srun_args=[f"--cpus-per-task={profile.cpus}"],  # since 22.05 srun no longer takes it from sbatch
+        # Python looks for modules in the working directory first: it must not be a checkout.
+        additional_parameters={"requeue": True, "chdir": str(folder), **profile.options},
+        **{name: value for name, value in optional.items() if value},
+    )
+    return found
+
+
+def script(runs: Path, submission: Submission, profile: Profile) -> str:
+    """The batch script that submitit hands to sbatch."""
+    made = executor(runs, submission, profile)
+    if len(submission.elements) > 1:
+        made.parameters["map_count"] = len(submission.elements)
+    return made._make_submission_file_text(made._submitit_command_str, submission.token)
+
+
+class Refused(Failure):
+    """SLURM takes no more of this user's jobs now."""
+
+
+def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
+    """Hand a submission to SLURM; Refused if a quota is used up, Failure for all else that sbatch complains of."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    closed(jobs(runs, submission.token))
+    path = runs / "submissions" / f"{submission.token}.json"
+    submission = write(runs, replace(submission, cluster=cluster.name()))
+    made = executor(runs, submission, profile)
+    count = len(submission.elements)
+    try:
+        sent = made.map_array(train_element, [runs] * count, [submission.token] * count)
+        return write(runs, replace(submission, job=sent[0].job_id.partition("_")[0]))
+    except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+        told = " ".join(str(error).split())
+        # "Socket timed out" does not say that nothing was queued.
+        found = _find(submission.name)
+        if found is not None:
+            print(f"that reply was lost, or wrong: {submission.name} is queued as job {found}", file=sys.stderr)
+            return adopt(runs, submission, found)
+        path.unlink()
+        shutil.rmtree(jobs(runs, submission.token))
+        complaint = told.partition("sbatch: error: ")[2] or told
+        raise (Refused if QUOTA.search(told) else Failure)(f"sbatch: {complaint}") from error
+
+
+def _find(name: str) -> str | None:
+    """The number of the job of this name, None if there is none; NoAnswer where that cannot be found out."""
+    for pause in (0, 1, 5):
+        time.sleep(pause)
+        with contextlib.suppress(cluster.NoAnswer):
+            found = cluster.elements([name])[name]
+            return next(iter(found.values())).job.partition("_")[0] if found else None
+    raise cluster.NoAnswer(
+        "SLURM does not answer, and may have queued the last array or not: give the same command again when it does"
+    )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came of submitting arrays: those that are queued now, and those that SLURM had no room for."""
+
+    queued: tuple[Submission, ...] = ()
+    deferred: tuple[Array, ...] = ()
+    reason: str = ""  # of the first that was deferred
+
+    def __add__(self, later: "Sent") -> "Sent":
+        """Both together."""
+        return Sent(self.queued + later.queued, self.deferred + later.deferred, self.reason or later.reason)
+
+
+def send_all(
+    runs: Path,
+    sweep: str,
+    planned: Sequence[Array],
+    profile: Profile,
+    where: Where,
+    flying: Mapping[str, str],
+    limits: Limits,
+) -> Sent:
+    """Submit arrays in order, as far as there is room.
+
+    flying: by id of a base that is queued or running, the job that trains it. An array of copies whose base found no
+    room is deferred, too; so is what comes after a refusal.
+    """
+    flying, room = dict(flying), limits.room
+    queued: list[Submission] = []
+    deferred: list[Array] = []
+    code = snapshot(runs) if planned else {}
+    reason = ""
+    for array in planned:
+        fitting = array.packs[: int(min(room, len(array.packs)))]
+        ready = not reason or reason.startswith("MaxSubmitJobs")
+        if not fitting or not ready or any(parent.id not in flying for parent in array.parents):
+            full = f"MaxSubmitJobs of {limits.submit} is reached"
+            reason = reason or (full if not fitting else "their bases are not queued here")
+            deferred.append(array)
+            continue
+        fitted = Array(fitting, array.parents)
+        submission = waiting(
+            draft(fitted, sweep, profile, where, code), [flying[parent.id] for parent in array.parents]
+        )
+        try:
+            queued.append(send(runs, submission, profile))
+        except Refused as refusal:
+            reason = str(refusal)
+            deferred.append(array)
+            continue
+        except Failure as failure:
+            numbers = ", ".join(str(before.job) for before in queued)
+            raise Failure(f"{failure}{f' (before that, these were queued: {numbers})' if numbers else ''}") from failure
+        room -= len(fitting)
+        flying |= {run_id: queued[-1].element(run_id) for run_id in submission.index}
+        if len(fitting) < len(array.packs):
+            reason = f"MaxSubmitJobs of {limits.submit} is reached"
+            deferred.append(Array(array.packs[len(fitting) :], array.parents))
+    return Sent(tuple(queued), tuple(deferred), reason)

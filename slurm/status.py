@@ -1,0 +1,325 @@
+"""What became of every run of a sweep: from records, claims, heartbeats, the queue and the accounting together.
+
+A run that has not ended is running, queued, waiting (queued behind its base), failed (with a cause), blocked (its base
+came to no good), interrupted or missing.
+"""
+
+import re
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from slurm import cluster
+from slurm.job import STARTED
+from slurm.submission import Scheduled, Submission, jobs, scheduled, submissions
+from sweeps import ends
+from sweeps.plan import look
+from yosinski import files
+from yosinski.data.place import earlier
+from yosinski.errors import BadInput
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import SERIES, series
+from yosinski.records import claims, specs
+from yosinski.records.states import FINAL, State, progress
+
+Status = Literal[State, "queued", "waiting"]
+STATUSES: tuple[Status, ...] = (
+    *("done", "running", "queued", "waiting", "missing", "interrupted"),
+    *("failed", "blocked", "stuck", "diverged"),
+)
+# How a job can end badly, in SLURM's words and in ours.
+ENDS = {
+    "OUT_OF_MEMORY": "out of memory",
+    "TIMEOUT": "over the time limit",
+    "NODE_FAIL": "lost with its node",
+    "BOOT_FAIL": "lost with its node",
+    "PREEMPTED": "preempted and not queued again",
+    "DEADLINE": "over its deadline",
+    "REVOKED": "revoked",
+    "LOST": "lost: neither queue nor accounting know how its job ended",
+}
+TOLD = {  # by what is written in a failure
+    r"too large for this GPU, even alone": "out of GPU memory, even alone",
+    r"CUDA out of memory|OutOfMemoryError|out of GPU memory": "out of GPU memory",
+    r"MemoryError|Cannot allocate memory|DefaultCPUAllocator|exceeded memory limit|oom.kill": "out of memory",
+    r"No space left|no space left|Disk quota": "no space left on the disk",
+}
+MORE = {  # see Profile.more
+    **{"out of memory": "memory", "over the time limit": "time"},
+    **{"out of GPU memory": "smaller", "out of GPU memory, even alone": "smaller"},
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run as a sweep lists it."""
+
+    id: str
+    name: str
+    series: str
+    n: int
+    parent: str | None
+    preserved: int = 0  # how many layers above a frozen cut start as the base's
+    half: str = ""  # digest of the target
+
+    @property
+    def row(self) -> str:
+        """Its row in a matrix of cuts: the series, or An+2B where the next two layers are preserved."""
+        return self.series.replace("n", f"n+{self.preserved}") if self.preserved else self.series
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What became of one run. progress: share of its steps; ends_in: seconds, as it went so far."""
+
+    entry: Entry
+    state: Status
+    cause: str = ""
+    progress: float | None = None
+    ends_in: float | None = None
+    host: str = ""
+    job: Scheduled | None = None
+    stale: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """See docs/formats.md."""
+        element = self.job.element if self.job else None
+        return {
+            **vars(self.entry),
+            "state": self.state,
+            "cause": self.cause or None,
+            "progress": self.progress,
+            "ends_in": self.ends_in,
+            "host": self.host or None,
+            "job": element.job if element else None,
+            "job_state": element.state if element else None,
+            "stale": self.stale,
+        }
+
+
+def entries(runs: Iterable[Run]) -> list[Entry]:
+    """A sweep's runs, bases before their copies."""
+    return [_entry(run.id, run.name, run.spec) for run in runs]
+
+
+def entries_of(runs: Path) -> list[Entry]:
+    """All runs of a runs directory: what its sweeps list, and what else has a directory; bases first."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    listed: dict[str, Entry] = {}
+    for path in sorted((runs / "sweeps").glob("*.json")):
+        for entry in files.read_json(path)["runs"]:
+            listed[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
+    for run_id in sorted(specs.known(runs) - listed.keys()):
+        path = specs.folder(runs, run_id) / "run.json"
+        if path.exists():
+            value = files.read_json(path)
+            listed[run_id] = _entry(run_id, value["name"], value["spec"])
+    return sorted(listed.values(), key=lambda entry: entry.parent is not None)
+
+
+def lineage(runs: Path, run_id: str) -> list[Entry]:
+    """A run of a runs directory, behind its base if it has one."""
+    found = {entry.id: entry for entry in entries_of(runs)}
+    base = found.get(found[run_id].parent or "")
+    return [*([base] if base else []), found[run_id]]
+
+
+def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
+    n = spec["cut"]["n"] if spec["cut"] else 0
+    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0), spec["half"])
+
+
+def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
+    """The runs on image files that an earlier version has listed and prepared."""
+    entries = list(wanted)
+    old: set[str] = set()
+    for digest in {entry.half for entry in entries}:
+        if (runs / "halves" / f"{digest}.json").exists():
+            half = specs.load_half(runs, digest)
+            if earlier(half.data, half.rule):
+                old.add(digest)
+    return [entry for entry in entries if entry.half in old]
+
+
+def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple[list[Sight], str]:
+    """What became of runs (bases first), and why SLURM could not be asked, if so.
+
+    adopting: see `submission.scheduled`; then SLURM must answer.
+    """
+    pairs = [(entry.id, entry.parent) for entry in wanted]
+    states, stale = look(pairs, runs)
+    left = [run_id for run_id, state in states.items() if state not in FINAL]
+    given: dict[str, Scheduled] = {}
+    silent = ""
+    try:
+        asked = [*left, *stale]
+        given = scheduled(runs, asked, adopting) if asked else {}
+    except (cluster.NoAnswer, FileNotFoundError) as error:
+        if adopting:
+            raise
+        silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
+    if given:  # the scheduler knows better than a heartbeat which jobs are over
+        over = {signed(job.submission, job.element.job) for job in given.values() if job.element and not job.live}
+        # Nothing is submitted again while it has a live job: all but a run's last job are over.
+        last = {job.submission.token for job in given.values()}
+        older = {signed(sent, str(sent.job)) for sent in submissions(runs) if sent.token not in last}
+
+        def ended(name: str) -> bool:
+            cluster_of, _, job = name.rpartition(" ")
+            return name in over or f"{cluster_of} {job.partition('_')[0]}" in older
+
+        again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
+        states |= again
+    shown: dict[str, Sight] = {}
+    for entry in wanted:
+        shown[entry.id] = _sight(runs, entry, states[entry.id], given.get(entry.id), shown, entry.id in stale)
+    return list(shown.values()), silent
+
+
+def signed(sent: Submission, job: str) -> str:
+    """How this job of a submission signs its claims."""
+    return cluster.signature(sent.cluster, job)
+
+
+def _sight(
+    runs: Path,
+    entry: Entry,
+    state: State,
+    job: Scheduled | None,
+    shown: Mapping[str, Sight],
+    stale: bool,
+) -> Sight:
+    path = specs.folder(runs, entry.id)
+    if state in FINAL:
+        return Sight(entry, state, job=job, stale=stale)
+    base = shown.get(entry.parent) if entry.parent else None
+    paused = "suspended by SLURM" if job and job.element and job.element.state in cluster.PAUSED else ""
+    if state == "running":
+        claim = claims.read_claim(path, claims.latest_attempt(path)) or {"host": ""}
+        return Sight(entry, state, paused, *_progress(path), claim["host"].split(" ")[0], job)
+    if job is not None and job.elsewhere:
+        return Sight(entry, "queued", f"on cluster {job.elsewhere}, which must be asked there", job=job)
+    if job is not None and job.live:
+        assert job.element is not None
+        if paused or job.element.state in cluster.AT_WORK:
+            return Sight(entry, "running", paused, *_progress(path), job.element.node, job)
+        behind = base is not None and base.state not in FINAL
+        held = f"held by SLURM ({job.element.reason})" if "HELD" in job.element.reason.upper() else ""
+        return Sight(entry, "waiting" if behind else "queued", held, job=job)
+    cause = _cause(runs, path, entry, state, job)
+    if cause:
+        return Sight(entry, "failed", cause, job=job)
+    if base is not None and base.state in ("failed", "stuck", "diverged", "blocked"):
+        return Sight(entry, "blocked", f"its base {base.entry.name} is {base.state}", job=job)
+    return Sight(entry, state, job=job)
+
+
+def _progress(path: Path) -> tuple[float, float | None]:
+    beat = progress(path)
+    if not beat:
+        return 0.0, None
+    made, took = beat["step"] - beat.get("first_step", 0), beat["time"] - (beat.get("began") or beat["time"])
+    left = (beat["steps"] - beat["step"]) * took / made if made > 0 and took > 0 else None
+    return beat["step"] / beat["steps"], left
+
+
+def _cause(runs: Path, path: Path, entry: Entry, state: State, job: Scheduled | None) -> str:
+    """Why a run that neither ended nor goes on has failed; nothing if it only was not trained (to its end) yet."""
+    if state == "failed":
+        return _told(files.read_json(path / "failure.json")["error"])
+    element = job.element if job else None
+    if element is None or job is None or element.state in ("COMPLETED", "CANCELLED"):
+        return ""
+    claim = claims.read_claim(path, claims.latest_attempt(path))
+    mine = claim is not None and claim["job"].split(" ")[-1] == element.job
+    if claim is not None and not mine and claimed(path) > job.submission.created:
+        return ""  # somebody else had it since
+    if element.state in ENDS:
+        return ENDS[element.state]
+    if shutil.disk_usage(runs).free < 1 << 20:
+        return "no space left on the disk"
+    log = jobs(runs, job.submission.token) / f"{element.job}_0_log.err"
+    ended = f"ended with {element.exit}" if element.exit else "it ended without a word"
+    killed = ends.by_status(element.exit)
+    return _told(log.read_text(errors="replace"), killed) if log.exists() else killed or ended
+
+
+def claimed(path: Path) -> float:
+    """When a run was last claimed, in seconds since 1970."""
+    return (path / f"claim.{claims.latest_attempt(path)}.json").stat().st_mtime
+
+
+def _told(log: str, killed: str = "") -> str:
+    """What the end of a log says of a failure: a sign that is known, that it was killed, or its last own line.
+
+    killed: what the accounting says of that.
+    """
+    last = log.rpartition(STARTED)[2]  # of an earlier turn of the same job it says nothing
+    end = [line.strip() for line in last.splitlines() if line.strip()][-20:]
+    for sign, cause in TOLD.items():
+        if any(re.search(sign, line, re.IGNORECASE) for line in end):
+            return cause
+    if killed := killed or ends.by_script(end):
+        return killed
+    own = [line for line in end if not ends.SCRIPT.match(line)]
+    return own[-1].removeprefix(ends.SAYS) if own else (end[-1] if end else "it ended without a word")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures of one cause, with the copies that are blocked by them."""
+
+    cause: str
+    failed: tuple[Sight, ...]
+    blocked: tuple[Sight, ...]
+
+
+def troubles(seen: Iterable[Sight]) -> list[Trouble]:
+    """Failures grouped by cause, the largest group first. A copy whose base is stuck or diverged belongs there, too."""
+    seen = list(seen)
+    failed: dict[str, list[Sight]] = defaultdict(list)
+    for sight in seen:
+        if sight.state == "failed":
+            failed[sight.cause].append(sight)
+        elif sight.state in ("stuck", "diverged"):
+            failed[sight.state].append(sight)
+    cause_of = {sight.entry.id: cause for cause, sights in failed.items() for sight in sights}
+    blocked: dict[str, list[Sight]] = defaultdict(list)
+    for sight in seen:
+        if sight.state == "blocked" and sight.entry.parent in cause_of:
+            blocked[cause_of[sight.entry.parent]].append(sight)
+    found = [Trouble(cause, tuple(sights), tuple(blocked[cause])) for cause, sights in failed.items()]
+    return sorted(found, key=lambda trouble: -len(trouble.failed) - len(trouble.blocked))
+
+
+def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
+    """How many runs of every series (those with preserved layers apart) and cut have which state; rows in order."""
+    cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
+    for sight in seen:
+        cells[sight.entry.row][sight.entry.n][sight.state] += 1
+    place = {sight.entry.row: (SERIES.index(sight.entry.series), sight.entry.preserved) for sight in seen}
+    return {name: dict(cells[name]) for name in sorted(cells, key=place.__getitem__)}
+
+
+def as_json(seen: Sequence[Sight], silent: str) -> dict[str, Any]:
+    """See docs/formats.md."""
+    return {
+        "time": time.time(),
+        "slurm": silent or None,
+        "counts": dict(Counter(sight.state for sight in seen)),
+        "stale": sum(sight.stale for sight in seen),
+        "troubles": [
+            {
+                "cause": trouble.cause,
+                "failed": [sight.entry.id for sight in trouble.failed],
+                "blocked": [sight.entry.id for sight in trouble.blocked],
+            }
+            for trouble in troubles(seen)
+        ],
+        "runs": [sight.as_json() for sight in seen],
+    }

@@ -1,0 +1,59 @@
+"""What settles an open question: the copies that cannot be told apart yet, in every half, and bases to compare with.
+
+Files that `yosinski advise` writes call these.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sweeps.grid import pairs
+from sweeps.transfer import transfer
+from yosinski.data import find
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import Treatment
+
+Choices = Iterable[tuple[Treatment, int]]  # each a treatment and a cut n
+
+
+def settle(
+    choices: Choices,
+    data: str,
+    network: str,
+    splits: Sequence[str],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    examples: int | None = None,
+    of_bases: int | None = None,
+) -> list[Run]:
+    """These copies on every split and seed, in both directions, with bases on as many images for comparison.
+
+    examples: images of each class for copies; of_bases: for the bases that they are cut from; None: all.
+    """
+    runs = []
+    for seed in seeds:
+        for split in splits:
+            for source, target in pairs(find.card(data), split, ("AB", "BA"), network, recipe, seed):
+                target = replace(target, examples_per_class=examples)
+                source = replace(source, examples_per_class=of_bases)
+                runs += [target, source, *(target.copy(n, treatment, source) for treatment, n in choices)]
+    return runs
+
+
+def settle_weights(
+    choices: Choices,
+    data: str,
+    network: str,
+    weights: str,
+    halves: Sequence[str],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    examples: int | None = None,
+) -> list[Run]:
+    """These copies of weights from outside on every half and seed, with bases on the same images for comparison."""
+    runs = []
+    for half in halves:
+        for treatment, n in choices:
+            about = {"recipe": recipe, "examples_per_class": examples, "half": half}
+            runs += transfer(data, network, weights, (n,), (treatment,), tuple(seeds), **about)
+    return runs

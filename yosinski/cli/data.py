@@ -1,0 +1,181 @@
+"""data store, data show: data sets and their stores."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from yosinski.cli.prepare import MUCH, confirmed, make_store, progress
+from yosinski.data.place import Place
+from yosinski.errors import BadInput, Failure, choose, command
+
+
+def store_data(options: argparse.Namespace) -> int:
+    """`yosinski data store`."""
+    from rich.console import Console
+
+    from yosinski.data import find, store
+
+    if options.workers is not None and options.workers < 1:
+        raise BadInput(f"--workers must be at least 1, not {options.workers}")
+    path = make_store(
+        options.data,
+        options.stores,
+        Console(),
+        options.skip_broken,
+        options.workers,
+        lambda size: size < MUCH or confirmed("make it?", options),
+    )
+    if path is not None:
+        skipped = store.description(path).get("skipped", {})
+        print(f"{path} is there" + (f"; {len(skipped)} broken images are left out" if skipped else ""))
+        for note in find.card(options.data).notes:
+            print(note)
+    return 0
+
+
+def show_data(options: argparse.Namespace) -> int:
+    """`yosinski data show`: its card, what its store tells beyond that, and where that lies."""
+    from yosinski.data import find, oddities, store, survey
+
+    if options.out:
+        choose(f"kind of file ({options.out})", options.out.suffix, (".png", ".pdf", ".svg"))
+    card = find.card(options.data)
+    path = store.location(card, options.stores)
+    there = (path / "store.json").exists()
+    partial = path.with_name(f"{path.name}.partial")
+    if options.out and not there:
+        making = command("data", "store", card.name, stores=options.stores)
+        raise BadInput(f"a sheet shows stored images, and there is no store: {making} makes it")
+    state = "there" if there else "half made" if partial.exists() else "missing"
+    size = sum(file.stat().st_size for file in path.iterdir()) if there else None
+    looks = _looks(Place.of(card.name), path)
+    depths = oddities.notes(Place.of(card.name), looks["pixels"]["deep"]) if looks["pixels"] else []
+    told = {
+        "data": card.name,
+        "fingerprint": card.fingerprint,
+        "side": card.side,
+        "classes": card.classes,
+        "groups": {group: card.groups.count(group) for group in sorted(set(card.groups))},
+        "domains": card.domains,
+        "images": {name: card.total(name) for name in card.images},
+        "per_class": survey.balance(card),
+        **looks,
+        "store": str(path),
+        "state": state,
+        "bytes": size,
+        "skipped": store.description(path).get("skipped", {}) if there else {},
+        "notes": [*card.notes, *depths],
+        "duplicates": None,
+    }
+    if size is not None:
+        near = options.near or size < MUCH or survey.hashes_kept(path).exists()
+        told["duplicates"] = survey.duplicates(store.load(card, options.stores), path, near)
+    if options.json:
+        print(json.dumps(told, indent=1))
+    else:
+        _print(told)
+    if options.out:
+        from yosinski.data import sheet
+
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.sheet(store.load(card, options.stores), options.out)
+        if not options.json:
+            print(f"sheet: {options.out}")
+    if options.check:
+        _check(path)
+    return 0
+
+
+def _looks(place: Any, path: Path) -> dict[str, Any]:
+    """How large the source images are, and what there is to tell of pixels: of all, as the store knows, or of some."""
+    from yosinski.data import survey
+
+    of_store = survey.of_store(path)
+    if of_store is not None:
+        return of_store
+    if place.kind == "torchvision" or not place.there:
+        return {"sources": None, "pixels": None}  # drawn, or known once it is stored, or gone
+    return survey.of_sources(place)
+
+
+def _print(told: dict[str, Any]) -> None:
+    from yosinski.data.making import gigabytes
+    from yosinski.errors import some
+
+    groups = some([f"{count} {group}" for group, count in told["groups"].items()], 6)
+    print(f"{told['data']} ({told['fingerprint']}), {told['side']} x {told['side']}")
+    print(f"{len(told['classes'])} classes{f' ({groups})' if groups else ''}: {some(told['classes'], 5)}")
+    if told["domains"]:
+        print(f"each drawn by {', '.join(told['domains'])}")
+    for note in told["notes"]:
+        print(note)
+    for name, count in told["images"].items():
+        least, median, most, imbalance = told["per_class"][name].values()
+        each = f"{least}" if least == most else f"{least} to {most} (median {median:g}, imbalance {imbalance:.1f})"
+        print(f"{name}: {count:,} images, {each} per class{' and domain' if told['domains'] else ''}")
+    if told["sources"]:
+        spread = " x ".join(
+            f"{one['least']:.0f}"
+            if one["least"] == one["most"]
+            else f"{one['least']:.0f} to {one['most']:.0f} (median {one['median']:.0f})"
+            for one in (told["sources"]["width"], told["sources"]["height"])
+        )
+        print(f"sources: {spread} pixels, of {told['sources']['images']:,} images")
+    if told["pixels"]:
+        print(_of_pixels(told["pixels"]))
+    print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
+    for name, why in told["skipped"].items():
+        print(f"left out: {name} ({why})")
+    if told["duplicates"] is None:
+        print("duplicates: known once there is a store")
+        return
+    for kind, what in (("exact", "the same bytes"), ("near", "candidates for near duplicates (to be looked at)")):
+        found = told["duplicates"][kind]
+        if found is None:
+            print(
+                f"{kind} duplicates: not known" + ("; --near reads the whole store for them" if kind == "near" else "")
+            )
+            continue
+        print(
+            f"{kind} duplicates of training images, {what}: {found['train']} in train, {found['select']} in select, "
+            f"{found['test']} in test; {found['between_classes']} of them in another class"
+        )
+        for one, other in found["examples"]:
+            print(f"  {one} = {other}" if kind == "exact" else f"  {one} ~ {other}")
+
+
+def _of_pixels(pixels: dict[str, Any]) -> str:
+    """What is odd about images, and between which values they lie."""
+    counts = [
+        (pixels["turned"], "turned by EXIF"),
+        (pixels["transparent"], "transparent"),
+        (pixels["constant"], "of one colour"),
+    ]
+    for its in pixels["deep"]:
+        what = "greys" if its["grey"] else "colours"
+        used = "used: not known" if its["used"] is None else f"{its['used']} used"
+        counts.append((its["images"], f"with {what} of {its['bits']} bits ({used})"))
+    odd = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing odd"
+    if pixels["least"] is None:
+        return f"by the headers of {pixels['images']:,} images: {odd}"
+    values = f"{pixels['least']} to {pixels['greatest']}, mean {pixels['mean']:.1f}"
+    return f"pixels: {values}, of {pixels['images']:,} images; {odd}"
+
+
+def _check(path: Path) -> None:
+    """Read the whole store; Failure if it does not hold what was written."""
+    from rich.console import Console
+
+    from yosinski.data import store
+
+    with progress(Console(stderr=True)) as bar:
+        task = bar.add_task("checking", total=store.description(path)["images"])
+        wrong = []
+        for shard, right in store.check(path):
+            bar.advance(task, shard.stop - shard.start)
+            wrong += [] if right else [f"{shard.start} to {shard.stop - 1}"]
+    if wrong:
+        raise Failure(
+            f"{path / 'images.npy'} is damaged: images {', '.join(wrong[:20])}; delete {path} and make it anew"
+        )

@@ -1,0 +1,257 @@
+"""What a terminal shows of a plan: its table, and bars that say what is running, what is left and when it ends."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from slurm.cluster import Limits
+from slurm.preflight import saving_seconds
+from slurm.profile import Profile
+from slurm.sending import Array, Sent
+from slurm.status import STATUSES, Entry, Sight, Status, Trouble, matrix, troubles
+from sweeps.local import Queue
+from sweeps.plan import Plan
+from yosinski.data.place import EARLIER
+from yosinski.records import specs
+from yosinski.records.states import progress, state
+
+
+def duration(seconds: float) -> str:
+    """For people: 45 s, 12 min, 3 h 20 min, 12 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes >= 48 * 60:
+        return f"{minutes / 1440:,.0f} days"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def large(number: float) -> str:
+    """For people, in three digits: 173 k, 61 M, 524 P."""
+    for prefix in ("", " k", " M", " G", " T", " P"):
+        if number < 999.5:
+            return f"{number:.3g}{prefix}"
+        number /= 1000
+    return f"{number:,.3g} E"
+
+
+def count(number: int, what: str) -> str:
+    """1 run, 2 runs, 3 copies."""
+    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"
+
+
+def table(plan: Plan) -> Table:
+    """One row per run, and the sums."""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for text in ("run", "id", "base", "state"):
+        shown.add_column(text)
+    for number in ("pack", "trained", "of", "FLOPs", "time"):
+        shown.add_column(number, justify="right", no_wrap=True)
+    pack_of = {run.id: k for k, pack in enumerate(plan.packs, 1) for run in pack.runs}
+    for run in plan.runs[:SHOWN]:
+        cost = plan.costs[run.id]
+        shown.add_row(
+            run.name,
+            run.id[:8],
+            run.parent.id[:8] if run.parent else "",
+            plan.states[run.id] + (", stale" if run.id in plan.stale else ""),
+            str(pack_of.get(run.id, "")),
+            large(cost.trained_parameters),
+            large(cost.parameters),
+            large(cost.flops),
+            duration(plan.seconds(run)) if run.id in pack_of else "",
+        )
+    if len(plan.runs) > SHOWN:
+        shown.caption = f"and {len(plan.runs) - SHOWN:,} more; --json lists them all"
+    return shown
+
+
+def summary(plan: Plan) -> str:
+    """What there is, what is left and what that costs, in a few lines."""
+    left = plan.left
+    edges = sum(run.parent is not None for run in plan.runs)
+    states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())
+    there = f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}\n"
+    if plan.stale:
+        there += f"{count(len(plan.stale), 'copy')} stale: cut from a base that was trained anew since (--stale)\n"
+    if not left:
+        return there + "nothing is left to do"
+    flops = sum(plan.costs[run.id].flops for run in left)
+    trained = sum(plan.costs[run.id].trained_parameters for run in left)
+    features = f"stored features: {plan.stored / 1e9:.2g} GB in the stores directory\n" if plan.stored else ""
+    return there + (
+        f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
+        f"{large(flops)} FLOPs\n{features}"
+        f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
+        f"the estimate rests on {plan.speeds.basis}"
+    )
+
+
+SHOWN = 500  # runs in a table; --json has all of them
+MARKS = {
+    **{"done": ("", "green"), "running": ("▶", "cyan"), "queued": ("·", "blue"), "waiting": ("⋯", "blue")},
+    **{"missing": ("-", "dim"), "interrupted": ("⏸", "yellow"), "failed": ("✗", "red"), "blocked": ("⊘", "magenta")},
+    **{"stuck": ("○", "red"), "diverged": ("∞", "red")},
+}
+
+
+def counted(seen: Iterable[Sight]) -> str:
+    """3 done, 2 running, in a fixed order."""
+    states = Counter(sight.state for sight in seen)
+    return ", ".join(f"{states[state]} {state}" for state in STATUSES if states[state]) or "nothing"
+
+
+def trouble(found: Trouble) -> str:
+    """1 base out of memory, 28 copies blocked."""
+    bases = sum(sight.entry.series == "base" for sight in found.failed)
+    parts = [count(n, what) for n, what in ((bases, "base"), (len(found.failed) - bases, "copy")) if n]
+    blocked = f", {count(len(found.blocked), 'copy')} blocked" if found.blocked else ""
+    return f"{' and '.join(parts)} {found.cause}{blocked}"
+
+
+def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits) -> str:
+    """What is about to be submitted, and what it costs."""
+    jobs = [pack for array in arrays for pack in array.packs]
+    edges = sum(len(array.packs) * len(array.parents) for array in arrays)
+    hours = sum(plan.seconds(run) for run in plan.left) / 3600 * (profile.gpus or profile.cpus)
+    saving = saving_seconds(jobs, plan.costs)
+    submit = "none" if limits.submit is None else f"{limits.submit:,}"
+    return (
+        f"submits {count(len(plan.left), 'run')} in {count(len(jobs), 'pack')} as {count(len(arrays), 'array')} "
+        f"(one sbatch each) with {count(edges, 'dependency')} on a base, profile {profile.name}\n"
+        f"about {hours:.2g} {'GPU' if profile.gpus else 'core'}-hours, {duration(plan.total_seconds)} if all start at "
+        f"once; the estimate rests on {plan.speeds.basis}\n"
+        f"{count(len(jobs), 'task')} queued at the peak, beside {limits.queued} of yours; "
+        f"MaxArraySize {limits.array:,}, MaxSubmitJobs {submit}\n"
+        f"a job's checkpoints take about {saving:.1g} s to write, of {profile.grace} s grace"
+    )
+
+
+def sent(what: Sent) -> str:
+    """What is queued now, and what was deferred."""
+    jobs = sum(len(submission.elements) for submission in what.queued)
+    numbers = ", ".join(str(submission.job) for submission in what.queued)
+    told = f"queued: {count(jobs, 'job')}" + (f" ({numbers})" if numbers else "")
+    if what.deferred:
+        left = sum(len(array.packs) for array in what.deferred)
+        told += f"\ndeferred: {count(left, 'job')} ({what.reason}); the same command goes on when others have ended"
+    return told
+
+
+def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entry] = ()) -> Group:
+    """A matrix of series and cuts, what is running, and what went wrong with the command that mends it.
+
+    earlier: runs whose images were listed and prepared by an earlier version.
+    """
+    cells = matrix(seen)
+    cuts = sorted({n for row in cells.values() for n in row})
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("")
+    for n in cuts:
+        table.add_column(str(n) if n else "", justify="right")
+    for name, row in cells.items():
+        table.add_row(name, *(_cell(row.get(n, Counter())) for n in cuts))
+    lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]
+    if silent:
+        lines.append(Text(f"SLURM was not asked: {silent}", "yellow"))
+    if earlier:
+        lines.append(Text(f"  {count(len(earlier), 'run')} on images {EARLIER}: {_names(earlier)}"))
+    running = [sight for sight in seen if sight.state == "running"]
+    for sight in running[:20]:
+        share = f"{sight.progress:4.0%}" if sight.progress is not None else ""
+        ends = f", ends in {duration(sight.ends_in)}" if sight.ends_in is not None else ""
+        lines.append(Text(f"  ▶ {sight.entry.name} ({sight.entry.id[:8]}) {share}{ends}, on {sight.host}", "cyan"))
+    if len(running) > 20:
+        lines.append(Text(f"  ▶ and {len(running) - 20} more", "cyan"))
+    found = troubles(seen)
+    for each in found:
+        lines.append(Text(f"  ✗ {trouble(each)}: {_names([sight.entry for sight in each.failed])}", "red"))
+    stale = [sight.entry for sight in seen if sight.stale]
+    if stale:
+        lines.append(Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale)}", "yellow"))
+    if stale or any(sight.state == "failed" for sight in seen):
+        lines.append(Text(f"  mend with: {mend}"))
+    if any(each.failed[0].state != "failed" for each in found):
+        lines.append(Text("  stuck and diverged runs end so every time: change their recipe"))
+    legend = Text("  ").join(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
+    return Group(table, legend, *lines)
+
+
+def _cell(states: Counter[Status]) -> Text:
+    """3/8 done, then how many have every other state."""
+    total = states.total()
+    if not total:
+        return Text("")
+    cell = Text(f"{states['done']}/{total}", "green" if states["done"] == total else "")
+    for other in STATUSES[1:]:
+        if states[other]:
+            cell.append(f" {MARKS[other][0]}{states[other]}", MARKS[other][1])
+    return cell
+
+
+def _names(some: Sequence[Entry]) -> str:
+    named = ", ".join(f"{entry.name} ({entry.id[:8]})" for entry in some[:4])
+    return f"{named} and {len(some) - 4} more" if len(some) > 4 else named
+
+
+def outcome(plan: Plan, runs: Path) -> str:
+    """What became of all runs of a plan, those included that have no good result."""
+    states = Counter(state(specs.folder(runs, run.id)) for run in plan.runs)
+    return f"{count(len(plan.runs), 'run')}: " + ", ".join(f"{n} {state}" for state, n in states.most_common())
+
+
+def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None:
+    """Show a queue at work until it is empty: bars on a terminal, a line per pack elsewhere. Returns the queue."""
+    work = {run.id: float(plan.costs[run.id].flops) for run in plan.left}
+    queue = None
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+        TextColumn("ends in"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        expand=True,
+        speed_estimate_period=120,
+    ) as bars:
+        overall = bars.add_task("all", total=sum(work.values()), left="")
+        tasks: dict[str, tuple] = {}
+        done: dict[str, float] = {}
+        for queue in turns:
+            running = {job.job_id: pack for job, pack in queue.running.values()}
+            for job_id in tasks.keys() - running.keys():
+                bar, pack, began = tasks.pop(job_id)
+                bars.remove_task(bar)
+                states = Counter(queue.state(run) for run in pack.runs)
+                told = ", ".join(f"{n} {state}" for state, n in states.most_common())
+                console.print(
+                    f"{pack.name}: {told}, {duration(time.monotonic() - began)}", highlight=False, soft_wrap=True
+                )
+                done.update({run.id: work[run.id] for run in pack.runs})
+            for job_id, pack in running.items():
+                if job_id not in tasks:
+                    tasks[job_id] = bars.add_task(pack.name, total=1, left=""), pack, time.monotonic()
+                    if not console.is_terminal:
+                        console.print(f"{pack.name}: started", highlight=False)
+                bar = tasks[job_id][0]
+                shares = {run.id: _share(queue, run) for run in pack.runs}
+                done.update({run_id: share * work[run_id] for run_id, share in shares.items()})
+                bars.update(bar, completed=sum(shares.values()) / len(shares), left=count(len(pack.runs), "run"))
+            left = sum(len(pack.runs) for pack in (*queue.waiting, *running.values()))
+            bars.update(overall, completed=sum(done.values()), left=f"{count(left, 'run')} left")
+    return queue
+
+
+def _share(queue: Queue, run) -> float:
+    beat = progress(specs.folder(queue.where.runs, run.id))
+    return beat["step"] / beat["steps"] if beat else 0.0

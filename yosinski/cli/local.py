@@ -1,0 +1,113 @@
+"""plan and run: on this machine."""
+
+import argparse
+import json
+import signal
+from typing import Any
+
+from yosinski import files
+from yosinski.cli import early_stop
+from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
+from yosinski.errors import BadInput, Failure
+
+
+def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
+    """The plan of the sweep that was asked for, its parameters, and the workers."""
+    from sweeps.local import workers
+    from sweeps.plan import plan
+    from sweeps.speeds import expected
+
+    devices = workers(options.device, options.workers)
+    kind = "cuda" if devices[0] is not None else "mps" if options.device == "mps" else "cpu"
+    runs, parameters = sweep_runs(options)
+    return plan(runs, options.runs, len(devices), expected(kind, options.precision)), parameters, devices
+
+
+def show_plan(options: argparse.Namespace) -> int:
+    """`yosinski plan`."""
+    plan, parameters, _ = planned(options)
+    if options.json:
+        told = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
+        print(json.dumps(told, indent=1))
+        return 0
+    from rich.console import Console
+
+    from yosinski.cli import display
+
+    console = Console()
+    console.print(display.table(plan))
+    _sum_up(plan, console)
+    return 0
+
+
+def _sum_up(plan: Any, console: Any) -> None:
+    """What there is and what is left, and what has to be said of data sets and of weights from outside."""
+    from yosinski.cli import display
+
+    for line in (display.summary(plan), *notes(plan.runs)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    """`yosinski run`."""
+    from rich.console import Console
+
+    from sweeps.local import check_gpus, check_writable, run_here, signs
+    from sweeps.plan import renew
+    from yosinski.cli import display
+    from yosinski.environment import Where, visible_gpus
+
+    epsilon = options.stop_when_sure
+    check_writable(options.runs)
+    try:
+        plan, parameters, devices = planned(options)
+        if epsilon is not None:
+            early_stop.check(epsilon, plan.runs, options.runs)
+        if options.stale and plan.stale:
+            renew(options.runs, plan.stale)
+            plan, parameters, devices = planned(options)
+    except files.Damaged as damaged:
+        aside = files.set_aside(damaged.path)
+        raise BadInput(
+            f"{damaged}; it was set aside as {aside.name}, the same command trains the run anew"
+        ) from damaged
+    console = Console()
+    listed = list_runs(options.runs, options.sweep, parameters, plan.runs)
+    _sum_up(plan, console)
+    if not plan.left:
+        return 0
+    check_gpus(devices)
+    if options.device == "auto" and devices[0] is None and visible_gpus() is None and (found := signs()):
+        console.print(f"computes on the CPU: torch finds no GPU, though there is {found[0]}", highlight=False)
+    prepare(plan.left, options.runs, options.stores, console)
+
+    def stop(*_: object) -> None:
+        console.print("stopping: the running packs save their checkpoints ...")
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    where = Where(
+        options.runs.absolute(),
+        options.stores.absolute(),
+        options.device,
+        options.precision,
+        change_arithmetic=options.change_arithmetic,
+    )
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    watch = None if epsilon is None else early_stop.Watch(options.runs, plan.runs, epsilon, listed, tell)
+    turns = run_here(plan, where, devices, watch or tuple)
+    try:
+        queue = display.follow(plan, turns, console)
+    finally:
+        turns.close()
+    console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
+    if watch is not None and watch.decided:
+        stopped = display.count(len(watch.decided), "run")
+        tell(f"{stopped} stopped, see {watch.path}; the same command without --stop-when-sure goes on")
+    if queue is not None and queue.failures:
+        raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
+    return 0

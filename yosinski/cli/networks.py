@@ -1,0 +1,86 @@
+"""cuts: where a network can be cut; export: a trained one, for elsewhere."""
+
+import argparse
+import json
+import math
+from dataclasses import asdict
+
+from yosinski.errors import BadInput
+from yosinski.networks.catalogue import architecture, name_of
+
+
+def show_cuts(options: argparse.Namespace) -> int:
+    """`yosinski cuts`."""
+    if options.outputs < 1:
+        raise BadInput(f"--outputs must be at least 1, not {options.outputs}")
+    if options.out is not None:
+        from analysis.draw import check_kind
+
+        check_kind(options.out)
+    network = name_of(options.network)
+    described = architecture(network)
+    rows = described.costs(options.outputs)
+    if options.json:
+        cuts = [{"n": n, **asdict(row)} for n, row in enumerate(rows[:-1], 1)]
+        told = {"network": network, "side": described.side, "left_off": described.left_off}
+        print(json.dumps({**told, "cuts": cuts, "head": asdict(rows[-1])}))
+    else:
+        _print(network, options.outputs)
+    if options.out is not None:
+        import pandas as pd
+
+        from analysis.draw import save
+        from analysis.figures import cuts as figure
+
+        table = pd.DataFrame([{**asdict(row), "features": math.prod(row.shape)} for row in rows])
+        table.insert(0, "n", [*range(1, len(rows)), None])
+        save(figure.draw(table, f"{network}, {described.side} x {described.side} pixels"), [options.out])
+        if not options.json:
+            print(options.out)
+    return 0
+
+
+def export_run(options: argparse.Namespace) -> int:
+    """`yosinski export`."""
+    from yosinski.errors import choose
+    from yosinski.records import specs
+
+    choose("kind of file", options.out.suffix, (".safetensors",))
+    if options.out.exists() and not options.force:
+        raise BadInput(f"{options.out} is there already; --force replaces it")
+    run = specs.load(options.runs, specs.find(options.runs, options.run))
+    from yosinski.pretrained.export import export
+
+    export(options.runs, run, options.out)
+    print(options.out)
+    return 0
+
+
+def _print(network: str, outputs: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from yosinski.cli.display import large
+
+    described = architecture(network)
+    rows = described.costs(outputs)
+    parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
+    print(
+        f"{network}: {len(rows) - 1} cuts; {described.side} x {described.side} pixels, {large(parameters)} parameters, "
+        f"{large(flops)} FLOPs per image with {outputs} outputs"
+    )
+    if described.left_off:
+        print(f"left off: {', '.join(described.left_off)}")
+    shown = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    shown.add_column("n", justify="right")
+    shown.add_column("segment", no_wrap=True)
+    for column in ("parameters", "up to here", "FLOPs", "up to here", "output"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    below = [0, 0]
+    for n, row in enumerate(rows, 1):
+        below = [below[0] + row.parameters, below[1] + row.flops]
+        shares = [f"{100 * part / whole:.1f} %" for part, whole in zip(below, (parameters, flops), strict=True)]
+        costs = large(row.parameters), shares[0], large(row.flops), shares[1]
+        shown.add_row(str(n) if n < len(rows) else "", row.name, *costs, " x ".join(map(str, row.shape)))
+    Console(highlight=False, width=200).print(shown)

@@ -1,0 +1,152 @@
+"""predict: rank the cuts of a base without training anything."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yosinski.cli.prepare import with_store
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose
+from yosinski.experiment.run import Run
+from yosinski.networks.catalogue import architecture, name_of
+
+KINDS = (".csv", ".json", ".png", ".pdf", ".svg")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`yosinski predict`."""
+    from rich.console import Console
+
+    from yosinski.data import find
+    from yosinski.data.making import cores
+    from yosinski.environment import Where
+    from yosinski.prediction import ranking, scores
+    from yosinski.pretrained import outside
+
+    for path in options.out:
+        choose(f"kind of file ({path})", path.suffix, KINDS)
+    for name, least in (("threads", 1), ("images", 2)):
+        if getattr(options, name) is not None and getattr(options, name) < least:
+            raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")
+    network = options.network and name_of(options.network)
+    source = meant(options.base, network, options.runs)
+    against = meant(options.against, source.network, options.runs) if options.against else None
+    lacking = ranking.lacking(source, against)
+    names = scores.chosen([name for text in options.predictors for name in text.split(",")], lacking)
+    target = asked(options, source)
+    console = Console(stderr=True)
+    for run in outside.bases([source, against] if against else [source]):
+        outside.bring(run, options.runs)
+    base = ranking.base(source, options.runs)
+    other = ranking.base(against, options.runs) if against else None
+    for its in (base, other or base):
+        ranking.check_images(its, target, find.card(target.data).side)
+    with_store(target, options.stores, console)
+    where = Where(options.runs, options.stores, options.device, "float32", options.threads or cores())
+    with console.status(f"looking at {target.data} with {source}"):
+        prediction = ranking.predict(base, target, where, names, other, options.images or ranking.IMAGES)
+    for path in options.out:
+        write(prediction, path, title(source, target))
+    if options.json:
+        print(json.dumps(prediction, indent=1))
+        return 0
+    show(prediction, title(source, target), {} if options.predictors else lacking)
+    for path in options.out:
+        print(path)
+    return 0
+
+
+def meant(text: str, network: str | None, runs: Path) -> Run:
+    """The base that a text means: a run that is done, by its id or name, or weights from outside.
+
+    What looks like a path or names a library is weights, for which the network has to be known.
+    """
+    from yosinski.pretrained import outside
+    from yosinski.pretrained.source import LIBRARIES
+    from yosinski.records import specs, states
+
+    if text.partition(":")[0] in LIBRARIES or set(text) & set("./:"):
+        if network is None:
+            raise BadInput(f"{text} names weights: say of which network, with --network")
+        return outside.base(network, outside.known(network, text))
+    run = specs.load(runs, specs.find(runs, text))
+    if network not in (None, run.network):
+        raise BadInput(f"{run} is of {run.network}, not of {network}")
+    if not run.is_base:
+        raise BadInput(f"{run} is a copy; give the id of a base")
+    state = states.state(specs.folder(runs, run.id))
+    if state != "done":
+        raise BadInput(f"{run} is {state}: only a base that is done can be judged")
+    return run
+
+
+def asked(options: argparse.Namespace, source: Run) -> Half:
+    """The target: a half of --split, or all classes; of --data, or of the base's own data set."""
+    from sweeps.grid import half_named
+    from yosinski.data import find, place
+    from yosinski.pretrained import outside
+
+    if options.data is None and not source.is_trained:
+        raise BadInput(f"{source} was trained elsewhere: give the images of the target with --data")
+    if options.split is None and options.half is not None:
+        raise BadInput("--half chooses one half of a split: give --split, too")
+    side = architecture(source.network).side
+    as_weights_saw: tuple[Any, ...] = ()
+    if not source.is_trained:
+        saw = outside.of(source).preprocessing
+        as_weights_saw = saw.stored(side), saw.interpolation
+    card = find.card(place.suited(options.data or source.half.data, side, *as_weights_saw))
+    letter = choose("half", options.half or "B", ("A", "B"))
+    return half_named(card, f"{options.split}:{letter}" if options.split else "all")
+
+
+def title(base: Run, target: Half) -> str:
+    """What was asked: "baseA (0a23d2ba) cut for half B of random:0 of emoji"."""
+    whole = "all classes" if target.split == "all" else f"half {target.letter} of {target.split}"
+    return f"{base} cut for {whole} of {target.data}"
+
+
+def write(prediction: dict[str, Any], path: Path, title: str) -> None:
+    """The prediction as .json, its scores as .csv or as a figure."""
+    from analysis.advice import predictors
+    from analysis.draw import save
+    from yosinski import files
+
+    if path.suffix == ".json":
+        files.write_json(path, prediction)
+    elif path.suffix == ".csv":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        predictors.rows(prediction).to_csv(path, index=False)
+    else:
+        save(predictors.draw(predictors.rows(prediction), title), [path])
+
+
+def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> None:
+    """A table of scores with their ranks, what they rest on, and why others are lacking."""
+    import pandas as pd
+    from rich.console import Console
+
+    from analysis.advice import predictors
+    from analysis.advice.render import rich_table
+
+    rows = predictors.rows(prediction)
+    ranks = rows.groupby("predictor")["score"].rank(ascending=False, method="min").astype(int)
+    texts = [f"{'[bold]' * (k == 1)}{score:.4g} ({k})" for score, k in zip(rows["score"], ranks, strict=True)]
+    shown: Any = rows.assign(text=texts).pivot_table(
+        index=["n", "cut"], columns="predictor", values="text", aggfunc="first", sort=False
+    )
+    print(title)
+    console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
+    console.print(rich_table(pd.DataFrame(shown.reset_index())))
+    counts = " and ".join(
+        f"{its['used']:,} {name} images" + (f" of {its['of']:,}" if its["used"] < its["of"] else "")
+        for name, its in prediction["images"].items()
+    )
+    seconds = prediction["seconds"]
+    print(f"ranks in brackets; {counts}, {prediction['dimension']} features at every cut;")
+    print(f"{seconds['features']:.1f} s to compute features, {seconds['scores']:.1f} s to score them")
+    for name, why in lacking.items():
+        print(f"no {name}: {why}")
+    print("what these numbers can and cannot say is in docs/where-to-cut.md; `yosinski advise` compares them with runs")

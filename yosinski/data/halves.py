@@ -1,0 +1,150 @@
+"""Splits: the classes of a data set -> halves A and B.
+
+A split is named by a short text, which is also what figures call it:
+
+    random:SEED        half of the classes, drawn as the paper's authors drew theirs; emoji's evenly from every group
+    natman             A: the man-made classes, B: the natural ones (as in the paper)
+    paper:0 .. paper:3, paper:natman   the paper's own halves of the 1000 classes of ILSVRC-2012
+    groups:ONE/OTHER   A: the classes of one group, B: those of another
+    domains:A/B        all classes in both, A in one domain's pictures, B in another's (join several with +)
+    PATH.json          {"A": [names], "B": [names]}; a half may also be {"classes": [names], "domain": [names]}
+"""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yosinski.data.card import Card
+from yosinski.data.half import Half
+from yosinski.data.sources import synsets
+from yosinski.errors import BadInput, choose, some
+
+FORMS = (
+    "random:SEED",
+    "natman",
+    "groups:ONE/OTHER",
+    "domains:ONE/OTHER",
+    "paper:0..3",
+    "paper:natman",
+    "a .json file of class names",
+)
+PAPER = ("0", "1", "2", "3", "natman")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two halves, the tasks between which transfer is measured."""
+
+    name: str
+    a: Half
+    b: Half
+
+
+def split(card: Card, name: str) -> Split:
+    """The two halves of a data set that a split's name stands for (see the top of this module)."""
+    kind, _, rest = name.partition(":")
+    if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:
+        raise BadInput(f"split {name}: the seed must be below 2**32")
+    if kind == "random" and rest.isdecimal():
+        return _halves(card, name, *_random(card, int(rest)))
+    if kind == "paper":
+        choose("split of the paper", rest, PAPER)
+        return _halves(card, name, *_papers(card, name, rest))
+    if name == "natman":
+        return _halves(card, name, _of_group(card, "man-made"), _of_group(card, "natural"))
+    if kind == "groups" and rest.count("/") == 1:
+        a, b = rest.split("/")
+        return _halves(card, name, _of_group(card, a), _of_group(card, b))
+    if kind == "domains" and rest.count("/") == 1:
+        domains = [_domain(card, names.split("+")) for names in rest.split("/")]
+        return _halves(card, name, card.classes, card.classes, domains)
+    if name.endswith(".json"):
+        return _from_file(card, Path(name))
+    raise BadInput(f"unknown split {name!r}; choose from: {', '.join(FORMS)}")
+
+
+def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
+    """Half of every group by legacy numpy's RandomState([seed]), the rule behind the paper's published splits.
+
+    Where the card is not stratified this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
+    """
+    random = np.random.RandomState([seed])
+    groups = np.array(card.groups if card.stratified and card.groups else [""] * len(card.classes))
+    chosen: set[int] = set()
+    for group in dict.fromkeys(groups.tolist()):
+        members = np.flatnonzero(groups == group)
+        chosen.update(random.choice(members, len(members) // 2, replace=False).tolist())
+    a = [name for k, name in enumerate(card.classes) if k in chosen]
+    return a, [name for k, name in enumerate(card.classes) if k not in chosen]
+
+
+def _papers(card: Card, name: str, which: str) -> tuple[list[str], list[str]]:
+    """The paper's halves: of exactly the 1000 classes of ILSVRC-2012, whatever else there is."""
+    known = synsets.card()
+    missing = sorted(set(known.classes) - set(card.classes))
+    if missing:
+        raise BadInput(f"split {name} takes the 1000 classes of ILSVRC-2012; {card.name} lacks {some(missing)}")
+    if which == "natman":
+        return _of_group(known, "man-made"), _of_group(known, "natural")
+    return _random(known, int(which))
+
+
+def _of_group(card: Card, group: str) -> list[str]:
+    if not card.groups:
+        raise BadInput(f"data set {card.name} has no groups of classes; choose another split: {', '.join(FORMS)}")
+    choose(f"group of {card.name}", group, sorted(set(card.groups)))
+    return [name for name, its in zip(card.classes, card.groups, strict=True) if its == group]
+
+
+def _domain(card: Card, names: Iterable[str]) -> tuple[str, ...]:
+    """The named domains in the data set's own order."""
+    if not card.domains:
+        raise BadInput(f"data set {card.name} has no domains")
+    wanted = {choose(f"domain of {card.name}", name, card.domains) for name in names}
+    return tuple(name for name in card.domains if name in wanted)
+
+
+def _from_file(card: Card, path: Path) -> Split:
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"split file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"split file {path} is not JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) != {"A", "B"}:
+        raise BadInput(f'split file {path} must hold {{"A": [class names], "B": [class names]}}')
+    classes, domains = [], []
+    for letter in "AB":
+        half = content[letter] if isinstance(content[letter], dict) else {"classes": content[letter]}
+        names = half.get("classes")
+        if set(half) - {"classes", "domain"}:
+            raise BadInput(f"split file {path}: half {letter} holds {sorted(half)}; valid are: classes, domain")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadInput(f"split file {path}: half {letter} must be a list of class names")
+        names = [unicodedata.normalize("NFC", name) for name in names]  # as in listings
+        unknown = sorted(set(names) - set(card.classes))
+        if unknown:
+            raise BadInput(f"split file {path}: half {letter} names classes that {card.name} lacks: {unknown[:5]}")
+        classes.append(names)
+        domain = half.get("domain", list(card.default_domain))
+        if not isinstance(domain, list) or ("domain" in half and not domain):
+            raise BadInput(f"split file {path}: the domain of half {letter} must be a list of names")
+        domains.append(_domain(card, domain) if "domain" in half else card.default_domain)
+    return _halves(card, path.name, classes[0], classes[1], domains)
+
+
+def _halves(
+    card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: Sequence[tuple[str, ...]] = ()
+) -> Split:
+    halves = [
+        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name, card.rule)
+        for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
+    ]
+    if halves[0] == halves[1]:
+        raise BadInput(f"split {name}: halves A and B are the same")
+    return Split(name, *halves)

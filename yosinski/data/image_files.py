@@ -1,0 +1,114 @@
+"""Cards of image files, from their listings, and how the files stand to the stores that were made of them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from yosinski.data import store
+from yosinski.data.card import Card
+from yosinski.data.place import EARLIER, MAYBE_FILES, RULE, Place
+from yosinski.data.sources import kinds
+from yosinski.data.sources.listing import Listing
+from yosinski.errors import BadInput, printable, some
+from yosinski.identity import digest
+
+
+def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
+    """The card of a data set, without the images that a store which was made of it has skipped.
+
+    listing: its own, if it has just been listed. What is gone is known from the store that was made of it. BadInput if
+    there is neither, or if the only store that was made of it held other images. Stores of earlier versions are left
+    aside, which is noted.
+    """
+    made = list(store.made(stores, place.name))
+    same_place = [(path, described) for path, described in made if described["data"] == place.text]
+    notes = [
+        f"{path} is not used: its images were {EARLIER}; it can be deleted"
+        for path, described in same_place
+        if described.get("rule", 1) < RULE
+    ]
+    made = [(path, described) for path, described in made if described.get("rule", 1) == RULE]
+    same_place = [one for one in made if one in same_place]
+    if not place.there:
+        if len(same_place) == 1:
+            return store.described_card(same_place[0][1])
+        missing = f"no {'file or ' * (place.kind in MAYBE_FILES)}directory {printable(place.path)}"
+        raise BadInput("; ".join([f"data set {printable(place.text)}: {missing}", *notes]))
+    summary = listing.summary if listing else kinds.summary(place)
+    notes = (*summary["notes"], *notes)
+    for _, described in made:
+        if fingerprint(place, summary, described["skipped"]) == described["fingerprint"]:
+            return replace(store.described_card(described), name=place.text, notes=notes)
+    if same_place:
+        raise BadInput(changed(place, same_place[-1][0]))
+    return replace(card_of(place, summary), notes=notes)
+
+
+def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> str:
+    """Of a listing's files, classes and groups, the geometry, and the names of skipped images."""
+    covered = {
+        "sources": summary["sources"],
+        "classes": summary["classes"],
+        "groups": summary["groups"],
+        "generator": kinds.generator(place),
+        "skipped": sorted(skipped),
+    }
+    # torch's pixels differ from Pillow's, which earlier versions stored, by a grey level or two
+    filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
+    deep = {} if place.depth == 16 else {"depth": place.depth}
+    return digest({**covered, "side": place.side, "fit": place.fit, **filtered, **deep})
+
+
+def card_of(place: Place, summary: Mapping[str, Any]) -> Card:
+    """The card of a listing (see `Listing.summary`)."""
+    return Card(
+        name=place.text,
+        fingerprint=fingerprint(place, summary),
+        side=place.side,
+        classes=tuple(summary["classes"]),
+        groups=tuple(summary["groups"]),
+        images={name: tuple(counts) for name, counts in summary["per_class"].items()},
+        stratified=False,
+        rule=RULE,
+    )
+
+
+def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Card:
+    """The card of a listing without the skipped images, which are given by name. BadInput if too few are left."""
+    rest = card_of(place, listing.without(skipped).summary if skipped else listing.summary)
+    return replace(rest, fingerprint=fingerprint(place, listing.summary, skipped))
+
+
+def changed(place: Place, made: Path) -> str:
+    """How a data set differs from what a store was made of, for people."""
+    differences = _differences(kinds.listed(place), made) if (made / "sources.parquet").exists() else {}
+    found = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
+    how = "when that held other images" if found or not differences else "by another version, or with other groups"
+    told = f"{made} was made of {printable(place.path)} {how}{': ' * bool(found)}{'; '.join(found)}"
+    return f"{told}; undo that, or delete the store, or give another --stores"
+
+
+def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
+    """The files, by what has become of them since a store was made."""
+    import pandas as pd
+
+    frame = pd.read_parquet(made / "sources.parquet", columns=["image", "file", "bytes", "sha256"])
+    then = dict(zip(frame["file"], zip(frame["image"], frame["bytes"], frame["sha256"], strict=True), strict=True))
+    now = {printable(image.file.path): image for image in listing.images}
+    # where images were skipped, the others were divided anew: their classes tell what has been moved, their sets do not
+    parts = slice(1, 2) if store.description(made)["skipped"] else slice(0, 2)
+    found: dict[str, list[str]] = {
+        "new": [name for name in now if name not in then],
+        "gone": [name for name in then if name not in now],
+        "of other content": [],
+        "of another class or set": [],
+    }
+    for name, image in now.items():
+        if name in then:
+            called, size, held = then[name]
+            same = held == image.file.sha256 if image.file.sha256 else size == image.file.size
+            found["of other content"] += [name] * (not same)
+            moved = called.split("/")[parts] != image.name.split("/")[parts]
+            found["of another class or set"] += [name] * moved
+    return found

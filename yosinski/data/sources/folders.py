@@ -1,0 +1,191 @@
+"""Folders of classes, the most usual layout of images: `imagefolder:PATH`, and `tinyimagenet:PATH`, which is one.
+
+PATH holds train/<class>/..., val/<class>/... and perhaps test/<class>/..., or nothing but the folders of the classes.
+All that may lie in a folder which is the only one in PATH.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+from yosinski.data.place import Place
+from yosinski.data.sources import synsets
+from yosinski.data.sources.listing import (
+    File,
+    Listing,
+    Sets,
+    class_names,
+    drawn,
+    files_in,
+    listing,
+    one_class_each,
+    same_classes,
+)
+from yosinski.data.sources.scanning import Unused, look, scan, scans
+from yosinski.errors import BadInput, printable, some
+
+WORDS = {
+    "train": "train|training",
+    "select": "val|valid|validation|dev|devel|development",
+    "test": "test|testing",
+    "eval": "eval|evaluation",  # `select` of some, `test` of others
+}
+CALLED = {name: re.compile(rf"({words})([-_ ]?set)?", re.IGNORECASE) for name, words in WORDS.items()}
+WRAPPED = 3  # so many folders may lie around a data set
+ANNOTATIONS = "val_annotations.txt"
+
+
+def listed(place: Place) -> Listing:
+    """List folders of classes. BadInput if there are none, if one is empty, or if the sets have other classes."""
+    path = place.path
+    assert path is not None
+    unused = Unused()
+    tops = _sets(path, unused)
+    of_sets: dict[str, dict[Path, str]] = {}
+    for set_name, top in tops.items():
+        here = look(top)
+        of_sets[set_name] = {
+            top / folder: name for folder, name in class_names(here.folders, f"{printable(top)}/").items()
+        }
+        within = "" if top == path else f"{top.relative_to(path)}/"
+        unused.merge(here.unused, within)
+        if here.images:
+            unused.add("images beside the folders of classes", within + here.images[0], len(here.images))
+    if not of_sets["train"]:
+        raise BadInput(f"{printable(tops['train'])} holds no folders of classes")
+    for set_name in of_sets.keys() - {"train"}:
+        here, there = (f"{tops[one].name}/" for one in ("train", set_name))
+        same_classes(of_sets["train"].values(), of_sets[set_name].values(), here, there, printable(path))
+    scanned = scans([folder for found in of_sets.values() for folder in found])
+    sets: Sets = {}
+    for set_name, found in of_sets.items():
+        one_class_each({folder: scanned[folder] for folder in found}, lambda folder: str(folder))
+        in_order = sorted(found.items(), key=lambda folder: folder[1])
+        sets[set_name] = {name: files_in(folder, path, scanned[folder].images) for folder, name in in_order}
+        for folder in found:
+            unused.merge(scanned[folder].unused, f"{folder.relative_to(path)}/")
+    return listing(path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines)
+
+
+def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
+    """Which set a folder or a list is, by its name; None if it is none. eval/ is what there is nothing else for."""
+    found = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
+    if found != "eval":
+        return found
+    return "test" if "select" in (among or {}) and "test" not in (among or {}) else "select"
+
+
+def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
+    """Which of some folders or lists are train, select and test, by their names; BadInput if two are the same."""
+    found: dict[str, Path] = {}
+    in_turn = sorted(paths, key=lambda name: (CALLED["eval"].fullmatch(name) is not None, name))
+    for name in in_turn:
+        which = set_called(name, found)
+        if which in found:
+            one, other = (printable(path.name) + "/" * path.is_dir() for path in (found[which], paths[name]))
+            raise BadInput(f"{printable(where)} holds both {one} and {other}; one of them must go")
+        if which:
+            found[which] = paths[name]
+    return found
+
+
+def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
+    """The folders of train, select and test; the path itself as train, if it holds the classes."""
+    here = look(path)
+    called = [folder for folder in here.folders if set_called(folder)]
+    inner = {folder: path / folder for folder in called if look(path / folder).folders}  # others have no labels
+    found = named_sets(inner, path)
+    if "train" in found:
+        unused.merge(here.unused)
+        _beside(path, here.folders, here.images, found, unused)
+        return {name: _unwrapped(top, unused) for name, top in found.items()}
+    if wrapped < WRAPPED and (only := _only(path)):
+        unused.merge(here.unused)
+        unused.say(f"looked into {printable(only)}: there is nothing else in {printable(path)}")
+        return _sets(only, unused, wrapped + 1)
+    if len(found) > 1 and len(found) == len(here.folders):
+        raise BadInput(f"{printable(path)} holds {some([f'{name}/' for name in called])}, but no train/")
+    return {"train": path}
+
+
+def _only(path: Path) -> Path | None:
+    """The one folder in another, if there is nothing else, and if it holds folders only."""
+    here = look(path)
+    if here.images or len(here.folders) != 1:
+        return None
+    inner = look(path / here.folders[0])
+    return path / here.folders[0] if inner.folders and not inner.images else None
+
+
+def _unwrapped(top: Path, unused: Unused) -> Path:
+    """The folder of a set, or the only one in it."""
+    for _ in range(WRAPPED):
+        if only := _only(top):
+            unused.say(f"looked into {printable(only)}: there is nothing else in {printable(top)}")
+            top = only
+    return top
+
+
+def _beside(path: Path, folders: list[str], images: list[str], found: dict[str, Path], unused: Unused) -> None:
+    """Say what lies beside the sets; BadInput if it may as well be that train/ is a class like the others."""
+    other = {folder: scan(path / folder) for folder in folders if path / folder not in found.values()}
+    holding = [folder for folder, scanned in other.items() if scanned.images and not set_called(folder)]
+    train = found["train"]
+    if holding and len(found) == 1:
+        beside = some([f"{printable(folder)}/" for folder in holding], 5)
+        raise BadInput(
+            f"{printable(train)}/ holds folders, and beside it are images in {beside}: if its folders are the classes "
+            f"and the others not to be used, write {shlex.quote(f'imagefolder:{printable(train)}')}; if it is itself a "
+            "class, as they are, rename it"
+        )
+    if images:
+        unused.add("images in no folder", images[0], len(images))
+    for folder, scanned in other.items():
+        unused.merge(scanned.unused, f"{folder}/")
+        if scanned.images:
+            why = "without folders of classes" if set_called(folder) else "which is no set"
+            unused.add(
+                f"images in {printable(folder)}/, {why}", f"{folder}/{scanned.images[0][0]}", len(scanned.images)
+            )
+
+
+def tiny_imagenet(place: Place) -> Listing:
+    """List Tiny ImageNet as it is distributed: train/<wnid>/images/, val/images/ with val_annotations.txt, wnids.txt.
+
+    Its test images have no labels: its validation images are `test`.
+    """
+    path = place.path
+    assert path is not None
+    train, val, wnids_file = path / "train", path / "val", path / "wnids.txt"
+    annotations = val / ANNOTATIONS
+    missing = [str(one) for one in (train, val / "images", annotations, wnids_file) if not one.exists()]
+    if missing:
+        raise BadInput(
+            f"{path} is no Tiny ImageNet as distributed (imagefolder:PATH takes other layouts): no {some(missing)}"
+        )
+    wnids = sorted(wnids_file.read_text().split())
+    same_classes(wnids, look(train).folders, wnids_file.name, "train/", str(path))
+    scanned = scans([train / wnid / "images" for wnid in wnids])
+    one_class_each(scanned, lambda folder: folder.parent.name)
+    labelled = scan(val / "images")
+    states = dict(labelled.images)
+    test: dict[str, list[File]] = {}
+    for k, line in enumerate(annotations.read_text().splitlines(), 1):
+        name, wnid, *_ = [*line.split("\t"), ""]
+        if name not in states:
+            raise BadInput(f"{annotations}, line {k}: {val / 'images'} holds no {name[:40]!r}")
+        state = states.pop(name)
+        test.setdefault(wnid, []).append(File(f"val/images/{name}", state.size, name, "", state))
+    if states:
+        raise BadInput(f"{annotations} labels no {some(sorted(map(printable, states)), 3)}")
+    same_classes(wnids, test, wnids_file.name, annotations.name, str(path))
+    sets: Sets = {
+        "train": {folder.parent.name: files_in(folder, path, found.images) for folder, found in scanned.items()},
+        "test": test,
+    }
+    unused = Unused()
+    for folder, found in (*scanned.items(), (val / "images", labelled)):
+        unused.merge(found.unused, f"{folder.relative_to(path)}/")
+    if (path / "test").is_dir() and (without := scan(path / "test").images):
+        unused.add("images in test/, which have no labels", f"test/{without[0][0]}", len(without))
+    return listing(path, sets, wnids, drawn(place.source), synsets.groups_of(wnids), unused.lines)

@@ -1,0 +1,99 @@
+"""Where images come from: which module lists a data set of which kind, and how the bytes of an image are read."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from yosinski import files
+from yosinski.data.place import Place
+from yosinski.data.sources import cifar, folders, hashes, imagenet, lists, torchvision_sets
+from yosinski.data.sources.listing import GENERATOR, Image, Listing
+from yosinski.data.sources.scanning import State
+from yosinski.errors import BadInput
+from yosinski.identity import digest
+
+LISTED = {
+    "imagenet": imagenet.listed,
+    "imagefolder": folders.listed,
+    "tinyimagenet": folders.tiny_imagenet,
+    "list": lists.listed,
+    "cifar10": cifar.listed,
+    "cifar100": cifar.listed,
+    "torchvision": torchvision_sets.listed,
+}
+# Those that take long to list: the last listing is that of today if all these files are what they were.
+READ_FROM = {
+    "cifar10": cifar.read_from,
+    "cifar100": cifar.read_from,
+    "torchvision": torchvision_sets.read_from,
+}
+
+
+def listed(place: Place) -> Listing:
+    """List a data set as it is now, decoding no image; BadInput says what is wrong with it."""
+    with _nothing_collected():
+        return _listed(place)
+
+
+def _listed(place: Place) -> Listing:
+    listing = LISTED[place.kind](place)
+    read = imagenet.sample(listing.images) if place.kind == "imagenet" else listing.images
+    held = [(image.file, image.file.state) for image in read if image.file.state is not None]
+    paths = [listing.where(file) for file, _ in held]
+    for (file, _), found in zip(held, hashes.sha256(place.source, paths, [state for _, state in held]), strict=True):
+        file.sha256 = found
+    return listing
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Without collections of garbage: a million files are none, and to find that out takes half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def summary(place: Place) -> dict[str, Any]:
+    """What a card needs of a data set as it is now (see `Listing.summary`); listed only if it is new."""
+    if place.kind not in READ_FROM:
+        return listed(place).summary
+    files_now = READ_FROM[place.kind](place)
+    of = _content(place, files_now)
+    note = files.caches() / f"listing-{digest(place.source)}.json"
+    with suppress(OSError, BadInput, KeyError):
+        known = files.read_json(note)
+        if known["of"] == of:
+            return known["summary"]
+    found = listed(place).summary
+    if READ_FROM[place.kind](place) == files_now:
+        with suppress(OSError):
+            files.write_json(note, {"source": place.source, "of": of, "summary": found})
+    return found
+
+
+def _content(place: Place, read: Sequence[tuple[str, Path, State]]) -> str:
+    """What a listing depends on: what these files hold, what they are called, and who reads them."""
+    held = hashes.sha256(place.source, [str(path) for _, path, _ in read], [state for _, _, state in read])
+    reader = version("torchvision") if place.kind == "torchvision" else ""
+    names = [name for name, _, _ in read]
+    return digest([place.source, generator(place), reader, sorted(zip(names, held, strict=True))])
+
+
+def generator(place: Place) -> Any:
+    """What the fingerprint covers of how stores of such files are made."""
+    return imagenet.GENERATOR if place.kind == "imagenet" else GENERATOR
+
+
+def content(place: Place, root: Path, image: Image) -> bytes:
+    """The bytes of an image file, or of what stands for one."""
+    if image.file.state is not None:
+        return (root / image.file.path).read_bytes()
+    module = torchvision_sets if place.kind == "torchvision" else cifar
+    return module.content(place, image.file)

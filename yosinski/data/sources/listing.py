@@ -1,0 +1,206 @@
+"""Listings: which images a data set consists of, found without decoding one, and how they are divided into three sets.
+
+`train` is for learning, `select` for choices (curves, early answers, recommendations), `test` is evaluated once. Where
+a data set has other sets than these three:
+
+    train and one other       that one is `test`; a tenth of every class in train, at least one image, is `select`
+    one set                   a tenth of every class is `select`, another tenth `test`, at least one image each
+
+The tenth are the images whose SHA-256 over (seed, class, name) is the lowest: drawn at random as far as anybody can
+tell, the same on every machine, and nearly the same when images are added. Without broken images it is what it would
+be if they were not there.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yosinski.data.card import SETS
+from yosinski.data.sources.scanning import Scan, State
+from yosinski.errors import BadInput, printable, some
+
+SEED = 0
+SHARE = 10  # one image of so many is drawn
+GENERATOR = {"version": 2, "seed": SEED, "share": SHARE}  # bump when stores of the same files would hold other images
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """An image before it is known to which set and class it belongs."""
+
+    path: str  # where it lies within the data set's directory, or its number in a file of many
+    size: int  # in bytes
+    name: str  # what it is called within its class, whatever the layout; printable
+    sha256: str = ""  # of its bytes; empty until that is known, and in ImageNet for most
+    state: State | None = None  # None for one of many in a file
+
+
+class Image(NamedTuple):
+    """A file at its place in the data set; `number` counts within its set and class."""
+
+    set_name: str
+    class_name: str
+    number: int
+    file: File
+
+    @property
+    def name(self) -> str:
+        """What it is called in the whole data set: select/n01440764/ILSVRC2012_val_00000293.JPEG."""
+        return f"{self.set_name}/{self.class_name}/{self.file.name}"
+
+
+Sets = dict[str, dict[str, list[File]]]  # the files of each class, in each set
+Divide = Callable[[Sets], Sets]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a data set, in the order of stores: by set, class and number."""
+
+    root: Path  # files' paths are relative to this
+    classes: tuple[str, ...]
+    images: tuple[Image, ...]
+    groups: tuple[str, ...]
+    notes: tuple[str, ...]  # what a user should know
+    found: Sets  # before it was divided
+    divide: Divide  # into train, select and test
+
+    def where(self, file: File) -> str:
+        """The path of a file, made three times as fast as a Path."""
+        return file.path if file.path.startswith("/") else f"{self.root}/{file.path}"
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What a card needs: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`."""
+        place = {name: k for k, name in enumerate(self.classes)}
+        per_class = {name: [0] * len(place) for name in SETS}
+        hashed = hashlib.sha256()
+        for image in self.images:
+            per_class[image.set_name][place[image.class_name]] += 1
+            hashed.update(f"{image.name} {image.file.size} {image.file.sha256}\0".encode())
+        return {
+            "classes": list(self.classes),
+            "groups": list(self.groups),
+            "per_class": per_class,
+            "sources": hashed.hexdigest(),
+            "notes": list(self.notes),
+        }
+
+    def without(self, names: Collection[str]) -> "Listing":
+        """What it would be without some images, which are given by name. BadInput if too few are left of a class."""
+        gone = {image.file for image in self.images if image.name in names}
+        left: Sets = {}
+        for set_name, classes in self.found.items():
+            left[set_name] = {name: [file for file in files if file not in gone] for name, files in classes.items()}
+            none = [name for name, files in left[set_name].items() if not files]
+            if none:
+                raise BadInput(f"{printable(self.root)}: no {set_name} image that is not broken in {some(none)}")
+        return listing(self.root, left, self.classes, self.divide, self.groups, self.notes)
+
+
+def listing(
+    root: Path,
+    found: Sets,
+    classes: Sequence[str],
+    divide: Divide,
+    groups: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Listing:
+    """All images of what was found, divided into three sets, in the order of stores."""
+    sets = divide(found)
+    images = tuple(
+        Image(set_name, class_name, number, file)
+        for set_name in SETS
+        for class_name in classes
+        for number, file in enumerate(sets[set_name][class_name])
+    )
+    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), found, divide)
+
+
+def drawn(told: str) -> Divide:
+    """How a data set, which is called so in messages, is divided: as the top of this module says."""
+    return partial(three_sets, told=told)
+
+
+def three_sets(found: Sets, told: str) -> Sets:
+    """Divide what a data set has (train, and perhaps select and test) as the top of this module says.
+
+    told: what the data set is called in a message. BadInput if the sets do not have the same classes, or if there are
+    too few images in one.
+    """
+    train = found["train"]
+    if len(train) < 2:
+        raise BadInput(f"{told} has {len(train)} class(es); two are needed, one for either half")
+    others = {name: classes for name, classes in found.items() if name != "train"}
+    for classes in others.values():
+        same_classes(train, classes, "the training images", "the others", told)
+    if len(others) == 2:
+        return found
+    drawn = ("select",) if others else ("select", "test")
+    few = sorted(name for name, files in train.items() if len(files) <= len(drawn))
+    if few:
+        whose = "training images" if others else "images"
+        raise BadInput(
+            f"{told}: {' and '.join(drawn)} images are drawn from the {whose} of each class, which takes at least "
+            f"{len(drawn) + 1} of them; too few are in {some(few)}"
+        )
+    sets: Sets = {"train": {}, "select": {}, "test": dict(*others.values())}
+    for class_name, files in train.items():
+        count = max(1, round(len(files) / SHARE))
+        lots = sorted(files, key=partial(_lot, class_name))
+        set_of = {file: name for k, name in enumerate(drawn) for file in lots[k * count : (k + 1) * count]}
+        for name in ("train", *drawn):
+            sets[name][class_name] = [file for file in files if set_of.get(file, "train") == name]
+    return sets
+
+
+def _lot(class_name: str, file: File) -> bytes:
+    return hashlib.sha256(f"{SEED} {class_name} {file.name}".encode()).digest()
+
+
+def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: object, told: str = "") -> None:
+    """BadInput if there is a class in one of two places only."""
+    for missing, has, lacks in (
+        (sorted(set(one) - set(other)), here, there),
+        (sorted(set(other) - set(one)), there, here),
+    ):
+        if missing:
+            prefix = f"{told}: " if told else ""
+            raise BadInput(f"{prefix}classes that are in {has} but not in {lacks}: {some(missing)}")
+
+
+def class_names(spellings: Iterable[str], where: object) -> dict[str, str]:
+    """Names of classes by how they are spelled on the disk: printable, and with one code for what looks the same (NFC).
+
+    BadInput if two of them are one name then.
+    """
+    spelled_so: dict[str, str] = {}
+    for spelled in spellings:
+        name = unicodedata.normalize("NFC", printable(spelled))
+        twin = spelled_so.setdefault(name, spelled)
+        if twin != spelled:
+            codes = [" ".join(f"{ord(one):04X}" for one in both) for both in sorted((twin, spelled))]
+            raise BadInput(f"{where} has class {name} twice, in Unicode {' and '.join(codes)}: rename one of them")
+    return {spelled: name for name, spelled in spelled_so.items()}
+
+
+def files_in(folder: Path, root: Path, images: Iterable[tuple[str, State]]) -> list[File]:
+    """The images that a scan of a folder has found, with their paths within the data set's root."""
+    within = folder.relative_to(root)
+    return [File(f"{within}/{name}", state.size, printable(name), "", state) for name, state in images]
+
+
+def one_class_each(scanned: Mapping[Path, Scan], class_of: Callable[[Path], str]) -> None:
+    """BadInput if a folder, to which links may lead, was found in two of the classes' folders of one set."""
+    whose: dict[tuple[int, int], Path] = {}
+    for folder, found in scanned.items():
+        for inner in found.folders:
+            other = whose.setdefault(inner, folder)
+            if class_of(other) != class_of(folder):
+                raise BadInput(
+                    f"one folder belongs to two classes, by links: {printable(other)} and {printable(folder)}"
+                )

@@ -1,0 +1,1 @@
+"""What is trained: runs with their treatments, recipes and costs. No torch."""

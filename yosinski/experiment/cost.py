@@ -1,0 +1,199 @@
+"""What a run costs, counted from its architecture before anything is trained. No torch."""
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import accumulate, pairwise
+
+from yosinski.data.card import Card
+from yosinski.data.half import Half
+from yosinski.errors import BadInput
+from yosinski.experiment.run import Run
+from yosinski.networks.architectures import Cost as LayerCost
+from yosinski.networks.catalogue import architecture
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, steps and FLOPs (a multiply-add counts two) of one run trained alone."""
+
+    parameters: int
+    trained_parameters: int
+    steps: int
+    flops: int
+
+
+def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> int:
+    """How many images of a set the run's half has."""
+    domains = max(1, len(run.half.domain)) if domains is None else domains
+    return _images(card, run.half, set_name, domains, run.examples_per_class if set_name == "train" else None)
+
+
+def check_batch(run: Run, card: Card) -> None:
+    """BadInput if a step would show one image only to a segment whose batch norm cannot be trained on one."""
+    used = run.recipe.norm_below != "frozen"
+    paired = [n for n in architecture(run.network).paired if used or math.isfinite(run.begins(n))]
+    train = images(run, card, "train")
+    if paired and min(run.recipe.batch_size, train) < 2:
+        why = f"recipe.batch_size is {run.recipe.batch_size}"
+        if run.recipe.batch_size > 1:
+            why = f"half {run.half.name} has {train} training image(s), so that recipe.batch_size is {train}"
+        where = "head" if paired[0] > len(run.cuts) else run.cuts[paired[0] - 1]
+        raise BadInput(
+            f"{run.network} cannot be trained on batches of one image: its batch norm (in {where}) has then a single "
+            f"value to normalise, but {why}; at least 2 are needed"
+        )
+
+
+def unseen_domains(run: Run, card: Card) -> int:
+    """How many domains of the data set the half leaves out for evaluation alone."""
+    return 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
+
+
+@cache
+def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | None) -> int:
+    count = card.images[set_name]
+    if isinstance(count, tuple):
+        per_class = dict(zip(card.classes, count, strict=True))
+        counts = [per_class[name] * domains for name in half.classes]
+    else:
+        counts = [count * domains] * len(half.classes)
+    return sum(counts if at_most is None else (min(count, at_most) for count in counts))
+
+
+@lru_cache
+def layers(network: str, outputs: int) -> list[LayerCost]:
+    """What each segment of a network takes, the head last."""
+    return architecture(network).costs(outputs)
+
+
+def cost(run: Run, card: Card | None) -> Cost:
+    """Forward everywhere, backward as far down as something is trained, and all evaluations.
+
+    card: of the half's data set; None: a base from outside, of which nothing is trained here.
+
+    Where a segment's weights are trained its backward pass costs twice the forward one, where gradients only pass
+    through it as much as that. A segment that is trained from some time on costs so much from then on. As long as a
+    copy stands on stored features, what lies below them costs a forward pass of every view and select image, once.
+    """
+    rows = layers(run.network, run.outputs)
+    if card is None:
+        return Cost(sum(row.parameters for row in rows), 0, 0, 0)
+    forward = sum(row.flops for row in rows)
+    backward, reached = 0.0, 1.0  # the share of the training after which gradients reach the segment
+    for n, row in enumerate(rows, 1):
+        reached = min(reached, run.begins(n))
+        backward += row.flops * (1 - reached + max(0.0, 1 - run.begins(n)))
+    train = images(run, card, "train")
+    steps = run.recipe.steps(train)
+    shown, selected = steps * min(run.recipe.batch_size, train), images(run, card, "select")
+    selections = (len(run.recipe.evaluated(steps)) + 1) * selected
+    evaluated = selections + images(run, card, "test") + images(run, card, "test", unseen_domains(run, card))
+    saved = 0.0
+    if held := standing(run):
+        share = min(run.begins(n) for n in range(1, held + 1))
+        passes = min(1.0, share) * (shown + selections) - (run.recipe.views * train + selected)
+        saved = passes * sum(row.flops for row in rows[:held])
+    return Cost(
+        parameters=sum(row.parameters for row in rows),
+        trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
+        steps=steps,
+        flops=round(shown * (forward + backward) - saved) + evaluated * forward,
+    )
+
+
+def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
+    """The FLOPs that each of these runs causes if they are trained together; they agree in target and recipe.
+
+    What no run has trained yet is computed once for all that begin with the same segments, and counts as evenly shared;
+    with stored features it is computed once and for all.
+    """
+    if card is None:
+        return [0.0] * len(runs)
+    recipe, train, select = runs[0].recipe, images(runs[0], card, "train"), images(runs[0], card, "select")
+    steps = recipe.steps(train)
+    shown, looks = steps * min(recipe.batch_size, train), [step / steps for step in recipe.evaluated(steps)]
+    tested = images(runs[0], card, "test") + images(runs[0], card, "test", unseen_domains(runs[0], card))
+    changes = {run.begins(n) for run in runs for n in range(1, len(run.cuts) + 1)}
+    times = [0.0, *sorted(time for time in changes if 0 < time < 1), 1.0]
+    caused = [0.0] * len(runs)
+
+    def add(images: float, done: float, trained: bool = False, storing: bool = True) -> None:
+        below = trunks(runs, done, [not (storing and stands(run, done)) for run in runs])
+        for k, run in enumerate(runs):
+            caused[k] += images * (below[k] + above(run, done, trained))
+
+    for begin, end in pairwise(times):
+        add(shown * (end - begin), begin, trained=True)
+        add(select * sum(begin < look <= end for look in looks), begin)
+    add(select, 1.0)
+    add(tested, 1.0, storing=False)
+    for k, flops in enumerate(trunks(runs, 0.0, [stands(run, 0.0) for run in runs])):
+        caused[k] += (recipe.views * train + select) * flops
+    return caused
+
+
+def shared(run: Run, done: float) -> int:
+    """How many of the first segments are computed without gradients, and once for all that begin with the same ones."""
+    changing = run.recipe.norm_below == "batch" or run.recipe.affine_below
+    return 0 if changing else run.held(done)
+
+
+def above(run: Run, done: float, trained: bool = False) -> float:
+    """FLOPs of one image in the segments that a run shares with nobody, in evaluation or (`trained`) in training."""
+    rows, first = layers(run.network, run.outputs), shared(run, done)
+    flops = sum(row.flops for row in rows[first:])
+    begun = [run.begins(n) <= done for n in range(1, len(rows) + 1)]
+    if trained:
+        reached = begun.index(True)
+        flops += sum(row.flops * (1 + begun[n]) for n, row in enumerate(rows) if n >= reached)
+    return flops
+
+
+def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[float]:
+    """FLOPs of one image in the segments that runs share, each divided among those that begin with it.
+
+    computed: whether a run has them computed; the others take no part.
+    """
+    depths = [shared(run, done) if part else 0 for run, part in zip(runs, computed, strict=True)]
+    sharing: dict[Hashable, list[int]] = defaultdict(list)
+    for run, depth in zip(runs, depths, strict=True):
+        sharing[origin(run)].append(depth)
+    rows = layers(runs[0].network, runs[0].outputs)
+    below = {  # by origin, for every depth
+        key: [0.0, *accumulate(rows[n].flops / sum(n < other for other in others) for n in range(max(others)))]
+        for key, others in sharing.items()
+    }
+    return [below[origin(run)][depth] for run, depth in zip(runs, depths, strict=True)]
+
+
+def origin(run: Run) -> Hashable:
+    """What the first segments of runs in a pack have in common where they can be computed once."""
+    return run.parent.id if run.parent else None, run.below
+
+
+def stands(run: Run, done: float) -> bool:
+    """Whether a run takes stored features when so much of the training is done."""
+    return 0 < standing(run) == shared(run, done)
+
+
+def standing(run: Run) -> int:
+    """The cut at which a run begins with stored features, 0 if it computes everything."""
+    return run.held(0.0) if run.recipe.views and run.role == "copy" else 0
+
+
+def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
+    """Bytes of the stored features of these runs; those that begin with the same segments and pictures share them."""
+    sizes: dict[Hashable, int] = {}
+    for run in runs:
+        if held := standing(run):
+            recipe, card = run.recipe, cards[run.half.data]
+            trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
+            crops = run.half.digest, run.examples_per_class, recipe.views, *recipe.crops.items()
+            pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
+            sizes[run.network, held, trunk, crops] = (
+                4 * math.prod(layers(run.network, run.outputs)[held - 1].shape) * pictures
+            )
+    return sum(sizes.values())

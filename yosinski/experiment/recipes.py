@@ -1,0 +1,314 @@
+"""How networks are trained: named recipes, each with its source, command, hardware, cost and what it reached."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+from yosinski.errors import BadInput, choose
+from yosinski.identity import digest, later, told
+from yosinski.networks.architectures import INITIALISERS
+from yosinski.networks.catalogue import architecture
+
+CROPS = ("augment", "shift", "mirror", "least_area", "most_area", "aspect")  # values on which training crops depend
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Named recipes, with what they cost and reach, are in `recipes.py`."""
+
+    epochs: float  # passes over the half's training images; 0: so many `iterations`
+    batch_size: int
+    learning_rate: float  # the highest
+    warmup: float  # share of the steps in which the rate rises, as half a cosine
+    momentum: float
+    weight_decay: float
+    clip: float  # the gradient's norm is clipped at this; 0: never
+    augment: bool  # random crops and mirror images; without: the crop in the middle
+    shift: int  # pixels of black around stored images, into which crops may reach
+    initialiser: str
+    evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
+    iterations: int = 0  # steps of training; 0: so many `epochs`
+    schedule: str = "cosine"  # after the warm-up: half a cosine down to zero, or "step"
+    step_every: int = 0  # "step": after so many steps the rate is multiplied ...
+    gamma: float = 1.0  # ... by this, again and again
+    solver: str = "nesterov"  # or "caffe": v = momentum * v + rate * gradient, w = w - v
+    bias_rate: float = 1.0  # the biases' learning rate, in multiples of the weights'
+    bias_decay: float = 1.0  # the biases' weight decay, likewise
+    mean: str = "channel"  # what is subtracted: one mean per channel, or the mean "image" at the crop's place
+    scale: bool = True  # divide by the standard deviation per channel
+    outputs: int = 0  # of the head; 0: one per class of the half
+    dropout_below: bool = False  # whether layers below a frozen cut go on dropping outputs in training
+    norm_below: str = "frozen"  # batch norm's statistics below a frozen cut: "frozen", "batch" or "recalibrated"
+    affine_below: bool = False  # whether batch norm's scales and offsets are trained there all the same
+    layer_decay: float = 0.5  # treatment "decayed": the rate is multiplied by this with every segment below the cut
+    probe: float = 0.5  # treatment "probed": the share of the steps in which the copied segments are frozen
+    thaw: float = 0.5  # treatment "thawed": the share of the steps over which they are unfrozen, from the cut down
+    views: int = 0  # of every image, on which copies train by stored features; 0: ever new ones, as bases always see
+    mirror: bool = later(True)  # whether `augment` mirrors half of the crops
+    least_area: float = later(0.0)  # of crops that are resized to what the network sees: from this share of the image
+    most_area: float = later(1.0)  # ... up to this; `least_area` 0: crops are as large as what the network sees
+    aspect: float = later(1.0)  # ... and up to so many times wider than high, or higher than wide
+    optimiser: str = later("sgd")  # or "adamw", with `momentum` as its first beta
+    label_smoothing: float = later(0.0)  # share of the target, in training, that is spread over all outputs
+
+    def __post_init__(self) -> None:
+        for value in fields(self):
+            given = getattr(self, value.name)
+            assert isinstance(value.type, type)
+            if value.type is float and type(given) is int:  # equal recipes have equal digests
+                object.__setattr__(self, value.name, float(given))
+            elif type(given) is not value.type:
+                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
+            least = 1 if value.name in ("batch_size", "evaluations") else 0
+            if isinstance(given, int | float) and not least <= given < math.inf:
+                finite = "" if math.isfinite(given) else " and finite"
+                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}{finite}")
+        choose("initialiser", self.initialiser, INITIALISERS)
+        choose("recipe.schedule", self.schedule, ("cosine", "step"))
+        choose("recipe.solver", self.solver, ("nesterov", "caffe"))
+        choose("recipe.mean", self.mean, ("channel", "image"))
+        choose("recipe.norm_below", self.norm_below, ("frozen", "batch", "recalibrated"))
+        choose("recipe.optimiser", self.optimiser, ("sgd", "adamw"))
+        for name in ("layer_decay", "probe", "thaw"):
+            if not 0 < getattr(self, name) <= 1:
+                raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be more than 0 and at most 1")
+        for name in ("learning_rate", "gamma"):
+            if getattr(self, name) == 0:
+                raise BadInput(f"recipe.{name} must be more than 0")
+        for name in ("warmup", "momentum", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be below 1")
+        if (self.epochs == 0) == (self.iterations == 0):
+            given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
+            raise BadInput(f"{given}: one of them must be 0, the other more")
+        if self.schedule == "step" and (self.warmup or not self.step_every):
+            raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
+        if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
+            raise BadInput(
+                "recipe.step_every and recipe.gamma belong to recipe.schedule step: here they must be 0 and 1"
+            )
+        if self.solver == "caffe" and self.schedule != "step":
+            raise BadInput("recipe.solver caffe keeps the rate in its velocity; that needs recipe.schedule step")
+        if self.optimiser == "adamw" and self.solver != "nesterov":
+            raise BadInput(
+                f"recipe.solver {self.solver} belongs to recipe.optimiser sgd: with adamw it must be nesterov"
+            )
+        if self.mean == "image" and self.shift:
+            raise BadInput("recipe.mean image has no pixels in the border that recipe.shift adds: that must be 0")
+        if self.views > 1 and not self.augment:
+            raise BadInput("recipe.views are all the same with recipe.augment false: there can be one, or 0")
+        self._check_crops()
+        changing = {"dropout_below": self.dropout_below, "norm_below": self.norm_below == "batch"}
+        for name, changes in {**changing, "affine_below": self.affine_below}.items():
+            if self.views and changes:
+                given = f"recipe.{name} {str(getattr(self, name)).lower()}"
+                raise BadInput(f"recipe.views stores features, but with {given} they are not the same in every step")
+
+    def _check_crops(self) -> None:
+        if not self.augment and not self.mirror:
+            raise BadInput("recipe.mirror false belongs to recipe.augment true: without it nothing is mirrored")
+        if not self.least_area:
+            if self.most_area != 1 or self.aspect != 1:
+                raise BadInput(
+                    "recipe.most_area and recipe.aspect belong to recipe.least_area, which is 0: here they must be 1"
+                )
+            return
+        if not self.augment:
+            raise BadInput("recipe.least_area belongs to recipe.augment true: without it crops are those in the middle")
+        if not self.least_area <= self.most_area <= 1:
+            given = f"recipe.least_area is {self.least_area:g} and recipe.most_area {self.most_area:g}"
+            raise BadInput(f"{given}: the first must be at most the second, and that at most 1, the whole image")
+        if self.aspect < 1:
+            raise BadInput(f"recipe.aspect is {self.aspect:g}, but must be at least 1: so many times wider or higher")
+        if self.shift:
+            raise BadInput("recipe.least_area cuts within stored images, without a border: recipe.shift must be 0")
+        if self.mean == "image":
+            raise BadInput(
+                "recipe.mean image has no pixels for crops that recipe.least_area resizes: it must be channel"
+            )
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The values by name, without later ones that are as before; shared, not to be changed."""
+        return told(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits over these values."""
+        return digest(self.values)
+
+    @property
+    def crops(self) -> dict[str, Any]:
+        """Those of these values on which training crops depend."""
+        return {name: value for name, value in self.values.items() if name in CROPS}
+
+    def steps(self, images: int) -> int:
+        """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
+        return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
+        if self.schedule == "step":
+            return self.learning_rate * self.gamma ** (step // self.step_every)
+        done = (step + 1) / steps
+        if done < self.warmup:
+            return self.learning_rate * (1 - math.cos(math.pi * done / self.warmup)) / 2
+        return self.learning_rate * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+
+    def evaluated(self, steps: int) -> list[int]:
+        """The numbers of steps after which the network is evaluated; fewer than `evaluations` in a short training."""
+        return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
+
+    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
+        """Change some values; unknown names and wrong types raise BadInput."""
+        for name in values:
+            choose("recipe value", name, [value.name for value in fields(self)])
+        return replace(self, **values)
+
+
+# Source: tried out on splits random:100 and above of emoji (docs/log.md), then frozen.
+# Command: yosinski run figure2
+# Hardware and cost: two cores without bfloat16, 58 networks in 21 min.
+# Reached: base 0.82 on test images; at n = 7 BnB 0.81, AnB 0.67 (means of both directions of split random:0).
+EMOJI = Recipe(
+    epochs=40.0,
+    batch_size=128,
+    learning_rate=0.15,
+    warmup=0.2,
+    momentum=0.9,
+    weight_decay=5e-4,
+    clip=1.0,
+    augment=True,
+    shift=2,
+    initialiser="kaiming",
+    evaluations=20,
+)
+
+# Source: the above, cut down until bases are no longer trained to convergence.
+# For trying out sweeps and for tests; its figures mean nothing.
+SKETCH = EMOJI.with_values({"epochs": 4.0, "evaluations": 4})
+
+# Source: the training definitions and solvers of github.com/yosinski/convnet_transfer, Caffe's reference model of 2014.
+# What is different here is in docs/paper.md.
+# Command: yosinski submit paper --data imagenet:PATH --profile PROFILE
+# Hardware and cost: the paper says 9.5 days on a GPU for each network; 5.2e17 FLOPs for a base.
+# Expected, from the published logs (mean of the 10 highest accuracies): base halves 0.625 on average, 0.615 to 0.634;
+# all 1000 classes 0.576; paired with their base BnB -0.030 and AnB -0.047 at n = 5, 0.000 and -0.083 at n = 7.
+# Nobody has trained it to the end with this code.
+PAPER = Recipe(
+    epochs=0.0,
+    iterations=450_000,
+    batch_size=256,
+    learning_rate=0.01,
+    warmup=0.0,
+    schedule="step",
+    step_every=100_000,
+    gamma=0.1,
+    solver="caffe",
+    momentum=0.9,
+    weight_decay=5e-4,
+    bias_rate=2.0,
+    bias_decay=0.0,
+    clip=0.0,
+    augment=True,
+    shift=0,
+    mean="image",
+    scale=False,
+    initialiser="paper",
+    outputs=1000,
+    dropout_below=True,
+    evaluations=450,
+)
+
+# Source: the same, for networks on the first images of each class only (the supplement's reduced data).
+# Command: yosinski submit reduced --data imagenet:PATH -p network=caffenet -p recipe=paper-reduced --profile PROFILE
+# Expected, from the published logs: 0.55 with 1300 images per class, 0.54 with 1000, 0.48 with 500, 0.38 with 250; with
+# 5 to 100 they never left a loss of ln 1000, which is a failed optimisation and no effect of the data.
+PAPER_REDUCED = PAPER.with_values(
+    {"learning_rate": 0.0125, "step_every": 64_000, "iterations": 200_000, "evaluations": 200}
+)
+
+# Source: what is usual for this network now: Nesterov's momentum, a warm-up and one cosine instead of drops, He's
+# initialiser, channel moments, the rate and batch of torchvision's reference training of AlexNet (0.01 at 256), a third
+# of the paper's steps. Outputs fit the half and nothing is dropped below a frozen cut, so frozen features are the same
+# in training and evaluation. docs/paper.md compares it with the above, line by line.
+# Command: yosinski submit figure2 --data imagenet:PATH -p network=caffenet -p recipe=modern --profile PROFILE
+# Cost: 1.7e17 FLOPs for a base on 650,000 images. What it reaches has not been measured.
+MODERN = Recipe(
+    epochs=60.0,
+    batch_size=256,
+    learning_rate=0.01,
+    warmup=0.05,
+    momentum=0.9,
+    weight_decay=5e-4,
+    clip=0.0,
+    augment=True,
+    shift=0,
+    initialiser="kaiming",
+    evaluations=60,
+)
+
+# Source: SGD with Nesterov's momentum under one cosine, as Kornblith, Shlens and Le (2019) fine-tune; they search rates
+# and weight decays over several decades for every data set, this is one for all. With batches of 64 as one GPU
+# holds them; a warm-up, since the new layers begin at random above trained ones; new layers as torch draws them.
+# Command: yosinski plan transfer --data imagefolder:PATH
+# Reached, cutting one small network with batch norm for 2,000 images of 100 other classes (docs/log.md): W7B+ 0.816 on
+# select images, from scratch 0.463; with a rate of 0.01 0.784, of 0.1 0.820, in 60 epochs 0.831. That network had been
+# trained with 0.075 for 64 images; those of ImageNet have mostly seen 0.025, so the rate is below 0.1. From scratch 20
+# epochs on few images are not enough: such a base is what the same training gives without the weights, not the best
+# there is. Crops are as large as what the network sees, out of stored images that are 8/7 as large. Crops of all sizes,
+# which others mostly fine-tune with, are asked for: -p recipe.least_area=0.08 -p recipe.aspect=1.333. What they change
+# has not been measured, and the ids of runs with this recipe stay what they are.
+FINETUNE = Recipe(
+    epochs=20.0,
+    batch_size=64,
+    learning_rate=0.03,
+    warmup=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    clip=0.0,
+    augment=True,
+    shift=0,
+    initialiser="own",
+    evaluations=20,
+)
+
+# Stands in the spec of a base from outside for whatever it was trained with. Of its values only those matter that a
+# copy must share: one mean and one deviation per channel.
+OUTSIDE = Recipe(
+    epochs=1.0,
+    batch_size=1,
+    learning_rate=1.0,
+    warmup=0.0,
+    momentum=0.0,
+    weight_decay=0.0,
+    clip=0.0,
+    augment=False,
+    shift=0,
+    initialiser="kaiming",
+    evaluations=1,
+)
+
+RECIPES = {
+    "emoji": EMOJI,
+    "sketch": SKETCH,
+    "paper": PAPER,
+    "paper-reduced": PAPER_REDUCED,
+    "modern": MODERN,
+    "finetune": FINETUNE,
+}
+
+USUAL = {"alexnet32": EMOJI, "caffenet": PAPER}  # by network, where nothing else is said
+
+
+def usual(network: str) -> Recipe:
+    """The recipe with which a network is trained unless another one is asked for; BadInput if there is none such."""
+    architecture(network)
+    return USUAL.get(network, FINETUNE)
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by name."""
+    return RECIPES[choose("recipe", name, RECIPES)]

@@ -1,0 +1,250 @@
+"""What is trained: a run, fully specified. Its id is the hash of everything that its numbers depend on.
+
+Nothing here knows of devices, precision, packs or clusters: they are never part of the id.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, Failure, choose
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.treatments import COPIES, Treatment, relation, series
+from yosinski.identity import canonical, changed, digest
+from yosinski.networks.catalogue import architecture, identity_of, name_of
+
+__all__ = [
+    "BadInput",
+    "Failure",
+    "Half",
+    "Recipe",
+    "Run",
+    "canonical",
+    "choose",
+    "digest",
+    "relation",
+    "series",
+    "unknown",
+]
+
+SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train. A base has no parent; a copy keeps the first `cut` segments of its parent's network.
+
+    What happens below the cut n of a copy is its `treatment`:
+
+    frozen    segments 1..n never change; the next `preserved` ones may start as the parent's, too, and are trained
+    tuned     everything is trained
+    decayed   the same, at a rate that falls by `recipe.layer_decay` with every segment from the cut down
+    probed    frozen for the first `recipe.probe` of the steps, then tuned, each part with a schedule of its own
+    thawed    frozen at first; from the cut down one segment after another is tuned, within `recipe.thaw` of the steps
+    single    all segments but the head are the parent's, and only segment n is trained, with the head
+
+    "random" keeps the first n segments as `below` initialises them, frozen. It has no parent, unless `below` is
+    "matched": then every tensor is Gaussian with mean and deviation of the parent's. "outside" is a base that somebody
+    else has trained; its half stands for whatever it was trained on.
+    """
+
+    network: str
+    half: Half  # the target: what it is trained on
+    recipe: Recipe
+    seed: int = 0
+    treatment: Treatment = "base"
+    cut: int = 0
+    parent: "Run | None" = None
+    below: str | None = None  # initialiser of random frozen features
+    examples_per_class: int | None = None  # the first so many training images of each class; None: all
+    preserved: int = 0  # so many segments above a frozen cut start as the parent's
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "network", name_of(self.network))  # a file is looked at once, and known by its content
+        choose("treatment", self.treatment, get_args(Treatment))
+        last = len(self.cuts)
+        if self.is_base and self.cut != 0:
+            raise BadInput(f"a base is not cut, but cut {self.cut} was asked for")
+        if not self.is_base and not 1 <= self.cut <= last:
+            raise BadInput(
+                f"{self.network} has no cut {self.cut}; choose from: "
+                + ", ".join(f"{n} ({name})" for n, name in enumerate(self.cuts, 1))
+            )
+        if (self.parent is not None) != (self.treatment in COPIES or self.below == "matched"):
+            below = f" and below {self.below!r}" if self.below else ""
+            raise BadInput(f"treatment {self.treatment!r}{below} with{'out' if self.parent is None else ''} a parent")
+        if self.parent is not None and (not self.parent.is_base or self.parent.network != self.network):
+            raise BadInput(f"a copy's parent must be a base of the same network, not {self.parent.name}")
+        if self.parent is not None and self.treatment in COPIES:
+            for name in ("mean", "scale"):
+                if getattr(self.parent.recipe, name) != getattr(self.recipe, name):
+                    raise BadInput(f"a copy subtracts its base's mean: recipe.{name} must be the same in both")
+        if self.preserved and (self.treatment != "frozen" or not 0 < self.preserved <= last - self.cut):
+            raise BadInput(
+                f"{self.preserved} preserved segments: only a frozen copy has them, from 1 to N - n of them "
+                f"(cut n = {self.cut}, {self.network} has N = {last} segments)"
+            )
+        if (self.below is not None) != (self.treatment == "random"):
+            raise BadInput("an initialiser below the cut belongs to treatment 'random', and only there")
+        fitting = architecture(self.network).initialisers
+        choose(f"initialiser of {self.network}", self.recipe.initialiser, fitting)
+        if self.below is not None:
+            choose(f"initialiser of {self.network}", self.below, (*fitting, "matched"))
+        if 0 < self.recipe.outputs < len(self.half.classes):
+            classes = f"the {len(self.half.classes)} classes of half {self.half.name}"
+            raise BadInput(f"recipe.outputs is {self.recipe.outputs}: too few for {classes}")
+        if self.examples_per_class is not None and self.examples_per_class < 1:
+            raise BadInput(f"examples per class must be at least 1, not {self.examples_per_class}")
+
+    def copy(
+        self,
+        cut: int,
+        treatment: Treatment,
+        parent: "Run | None" = None,
+        below: str | None = None,
+        preserved: int = 0,
+    ) -> "Run":
+        """A copy with this base's target, recipe and seed, cut from `parent` (or with random features below)."""
+        return replace(self, treatment=treatment, cut=cut, parent=parent, below=below, preserved=preserved)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether copies can be cut from it."""
+        return self.treatment in ("base", "outside")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is trained here: all but bases from outside are."""
+        return self.treatment != "outside"
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """The names of the segments n = 1..N below which this network can be cut."""
+        return architecture(self.network).cuts
+
+    def check_side(self, stored: int) -> None:
+        """BadInput if images stored with so many pixels a side are too small for this network, or far too large."""
+        side = architecture(self.network).side
+        if not side <= stored <= 2 * side:
+            raise BadInput(
+                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: "
+                f"choose another network, or store images of {side} to {2 * side} pixels a side"
+            )
+
+    @property
+    def role(self) -> Literal["base", "copy"]:
+        """Bases draw their batches and initial weights from other keys than copies do."""
+        return "base" if self.is_base else "copy"
+
+    @property
+    def kept(self) -> int:
+        """How many of the first segments start as the parent's."""
+        if self.treatment == "single":
+            return len(self.cuts)
+        return self.cut + self.preserved if self.treatment in COPIES else 0
+
+    def begins(self, n: int) -> float:
+        """The share of the training after which segment n = 1..N + 1 (the last is the head) is trained, too.
+
+        Infinite for one that never is.
+        """
+        match self.treatment:
+            case "frozen" | "random" if n <= self.cut:
+                return math.inf
+            case "probed" if n <= self.cut:
+                return self.recipe.probe
+            case "thawed" if n <= self.cut:
+                return self.recipe.thaw * (self.cut + 1 - n) / self.cut
+            case "single" if n not in (self.cut, len(self.cuts) + 1):
+                return math.inf
+        return 0.0
+
+    def held(self, done: float) -> int:
+        """How many of the first segments have not been trained when so much of the training is done."""
+        return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
+
+    @property
+    def frozen(self) -> int:
+        """How many of the first segments never change."""
+        return self.held(1.0)
+
+    @cached_property
+    def fixed(self) -> tuple[int, ...]:
+        """The segments n = 1..N that never change."""
+        return tuple(n for n in range(1, len(self.cuts) + 1) if math.isinf(self.begins(n)))
+
+    def rate(self, step: int, steps: int) -> float:
+        """The weights' learning rate in step 0..steps - 1; both parts of a probed training have the whole schedule."""
+        if self.treatment == "probed":
+            probing = math.ceil(self.recipe.probe * steps)
+            step, steps = (step, probing) if step < probing else (step - probing, steps - probing)
+        return self.recipe.rate(step, steps)
+
+    def pace(self, n: int) -> float:
+        """The learning rate of segment n in multiples of that of the new segments."""
+        return self.recipe.layer_decay ** max(0, self.cut + 1 - n) if self.treatment == "decayed" else 1.0
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the head has."""
+        return self.recipe.outputs or len(self.half.classes)
+
+    @property
+    def selffer(self) -> bool:
+        """Whether the parent was trained on the same half."""
+        return self.parent is not None and self.parent.half == self.half
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, as JSON values; the id is its hash.
+
+        Fields of a run that came later are in it only where they are not as before (`identity.later`).
+        """
+        return {
+            "semantics": SEMANTICS,
+            "network": identity_of(self.network),
+            "half": self.half.digest,
+            "source": self.parent.half.digest if self.parent else None,
+            "recipe": self.recipe.values,
+            "seed": self.seed,
+            "treatment": self.treatment,
+            "cut": {"n": self.cut, "name": self.cuts[self.cut - 1]} if self.cut else None,
+            "below": self.below,
+            "preserved": self.preserved,
+            "examples_per_class": self.examples_per_class,
+            "parent": self.parent.id if self.parent else None,
+            **changed(self),
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits."""
+        return digest(self.spec)
+
+    @property
+    def name(self) -> str:
+        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: the next two preserved."""
+        return self.named(str(self.cut))
+
+    def named(self, cuts: str) -> str:
+        """The name of this run, or of several that differ in their cuts only: A1-7B+."""
+        if self.is_base:
+            return f"{self.treatment}{self.half.name}"
+        source = self.parent.half.name if self.parent and self.treatment in COPIES else "R"
+        kept = f"{cuts}+{self.preserved}" if self.preserved else cuts
+        return f"{source}{kept}{self.half.name}{COPIES.get(self.treatment, '')}"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id[:8]})"
+
+
+def unknown(spec: Mapping[str, Any]) -> list[str]:
+    """What a spec has that this version does not know, in words: a newer version wrote it."""
+    of_run = {"semantics", "source", *(its.name for its in fields(Run))}
+    of_recipe = {its.name for its in fields(Recipe)}
+    return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [
+        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - of_recipe)
+    ]

@@ -1,0 +1,126 @@
+"""Layers that networks of all kinds are made of: standardising the input, dropping outputs in training, normalising."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from yosinski.networks.batch import Batch
+from yosinski.randomness import generator
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Standardise(nn.Module):
+    """A batch of crops -> float32 [b, 3, s, s]: minus the mean, divided by the standard deviation per channel.
+
+    A mean of one pixel is that of a channel. A larger one is an image as large as the stored ones: of it each crop
+    loses what lies where the crop was cut, mirrored if the crop is.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean_side: int = 1) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, mean_side, mean_side))
+        self.register_buffer("std", torch.ones(3, 1, 1))
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The standardised pixels."""
+        mean = self.mean if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
+        return (batch.pixels.float() - mean) / self.std
+
+    def crops_of_mean(self, batch: Batch) -> torch.Tensor:
+        """float32 [b, 3, s, s]: the mean image, cropped and mirrored as every image of the batch was."""
+        side = batch.pixels.shape[-1]
+        both = torch.stack([self.mean, self.mean.flip(-1)])  # mirrored, a crop's place is counted from the right
+        windows = both.unfold(2, side, 1).unfold(3, side, 1)  # [2, 3, rows, columns, s, s], a view
+        top, left = batch.corners.unbind(1)
+        column = torch.where(batch.mirrored, windows.shape[3] - 1 - left, left)
+        return windows[batch.mirrored.long(), :, top, column]
+
+
+class Normalise(nn.Module):
+    """Local response normalisation: x / (1 + alpha / 5 * sum of squares over five neighbouring channels) ** beta.
+
+    Krizhevsky et al. (2012), section 3.3, with alpha 1e-4 and beta 0.75 divided by the window as Caffe and torch do.
+    Always in float32: bfloat16 cannot tell 1 from 1.003. (torch's own pools in three dimensions: slower, and on a GPU
+    its gradient is not the same twice.)
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, channels, s, s], the same shape."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
+            channels = x.shape[1]
+            total = squares[:, :channels]
+            for k in range(1, 5):
+                total = total + squares[:, k : k + channels]
+            return x * (1 + 1e-4 / 5 * total).pow(-0.75)
+
+
+class Masks:
+    """What dropout keeps in one step: a function of a key (of the step, see `pack.py`) and the layer.
+
+    Drawn on the CPU, once per layer, whatever the device.
+    """
+
+    def __init__(self, *key: str | int) -> None:
+        self.key = key
+        self.drawn: dict[str, torch.Tensor] = {}
+
+    def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
+        """0 for what is dropped, 1 / (1 - rate) for what is kept; type and device as `like`.
+
+        axes: what shares its place in the first so many axes shares its fate; None: shape as `like`.
+        """
+        if layer not in self.drawn:
+            shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
+            kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
+            self.drawn[layer] = torch.from_numpy(kept).to(like.device) / (1 - rate)
+        return self.drawn[layer].to(like.dtype)
+
+
+_masks: ContextVar[Masks | None] = ContextVar("masks", default=None)
+
+
+@contextlib.contextmanager
+def dropping(masks: Masks | None) -> Iterator[None]:
+    """Where networks drop outputs, by these masks; None, as everywhere else: nothing is dropped."""
+    token = _masks.set(masks)
+    try:
+        yield
+    finally:
+        _masks.reset(token)
+
+
+class Dropout(nn.Module):
+    """Drop a share of the outputs within `dropping`; the others grow, so that nothing need change outside of it.
+
+    axes: how many of the first axes are decided one by one; None: all. 2 drops whole channels, 1 whole images (a
+    residual path: Huang et al. 2016), 0 the whole batch.
+    """
+
+    def __init__(self, layer: str, rate: float, axes: int | None = None) -> None:
+        super().__init__()
+        self.layer, self.rate, self.axes = layer, rate, axes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, ...], the same shape."""
+        masks = _masks.get()
+        return x if masks is None else x * masks.of(self.layer, self.rate, x, self.axes)
+
+
+def channels_last(network: Network) -> Network:
+    """Let all tensors of four axes lie in memory with the second axis last: so convolutions are faster on the CPU."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 4:  # torch's own `to` fails for those of five
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return network

@@ -1,0 +1,75 @@
+"""Models as torchvision and timm make them, with random weights."""
+
+import importlib
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from yosinski.errors import BadInput, nearest
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.own_code import SIDE_ARGUMENTS
+from yosinski.networks.traced import Name
+
+AUXILIARY = ("googlenet", "inception_v3")
+
+
+def known(library: str) -> list[str]:
+    """The names of all models of a library."""
+    if library == "timm":
+        return importlib.import_module("timm").list_models()
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def check_known(name: Name) -> None:
+    """BadInput, with the nearest names, if the library has no such model."""
+    if name.model not in known(name.library):
+        of_timm = [f"timm:{model}" for model in known("timm")] if find_spec("timm") else []
+        raise nearest("network", str(name), [*ARCHITECTURES, *known("torchvision"), *of_timm])
+
+
+def usual_side(name: Name) -> int:
+    """Pixels of the square image for which the library's weights were made."""
+    if name.library == "timm":
+        return importlib.import_module("timm").get_pretrained_cfg(name.model).input_size[-1]
+    weights: Any = torchvision.models.get_model_weights(name.model)
+    return weights.DEFAULT.transforms.keywords["crop_size"]
+
+
+def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The model as its library makes it, with random weights, and the arguments beside its name by which it is made.
+
+    BadInput if it does not take the side.
+    """
+    side = name.side or usual_side(name)
+    given: dict[str, Any] = {"num_classes": outputs}
+    if name.library == "timm":
+        make = importlib.import_module("timm").create_model
+    else:
+        make = torchvision.models.get_model
+        given |= {"aux_logits": False, "init_weights": True} if has_auxiliary(name) else {}
+    for argument in SIDE_ARGUMENTS:
+        sized = {**given, argument: (side, side) if argument == "input_size" else side}
+        try:
+            return make(name.model, **sized), sized
+        except TypeError:  # the constructor knows no such argument
+            continue
+        except (ValueError, AssertionError) as error:
+            raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
+    return make(name.model, **given), given
+
+
+def has_auxiliary(name: Name) -> bool:
+    """Whether the library's model has more heads, for training, which are left off here."""
+    return name.library == "torchvision" and name.model in AUXILIARY
+
+
+class Weightless(TorchFunctionMode):
+    """Where weights are made, they are on the meta device: no memory, and nothing is drawn."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        where = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **where})

@@ -1,0 +1,173 @@
+"""Networks of somebody's own: `path/to/net.py:build@64`, known from then on by what they are. No torch.
+
+The text of a file becomes `net.py:build@64#1a2b3c4d`, in which the digits stand for the code, what of it makes the
+network, the side of its images and the operations that came of it: for everything but where the file lies. In a run's
+spec it is `file:` and all digits. The code is kept in `networks/<digest>/` of the runs directory, and is read from
+there when a run is loaded: it is executed only when such a network is built.
+
+What has been looked at, or read from a runs directory, this process knows by its digest; nothing else is remembered.
+"""
+
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from yosinski import files
+from yosinski.errors import BadInput
+from yosinski.identity import digest
+from yosinski.networks.own_code import Code
+from yosinski.networks.traced import Traced, checked_side
+
+PREFIX = "file:"  # of a network in a spec
+SPEC = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
+FORM = re.compile(r"(?P<path>.+\.py)(?P<maker>:[^:@#]*)?(?P<side>@[^:@#]*)?(?P<digits>#[^:@#]*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A network of somebody's own.
+
+    graph: the hash of its operations; head: the tensor that grows with the outputs, and along which of its axes.
+    """
+
+    code: Code
+    maker: str
+    side: int
+    graph: str
+    head: tuple[str, int]
+    described: Traced
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of all that the network is; what the file is called is not among it."""
+        sources = {"" if path == self.code.main else path: its for path, its in self.code.hashes().items()}
+        return digest({"sources": sources, "maker": self.maker, "side": self.side, "graph": self.graph})
+
+    @property
+    def name(self) -> str:
+        """What it is called: `net.py:build@64#1a2b3c4d`."""
+        return f"{self.code.file}:{self.maker}@{self.side}#{self.digest[:8]}"
+
+    @property
+    def identity(self) -> str:
+        """What a spec says of it."""
+        return f"{PREFIX}{self.digest}"
+
+
+_known: dict[str, Own] = {}  # by digest; what has been looked at, or read from a runs directory
+
+
+def is_own(network: str) -> bool:
+    """Whether a network comes from a file of somebody's own: `net.py:build`, or `file:` and a digest in a spec."""
+    return SPEC.fullmatch(network) is not None or FORM.fullmatch(network) is not None
+
+
+def shown(network: str | None) -> str | None:
+    """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
+    found = _known.get(network.removeprefix(PREFIX)) if network else None
+    return found.name if found else network
+
+
+def parts(network: str) -> tuple[str, str, int | None, str]:
+    """The path of the file, what of it makes the network, the side, and the digits, as far as a text says them.
+
+    BadInput if the side is no number.
+    """
+    found = None if SPEC.fullmatch(network) else FORM.fullmatch(network)
+    if found is None:
+        return "", "", None, network.removeprefix(PREFIX)
+    side = None if found["digits"] else checked_side(network.removeprefix(found["path"]))
+    return found["path"], (found["maker"] or ":")[1:], side, (found["digits"] or "#")[1:]
+
+
+def known(network: str) -> Own:
+    """The network that a text with digits means; BadInput if this process does not know it."""
+    if network.startswith(PREFIX):
+        if network.removeprefix(PREFIX) not in _known:
+            raise BadInput(f"the code of network {network} is not known here")
+        return _known[network.removeprefix(PREFIX)]
+    found = FORM.fullmatch(network)
+    named = (found["maker"], found["side"]) if found else ()
+    digits = (found["digits"] or "#")[1:] if found else ""
+    for own in _known.values():
+        if (f":{own.maker}", f"@{own.side}") == named and len(digits) > 7 and own.digest.startswith(digits):
+            return own
+    raise BadInput(f"the code of network {network!r} is not known here: give the path of its file, or its --runs")
+
+
+def remember(own: Own) -> Own:
+    """Let this process know a network; returns the one that it knows already, if it is the same."""
+    return _known.setdefault(own.digest, own)
+
+
+def names_like(beginning: str) -> list[str]:
+    """The names of the networks that this process knows and that begin so, in order."""
+    return sorted(own.name for own in _known.values() if own.name.startswith(beginning))
+
+
+# Where they are kept
+
+
+def folder(runs: Path, its: str) -> Path:
+    """The directory of a network's code, by its digest."""
+    return runs / "networks" / its
+
+
+def keep(runs: Path, own: Own) -> None:
+    """Put the code of a network where the runs directory has it; what is there stays."""
+    target = folder(runs, own.digest)
+    if (target / "network.json").exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".network-", dir=target.parent))
+    try:
+        temporary.chmod(0o755)
+        for path, text in own.code.sources.items():
+            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / path).write_bytes(text)
+        files.write_json(temporary / "network.json", _as_json(own))
+        with suppress(OSError):  # somebody else was quicker
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read(runs: Path, network: str) -> Own:
+    """The network that a spec speaks of, as a runs directory keeps it; nothing is executed.
+
+    BadInput if it is missing, Damaged if it is not what it was.
+    """
+    its = network.removeprefix(PREFIX)
+    path = folder(runs, its) / "network.json"
+    if not path.exists():
+        raise BadInput(f"{path} is missing: the code of a network of these runs")
+    value = files.read_json(path)
+    try:
+        sources = {name: (path.parent / name).read_bytes() for name in value["sources"]}
+        code = Code(path.parent.absolute(), value["main"], sources)
+        found = Own(
+            code, value["maker"], value["side"], value["graph"], tuple(value["head_tensor"]), Traced.from_json(value)
+        )
+        damaged = found.digest != its
+    except (OSError, KeyError, TypeError) as error:
+        raise files.Damaged(path) from error
+    if damaged:
+        raise files.Damaged(path)
+    return remember(found)
+
+
+def read_all(runs: Path) -> None:
+    """Let this process know all networks that a runs directory keeps; one that is damaged is left to who needs it."""
+    for path in sorted((runs / "networks").glob("*/network.json")):
+        with suppress(BadInput):
+            read(runs, path.parent.name)
+
+
+def _as_json(own: Own) -> dict[str, Any]:
+    told = {"digest": own.digest, "main": own.code.main, "maker": own.maker, "graph": own.graph}
+    return {**told, "sources": own.code.hashes(), "head_tensor": own.head, **own.described.as_json()}

@@ -1,0 +1,1 @@
+"""Networks of others as segments: their operations traced or recorded, and cut."""

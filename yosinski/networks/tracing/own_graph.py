@@ -1,0 +1,315 @@
+"""Networks of somebody's own: made by their code, recorded, and known by what was recorded."""
+
+import copy
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.node import map_aggregate
+from torch.nn.parameter import UninitializedParameter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import StochasticDepth
+
+from yosinski.errors import BadInput
+from yosinski.identity import digest
+from yosinski.networks import own, own_code
+from yosinski.networks.layers import channels_last
+from yosinski.networks.libraries import Weightless
+from yosinski.networks.own_code import USUAL_SIDE, Code, described
+from yosinski.networks.traced import Name, Traced
+from yosinski.networks.tracing import graph
+from yosinski.networks.tracing.recorded import Recorded, record
+from yosinski.networks.tracing.recording import Untraceable
+from yosinski.networks.tracing.segments import BATCH, CONSTANT, Piece, is_constant, of_torch, path_of, tensors
+
+OURS = "standardise"  # what the first segment begins with
+
+
+@dataclass(frozen=True)
+class Found:
+    """What has been recorded of a network: in training, before anything is dropped by our own dropout."""
+
+    side: int
+    recorded: Recorded
+    graph: str  # its hash
+    head: tuple[str, int]
+    described: Traced
+    pieces: tuple[Piece, ...]
+
+
+def look(code: Code, maker: str, side: int | None) -> own.Own:
+    """The network that code makes; BadInput, with the place, if none comes of it, or none that can be cut."""
+    found = _found(code, maker, side)
+    return own.Own(
+        Code(code.folder, code.main, code.sources), maker, found.side, found.graph, found.head, found.described
+    )
+
+
+def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
+    """The description and the segments of a network that is known."""
+    found = _survey(str(name))
+    return found.described, found.pieces
+
+
+@lru_cache
+def _survey(network: str) -> Found:
+    """BadInput if the packages that are installed here make another network of the code than when it was recorded."""
+    known = own.known(network)
+    found = _found(known.code, known.maker, known.side)
+    if found.graph != known.graph:
+        raise BadInput(
+            f"{network} is not what it was when it was recorded: the packages that are installed here, or this "
+            "machine, make other operations of its code; install those that its records name"
+        )
+    return found
+
+
+def plain(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The model that the code of a network that is known makes, and what that was called with."""
+    known = own.known(str(name))
+    with known.code.loaded() as module:
+        return made(known.code, module, known.maker, outputs, known.side)[:2]
+
+
+def operations(model: nn.Module, name: Name) -> fx.Graph:
+    """What a model of a network that is known computes, with our own dropout, and constants as its attributes."""
+    recorded = _survey(str(name)).recorded
+    for attribute, tensor in recorded.constants.items():
+        setattr(model, attribute, tensor)
+    made = copy.deepcopy(recorded.graph)
+    graph.drop(model, made, name)
+    for node, value in _constants(model, made.nodes):
+        setattr(model, CONSTANT.format(node.name), value)
+    return made
+
+
+@torch.no_grad()
+def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.Node, torch.Tensor]]:
+    """What comes of those operations that always give the same."""
+    values: dict[fx.Node, Any] = {}
+    for node in nodes:
+        if not is_constant(node):
+            continue
+        args, kwargs = (
+            map_aggregate(part, lambda leaf: values[leaf] if isinstance(leaf, fx.Node) else leaf)
+            for part in (node.args, node.kwargs)
+        )
+        if node.op == "get_attr":
+            owner, _, field = str(node.target).rpartition(".")
+            values[node] = getattr(model.get_submodule(owner), field)
+        elif node.op == "call_method":
+            values[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)  # pyright: ignore
+        else:
+            values[node] = node.target(*args, **kwargs)  # pyright: ignore
+        if node.op != "get_attr" and isinstance(values[node], torch.Tensor):
+            yield node, values[node]
+
+
+@torch.no_grad()
+def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
+    known = own.known(network)
+    name, axis = known.head
+    with known.code.loaded() as module, graph.seeded(0):
+        model, *_ = made(known.code, module, known.maker, tensors[name].shape[axis], known.side)
+    state = model.state_dict(keep_vars=True)
+    used = {id(tensor): name for name, tensor in state.items() if name in tensors}  # some tensors have two names
+    whole = {name: tensors[used[id(its)]] if id(its) in used else its.detach() for name, its in state.items()}
+    return {name: its.contiguous().clone() for name, its in whole.items()}
+
+
+# What is made
+
+
+def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | None) -> tuple[nn.Module, dict, int]:
+    """The model that loaded code makes, what that was called with, and the side of its images.
+
+    side: None for what the code itself says. BadInput if it makes no model that can be used.
+    """
+    made, given, side = own_code.arguments(code, module, maker, outputs, side)
+    what = f"{code.file}:{maker}"
+    with code.blamed(f"({maker}) makes no network"):
+        model = made(**given)
+    if isinstance(model, type) or not isinstance(model, nn.Module):
+        raise BadInput(f"{what} returns a {type(model).__name__}, not a torch.nn.Module")
+    if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule | fx.GraphModule):
+        raise BadInput(f"{what} returns a {type(model).__name__}, which hides its operations: return the plain model")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise BadInput(f"{what}: {name} has no shape before the first image: say how many inputs its layer has")
+        if not parameter.requires_grad:
+            raise BadInput(
+                f"{what}: parameter {name} does not require gradients; what is trained is the treatment's choice: "
+                "make a buffer of what never changes"
+            )
+    if not any(True for _ in model.parameters()):
+        raise BadInput(f"{what} has no parameters")
+    for name in [*dict(model.named_modules()), *model.state_dict()]:
+        if OURS in name.split("."):
+            raise BadInput(
+                f"{what}: nothing in it may be called {OURS}, which is how its input is standardised: {name}"
+            )
+    if side is None:
+        said = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)
+        side = own_code.square(said) or USUAL_SIDE
+    return model, given, side
+
+
+# What is recorded
+
+
+def _found(code: Code, maker: str, side: int | None) -> Found:
+    what = f"{code.file}:{maker}"
+    with code.loaded() as module, graph.seeded(0):
+        with Weightless():
+            model, _, side = made(code, module, maker, graph.OUTPUTS, side)
+        values = _values({**dict(model.named_buffers()), **_bare(model)})
+        model = model.to("meta")
+        with _explained(code, what, side):
+            recorded = record(model.train(), side, _is_leaf)
+    nodes = list(recorded.graph.nodes)
+    hashed = digest([*(_told(model, node) for node in nodes), values, _values(recorded.constants)])
+    used = {name for node in nodes for name in _uses(model, node)}
+    left_off = tuple(name for name in model.state_dict() if name not in used)
+    for attribute, tensor in recorded.constants.items():
+        setattr(model, attribute, tensor)
+    measured = copy.deepcopy(recorded.graph)
+    graph.drop(model, measured, Name("file", what, side))
+    with _explained(code, what, side), _NoChance():
+        images = torch.empty(BATCH, 3, side, side, device="meta").to(memory_format=torch.channels_last)
+        graph.measure(channels_last(model), measured, images)
+    shape = measured.output_node().all_input_nodes[0].meta["shape"]
+    if shape != (BATCH, graph.OUTPUTS):
+        told = " x ".join(map(str, shape[1:])) or "no"
+        raise BadInput(f"{what} gives {told} numbers for every image where num_classes is {graph.OUTPUTS}")
+    traced, pieces = graph.described(model, measured, what, side, left_off, nested=True)
+    return Found(side, recorded, hashed, _head(what, model, list(measured.nodes), pieces), traced, pieces)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one operation."""
+    return of_torch(module) or isinstance(module, StochasticDepth | torch.jit.ScriptModule) or graph.drops_paths(module)
+
+
+@contextmanager
+def _explained(code: Code, what: str, side: int) -> Iterator[None]:
+    """Let what goes wrong in the model's operations be one line, with the module and the place in the source."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as error:
+        known = isinstance(error, Untraceable)
+        told = str(error).splitlines()[0] if known else described(error)
+        if "meta" in told and "tensor" in told.lower():  # values were asked for where there are none
+            told = "what it computes depends on the values of the images, not on their shape alone"
+        source = getattr(error, "source", None)
+        place = code.line(*source) if source else code.place(error)
+        raise BadInput(
+            f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {told}"
+            f"{_at(getattr(error, 'path', ''), place)}"
+        ) from error
+
+
+def _at(path: str, place: str) -> str:
+    """The module, if it is not the network itself, and the line of its source, in brackets."""
+    told = ", ".join([f"in {path}"] * bool(path) + [place] * bool(place))
+    return f" ({told})" if told else ""
+
+
+class _NoChance(TorchDispatchMode):
+    """Raises where random numbers are drawn: they would not be those of the step."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            named = {
+                argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)
+            } | kwargs
+            if named.get("dropout_p", named.get("p")) not in (0.0, 1.0) and not (
+                "attention" in str(func) and "dropout_p" not in named
+            ):
+                raise Untraceable(f"it draws random numbers by {func}, which no seed of a run reaches")
+        return func(*args, **kwargs)
+
+
+def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece, ...]) -> tuple[str, int]:
+    """The first tensor with a row, or a column, for each output; BadInput if there is none, or one below the head."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for piece in pieces[:-1]:
+        for node in nodes[piece.start : piece.stop]:
+            for tensor in tensors(model, node):
+                if any(size % graph.OUTPUTS == 0 for size in tensor.shape if size):
+                    raise BadInput(
+                        f"{what}: {names.get(id(tensor), node.target)}, in segment {piece.name}, grows with "
+                        "num_classes; only the last segment may"
+                    )
+    for node in nodes[pieces[-1].start :]:
+        for tensor in tensors(model, node):
+            if isinstance(tensor, nn.Parameter) and graph.OUTPUTS in tensor.shape:
+                return names[id(tensor)], list(tensor.shape).index(graph.OUTPUTS)
+    raise BadInput(f"{what}: no parameter of its last segment has as many rows as there are classes")
+
+
+# What it is known by
+
+
+def _told(model: nn.Module, node: fx.Node) -> list[Any]:
+    """An operation, its arguments and its result, as JSON values that are the same on all machines."""
+    target = node.target if isinstance(node.target, str) else f"{node.target.__module__}.{node.target.__name__}"
+    told = [node.op, target, _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
+    if node.op == "call_module":
+        module = model.get_submodule(str(node.target))
+        its = {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
+        plain = {name: str(value) for name, value in its.items() if isinstance(value, int | float | str | tuple)}
+        told += [type(module).__name__, plain]
+    for tensor in tensors(model, node):
+        told.append([str(tensor.dtype), *tensor.shape])
+    return told
+
+
+def _text(value: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
+def _values(named: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
+    """Tensors as JSON values: numbers by their bytes if they are whole, else by norms, in three digits.
+
+    The last digits of what is computed in floating point are not those of another machine.
+    """
+    told: dict[str, list[Any]] = {}
+    for name, tensor in sorted(named.items()):
+        told[name] = [str(tensor.dtype), *tensor.shape]
+        if tensor.device.type == "meta":
+            continue
+        flat = tensor.detach().flatten()
+        if flat.is_floating_point() or flat.is_complex():
+            place = torch.arange(1, len(flat) + 1, dtype=torch.float64)
+            told[name] += [f"{norm:.3g}" for norm in (flat.abs().double().norm(), (flat.abs() * place).norm())]
+        else:
+            told[name].append(hashlib.sha256(flat.numpy().tobytes()).hexdigest())
+    return told
+
+
+def _bare(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that modules hold as neither parameters nor buffers."""
+    return {
+        f"{path}.{name}".lstrip("."): tensor
+        for path, module in model.named_modules()
+        for name, tensor in vars(module).items()
+        if isinstance(tensor, torch.Tensor)
+    }
+
+
+def _uses(model: nn.Module, node: fx.Node) -> Iterable[str]:
+    """The names of the tensors of a state dict that an operation uses."""
+    if node.op == "call_module":
+        return (f"{node.target}.{name}" for name in model.get_submodule(str(node.target)).state_dict())
+    return [str(node.target)] if node.op == "get_attr" else []

@@ -1,0 +1,196 @@
+"""What has been recorded of a network, as a graph for batches of any size.
+
+A model runs in evaluation and in training, and in training for two sizes of a batch: a number that differs between
+both is the number of images or a multiple of it, and is taken from a tensor at hand.
+"""
+
+import copy
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.node import map_aggregate
+
+from yosinski.networks.tracing.recording import Recorder, Untraceable, leaves, run
+
+BATCHES = (2, 3)  # images; the graph is that of the first
+# Operations that compute with the numbers that they are given; to others these are sizes.
+COMPUTING = {
+    *("add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide"),
+    *("floordiv", "pow", "fmod", "remainder", "mod", "clamp", "clamp_min", "clamp_max", "eq", "ne", "lt", "le", "gt"),
+    *("ge", "fill", "masked_fill", "addcmul"),
+}
+REDUCING = {
+    *("mean", "sum", "amax", "amin", "max", "min", "std", "var", "norm", "prod", "logsumexp", "nanmean", "nansum"),
+    *("median", "vector_norm"),
+}
+TOGETHER = "what it computes of an image depends on the other images in the batch"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The operations of a model, and the tensors among them that none of its modules holds, by their names."""
+
+    graph: fx.Graph
+    constants: dict[str, torch.Tensor]
+
+
+def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) -> Recorded:
+    """What the model, which is on the meta device, makes of images of side x side pixels in training.
+
+    It must be the same in evaluation, but for what is dropped.
+
+    The meta of a node: `nn_module_stack`, as fx has it; `source`: its file and line; `shape` of its tensor; `constant`:
+    it depends on neither images nor parameters; `storage`, and `changed`: those that it writes to. Raises Untraceable
+    or what the model raises, with the attribute `path`: the module in which that was.
+    """
+    runs = [(False, BATCHES[0]), *((True, images) for images in BATCHES)]
+    evaluation, first, second = (run(copy.deepcopy(model).train(mode), n, side, is_leaf) for mode, n in runs)
+    _compare(evaluation.graph, first.graph)
+    _reconcile(list(first.graph.nodes), list(second.graph.nodes))
+    _find_constants(model, first)
+    _place_factories(first.graph)
+    for node in reversed(list(first.graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output") and not node.meta.get("changed"):
+            first.graph.erase_node(node)
+    _reshape(list(first.graph.nodes))
+    return Recorded(first.graph, first.constants)
+
+
+def _compare(evaluation: fx.Graph, training: fx.Graph) -> None:
+    """Untraceable if training computes anything else than evaluation, but for what is dropped."""
+    for there, here in zip_longest(evaluation.nodes, training.nodes):
+        if there is None or here is None or _but_dropped(there) != _but_dropped(here):
+            raise Untraceable(
+                "it computes something else in training than in evaluation, where only torch's dropout, drop paths of "
+                "torchvision, timm and transformers, and batch norm may do so",
+                here or there,
+            )
+        if _is_dropout(there) and there.kwargs.get("training", True) and there.kwargs.get("p"):
+            raise Untraceable("it drops outputs in evaluation, too", there)
+
+
+def _but_dropped(node: fx.Node) -> tuple[str, ...]:
+    kwargs = {name: value for name, value in node.kwargs.items() if "dropout" not in name}
+    if _is_dropout(node):
+        kwargs.pop("training", None)
+    return node.op, str(node.target), str(node.args), str(kwargs)
+
+
+def _is_dropout(node: fx.Node) -> bool:
+    return "dropout" in getattr(node.target, "__name__", "")
+
+
+def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
+    """Take every number that differs between two graphs from the sizes of the tensors that an operation is given."""
+    pairs: dict[fx.Node, list[tuple[int, int]]] = {}
+    for node, other in zip_longest(here, there):
+        if node is None or other is None or (node.op, node.target) != (other.op, other.target):
+            raise Untraceable("what it computes depends on the number of images in a batch", node or other)
+        pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
+        _check_apart(node, pairs)
+        mine, others = (leaves((each.args, each.kwargs)) for each in (node, other))
+        told = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
+        if any(a is not b for a, b in zip(told, mine, strict=True)):
+            node.args, node.kwargs = with_leaves((node.args, node.kwargs), told)
+
+
+def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
+    """Untraceable if an operation makes of all images of a batch what is no longer one thing for each of them."""
+    one_each, *given = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
+    whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
+    made = node.meta.get("factory") or _called(node).startswith("new_")  # of which it takes the type alone
+    if any(given) and not one_each and whole and not made and node.op.startswith("call"):
+        raise Untraceable(TOGETHER, node)
+
+
+def _called(node: fx.Node) -> str:
+    """What an operation is called: as a function, as a method or in place."""
+    return str(getattr(node.target, "__name__", node.target)).strip("_")
+
+
+def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> Any:
+    """An argument of an operation for any batch, from what it is for two."""
+    if isinstance(mine, fx.Node) and isinstance(other, fx.Node) and mine.name == other.name:
+        return mine
+    if type(mine) is not type(other) or isinstance(mine, fx.Node):
+        raise Untraceable("what it computes depends on the number of images in a batch", node)
+    if mine == other:
+        return mine
+    if isinstance(mine, int) and isinstance(other, int) and _called(node) not in COMPUTING:
+        for at_hand in (*node.all_input_nodes, node.meta["anchor"]):
+            for axis, (a, b) in enumerate(pairs[at_hand]):
+                if a != b and Fraction(mine, a) == Fraction(other, b):
+                    return _multiple(node, at_hand, axis, Fraction(mine, a))
+    raise Untraceable("what it computes depends on the number of images in a batch", node)
+
+
+def _beside(node: fx.Node) -> dict[str, Any]:
+    """The meta of a new node for the sake of another one."""
+    return {"nn_module_stack": node.meta["nn_module_stack"], "source": node.meta["source"], "shape": ()}
+
+
+def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx.Node:
+    """Before a node a new one: so many times the size of a tensor along an axis."""
+    steps = [("call_method", "size", (at_hand, axis))]
+    steps += [("call_function", operator.mul, (share.numerator,))] if share.numerator != 1 else []
+    steps += [("call_function", operator.floordiv, (share.denominator,))] if share.denominator != 1 else []
+    found = at_hand
+    with node.graph.inserting_before(node):
+        for op, target, args in steps:
+            found = node.graph.create_node(op, target, args if op == "call_method" else (found, *args))
+            found.meta = {**_beside(node), "of_images": True}
+    return found
+
+
+def _find_constants(model: nn.Module, recorder: Recorder) -> None:
+    """Note of every node whether its value is always the same: computed from nothing that is learned or changed."""
+    nodes = list(recorder.graph.nodes)
+    held = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+    written = set().union(*(node.meta.get("changed", ()) for node in nodes))
+    for node in nodes:
+        node.meta["constant"] = node.op in ("get_attr", "call_function", "call_method")
+    settled = False
+    while not settled:
+        settled = True
+        written_later = {
+            storage for node in nodes if not node.meta["constant"] for storage in node.meta.get("changed", ())
+        }
+        for node in nodes:
+            if not node.meta["constant"]:
+                continue
+            its = node.meta.get("storage")
+            varies = str(node.target) in held or its in written if node.op == "get_attr" else its in written_later
+            if varies or node.meta["of_images"] or not all(arg.meta["constant"] for arg in node.all_input_nodes):
+                node.meta["constant"] = settled = False
+
+
+def _reshape(nodes: list[fx.Node]) -> None:
+    """Let views be made of tensors in any memory format: images and weights here have their channels last."""
+    written = set().union(*(node.meta.get("changed", ()) for node in nodes))
+    for node in nodes:
+        by_dtype = any(isinstance(arg, torch.dtype) for arg in leaves((node.args, node.kwargs)))
+        if node.op == "call_method" and node.meta.get("storage") not in written and not by_dtype:
+            node.target = {"view": "reshape", "view_as": "reshape_as"}.get(str(node.target), node.target)
+
+
+def _place_factories(graph: fx.Graph) -> None:
+    """Let tensors that are made in every pass anew lie where the images do."""
+    for node in list(graph.nodes):
+        if node.meta.get("factory") and not node.meta["constant"] and node.op != "call_module":
+            anchor = node.meta["anchor"]
+            with graph.inserting_before(node):
+                device = graph.call_function(getattr, (anchor, "device"))
+            device.meta = {**_beside(node), "of_images": True, "constant": False}
+            node.kwargs = {**node.kwargs, "device": device}
+
+
+def with_leaves(value: Any, others: list[Any]) -> Any:
+    """The same value with other leaves."""
+    left = iter(others)
+    return map_aggregate(value, lambda _: next(left))

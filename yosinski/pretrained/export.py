@@ -1,0 +1,131 @@
+"""Trained networks for elsewhere: the plain state dict of the library's model, with all that is needed to use it.
+
+What that is stands in the file's metadata, one JSON text per key; `docs/formats.md` has the keys.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from yosinski import files
+from yosinski.data.place import LONGEST, Place
+from yosinski.errors import BadInput, Failure
+from yosinski.experiment.run import Run
+from yosinski.networks import catalogue
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.own import is_own
+from yosinski.pretrained.fitting import STANDARDISE, Tensors, plain_names
+from yosinski.records import specs, states
+
+PICTURES = (
+    "Of several frames the first; turned upright as EXIF's orientation says, or XMP's where there is none; greys of "
+    "more than 8 bits to 8 by a shift: by depth - 8, or by less where a TIFF says that it has fewer bits a sample, 255 "
+    "for what is above, then inverted where the TIFF says that white is zero; then Pillow's convert('RGB'), which "
+    "drops alpha: the colour beneath it counts."
+)
+CROPPED = (
+    f"Where resize is one number, only the middle of a picture longer than {LONGEST} times its shorter side: as many "
+    f"times of it, and one pixel more where the length is odd. Then resized to resize, cut to square x square in the "
+    "middle, and that to crop x crop in the middle, as torchvision's CenterCrop does both."
+)
+EARLIER = (
+    "By an earlier version: of several frames the first; not turned by EXIF's orientation, but for TIFFs; what is "
+    "transparent lies on white; greys of 16 bits to 8 by the upper ones; then RGB. Resized to resize and cut to "
+    "square x square in the middle as torchvision's CenterCrop does (with lanczos the square in the middle is resized, "
+    "as Pillow's ImageOps.fit does); then cut to crop x crop, whose first row and column are (square - crop) // 2."
+)
+DRAWN = (
+    "Drawn, not read from files: square x square pixels, RGB; cut to crop x crop, whose first row and column are "
+    "(square - crop) // 2."
+)
+
+
+def export(runs: Path, run: Run, out: Path) -> None:
+    """Write the trained network of a run to a .safetensors file, whole; its tensors are float32.
+
+    BadInput if it is not done, Failure if its weights are damaged.
+    """
+    path = specs.folder(runs, run.id)
+    record = states.read_record(path)
+    if record is None or record["state"] != "done":
+        raise BadInput(f"{run} is {states.state(path)}; only what is done can be exported")
+    if states.spoilt(path):
+        raise Failure(f"{path / 'weights.safetensors'} does not hold the weights that the record of {run} names")
+    tensors = load_file(path / "weights.safetensors")
+    told = description(run, record, tensors)
+    metadata = {name: json.dumps(value) for name, value in told.items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(out, lambda temporary: save_file(plain(run.network, tensors), temporary, metadata))
+
+
+def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """A network's tensors as the state dict of the library's model; those of our own networks keep their names."""
+    found = {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
+    if is_own(network) and architecture(network).left_off:
+        from yosinski.networks.tracing import own_graph
+
+        return own_graph.completed(network, found)
+    return found
+
+
+def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What the metadata says, as JSON values."""
+    return {
+        "format": files.FORMAT,
+        "network": run.network,
+        **constructor(run),
+        "classes": run.half.classes,
+        "preprocessing": preprocessing(run, record, tensors),
+        "pictures": pictures(run),
+        "data": run.half.data,
+        "run": run.id,
+        "name": run.name,
+        "test_top1": record["metrics"].get("test_top1"),
+    }
+
+
+def constructor(run: Run) -> dict[str, Any]:
+    """Which library makes the model, by which name and arguments; of a file of one's own also the code."""
+    if run.network in ARCHITECTURES:
+        return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
+    name = named(run.network)
+    told = {"library": name.library, "model": name.model, "arguments": catalogue.made(name, run.outputs)[1]}
+    if is_own(run.network):
+        code = catalogue.resolve(run.network).code
+        told |= {"file": code.main, "sources": code.texts(), "sha256": code.hashes()}
+    return told
+
+
+def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """How an image becomes the model's input: resized (shorter side, or both), cropped twice, standardised from 0..1.
+
+    BadInput if a mean image is subtracted, which has no place in a list of three numbers.
+    """
+    mean, std = (tensor / 255 for name, tensor in tensors.items() if STANDARDISE in name.split("."))
+    if mean.shape[-1] > 1:
+        raise BadInput(f"{run} subtracts a mean image; only networks with one mean per channel can be exported")
+    side = architecture(run.network).side
+    geometry: dict[str, Any]
+    if run.is_trained:
+        place = Place.of(run.half.data)
+        resize = place.side if place.fit == "crop" else [place.side] * 2
+        geometry = {"resize": resize, "square": place.side, "crop": side, "interpolation": place.interpolation}
+        depth = place.depth
+    else:
+        saw = record["outside"]["preprocessing"]
+        resize = round(side * saw["resize"] / saw["crop"])
+        geometry = {"resize": resize, "square": side, "crop": side, "interpolation": saw["interpolation"]}
+        depth = 16
+    return {"mean": mean.flatten().tolist(), "std": std.flatten().tolist(), **geometry, "depth": depth}
+
+
+def pictures(run: Run) -> str:
+    """How files became the pixels that were trained on, in words; for a base from outside, how they had better do."""
+    if run.is_trained and Place.of(run.half.data).path is None:
+        return DRAWN
+    return EARLIER if run.is_trained and run.half.rule == 1 else f"{PICTURES} {CROPPED}"

@@ -1,0 +1,186 @@
+"""Bases that somebody else has trained: the weights that a text means, the run that stands for them. No torch.
+
+A text says where weights are found:
+
+    torchvision, timm           those that the library takes by default for this network
+    torchvision:IMAGENET1K_V1   its others by their names
+    timm:a1_in1k                or tags
+    PATH                        a state dict, alone or in a checkpoint: .safetensors, .pth, .pt and the like
+    PATH#KEY                    the one at this key of the checkpoint, dotted for what is nested: #model_ema
+    PATH:channels=HOW           whose first convolution takes other channels than red, green and blue: grey or rgb
+    PATH:R,G,B:R,G,B            with the mean and the deviation that are subtracted and divided by, in 0..1
+    PATH#KEY:channels=HOW:R,G,B:R,G,B
+
+`weights.py` reads them; what it found is remembered, so that planning again reads nothing.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from yosinski import files
+from yosinski.data.sources.hashes import SETTLED
+from yosinski.environment import environment
+from yosinski.errors import BadInput, some
+from yosinski.experiment.cost import cost
+from yosinski.experiment.recipes import OUTSIDE
+from yosinski.experiment.run import Run
+from yosinski.identity import digest
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.catalogue import name_of, named
+from yosinski.pretrained.source import LIBRARIES, PLACEHOLDERS, PREFIX, Preprocessing, Source, Weights, parts
+from yosinski.records import attempts, specs, states
+
+GENERATOR = 2  # bump by hand when more would be said of the same file; ids depend on tensors alone
+NO_CONTROL = (
+    "no selffers: where copies from outside fall below the base, co-adaptation and specificity cannot be told apart"
+)
+ABOUT = ("source", "sha256", "place", "also", "head", "changed", "left_off", "preprocessing")  # what a record has
+POLL = 0.2  # seconds between two looks at what another process brings in
+
+
+def base(network: str, weights: Weights) -> Run:
+    """The base that stands for these weights."""
+    return Run(network, weights.half, OUTSIDE, treatment="outside")
+
+
+def known(network: str, text: str | None = None) -> Weights:
+    """What is known of these weights, as remembered; they are read where they are new, or their file has changed.
+
+    text: "" or None for what the network's library takes by default. BadInput if there are none such, or if they do
+    not fit.
+    """
+    network = name_of(network)
+    made_for = None if network in ARCHITECTURES else named(network).library
+    if not text and made_for not in LIBRARIES:
+        raise BadInput(f"there are no published weights of {network}: give the path of a file")
+    source = Source.of(text or str(made_for))
+    if source.library and source.library != made_for:
+        raise BadInput(f"{source.text} names no weights of {network}, which is not {source.library}'s")
+    stats = [part.stat() for part in parts(source.path)] if source.path else []
+    made_by = {
+        "network": network,
+        "source": source.text,
+        "files": [[stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats],
+        "release": version(source.library) if source.library else None,
+        "generator": GENERATOR,
+    }
+    path = files.caches() / "weights" / f"{digest([network, source.text])}.json"
+    with suppress(OSError, BadInput, KeyError, TypeError):
+        note = files.read_json(path)
+        if note["made_by"] == made_by:
+            return _from_json(note["weights"])
+    from yosinski.pretrained import weights
+
+    found = weights.read(network, source)[0]
+    settled = time.time_ns() - SETTLED * 1e9
+    if all(max(stat.st_mtime_ns, stat.st_ctime_ns) < settled for stat in stats):
+        with suppress(OSError):
+            files.write_json(path, {"made_by": made_by, "weights": asdict(found)}, durable=False)
+    return found
+
+
+def of(run: Run) -> Weights:
+    """What is known of the weights behind a base from outside."""
+    return known(run.network, run.half.data.removeprefix(PREFIX))
+
+
+def _from_json(value: Mapping[str, Any]) -> Weights:
+    told = value["preprocessing"]
+    preprocessing = Preprocessing(**{**told, "mean": tuple(told["mean"]), "std": tuple(told["std"])})
+    named = {name: tuple(value[name]) for name in ("classes", "left_off", "also", "changed")}
+    return Weights(**{**value, **named, "preprocessing": preprocessing})
+
+
+def bring(run: Run, runs: Path) -> None:
+    """Bring the weights behind a base into the runs directory, as a finished record, unless they are there and whole.
+
+    BadInput if they are not found where they were, or are no longer the same.
+    """
+    path = specs.folder(runs, run.id)
+    there = states.state(path) == "done"
+    if there and not states.spoilt(path):
+        return
+    from safetensors.torch import save_file
+
+    from yosinski.pretrained import weights
+
+    found, tensors = weights.read(run.network, Source.of(run.half.data.removeprefix(PREFIX)))
+    if found.half != run.half:
+        raise BadInput(f"{found.source} holds other weights than those of {run}: they have changed")
+    if there:
+        states.set_aside(path)
+    while (attempt := attempts.claim(runs, run)) is None:
+        if states.state(path) == "done":
+            return
+        time.sleep(POLL)
+    try:
+        attempt.save("weights.safetensors", lambda file: save_file(tensors, file))
+        attempt.finish(record(run, found))
+    finally:
+        attempt.release()
+
+
+def notes(runs: Iterable[Run]) -> list[str]:
+    """For people: what the bases from outside among these runs, or behind them, are taken to be, and what they lack."""
+    runs = list(runs)
+    told = []
+    for base in bases(runs):
+        weights = of(base)
+        saw = weights.preprocessing
+        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
+        kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"
+        told.append(
+            f"{base.name}: {weights.source}, {len(weights.classes)} {kind}; preprocessing {saw.told_by}: "
+            f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _about(weights))}"
+        )
+    if told and not any(run.selffer for run in runs):
+        told.append(NO_CONTROL)
+    return told
+
+
+def _about(weights: Weights) -> Iterable[str]:
+    """What has been made of a file."""
+    if weights.place:
+        yield f"taken: #{weights.place}" + "".join(f", or #{place}" for place in weights.also)
+    if weights.head != "taken":
+        yield f"head {weights.head}"
+    if weights.changed:
+        yield ", ".join(weights.changed)
+    if weights.left_off:
+        yield f"left off: {some(weights.left_off, 6)}"
+
+
+def bases(runs: Iterable[Run]) -> list[Run]:
+    """The bases from outside among these runs, or behind them, each once."""
+    found = {run.id: run for one in runs for run in (one, one.parent) if run and run.treatment == "outside"}
+    return list(found.values())
+
+
+def record(run: Run, found: Weights) -> dict[str, Any]:
+    """What came of a base from outside: nothing was trained here, and nothing measured."""
+    parameters = cost(run, None).parameters
+    told = asdict(found)
+    return {
+        "state": "done",
+        "reason": None,
+        "steps": 0,
+        "seconds": 0.0,
+        "metrics": {},
+        "per_class": {},
+        "parameters": parameters,
+        "trained_parameters": 0,
+        "flops": 0,
+        "memory": None,
+        "pack": None,
+        "arithmetic": None,
+        "environment": environment(),
+        "weights": found.hash,
+        "parent_weights": None,
+        "certificate": None,
+        "outside": {name: told[name] for name in ABOUT},
+    }

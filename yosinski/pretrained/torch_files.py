@@ -1,0 +1,371 @@
+"""Files that `torch.save` has written, read as data: checkpoints with whatever a training script puts beside weights.
+
+Nothing in such a file is executed, and this is why:
+
+- No unpickler is at work, neither Python's nor torch's. `pickles.plain` reads opcodes; a global stays a text, a call
+  stays a note of what would be called. No module is imported for a file, no function or class of it is looked up.
+- What makes a tensor is recognised by its name, and done here: a piece of the file is read as numbers of a type that
+  is listed below. Texts of the file are compared with what is written here, and used for nothing else.
+- Every place, size and stride is checked against the storage that it lies in, and that against the bytes that there
+  are, before anything is allocated. A tensor that is sparse, or repeats its numbers, may be larger than the file: its
+  shape is known before it is made.
+
+So classes that are not installed here (of Lightning, OmegaConf, MMEngine, of the script itself) are no obstacle; a
+model that was saved whole has its tensors in the dictionaries of its modules, and they are found there. And of a
+checkpoint with an optimiser only the tensors that are asked for are read.
+"""
+
+import math
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import torch
+
+from yosinski.data.sources.pickles import Call, Name, Persistent, plain
+from yosinski.errors import BadInput, some
+
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of files before torch 1.6, the two pickles before all others
+DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}  # "torch.float32"
+STORAGES = {  # the names of their classes
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "UntypedStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexDoubleStorage": torch.complex128,
+    "ComplexFloatStorage": torch.complex64,
+    "QInt8Storage": torch.qint8,
+    "QUInt8Storage": torch.quint8,
+    "QInt32Storage": torch.qint32,
+}
+ODD = {  # what is no tensor of numbers, by what would be called to make it
+    "torch._utils _rebuild_qtensor": "quantised",
+    "torch._utils _rebuild_meta_tensor_no_storage": "on the meta device, without numbers",
+    "torch._utils _rebuild_nested_tensor": "nested",
+    "numpy.core.multiarray _reconstruct": "an array of NumPy",
+    "numpy._core.multiarray _reconstruct": "an array of NumPy",
+    "numpy._core.numeric _frombuffer": "an array of NumPy",
+}
+SHARDS = ("DTensor", "ShardedTensor")  # of which each process saves its own part
+INNER = (  # what holds a tensor as its first argument
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_parameter_with_state",
+    "torch._utils _rebuild_device_tensor_from_cpu_tensor",
+    "torch.nn.parameter Parameter",
+)
+LAYOUTS = {  # of sparse tensors: how many tensors say where their numbers belong
+    "torch.sparse_coo": 1,
+    "torch.sparse_csr": 2,
+    "torch.sparse_csc": 2,
+    "torch.sparse_bsr": 2,
+    "torch.sparse_bsc": 2,
+}
+MAPPINGS = ("collections OrderedDict", "collections defaultdict", "collections Counter")
+LONGEST = 500  # characters of a name, with all that it lies in
+LARGEST = 2**63  # number that is a size or a place
+AXES = 64  # of a tensor
+DEPTH = 4  # of tensors that are made of tensors
+DENSEST = 20  # times as many bytes in an entry of an archive as it takes there
+MOST = 1_000_000  # dictionaries, lists and tensors that are looked at
+ERRORS = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
+ERRORS = (*ERRORS, OverflowError, NotImplementedError, zipfile.BadZipFile)  # what reading a damaged file may raise
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One in a file, not read yet.
+
+    odd: why it cannot be ("quantised"), else ""; then shape and kind mean nothing. stored: how many numbers the file
+    has for it, fewer than it has itself if it repeats them or is sparse.
+    """
+
+    shape: tuple[int, ...]
+    kind: torch.dtype
+    make: Callable[[], torch.Tensor]
+    odd: str = ""
+    stored: int = 0
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> "Tensor":
+        """One that has been read."""
+        return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor, stored=tensor.numel())
+
+    def read(self) -> torch.Tensor:
+        """Its numbers; BadInput if the file is damaged."""
+        try:
+            return self.make()
+        except ERRORS as error:
+            raise BadInput(_line(error)) from error
+
+
+class Saved(NamedTuple):
+    """What a file holds: the object that was saved, as plain data, and how the bytes of a storage are read."""
+
+    content: Any
+    storage: Callable[[str], bytes]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[dict[str, Tensor]]:
+    """All tensors of a file, by the keys that lead to them, with dots between; they can be read as long as it is open.
+
+    BadInput if torch has not saved it, or if it is damaged.
+    """
+    with path.open("rb") as file:
+        try:
+            saved = _archive(file) if zipfile.is_zipfile(file) else _stream(file)
+            found = dict(_found(saved))
+        except BadInput:
+            raise
+        except ERRORS as error:
+            raise BadInput(f"as what torch has saved it is cut off or damaged: {_line(error)}") from error
+        if not found:
+            keys = sorted(shown(key) for key, _ in _pairs(saved.content) if isinstance(key, str))
+            raise BadInput("it holds no tensors" + (f", but {some(keys)}" if keys else ""))
+        yield found
+
+
+def _line(error: Exception) -> str:
+    return shown(str(error).partition("\n")[0]) or type(error).__name__
+
+
+def shown(text: str) -> str:
+    """A text of a file for a message: not too long, and nothing in it that a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:LONGEST])
+
+
+# What lies in a file
+
+
+def _archive(file: IO[bytes]) -> Saved:
+    """Since torch 1.6: a zip archive with a pickle, and an entry for each storage; torch compresses none."""
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    roots = {name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl")}
+    if len(roots) != 1:
+        raise BadInput(f"it is a zip archive that torch.save has not written, of {some([*map(shown, names)], 3)}")
+    (root,) = roots
+    if f"{root}constants.pkl" in names:
+        raise BadInput("it is a program (TorchScript): save model.state_dict() where it comes from")
+
+    @lru_cache(maxsize=1)
+    def entry(name: str) -> bytes:
+        found: Any = archive.getinfo(root + name)
+        if found.file_size > DENSEST * found.compress_size + 1_000_000:
+            raise ValueError(f"{name} is {found.file_size:,} bytes packed into {found.compress_size:,}")
+        found.CRC = found.CRC or None  # torch can be told to write none
+        return archive.open(found).read()
+
+    if f"{root}byteorder" in names and entry("byteorder") != b"little":
+        raise BadInput("it was saved on a big-endian machine")
+    return Saved(plain(entry("data.pkl")), lambda key: entry(f"data/{key}"))
+
+
+def _stream(file: IO[bytes]) -> Saved:
+    """Before torch 1.6: five pickles (two numbers, the system, the object, the keys of its storages), then storages."""
+    file.seek(0)
+    if plain(file) != MAGIC or plain(file) != PROTOCOL:
+        raise ValueError("torch.save begins otherwise")
+    if not plain(file)["little_endian"]:
+        raise BadInput("it was saved on a big-endian machine")
+    asked: list[Persistent] = []
+    content, keys = plain(file, asked), plain(file)
+    storages = [one.id for one in asked if isinstance(one.id, tuple) and one.id[0] == "storage"]
+    widths = {_key(key): _kind(of).itemsize for _, of, key, *_ in storages}
+    places: dict[str, tuple[int, int]] = {}
+    for key in map(_key, keys):
+        size = int.from_bytes(file.read(8), "little") * widths[key]
+        places[key] = file.tell(), size
+        file.seek(size, os.SEEK_CUR)
+
+    @lru_cache(maxsize=1)
+    def storage(key: str) -> bytes:
+        start, size = places[key]
+        file.seek(start)
+        return file.read(size)
+
+    return Saved(content, storage)
+
+
+def _found(saved: Saved) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in dictionaries, lists and modules, in the order of the file; what holds itself ends by its name."""
+    waiting, looked_at, held = [("", saved.content)], 0, 0
+    while waiting:
+        name, value = waiting.pop()
+        if (tensor := _tensor(saved, value)) is not None:
+            yield name, tensor
+            continue
+        entries = _entries(value)
+        looked_at += len(entries)
+        inner = [(f"{name}.{key}" if name else str(key), its) for key, its in entries if _holds(key, its)]
+        waiting += reversed([(key, its) for key, its in inner if len(key) <= LONGEST])
+        held += len(inner)
+        if held > MOST or looked_at > 20 * MOST:  # a file may hold the same dictionary a million times
+            raise ValueError(f"it holds more than {MOST:,} dictionaries, lists and tensors")
+
+
+def _holds(key: Any, its: Any) -> bool:
+    """Whether tensors may lie in a value, and its key can be part of their names."""
+    if not isinstance(its, dict | list | tuple | Call):
+        return False
+    if isinstance(key, str):
+        return len(key) <= LONGEST and key.isprintable()
+    return isinstance(key, int) and abs(key) < LARGEST
+
+
+def _entries(value: Any) -> list[tuple[Any, Any]]:
+    """What a dictionary, a list or a module holds, by its keys; of a module what its state dict would hold."""
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    state = value.state[-1] if isinstance(value, Call) and value.state else None
+    if not isinstance(state, dict) or "_modules" not in state:
+        return _pairs(value)
+    passing = state.get("_non_persistent_buffers_set")
+    listed = passing.arguments[:1] if isinstance(passing, Call) else (passing,)
+    left_out = {name for names in listed if isinstance(names, list) for name in names if isinstance(name, str)}
+    held = [pair for name in ("_parameters", "_buffers", "_modules") for pair in _pairs(state.get(name))]
+    return [(key, its) for key, its in held if key not in left_out]
+
+
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    """The keys and values of a dictionary, or of what would have become one."""
+    if isinstance(value, dict):
+        return list(value.items())
+    if not isinstance(value, Call):
+        return []
+    given = value.arguments[0] if value.name in MAPPINGS and value.arguments else None
+    pairs = given if isinstance(given, list | tuple) else []
+    return [*(tuple(pair) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2), *value.items.items()]
+
+
+# One tensor
+
+
+def _tensor(saved: Saved, value: Any, depth: int = 0) -> Tensor | None:
+    """What a call in the file would have made, if that is a tensor; an odd one if it does not fit the file."""
+    if not isinstance(value, Call):
+        return None
+    try:
+        return _made(saved, value, depth)
+    except ERRORS as error:
+        return _odd(f"damaged ({_line(error)})")
+
+
+def _made(saved: Saved, call: Call, depth: int) -> Tensor | None:
+    if call.name in ODD:
+        return _odd(ODD[call.name])
+    if depth > DEPTH:
+        raise ValueError("a tensor in a tensor in a tensor")
+    if call.name in INNER:
+        return _tensor(saved, call.arguments[0], depth + 1)
+    match call.name, call.arguments:
+        case "torch._utils _rebuild_tensor", (storage, offset, shape, strides):
+            return _strided(saved, storage, offset, shape, strides)
+        case "torch._utils _rebuild_tensor_v2", (storage, offset, shape, strides, _, _, *flags):
+            made = _strided(saved, storage, offset, shape, strides)
+            return replace(made, odd="a conjugated or negated view") if any(flags) else made
+        case "torch._utils _rebuild_tensor_v3", (storage, offset, shape, strides, _, _, Name() as kind, *_):
+            return _strided(saved, storage, offset, shape, strides, DTYPES[kind.replace(" ", ".")])
+        case "torch._utils _rebuild_sparse_tensor", (Call(arguments=(str() as layout,)), list() | tuple() as parts):
+            return _sparse(saved, layout, parts)
+        case "torch._tensor _rebuild_from_type_v2", (Name() as function, kind, tuple() as arguments, *_):
+            inner = _tensor(saved, Call(function, arguments), depth + 1)
+            return inner if inner and not inner.odd else _odd(_described(kind))
+    return _odd(_described(call.name)) if call.name.endswith("Tensor") else None
+
+
+def _last(name: str) -> str:
+    """Of a module and a name the name."""
+    return name.split(" ")[-1]
+
+
+def _described(kind: Any) -> str:
+    """What the class of a tensor says of it."""
+    name = shown(_last(str(kind))) if isinstance(kind, Name | Call) else "tensor"
+    return f"a {name}" + (": one process's part, gather the state dict before it is saved" if name in SHARDS else "")
+
+
+def _odd(why: str) -> Tensor:
+    return Tensor((), torch.float32, lambda: torch.empty(0), why)
+
+
+def _kind(storage: str) -> torch.dtype:
+    """The type of numbers in storages of a class."""
+    return STORAGES[_last(storage)]
+
+
+def _key(value: Any) -> str:
+    """The key of a storage; ValueError for what is none."""
+    if not isinstance(value, str) and not (isinstance(value, int) and abs(value) < LARGEST):
+        raise ValueError("keys of storages that are none")
+    return str(value)
+
+
+def _whole(numbers: Any, most: int = AXES) -> tuple[int, ...]:
+    """Sizes or places; ValueError if they are not some whole numbers, none below zero."""
+    numbers = numbers.arguments[0] if isinstance(numbers, Call) else numbers  # of torch.Size
+    good = isinstance(numbers, list | tuple) and len(numbers) <= most
+    if not good or not all(type(number) is int and 0 <= number < LARGEST for number in numbers):
+        raise ValueError("places and sizes that are none")
+    return tuple(numbers)
+
+
+def _strided(
+    saved: Saved, storage: Persistent, offset: Any, shape: Any, strides: Any, kind: torch.dtype | None = None
+) -> Tensor:
+    """A view of a storage; ValueError if it reaches beyond it."""
+    what, of, key, _, count, *view = storage.id
+    key, shape, strides, (offset, count) = _key(key), _whole(shape), _whole(strides), _whole([offset, count])
+    whole, first = count * _kind(of).itemsize, 0  # bytes
+    held = whole
+    if any(view):  # of files before torch 1.6: of a part of a storage, by its first number and how many
+        first, held = (number * _kind(of).itemsize for number in _whole(view[0][1:], 2))
+    kind = kind or _kind(of)
+    last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if what != "storage" or first + held > whole or (0 not in shape and (last + 1) * kind.itemsize > held):
+        raise ValueError("it reaches beyond its storage")
+
+    def make() -> torch.Tensor:
+        content = saved.storage(key)
+        if len(content) != whole:
+            raise ValueError(f"a storage of {whole:,} bytes has {len(content):,}")
+        if 0 in shape:
+            return torch.empty(shape, dtype=kind)
+        begin, end = first + offset * kind.itemsize, first + (last + 1) * kind.itemsize
+        return torch.frombuffer(bytearray(content[begin:end]), dtype=kind).as_strided(shape, strides).contiguous()
+
+    return Tensor(shape, kind, make, stored=held // kind.itemsize)
+
+
+def _sparse(saved: Saved, layout: str, parts: list[Any] | tuple[Any, ...]) -> Tensor:
+    """A sparse tensor, which becomes a dense one."""
+    if layout not in LAYOUTS or len(parts) > AXES:
+        raise ValueError(f"of layout {shown(layout)}")
+    made = [_made(saved, part, DEPTH) for part in parts if isinstance(part, Call) and part.name != "torch Size"]
+    shape = next(_whole(part) for part in parts if not isinstance(part, Call) or part.name == "torch Size")
+    *places, numbers = (part for part in made if part and not part.odd)
+    if len(places) != LAYOUTS[layout] or any(
+        math.prod(part.shape) > math.prod(shape) * (len(shape) + 1) for part in (*places, numbers)
+    ):
+        raise ValueError("its places and numbers are none")
+
+    def make() -> torch.Tensor:
+        at, its = [part.make() for part in places], numbers.make()
+        if layout == "torch.sparse_coo":
+            return torch.sparse_coo_tensor(at[0], its, shape, check_invariants=True).to_dense()
+        kind = getattr(torch, layout.removeprefix("torch."))
+        return torch.sparse_compressed_tensor(at[0], at[1], its, shape, layout=kind, check_invariants=True).to_dense()
+
+    return Tensor(shape, numbers.kind, make, stored=numbers.stored)

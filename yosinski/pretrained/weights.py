@@ -1,0 +1,174 @@
+"""Weights that others have trained, as the tensors of a base: found, read without executing anything, made to fit.
+
+A network's tensors are called as the library's model calls them, behind the name of their segment, but for what the
+first segment subtracts and divides by. Those of our own networks keep their names. `saved` reads files, `fitting` says
+what of them is taken.
+"""
+
+import importlib
+import json
+import math
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from yosinski.data.place import FILTERS
+from yosinski.errors import BadInput, choose
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.tensors import fingerprint
+from yosinski.pretrained import saved
+from yosinski.pretrained.fitting import STANDARDISE, TAKEN, Tensors, fitted, head_of
+from yosinski.pretrained.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
+from yosinski.pretrained.torch_files import Tensor
+
+# torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
+TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation
+
+
+def read(network: str, source: Source) -> tuple[Weights, Tensors]:
+    """What is known of these weights, and all tensors of the network with them, as `networks.build` names them.
+
+    The head has as many outputs as theirs; it is drawn, with two outputs, where they have none that fits. BadInput if
+    there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
+    """
+    if source.path is not None:
+        with saved.opened(source.path) as (found, told):
+            classes, preprocessing = exported(source.path, told)
+            taken = fitted(network, found, source.text, source.key, source.channels)
+        hashed, text = sha256(*parts(source.path)), source.text
+    else:
+        fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
+        tensors, classes, preprocessing, name, file = fetched(named(network).model, source.name)
+        text, hashed = f"{source.library}:{name}", sha256(file) if file else None
+        taken = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
+    tensors = taken.tensors
+    mean, std = (name for name in tensors if STANDARDISE in name.split("."))
+    if network in ARCHITECTURES:
+        preprocessing = preprocessing or own_preprocessing(network, tensors[mean], tensors[std])
+    preprocessing = preprocessing or usual_preprocessing(network)
+    if source.mean is not None and source.std is not None:
+        preprocessing = replace(preprocessing, mean=source.mean, std=source.std, told_by="as given")
+    if network not in ARCHITECTURES or source.mean is not None:
+        tensors[mean] = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
+        tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
+    name, axis = head_of(network, tensors)
+    outputs = tensors[name].shape[axis]
+    if taken.head != TAKEN:
+        classes = list(PLACEHOLDERS)
+    elif len(classes) != outputs:
+        classes = [f"class {k}" for k in range(outputs)]
+    known = fingerprint(tensors), hashed, told_apart(classes), preprocessing
+    about = {name: getattr(taken, name) for name in ("left_off", "place", "also", "head", "changed")}
+    return Weights(text, *known, **about), tensors
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes; those that several have (ImageNet has two cranes) with their numbers."""
+    count = Counter(names)
+    return tuple(f"{name} ({k})" if count[name] > 1 else name for k, name in enumerate(names))
+
+
+# Where they are found
+
+
+def exported(path: Path, told: Mapping[str, str]) -> tuple[list[str], Preprocessing | None]:
+    """What a file says of classes and preprocessing, if it was exported by us."""
+    if not {"classes", "preprocessing"} <= told.keys():
+        return [], None
+    try:
+        saw = json.loads(told["preprocessing"])
+        mean, std = (_channels(saw[name]) for name in ("mean", "std"))
+        resize, crop = (max(saw[name]) if isinstance(saw[name], list) else saw[name] for name in ("resize", "crop"))
+        classes = json.loads(told["classes"])
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError("classes without names")
+        if not all(map(math.isfinite, (*mean, *std))) or not 0 < crop <= resize < math.inf:
+            raise ValueError("sizes or means that cannot be")
+        interpolation = choose("filter", saw["interpolation"], FILTERS)
+        return classes, Preprocessing(mean, std, int(resize), int(crop), interpolation, "as the file says")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path} says of its preprocessing what nobody can read: {error}") from error
+
+
+def fetched_from_torchvision(model: str, name: str) -> tuple[Tensors, list[str], Preprocessing, str, Path]:
+    """Weights of torchvision by their name, from the hub's cache or the network; checked against their hash."""
+    weights: Any = torchvision.models.get_model_weights(model)
+    entry = weights[choose(f"weights of {model}", name or "DEFAULT", list(weights.__members__))]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    try:
+        tensors = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise BadInput(
+            f"weights torchvision:{entry.name} of {model} cannot be fetched ({error}): put {entry.url} at {file}"
+        ) from error
+    return tensors, entry.meta["categories"], of_torchvision(model, entry), entry.name, file
+
+
+def fetched_from_timm(model: str, name: str) -> tuple[Tensors, list[str], Preprocessing, str, None]:
+    """Weights of timm by their tag, from the hub's cache or the network."""
+    timm = importlib.import_module("timm")
+    tags = [tag for one, _, tag in (full.partition(".") for full in timm.list_pretrained(f"{model}*")) if one == model]
+    tag = choose(f"weights of timm:{model}", name or timm.get_pretrained_cfg(model).tag, tags)
+    try:
+        made = timm.create_model(f"{model}.{tag}", pretrained=True)
+    except Exception as error:  # of the hub, the connection, the file
+        raise BadInput(f"weights timm:{tag} of timm:{model} cannot be fetched: {_line(error)}") from error
+    return made.state_dict(), [], of_timm(f"{model}.{tag}"), tag, None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+# What the images went through
+
+
+def usual_preprocessing(network: str) -> Preprocessing:
+    """As with the weights that the network's library takes by default; of a file of one's own nobody knows."""
+    name = named(network)
+    if name.library == "file":
+        side = architecture(network).side
+        return Preprocessing(*IMAGENET, side, side, "bilinear", "taken to be ImageNet's mean and deviation")
+    if name.library == "timm":
+        found = of_timm(name.model)
+    else:
+        weights: Any = torchvision.models.get_model_weights(name.model)
+        found = of_torchvision(name.model, weights.DEFAULT)
+    return replace(found, told_by=f"taken to be {found.told_by}")
+
+
+def of_torchvision(model: str, entry: Any) -> Preprocessing:
+    """As torchvision says of its weights."""
+    saw = entry.transforms()
+    mean, std = (TRANSFORMED.get(model, _channels(values)) for values in (saw.mean, saw.std))
+    how = saw.resize_size[0], saw.crop_size[0], saw.interpolation.value
+    return Preprocessing(mean, std, *how, f"that of torchvision:{entry.name}")
+
+
+def of_timm(model: str) -> Preprocessing:
+    """As timm says of its weights."""
+    saw = importlib.import_module("timm").get_pretrained_cfg(model)
+    crop = saw.input_size[-1]
+    interpolation = saw.interpolation if saw.interpolation in FILTERS else "bicubic"
+    how = int(crop / (saw.crop_pct or 0.875)), crop, interpolation
+    return Preprocessing(_channels(saw.mean), _channels(saw.std), *how, f"that of timm:{saw.tag}")
+
+
+def own_preprocessing(network: str, mean: torch.Tensor, std: torch.Tensor) -> Preprocessing:
+    """One of our own networks carries it with it."""
+    side = architecture(network).side
+    channels = [_channels((tensor.flatten() / 255).tolist()) for tensor in (mean, std)]
+    return Preprocessing(channels[0], channels[1], side, side, "bilinear", "that of the file")
+
+
+def _channels(values: Iterable[float]) -> Channels:
+    red, green, blue = map(float, values)
+    return red, green, blue

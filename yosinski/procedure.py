@@ -1,0 +1,229 @@
+"""The paper's procedure, on one page: claim runs, build their networks, train them as a pack, leave records.
+
+A base starts from random weights. A copy takes the first n segments of its base, and starts above from random weights
+that depend on its target, seed and layer names only: so every copy of one target starts from the same upper layers and
+sees the same pictures, and a selffer copy does not start where its base once did. A copy may also take the next k
+segments (`preserved`) and train them.
+"""
+
+import contextlib
+import errno
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from yosinski.data import store as stores
+from yosinski.data.store import Store
+from yosinski.environment import Where
+from yosinski.errors import BadInput, Failure
+from yosinski.experiment.run import Run
+from yosinski.networks import build
+from yosinski.networks.tensors import fingerprint
+from yosinski.records import attempts, claims, specs, states
+from yosinski.training import checkpoints, moments, surgery
+from yosinski.training.arithmetic import (
+    Arithmetic,
+    choose_arithmetic,
+    free_memory,
+    is_out_of_memory,
+    keep_freed_memory,
+    laid_out,
+    settle,
+)
+from yosinski.training.loop import train
+from yosinski.training.moments import Moments
+from yosinski.training.pack import Member
+from yosinski.training.stream import Stream
+
+ALONE = "too large for this GPU, even alone"  # `status` knows it by these words
+
+
+def run_pack(
+    ids: Sequence[str],
+    where: Where,
+    job: str = "",
+    stopping: Callable[[], bool] = lambda: False,
+    ended: claims.Ended = claims.no_scheduler,
+) -> None:
+    """Train those runs of a pack that are neither done nor claimed by another live process.
+
+    They must agree in network, half, seed, role, recipe and examples per class. One that fails leaves its reason in
+    `failure.json` and the others go on; Failure at the end if any did. A copy whose base another process is still
+    training is left as it is. job: the scheduler's name for this process; ended: what it says of others.
+    """
+    arithmetic = choose_arithmetic(where)
+    settle(arithmetic)
+    keep_freed_memory()
+    runs = [specs.load(where.runs, run_id) for run_id in ids]
+    claimed: list[tuple[Run, attempts.Attempt]] = []
+    together: list[tuple[Run, attempts.Attempt]] = []
+    failures: list[str] = []
+    try:
+        store = stores.of(runs[0].half, where.stores)
+        stream = Stream(store, runs[0])
+        # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
+        own = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
+        for run in runs:
+            if run.parent and states.state(specs.folder(where.runs, run.parent.id), ended) == "running":
+                continue
+            try:
+                attempt = attempts.claim(where.runs, run, job, ended)
+            except BadInput as damaged:
+                failures.append(str(damaged))
+                continue
+            if attempt is None:
+                continue
+            claimed.append((run, attempt))
+            try:
+                if not attempts.blocked(attempt, run, where.runs, ended):
+                    together.append((run, attempt))
+            except Failure as failure:
+                fail(attempt, str(failure), failures)
+        place = Place(store, stream, own, where, arithmetic)
+        train_together(together, place, failures, stopping)
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
+        why = told if full or isinstance(error, Failure | BadInput) else f"{type(error).__name__}: {told}"
+        for _, attempt in claimed:
+            if states.state(attempt.path) == "running":
+                with contextlib.suppress(OSError, attempts.Superseded):
+                    attempt.fail(why)
+        if full:
+            raise Failure(told) from error
+        raise
+    finally:
+        for _, attempt in claimed:
+            with contextlib.suppress(OSError):
+                attempt.release()
+    if failures:
+        raise Failure("; ".join(failures))
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the runs of a pack have in common."""
+
+    store: Store
+    stream: Stream
+    own: Moments  # of their training images
+    where: Where
+    arithmetic: Arithmetic
+
+
+def train_together(
+    claimed: Sequence[tuple[Run, attempts.Attempt]],
+    place: Place,
+    failures: list[str],
+    stopping: Callable[[], bool],
+) -> None:
+    """Train claimed runs as one pack, or in halves of it one after the other where the GPU has too little memory.
+
+    Each half begins where its members' checkpoints are: the numbers are those of an undisturbed training. failures: is
+    given the reasons of those that fail; a run for which there is too little memory alone is one of them.
+    """
+    members: list[Member] = []
+    try:
+        for run, attempt in claimed:
+            try:
+                members.append(admit(run, attempt, place))
+            except Failure as failure:
+                fail(attempt, str(failure), failures)
+        if members:
+            train(members, place.store, place.where.stores, place.arithmetic, failures, stopping)
+        return
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        lacking = f"out of GPU memory: {error}"
+        traceback.clear_frames(error.__traceback__)  # or they keep what shall be given back
+    members.clear()
+    free_memory(place.arithmetic)
+    left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
+    if len(claimed) == 1:
+        for _, attempt in left:
+            fail(attempt, f"{ALONE}: {lacking}", failures)
+        return
+    # In other words than a failure's: `status` looks for those in the log of a job that ended otherwise.
+    print(f"too little GPU memory for a pack of {len(claimed)}: it goes on in halves", file=sys.stderr, flush=True)
+    half = -(-len(left) // 2)
+    train_together(left[:half], place, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
+    train_together(left[half:], place, failures, stopping)
+
+
+def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
+    """The same `stopping`, which now and then shows that runs that wait for their turn have not been given up."""
+    shown = time.monotonic()
+
+    def asked() -> bool:
+        nonlocal shown
+        if time.monotonic() - shown > claims.SILENCE / 10:
+            shown = time.monotonic()
+            for attempt in waiting:
+                with contextlib.suppress(OSError, Failure):
+                    attempt.show_life()
+        return stopping()
+
+    return asked
+
+
+def fail(attempt: attempts.Attempt, why: str, failures: list[str]) -> None:
+    """Leave the reason of a failure behind, unless another process has taken the run over."""
+    failures.append(why)
+    with contextlib.suppress(attempts.Superseded):
+        attempt.fail(why)
+
+
+def admit(run: Run, attempt: attempts.Attempt, place: Place) -> Member:
+    """A claimed run as a member of a pack, where its last checkpoint left it."""
+    stream, arithmetic = place.stream, place.arithmetic
+    weights, parent = parent_weights(run, place.where.runs) if run.parent else (None, {})
+    network = laid_out(network_for(run, place.own, parent), arithmetic.device)
+    if run.recipe.norm_below == "recalibrated":
+        with arithmetic.autocast():
+            batches = (stream.batch(step)[0].to(arithmetic.device) for step in range(stream.steps_per_epoch))
+            surgery.recalibrate(network, run, batches)
+    member = Member(run, attempt, network, weights)
+    checkpoints.resume(member, arithmetic, place.where.change_arithmetic)
+    return member
+
+
+def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
+    """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
+
+    def start(initialiser: str, role: str) -> nn.Sequential:
+        side = moments.mean.shape[-1]
+        return build.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.digest)
+
+    network = start(run.recipe.initialiser, run.role)
+    if run.below not in (None, "matched"):
+        surgery.transplant(start(run.below, "random").state_dict(), network, run.cut)
+    network[0].get_submodule("standardise").load_state_dict(moments._asdict())
+    surgery.transplant(parent, network, run.kept)
+    if run.below == "matched":
+        surgery.match(parent, network, run.cut, run.seed, run.half.digest)
+    return network
+
+
+def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """The base's tensors and their hash, which must be the one in its record."""
+    assert run.parent is not None
+    path = specs.folder(runs, run.parent.id)
+    record = states.read_record(path)
+    tensors = load_file(path / "weights.safetensors")
+    found = fingerprint(tensors)
+    if record is None or found != record["weights"]:
+        mend = "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
+        if not run.parent.is_trained:
+            mend = f"the same `yosinski run`, or `yosinski heal`, brings in {run.parent.half.data} again"
+        raise Failure(
+            f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: {mend}"
+        )
+    return found, tensors

@@ -1,0 +1,152 @@
+"""What is to be trained, in a runs directory: runs with their specs, halves, and networks of one's own."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, command
+from yosinski.experiment.recipes import Recipe
+from yosinski.experiment.run import SEMANTICS, Run, unknown
+from yosinski.files import Damaged, read_json, write_json
+from yosinski.identity import as_before, digest
+from yosinski.networks import own
+from yosinski.networks.catalogue import resolve
+from yosinski.networks.own import is_own
+
+
+def folder(runs: Path, run_id: str) -> Path:
+    """The directory of a run."""
+    return runs / run_id[:2] / run_id
+
+
+def enrol(runs: Path, run: Run) -> Path:
+    """Make the run's directory, with its spec, its parent's and the halves; returns it. What is there stays."""
+    if run.parent is not None:
+        enrol(runs, run.parent)
+    enrol_half(runs, run.half)
+    if is_own(run.network):
+        own.keep(runs, resolve(run.network))
+    path = folder(runs, run.id)
+    if not (path / "run.json").exists():
+        write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
+    return path
+
+
+def enrol_half(runs: Path, half: Half) -> None:
+    """Store the names behind a half's digest once."""
+    path = runs / "halves" / f"{half.digest}.json"
+    if not path.exists():
+        names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
+        rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions knew no other
+        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule})
+
+
+def load_half(runs: Path, digest: str) -> Half:
+    """The half behind a digest."""
+    path = runs / "halves" / f"{digest}.json"
+    if not path.exists():
+        raise BadInput(f"{path} is missing: the class names of a half of these runs")
+    value = read_json(path)
+    try:
+        classes, domain = tuple(value["classes"]), tuple(value["domain"])
+        about = value["letter"], value["split"], value.get("rule", 1)
+        half = Half(value["data"], value["fingerprint"], classes, domain, *about)
+    except (KeyError, TypeError, BadInput) as error:
+        raise Damaged(path) from error
+    if half.digest != digest:
+        raise Damaged(path)
+    return half
+
+
+def know_networks(runs: Path) -> None:
+    """Let the networks of files that a runs directory keeps be known by their names."""
+    own.read_all(runs)
+
+
+def load(runs: Path, run_id: str) -> Run:
+    """The run behind an id, with its parent; BadInput if its spec does not hash to that id, or means nothing here."""
+    path = folder(runs, run_id) / "run.json"
+    if not path.exists():
+        raise BadInput(f"no run {run_id} in {runs}")
+    content = read_json(path)
+    try:
+        spec, its_id = content["spec"], digest(content["spec"])
+        semantics = spec["semantics"]
+        half, parent, network = spec["half"], spec["parent"], spec["network"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(path) from error
+    if semantics != SEMANTICS:
+        raise BadInput(f"{path} was made with semantics {semantics}; this version computes {SEMANTICS}")
+    if its_id != run_id:
+        raise Damaged(path)
+    check_known(path, content)
+    half = load_half(runs, half)
+    parent = load(runs, parent) if parent else None
+    network = own.read(runs, network).name if is_own(network) else network
+    try:
+        run = Run(
+            network=network,
+            half=half,
+            recipe=Recipe(**spec["recipe"]),
+            seed=spec["seed"],
+            treatment=spec["treatment"],
+            cut=spec["cut"]["n"] if spec["cut"] else 0,
+            parent=parent,
+            below=spec["below"],
+            examples_per_class=spec["examples_per_class"],
+            preserved=spec["preserved"],
+            **{name: spec[name] for name in as_before(Run) if name in spec},
+        )
+    except (KeyError, TypeError) as error:
+        raise Damaged(path) from error
+    except BadInput as error:  # the file is what was written: a value that only another version allows
+        raise BadInput(f"{path} (format {content['format']}) needs another version of yosinski: {error}") from error
+    if run.id != run_id:
+        raise BadInput(f"{path} (format {content['format']}) needs an older version of yosinski: values are missing")
+    return run
+
+
+def check_known(path: Path, content: Mapping[str, Any]) -> None:
+    """BadInput if a `run.json` has values that this version does not know."""
+    if newer := unknown(content["spec"]):
+        raise BadInput(f"{path} (format {content['format']}) needs a newer version of yosinski: {', '.join(newer)}")
+
+
+def is_id(text: str) -> bool:
+    """Whether this could be a run's id, or the beginning of one."""
+    return 4 <= len(text) <= 16 and not text.strip("0123456789abcdef")
+
+
+def find(runs: Path, text: str) -> str:
+    """The id of the run that this text begins, or is the name of; BadInput if there is none, or more than one."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    if is_id(text):
+        found = sorted(run_id for run_id in known(runs) if run_id.startswith(text))
+    else:
+        found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
+    if not found:
+        raise BadInput(
+            f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
+        )
+    if len(found) > 1:
+        several = "begins several runs" if is_id(text) else "is the name of several runs"
+        raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")
+    return found[0]
+
+
+def scan(runs: Path) -> Iterator[Path]:
+    """The directories of all runs, in order of their ids."""
+    if not runs.is_dir():
+        raise BadInput(f"no runs directory {runs}")
+    for run_id in sorted(known(runs)):
+        path = folder(runs, run_id)
+        if (path / "run.json").exists():
+            yield path
+
+
+def known(runs: Path) -> set[str]:
+    """The ids that have a directory: one listing for many runs, where a look for each would take long."""
+    return {run_id for shard in runs.glob("[0-9a-f][0-9a-f]") for run_id in os.listdir(shard)}

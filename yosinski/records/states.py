@@ -1,0 +1,97 @@
+"""What became of a run: read from its directory `runs/<first two>/<id>/`. Records are the truth.
+
+`docs/formats.md` describes the files.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from yosinski.files import Damaged, read_json
+from yosinski.files import set_aside as set_file_aside
+from yosinski.networks.tensors import fingerprint_of_file
+from yosinski.records import health
+from yosinski.records.claims import Ended, is_alive, latest_of, no_scheduler
+
+State = Literal["done", "stuck", "diverged", "blocked", "failed", "running", "interrupted", "missing"]
+FINAL: tuple[State, ...] = ("done", "stuck", "diverged")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The `record.json` in a run's directory, None where there is none.
+
+    What an earlier version called stuck is read by today's rule, wherever its state matters: see `health.reread`.
+    """
+    record = path / "record.json"
+    if not record.exists():
+        return None
+    value = read_json(record)
+    if value.get("state") not in get_args(State):
+        raise Damaged(record)
+    return health.reread(value) if value["state"] == "stuck" else value
+
+
+def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:
+    """What became of the run in this directory, from its record, claim and heartbeat; and its record, if any."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return "missing", None
+    record = read_record(path) if "record.json" in names else None
+    if record is not None and record["state"] in FINAL:
+        return record["state"], record
+    attempt = latest_of(names)
+    if attempt and is_alive(path, attempt, ended):
+        return "running", record
+    if record is not None and record["attempts"] == attempt:
+        return record["state"], record
+    if "failure.json" in names and read_json(path / "failure.json")["attempt"] == attempt:
+        return "failed", record
+    return ("interrupted" if attempt else "missing"), record
+
+
+def state(path: Path, ended: Ended = no_scheduler) -> State:
+    """What became of the run in this directory."""
+    return look(path, ended)[0]
+
+
+def progress(path: Path) -> dict[str, Any] | None:
+    """The last heartbeat: attempt, step, steps, time; None where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((path / "progress.json").read_text())
+    return None
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The evaluations in order of steps; of a step written twice the latest attempt's; a torn last line is ignored."""
+    rows: dict[int, dict[str, float]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        text = (path / "curve.csv").read_text()
+        whole = text[: text.rfind("\n") + 1]
+        names, *lines = [line.split(",") for line in whole.splitlines()] or [[]]
+        for line in lines:
+            try:
+                values = dict(zip(names, map(float, line), strict=True))
+            except ValueError as error:
+                raise Damaged(path / "curve.csv") from error
+            if values["attempt"] >= rows.get(int(values["step"]), values)["attempt"]:
+                rows[int(values["step"])] = values
+    return [rows[step] for step in sorted(rows)]
+
+
+def spoilt(path: Path) -> bool:
+    """Whether the weights in a run's directory are missing, or not those that its record names."""
+    record = read_record(path)
+    try:
+        return record is None or fingerprint_of_file(path / "weights.safetensors") != record["weights"]
+    except (Damaged, FileNotFoundError):
+        return True
+
+
+def set_aside(path: Path) -> None:
+    """Set a run's record and weights aside: they are damaged, and stand in the way of new ones."""
+    for file in (path / "record.json", path / "weights.safetensors"):
+        if file.exists():
+            set_file_aside(file)

@@ -1,0 +1,1 @@
+"""A pack of runs: batches, surgery, the loop, evaluation, checkpoints, stored features."""

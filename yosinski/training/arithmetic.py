@@ -1,0 +1,151 @@
+"""What networks are computed on: the device, its arithmetic, and what records say of it."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from yosinski.environment import Where, bfloat16_units, cpu_has_bfloat16, no_gpu_found, processor, visible_gpus
+from yosinski.errors import BadInput
+from yosinski.networks import batch
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the last bits of the numbers depend on; fixed when a run first starts."""
+
+    dtype: str  # "float32", or "bfloat16" for autocast
+    device: str  # "cpu", "cuda" or "mps"
+    threads: int
+    head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
+    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: not known
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
+        """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
+        return cls(**{"head": values["dtype"], **values})
+
+    @property
+    def below(self) -> dict[str, Any]:
+        """What the last bits of features depend on: threads sum on the CPU only."""
+        threads = {"threads": self.threads} if self.device == "cpu" else {}
+        return {"dtype": self.dtype, "device": self.device, "processor": self.processor, **threads}
+
+    def agrees(self, other: "Arithmetic") -> bool:
+        """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
+        one, two = ({**its.below, "head": its.head} for its in (self, other))
+        if not (self.processor and other.processor):
+            one["processor"] = two["processor"] = ""
+        return one == two
+
+    def autocast(self, enabled: bool = True) -> torch.autocast:
+        """The context in which networks compute, up to the head."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=enabled and self.dtype == "bfloat16")
+
+    def __str__(self) -> str:
+        head = "" if self.head == "float32" else f" with a {self.head} head"
+        threads = f" with {self.threads} thread(s)" if self.device == "cpu" else ""
+        processor = f" ({self.processor})" if self.processor else ""
+        return f"{self.dtype}{head} on {self.device}{threads}{processor}"
+
+
+def choose_arithmetic(where: Where) -> Arithmetic:
+    """Resolve "auto": a GPU of CUDA's if there is one, else the CPU; bfloat16 where it is computed in hardware.
+
+    BadInput for a device that is not here, and where GPUs were given to this process and torch finds none: nothing
+    is computed on a CPU that was meant for a GPU. Apple's GPUs are taken if they are asked for by name only.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = ("cuda" if found["cuda"] else "cpu") if where.device == "auto" else where.device
+    if where.device == "auto" and device == "cpu" and visible_gpus():
+        raise BadInput(no_gpu_found())
+    if not found.get(device, False):
+        raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in found if found[n])}")
+    fast = cpu_has_bfloat16() if device == "cpu" else device == "cuda" and gpu_has_bfloat16()
+    dtype = ("bfloat16" if fast else "float32") if where.precision == "auto" else where.precision
+    return Arithmetic(dtype, device, where.threads, processor=kind_of_processor(device, dtype))
+
+
+def gpu_has_bfloat16() -> bool:
+    """Whether the GPU multiplies bfloat16 itself (from Ampere on); elsewhere that is slower than float32."""
+    return torch.cuda.get_device_capability() >= (8, 0)
+
+
+def kind_of_processor(device: str, dtype: str) -> str:
+    """What decides in which order a device sums: the model of a GPU; of a CPU the instructions that torch uses.
+
+    In bfloat16 those of a CPU that multiply it, too.
+    """
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    if device == "mps":
+        return processor()
+    units = bfloat16_units() if dtype == "bfloat16" else ()
+    return " ".join((torch.backends.cpu.get_cpu_capability(), *units))
+
+
+def settle(arithmetic: Arithmetic) -> None:
+    """Let the arithmetic be what it is called: float32 without TensorFloat's ten bits, the same sums in every run."""
+    torch.set_num_threads(arithmetic.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for name in ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"):
+        setattr(torch.backends.cuda.matmul, name, False)  # products of bfloat16 are summed in float32
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.mha.set_fastpath_enabled(False)  # attention is summed in one way, in training and in evaluation
+    if arithmetic.device == "cuda":
+        # The fast kinds of attention add up their gradients in any order. On the CPU, which has one, it is in one.
+        for enable in ("flash", "mem_efficient", "cudnn"):
+            getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may sum in another order
+        torch.use_deterministic_algorithms(True, warn_only=True)  # what has no such kind is named in the log
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def laid_out(network: nn.Sequential, device: str) -> nn.Sequential:
+    """A network on a device; its weights have their channels last in memory where that is safe."""
+    there = network.to(device)
+    return there.to(memory_format=torch.contiguous_format) if device in batch.CONTIGUOUS else there
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the pages of freed activations instead of returning them: about 10 % faster on the CPU."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mmap_threshold, trim_threshold = -3, -1
+            mallopt(mmap_threshold, 1 << 30)
+            mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU has too little memory for what was asked of it, by whatever library says so."""
+    said = "MPS backend out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+
+
+def free_memory(arithmetic: Arithmetic) -> None:
+    """Give back what the tensors of members held that are no more, and count the peak anew."""
+    gc.collect()
+    if arithmetic.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def gpu_memory(arithmetic: Arithmetic) -> int | None:
+    """The most bytes of GPU memory that tensors held, None without a GPU."""
+    return torch.cuda.max_memory_allocated() if arithmetic.device == "cuda" else None
+
+
+def gpu_environment(arithmetic: Arithmetic) -> dict[str, Any]:
+    """The GPU and the libraries that compute on it, for the record; nothing without one."""
+    if arithmetic.device != "cuda":
+        return {}
+    versions = {"cuda": torch.version.cuda or torch.version.hip, "cudnn": torch.backends.cudnn.version()}
+    return {"gpu": torch.cuda.get_device_name(), **versions}

@@ -1,0 +1,83 @@
+"""The bottleneck: with `recipe.views`, what frozen segments compute is stored once, and members begin with that.
+
+They do in training and in evaluations on the select images, of which there are many; the test images are seen once.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from yosinski.data.crops import in_order
+from yosinski.networks import tensors
+from yosinski.networks.batch import Batch
+from yosinski.training import features, surgery
+from yosinski.training.arithmetic import Arithmetic
+from yosinski.training.clock import Clock
+from yosinski.training.evaluation import ImageSet
+from yosinski.training.features import AT_A_TIME
+from yosinski.training.pack import Member, at_cuts
+from yosinski.training.stream import Stream
+
+
+class Stopped(Exception):
+    """The end was asked for while features were stored."""
+
+
+def take_features(
+    pack: list[Member],
+    stream: Stream,
+    select: ImageSet,
+    stores: Path,
+    arithmetic: Arithmetic,
+    clock: Clock,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Open the features of those members that still train above the segments that they began above; missing are made.
+
+    A thawed member that has gone on to deeper segments computes them, whether it was interrupted or not. Nothing to do
+    without `recipe.views`. Stopped if `stopping` says so between two batches.
+    """
+    standing = [member for member in pack if 0 < member.shared == member.run.held(0.0)] if stream.views else []
+    if not standing:
+        return
+    whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
+    used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
+    crops = {"views": stream.views, **stream.recipe.crops}
+    sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {
+        "train": ({**used, **crops}, lambda: stream.viewed(AT_A_TIME)),
+        "select": ({"images": len(select.rows), "views": 1}, lambda: unaugmented(stream, select)),
+    }
+    for name, (images, batches) in sets.items():
+        keys = [{**trunk(member), **whole, "set": name, **images} for member in standing]
+
+        def compute(missing: list[int], batches: Callable[[], Iterator[Batch]] = batches) -> Iterator[Any]:
+            for batch in batches():
+                with arithmetic.autocast():
+                    computed = at_cuts([standing[k] for k in missing], batch.to(arithmetic.device), clock)
+                yield computed
+
+        def look() -> None:
+            if stopping():
+                raise Stopped
+
+        for member, found in zip(standing, features.stored(stores, keys, compute, look), strict=True):
+            member.features[name] = found
+
+
+def trunk(member: Member) -> dict[str, Any]:
+    """What a member's frozen segments are, as JSON values."""
+    run, n = member.run, member.shared
+    return {
+        "network": run.network,
+        "cut": {"n": n, "name": run.cuts[n - 1]},
+        "below": tensors.fingerprint(surgery.below(member.network.state_dict(), member.network, n)),
+        "parent": run.parent.id if run.parent else None,
+        "parent_weights": member.parent_weights,
+    }
+
+
+def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Batch]:
+    """The squares in the middle of a set's images."""
+    of = stream.store.images
+    for batch, _ in in_order(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
+        yield batch

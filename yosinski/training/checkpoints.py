@@ -1,0 +1,86 @@
+"""Checkpoints: where a run stands, so that an interrupted run ends where it would have ended undisturbed."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from yosinski import files
+from yosinski.errors import Failure
+from yosinski.training.arithmetic import Arithmetic
+from yosinski.training.pack import Member
+
+FORMAT = 2  # 1: of versions that do not know all that `arithmetic` says, and would call it damaged
+
+
+def save(member: Member, arithmetic: Arithmetic) -> None:
+    """Write where this run stands: what changes only, fixed segments are those with which it began."""
+    trained = member.trained
+    states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
+    momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
+    content = {
+        "format": FORMAT,
+        "run": member.run.id,
+        "step": member.step,
+        "seconds": member.seconds,
+        "seconds_by": member.seconds_by,
+        "arithmetic": asdict(arithmetic),
+        "tensors": {name: t for name, t in member.network.state_dict().items() if name not in member.fixed},
+        "frozen": member.certificate,
+        "parent_weights": member.parent_weights,
+        "momentum": {name: momentum for name, momentum in momenta.items() if momentum is not None},
+        "moments": {name: state for name, state in states.items() if state},
+        "loss_sum": member.loss_sum,
+        "loss_steps": member.loss_steps,
+        "train_loss": member.train_loss,
+    }
+    member.attempt.save("checkpoint.pt", lambda path: torch.save(content, path))
+
+
+def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = False) -> None:
+    """Go on where an earlier attempt stopped, if there is a checkpoint.
+
+    A damaged one is set aside; other arithmetic is refused unless `change_arithmetic`. Failure in both cases.
+    """
+    path = member.attempt.path / "checkpoint.pt"
+    if not path.exists():
+        member.attempt.rewind(0)
+        return
+    device = next(member.network.parameters()).device
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] > FORMAT:
+            raise Failure(
+                f"{path} is of format {content['format']}; this version reads up to {FORMAT}: update yosinski"
+            )
+        trained = member.trained
+        moments = content.get("moments", {})  # earlier versions knew no AdamW
+        if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - trained.keys():
+            raise ValueError("the checkpoint of another run")
+        started_in = Arithmetic.of(content["arithmetic"])
+        state = member.network.state_dict()
+        state.update(content["tensors"])
+        member.network.load_state_dict(state)
+        for name, momentum in content["momentum"].items():
+            member.optimiser.state[trained[name]]["momentum_buffer"] = momentum
+        for name, state in moments.items():
+            member.optimiser.state[trained[name]].update(state)
+        member.loss_sum.copy_(content["loss_sum"])
+        member.step, member.seconds = content["step"], content["seconds"]
+        member.seconds_by = content.get("seconds_by", "pack")
+        member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]
+    except (Failure, OSError):
+        raise
+    except Exception as error:  # whatever a foreign or torn file makes torch.load raise
+        aside = files.set_aside(path)
+        raise Failure(f"{path} is damaged and was set aside as {aside.name}; run again to train it anew") from error
+    cut_from = content.get("parent_weights", member.parent_weights)
+    if content["frozen"] != member.certificate or cut_from != member.parent_weights:
+        aside = files.set_aside(path)
+        raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
+    if not started_in.agrees(arithmetic) and not change_arithmetic:
+        raise Failure(
+            f"{member} was started with {started_in}, this is {arithmetic}: "
+            "go on with that, or allow the change with --change-arithmetic"
+        )
+    member.attempt.rewind(member.step)

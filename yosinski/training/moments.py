@@ -1,0 +1,76 @@
+"""Moments: what a network subtracts from its input, and divides it by; those of its own training images.
+
+Counted in whole numbers, so that the result does not depend on the order. A half of ImageNet has more than a hundred
+gigabytes of pixels to read for it: what was counted is kept beside the stores.
+"""
+
+import contextlib
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from yosinski import files
+from yosinski.training.stream import Stream
+
+AT_A_TIME = 256  # images; their squares still fit into 32 bits
+
+
+class Moments(NamedTuple):
+    """float32: mean [3, 1, 1] or, for a mean image, [3, s, s] as images are stored; std [3, 1, 1], 1 if not scaled."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+def moments(stream: Stream, stores: Path | None = None) -> Moments:
+    """The moments of a stream's used training images, as its recipe wants them.
+
+    stores: the directory in which they are looked up and kept; None: they are counted anew.
+    """
+    sums, squares = counted(stream, stores)
+    pixels = len(stream.used) * stream.stored**2
+    mean = sums.sum((0, 1)) / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 1.0)) if stream.recipe.scale else np.ones(3)
+    subtracted = sums / len(stream.used) if stream.recipe.mean == "image" else mean[None, None]
+    return Moments(
+        torch.from_numpy(subtracted).float().permute(2, 0, 1).contiguous(), torch.from_numpy(std).float().view(3, 1, 1)
+    )
+
+
+def blank(stream: Stream) -> Moments:
+    """Moments of the same shapes, for a copy: it gets those of its base, with its first segment."""
+    side = stream.stored if stream.recipe.mean == "image" else 1
+    return Moments(torch.zeros(3, side, side), torch.ones(3, 1, 1))
+
+
+def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the used training images: of every pixel, uint64 [s, s, 3], and of all squares per channel, [3]."""
+    run = stream.run
+    first = "all" if run.examples_per_class is None else run.examples_per_class
+    path = (stores or Path()) / "moments" / f"{run.half.digest}-{stream.stored}-{first}.npz"
+    if stores is not None:
+        damaged = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with damaged, np.load(path, allow_pickle=False) as kept:
+            if kept["images"] == len(stream.used):
+                return kept["sums"], kept["squares"]
+
+    sums, squares = (np.zeros((stream.stored, stream.stored, 3), np.uint64) for _ in range(2))
+    rows = np.sort(stream.rows[stream.used])
+    for at in range(0, len(rows), AT_A_TIME):
+        images = stream.store.images[rows[at : at + AT_A_TIME]]
+        sums += images.sum(0, dtype=np.uint32)
+        squares += np.square(images, dtype=np.uint16).sum(0, dtype=np.uint32)
+    squares = squares.sum((0, 1))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, sums=sums, squares=squares, images=len(rows))
+
+    if stores is not None:
+        with contextlib.suppress(OSError):  # somebody else's stores: then everybody counts
+            path.parent.mkdir(exist_ok=True)
+            files.replace(path, write)
+    return sums, squares

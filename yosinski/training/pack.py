@@ -1,0 +1,162 @@
+"""A pack: runs with the same target, seed, role and recipe, trained side by side on one stream of batches.
+
+What lies frozen below their cuts is computed once per base, or stored once for all packs. The members share nothing
+else: each has its own network, optimiser, checkpoint and end, so that a lone run and the same run in a pack give the
+same numbers.
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from yosinski.experiment import cost
+from yosinski.experiment.cost import layers, origin
+from yosinski.experiment.run import Run
+from yosinski.networks.batch import Batch, moved
+from yosinski.networks.layers import Masks
+from yosinski.records import attempts
+from yosinski.training import surgery
+from yosinski.training.arithmetic import Arithmetic
+from yosinski.training.clock import Clock
+from yosinski.training.features import Features
+
+BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
+
+
+def masks_of(run: Run, step: int) -> Masks:
+    """What dropout keeps in a step of this run, and of all that are trained with it."""
+    return Masks(run.seed, run.role, run.half.digest, step)
+
+
+@dataclass(eq=False)
+class Member:
+    """One run in training. `loss_sum` adds up the training loss since the last evaluation, on the device."""
+
+    run: Run
+    attempt: attempts.Attempt
+    network: nn.Sequential
+    parent_weights: str | None
+    optimiser: torch.optim.SGD | torch.optim.AdamW = field(init=False)
+    fixed: set[str] = field(init=False)  # tensors that never change
+    certificate: str = field(init=False)
+    loss_sum: torch.Tensor = field(init=False)
+    loss_steps: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    seconds_by: str = ""  # how those of the pack were shared out, see `Clock`; "pack": evenly, by an earlier version
+    train_loss: float = math.nan
+    held: int = -1  # so many of the first segments have not been trained yet
+    shared: int = 0  # so many of them are computed without gradients, and once for all members of the same origin
+    training: float = 0.0  # FLOPs of a step above them, for one image
+    evaluating: float = 0.0  # of an evaluation
+    resting: bool = True  # not ready for training
+    features: dict[str, Features] = field(default_factory=dict)  # stored, by set of images, where it first is trained
+
+    def __post_init__(self) -> None:
+        """Biases have a learning rate and a weight decay of their own, and segments may have a pace of their own."""
+        recipe = self.run.recipe
+        self.fixed = surgery.fixed(self.network, self.run)
+        self.certificate = surgery.certificate(self.network, self.fixed)
+        device = next(self.network.parameters()).device
+        self.loss_sum = torch.zeros((), device=device)
+        paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
+        alike: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.trained.items():
+            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
+        groups = [
+            {
+                "params": parameters,
+                "times": pace * (recipe.bias_rate if bias else 1.0),
+                "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
+            }
+            for (pace, bias), parameters in alike.items()
+        ]
+        always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
+        if recipe.optimiser == "adamw":  # its averages and their correction begin with a parameter's first gradient
+            self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
+        else:
+            nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
+            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
+        if recipe.optimiser == "sgd" and recipe.momentum:  # of all at once: the fused step wants no gaps, some are late
+            for parameter in self.trained.values():
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+    @cached_property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
+        return {name: p for name, p in self.network.named_parameters() if name not in self.fixed}
+
+    def ready(self, step: int, steps: int) -> None:
+        """Prepare the network for the training in step 0..steps - 1."""
+        held = self.run.held(step / steps)
+        if self.resting or held != self.held:  # segments are unfrozen from the cut down, and never frozen again
+            done = step / steps
+            surgery.ready(self.network, self.run, done)
+            self.held, self.shared, self.resting = held, cost.shared(self.run, done), False
+            self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
+
+    def logits(self, inputs: Batch | torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+        """float32 [b, outputs]: what the network makes of what comes out of its first `shared` segments.
+
+        The head computes in float32 whatever the segments before it do: in bfloat16 with its eight bits the largest two
+        outputs of one image in a hundred or so are equal, and the order of classes would decide.
+        """
+        features = inputs
+        with arithmetic.autocast():
+            for segment in self.network[self.shared : -1]:
+                features = segment(features)
+        assert isinstance(features, torch.Tensor)  # no network is a head alone
+        with arithmetic.autocast(enabled=False):
+            return self.network[-1](features.float())
+
+    def rest(self) -> None:
+        """Prepare the network for evaluation: batch norm uses the statistics that it has."""
+        self.network.eval()
+        self.resting = True
+
+    def __str__(self) -> str:
+        return str(self.run)
+
+
+def known(
+    held: Mapping[Member, int], name: str, views: np.ndarray | int, images: np.ndarray | slice, device: str
+) -> dict[Member, torch.Tensor]:
+    """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""
+    stored = {member: member.features[name] for member in held if name in member.features}
+    found = {member: features for member, features in stored.items() if features.cut == held[member]}
+    read = {features: moved(features.at(views, images), device) for features in set(found.values())}
+    return {member: read[features] for member, features in found.items()}
+
+
+def at_cuts(
+    members: list[Member], images: Batch | None, clock: Clock, known: Mapping[Member, torch.Tensor] | None = None
+) -> list[Batch | torch.Tensor]:
+    """The input of each member's trained part: the images, or the features at its frozen cut.
+
+    Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
+    known: features that need not be computed; if they are everybody's, there need be no images.
+    """
+    inputs: list[Batch | torch.Tensor | None] = [(known or {}).get(member, images) for member in members]
+    trunks: dict[Hashable, list[int]] = {}
+    for k, member in enumerate(members):
+        if member.shared and inputs[k] is images:
+            trunks.setdefault(origin(member.run), []).append(k)
+    with torch.no_grad():
+        for sharing in trunks.values():
+            assert images is not None
+            deepest = members[max(sharing, key=lambda k: members[k].shared)]
+            rows, features = layers(deepest.run.network, deepest.run.outputs), images
+            for n, segment in enumerate(deepest.network[: deepest.shared], 1):
+                needed = [members[k] for k in sharing if members[k].shared >= n]
+                with clock.of(needed, len(images.pixels) * rows[n - 1].flops):
+                    features = segment(features)
+                for k in sharing:
+                    if members[k].shared == n:
+                        inputs[k] = features
+    return [its for its in inputs if its is not None]
