@@ -13,7 +13,7 @@ from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run
-from yosinski.experiment.treatments import relation, series
+from yosinski.experiment.treatments import TREATMENTS, relation, series
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
 from yosinski.networks.own import shown
@@ -25,7 +25,7 @@ COLUMNS = {
     "run": "id of the run, 16 hex digits; of a published network its published name",
     "name": "in the paper's notation: baseB, A3B, A3B+, R3B",
     "state": "done, stuck, diverged, blocked, failed, running, interrupted or missing",
-    "treatment": "base, outside, frozen, tuned, decayed, probed, thawed, single or random",
+    "treatment": f"{', '.join(list(TREATMENTS)[:-1])} or {list(TREATMENTS)[-1]}",
     "relation": "base, selffer, transfer or random",
     "series": "base, BnB, BnB+, AnB, AnB+, AnB+thawed, RnB and so on: treatment and relation, B being the target",
     "n": "the cut's index, 0 for a base",

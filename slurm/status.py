@@ -22,7 +22,7 @@ from yosinski import files
 from yosinski.data.place import earlier
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import SERIES, series
+from yosinski.experiment.treatments import every_series, series
 from yosinski.records import claims, specs
 from yosinski.records.states import FINAL, State, progress
 
@@ -302,7 +302,8 @@ def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
     cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
     for sight in seen:
         cells[sight.entry.row][sight.entry.n][sight.state] += 1
-    place = {sight.entry.row: (SERIES.index(sight.entry.series), sight.entry.preserved) for sight in seen}
+    order = every_series()
+    place = {sight.entry.row: (order.index(sight.entry.series), sight.entry.preserved) for sight in seen}
     return {name: dict(cells[name]) for name in sorted(cells, key=place.__getitem__)}
 
 

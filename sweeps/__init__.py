@@ -62,7 +62,7 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
     A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default, or of
     the usual recipe of the network.
     """
-    hints = typing.get_type_hints(sweep)
+    hints = typing.get_type_hints(sweep, include_extras=True)
     parameters = inspect.signature(sweep).parameters
     values: dict[str, Any] = {}
     changed: dict[str, dict[str, Any]] = {}  # values of recipes
@@ -106,6 +106,8 @@ def _parse(name: str, text: str, hint: Any) -> Any:
         return choose(f"value of {name}", text, ("true", "false")) == "true"
     if typing.get_origin(hint) is typing.Literal:
         return choose(f"value of {name}", text, typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Annotated:
+        return choose(f"value of {name}", text, list(hint.__metadata__[0]))
     try:
         return hint(text)
     except ValueError as error:

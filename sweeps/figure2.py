@@ -3,7 +3,7 @@
 from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import Treatment
+from yosinski.experiment.treatments import TreatmentName
 
 
 def figure2(
@@ -13,7 +13,7 @@ def figure2(
     directions: tuple[str, ...] = ("AB", "BA"),
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
-    treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
+    treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
     random: tuple[str, ...] = (),
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,

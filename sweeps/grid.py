@@ -9,15 +9,16 @@ from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import COPIES, Treatment
+from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import copies as that_have_a_parent
 from yosinski.networks.catalogue import architecture
 from yosinski.networks.cuts import chosen
 
 
-def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[Treatment]) -> list[Run]:
+def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[TreatmentName]) -> list[Run]:
     """Copies with this target, cut from these bases, in all these ways; BadInput for a treatment without a parent."""
     for treatment in treatments:
-        choose("treatment", treatment, list(COPIES))
+        choose("treatment", treatment, that_have_a_parent())
     return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
 
 

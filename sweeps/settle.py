@@ -11,9 +11,9 @@ from sweeps.transfer import transfer
 from yosinski.data import find
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import Treatment
+from yosinski.experiment.treatments import TreatmentName
 
-Choices = Iterable[tuple[Treatment, int]]  # each a treatment and a cut n
+Choices = Iterable[tuple[TreatmentName, int]]  # each a treatment and a cut n
 
 
 def settle(

@@ -7,7 +7,7 @@ from yosinski.data import find, place
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import COPIES, Treatment
+from yosinski.experiment.treatments import TreatmentName, copies
 from yosinski.networks.catalogue import architecture
 from yosinski.pretrained import outside
 
@@ -17,7 +17,7 @@ def transfer(
     network: str = "resnet18",
     weights: str = "",
     cuts: tuple[int | str, ...] = ("stages",),
-    treatments: tuple[Treatment, ...] = ("frozen", "tuned"),
+    treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
     seeds: tuple[int, ...] = (0, 1, 2),
     scratch: bool = True,
     selffers: bool = False,
@@ -34,7 +34,7 @@ def transfer(
     """
     none_empty(treatments=treatments, seeds=seeds)
     for treatment in treatments:
-        choose("treatment", treatment, list(COPIES))
+        choose("treatment", treatment, copies())
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
     wanted, recipe = cuts_of(network, cuts), recipe or usual(network)

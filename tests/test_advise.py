@@ -19,13 +19,13 @@ from analysis.advice.choice import Cells, best, not_told_from_best, one_standard
 from analysis.advice.classes import shrink
 from analysis.advice.contrasts import decompose, holm, intervals, moderated, prior
 from analysis.advice.figures import pareto
-from analysis.advice.report import HOW, advise
+from analysis.advice.report import advise
 from analysis.paper import networks
 from sweeps import find
 from yosinski.cli.main import main
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import COPIES, Treatment
+from yosinski.experiment.treatments import TREATMENTS, TreatmentName, copies
 
 # ---------------------------------------------------------------------------------------------------------- contrasts
 
@@ -308,8 +308,8 @@ def test_what_is_open_becomes_a_sweep(tmp_path: Path) -> None:
     assert {run.recipe for run in runs} == {synthetic.RECIPE}
 
 
-@pytest.mark.parametrize("treatment", COPIES)
-def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, treatment: Treatment) -> None:
+@pytest.mark.parametrize("treatment", copies())
+def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, treatment: TreatmentName) -> None:
     recipe = synthetic.RECIPE.with_values({"mirror": False})
     for split in range(2):
         bases = [synthetic.base(half, recipe=recipe) for half in synthetic.halves(f"random:{split}")]
@@ -319,7 +319,8 @@ def test_every_treatment_is_advised_and_settled_by_its_own_name(tmp_path: Path, 
             synthetic.finish(tmp_path, target.copy(3, treatment, source), 0.8, [0.8])
     made = advise(frame(tmp_path), directory=tmp_path)
     recommended = made.parts[0].sections[0].text[1]
-    assert f"cut at n = 3 (conv3) and {HOW[COPIES[treatment]]} (A3B{COPIES[treatment]})" in recommended
+    entry = TREATMENTS[treatment]
+    assert f"cut at n = 3 (conv3) and {entry.advice} (A3B{entry.mark})" in recommended
     assert render.write(made, tmp_path / "settle.py")
     runs = find(str(tmp_path / "settle.py"))()
     assert {(run.treatment, run.cut) for run in runs if run.parent} == {(treatment, 3)}

@@ -12,7 +12,7 @@ from yosinski.data.half import Half
 from yosinski.experiment.cost import cost, images, in_pack, stored
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import Treatment
+from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.networks.architectures import Cost as Row
 from yosinski.networks.batch import Batch
@@ -209,7 +209,7 @@ def test_few_examples_are_one_batch_and_a_half_that_knows_all_domains_has_no_uns
 
 @pytest.mark.parametrize("views", [0, 2])
 @pytest.mark.parametrize("treatment", ["base", "frozen", "tuned", "decayed", "thawed", "single", "random"])
-def test_a_run_trained_alone_causes_what_it_costs(treatment: Treatment, views: int) -> None:
+def test_a_run_trained_alone_causes_what_it_costs(treatment: TreatmentName, views: int) -> None:
     run = replace(BASE, recipe=RECIPE.with_values({"views": views, "batch_size": 9, "thaw": 1.0}))
     if treatment == "random":
         run = run.copy(3, treatment, below="kaiming")

@@ -16,7 +16,7 @@ from yosinski.errors import BadInput
 from yosinski.experiment.cost import check_batch
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import Treatment
+from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks import build
 from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
@@ -82,7 +82,7 @@ EVERYTHING = {"statistics", "norm", "convolution"}
     ],
 )
 def test_below_the_cut_changes_what_the_treatment_and_the_recipe_say(
-    bases: tuple[Where, Run, Run], treatment: Treatment, values: dict[str, object], changes: set[str]
+    bases: tuple[Where, Run, Run], treatment: TreatmentName, values: dict[str, object], changes: set[str]
 ) -> None:
     where, a, b = bases
     target = Run(NETWORK, b.half, b.recipe.with_values(values))

@@ -21,7 +21,7 @@ from yosinski.errors import Failure
 from yosinski.experiment.cost import in_pack
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import Treatment
+from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.build import build
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
@@ -194,7 +194,9 @@ def test_a_frozen_copy_has_its_bases_bytes_below_the_cut(where: Where, bases: tu
 
 
 @pytest.mark.parametrize("treatment", ["decayed", "probed", "thawed", "single"])
-def test_each_treatment_trains_what_its_name_says(where: Where, bases: tuple[Run, Run], treatment: Treatment) -> None:
+def test_each_treatment_trains_what_its_name_says(
+    where: Where, bases: tuple[Run, Run], treatment: TreatmentName
+) -> None:
     a, b = bases
     run = b.copy(2, treatment, a)
     train(where, [run])

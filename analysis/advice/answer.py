@@ -11,6 +11,7 @@ from analysis.advice.blocks import Block
 from analysis.advice.choice import Cells, best, not_told_from_best, one_standard_error, posterior
 from analysis.advice.contrasts import differences, intervals, split_means
 from analysis.paired import FEWEST
+from yosinski.experiment.treatments import notation
 from yosinski.networks.architectures import ARCHITECTURES
 
 COSTS = ["trained_parameters", "parameters", "flops", "seconds", "memory"]
@@ -23,8 +24,9 @@ TELL = 1.0  # points that should be told apart
 class Answer:
     """`rows`: one per choice, the highest mean first; the names in the other fields are of its column `choice`.
 
-    choice, series, n, cut    "A3B+": a fine-tuned copy that keeps 3 layers ("W3B+": of weights from outside); "base":
+    choice, n, cut            "A3B+": a fine-tuned copy that keeps 3 layers ("W3B+": of weights from outside); "base":
                               trained from scratch, n = 0
+    treatment, series         as in the frame
     splits, targets, runs     how many count
     points, error             difference from `top` and its standard error, of the model; without it the difference
                               from the base, and NaN
@@ -106,12 +108,12 @@ def candidates(block: Block) -> pd.DataFrame:
     bases = good.loc[(good["relation"] == "base") & good["target_half"].isin(copies["target_half"])]
     runs = pd.concat([bases, copies])
     source = "W" if block.weights else "A"  # as the copies of weights from outside are called
-    return runs.assign(choice=[named(series, n, source) for series, n in zip(runs["series"], runs["n"], strict=True)])
-
-
-def named(series: str, n: int, source: str) -> str:
-    """A choice in the paper's notation: "A3B+" for ("AnB+", 3, "A")."""
-    return series.replace("An", f"{source}n", 1).replace("n", str(n), 1)
+    return runs.assign(
+        choice=[
+            notation(source, n, "B", treatment) if n else "base"
+            for treatment, n in zip(runs["treatment"], runs["n"], strict=True)
+        ]
+    )
 
 
 def _bases(runs: pd.DataFrame) -> Any:
@@ -123,6 +125,7 @@ def _counted(block: Block, runs: pd.DataFrame) -> pd.DataFrame:
     priced = _priced(runs)
     grouped = priced.groupby(["choice", "series", "n"])
     rows = grouped.agg(
+        treatment=("treatment", "first"),
         cut=("cut", "first"),
         splits=("replicate", "nunique"),
         targets=("target_half", "nunique"),

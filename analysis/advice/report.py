@@ -22,16 +22,9 @@ from analysis.early.table import still_open, stops
 from analysis.paired import FEWEST
 from analysis.tables import Table
 from yosinski.errors import command
+from yosinski.experiment.treatments import TREATMENTS
 
 SHOWN_CLASSES = 10
-HOW = {  # what to do with what is below, by what marks the treatment in the series
-    "": "freeze what is below",
-    "+": "fine-tune everything",
-    "+decayed": "fine-tune everything, the slower the deeper",
-    "+probed": "train what is new first, then everything",
-    "+thawed": "unfreeze one segment after another, from the cut down",
-    "+single": "keep everything, and fine-tune this segment alone",
-}
 
 
 @dataclass
@@ -132,8 +125,8 @@ def _said(rows: pd.DataFrame, choice: str) -> str:
     row: Any = rows.loc[rows["choice"] == choice].iloc[0]
     if row["series"] == "base":
         return "train from scratch (base)"
-    how = HOW[row["series"].removeprefix("AnB")]
-    return f"cut at n = {row['n']} ({row['cut']}) and {how} ({choice})"
+    advice = TREATMENTS[row["treatment"]].advice
+    return f"cut at n = {row['n']} ({row['cut']}) and {advice} ({choice})"
 
 
 def _tested(block: Block, its: Answer) -> str:

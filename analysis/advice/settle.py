@@ -9,11 +9,10 @@ from analysis.advice.answer import Answer
 from analysis.advice.blocks import Block
 from analysis.paired import FEWEST
 from yosinski.experiment.recipes import Recipe
-from yosinski.experiment.treatments import COPIES
+from yosinski.experiment.treatments import copies
 from yosinski.identity import as_before
 
 SPLITS = 4  # as many as in the paper, where nothing is known yet
-TREATMENTS = {f"AnB{mark}": treatment for treatment, mark in COPIES.items()}
 PAPERS = 4  # random splits that are published
 
 
@@ -34,17 +33,17 @@ class Settling:
 
 def settling(block: Block, answer: Answer) -> Settling | None:
     """What to train next, or None where nothing is open, or where a treatment is not one that a sweep can name."""
-    open_ones = answer.among.loc[answer.among["series"].isin(list(TREATMENTS))]
+    open_ones = answer.among.loc[answer.among["treatment"].isin(copies())]
     its = answer.rows if open_ones.empty and answer.why_not else open_ones
-    choices = [(TREATMENTS[row.series], int(row.n)) for row in its.itertuples() if row.series in TREATMENTS]  # pyright: ignore
+    choices = [(row.treatment, int(row.n)) for row in its.itertuples() if row.treatment in copies()]  # pyright: ignore
     if not choices or (answer.top and len(answer.among) == 1):
         return None
     there = [split for split in sorted(block.runs["split"].unique()) if split]
     seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
     wanted = answer.splits_needed or SPLITS
     splits, seeds = _more(block, there, seeds, wanted)
-    done = block.good.loc[(block.good["relation"] == "transfer"), ["series", "n", "split", "target", "seed"]]
-    have = sum((TREATMENTS.get(row.series), row.n) in choices for row in done.itertuples())  # pyright: ignore
+    done = block.good.loc[(block.good["relation"] == "transfer"), ["treatment", "n", "split", "target", "seed"]]
+    have = sum((row.treatment, row.n) in choices for row in done.itertuples())  # pyright: ignore
     missing = (1 if block.weights else 2) * len(splits) * len(seeds) * len(choices) - have
     if missing <= 0:
         return None

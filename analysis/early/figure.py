@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 
 from analysis.early.model import backtest, contests, standing
 from analysis.figures.marks import subject
-from analysis.figures.style import GREY, LOOKS, style
+from analysis.figures.style import GREY, look, style
 from analysis.frame import listed
 from yosinski.errors import BadInput
 
 TIMES = 60  # at which the figure is computed
-TODAY, END = LOOKS["BnB"].colour, LOOKS["AnB"].colour  # what is known today, and what came of it
+TODAY, END = look("BnB").colour, look("AnB").colour  # what is known today, and what came of it
 NUMBERS = [
     *("split", "source", "target", "seed", "share", "step", "best", "final", "score", "ends", "highest"),
     *("change", "changed", "regret", "lost"),

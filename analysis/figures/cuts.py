@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from analysis.figures.style import GREY, LOOKS, style
+from analysis.figures.style import GREY, look, style
 
 PANELS = {"parameters": "Parameters", "flops": "FLOPs per image", "features": "Numbers in its output"}
 
@@ -19,9 +19,9 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
     with style():
         figure = Figure(figsize=(8, 1.2 + 0.19 * len(table)))
         panels = figure.subplots(1, len(PANELS), sharey=True)
-        looks = [LOOKS[series] for series in ("BnB", "AnB+", "RnB")]
-        for axes, (column, said), look in zip(panels, PANELS.items(), looks, strict=True):
-            colours = [GREY if pd.isna(n) else look.colour for n in table["n"]]
+        looks = [look(series) for series in ("BnB", "AnB+", "RnB")]
+        for axes, (column, said), own in zip(panels, PANELS.items(), looks, strict=True):
+            colours = [GREY if pd.isna(n) else own.colour for n in table["n"]]
             axes.barh(range(len(table)), table[column], height=0.72, color=colours)
             axes.set_xlabel(said)
             axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -13,13 +13,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import marks
-from analysis.figures.style import GREY, UNLIKE, faded, in_order, look, style
+from analysis.figures.style import GREY, INITIALISERS, UNLIKE, faded, in_order, look, style
 from analysis.frame import listed
 from analysis.paired import METRICS, by_origin, compare, kind_of_split, metric_for, one_row_per_run, with_their_bases
 from yosinski.errors import BadInput
 
 TARGETS = {"B": ("to natural", "o", "-"), "A": ("to man-made", "s", (0, (5, 1.5)))}  # letter -> words, marker, line
 NATMAN, RANDOM, FEATURES = "AnB, natural / man-made", "AnB, random splits", "RnB, random features"
+OF_FEATURES = {  # by series, what the lower panel calls random features, of several initialisers perhaps
+    "RnB": FEATURES,
+    **{f"RnB {initialiser}": f"{FEATURES} {initialiser}" for initialiser in INITIALISERS},
+}
 
 
 @dataclass
@@ -95,7 +99,7 @@ def _numbers(part: _Part) -> Iterator[pd.DataFrame]:
     for words, runs in {NATMAN: part.natman, RANDOM: part.random, FEATURES: part.features}.items():
         if runs is not None:
             its = compare(runs).query("series != 'base'")
-            series = its["series"].str.replace("RnB", FEATURES) if words == FEATURES else words
+            series = its["series"].map(OF_FEATURES.get) if words == FEATURES else words
             yield its.assign(series=series).pipe(_placed, origin, "bottom")
 
 
@@ -146,7 +150,7 @@ def _draw_differences(axes: Axes, parts: list[_Part], numbers: pd.DataFrame) -> 
     """Paired differences in points; the axis spans the copies, random features beyond it stand at its edge."""
     rows = numbers.loc[numbers["panel"] == "bottom"]
     points = 100 * rows["difference"]
-    copies = points.loc[~rows["series"].str.startswith("RnB")].dropna()
+    copies = points.loc[~rows["series"].isin(list(OF_FEATURES.values()))].dropna()
     if copies.empty:
         raise BadInput("none of the copies that this figure shows is done yet")
     room = max(copies.max(), 0) - min(copies.min(), 0)
@@ -179,7 +183,7 @@ def _looks(words: str, pale: bool) -> tuple[str, str, Any]:
     """Colour, marker and line of a series of the lower panel."""
     if words == NATMAN:
         return faded(UNLIKE) if pale else UNLIKE, "o", "-"
-    own = look("AnB" if words == RANDOM else words.replace(FEATURES, "RnB"), pale)
+    own = look(next((series for series, name in OF_FEATURES.items() if name == words), "AnB"), pale)
     return own.colour, own.marker, own.line
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import to_hex
 
+from yosinski.experiment.treatments import TREATMENTS, copies, of_relation
+
 GREY = "0.45"
 _COLOURS = [to_hex(colour) for colour in sns.color_palette("colorblind")]
 
@@ -25,39 +27,46 @@ class Look:
     line: Any  # as matplotlib names line styles
 
 
-LOOKS = {
-    "base": Look("trained from scratch", "#222222", "o", "--"),
-    "BnB": Look("selffer, frozen", _COLOURS[0], "s", "-"),
-    "BnB+": Look("selffer, fine-tuned", _COLOURS[9], "D", (0, (2.5, 1))),
-    "AnB": Look("transfer, frozen", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
-    "AnB+": Look("transfer, fine-tuned", _COLOURS[1], "v", (0, (5, 1.5))),
-    **{
-        f"{copy}+{treatment}": Look(f"{relation}, {meaning}", _COLOURS[colour], marker, line)
-        for copy, relation, line in (("BnB", "selffer", ":"), ("AnB", "transfer", (0, (4, 1, 1, 1, 1, 1))))
-        for treatment, (meaning, colour, marker) in {
-            "decayed": ("slower the deeper", 5, "<"),
-            "probed": ("probed, then fine-tuned", 6, ">"),
-            "thawed": ("unfrozen one by one", 7, "p"),
-            "single": ("one segment fine-tuned", 8, "h"),
-        }.items()
-    },
-    "outside": Look("trained elsewhere", "#222222", "*", "--"),
-    "RnB": Look("random features, frozen", _COLOURS[2], "X", (0, (1, 1))),
-}
 UNLIKE = _COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits
-_RANDOM = {"kaiming": (2, "X"), "xavier": (4, "P"), "orthogonal": (5, "*"), "gaussian": (7, "p")}
+_OF_THE_PAPER = {  # colour, marker and line of the series that the paper has
+    "base": ("#222222", "o", "--"),
+    "outside": ("#222222", "*", "--"),
+    "BnB": (_COLOURS[0], "s", "-"),
+    "BnB+": (_COLOURS[9], "D", (0, (2.5, 1))),
+    "AnB": (_COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+    "AnB+": (_COLOURS[1], "v", (0, (5, 1.5))),
+    "RnB": (_COLOURS[2], "X", (0, (1, 1))),
+}
+_OTHERS = ((5, "<"), (6, ">"), (7, "p"), (8, "h"), (2, "8"), (4, "H"), (0, "d"))  # of further treatments, in turn
+_LINES = {"selffer": ":", "transfer": (0, (4, 1, 1, 1, 1, 1))}
+INITIALISERS = {  # colour and marker of random features, where several initialisers have drawn them
+    **{"gaussian": (7, "p"), "kaiming": (2, "X"), "matched": (0, "d"), "orthogonal": (5, "*"), "own": (6, "v")},
+    **{"paper": (8, "h"), "xavier": (4, "P")},
+}
+
+
+def looks() -> dict[str, Look]:
+    """The looks of all series, in the order of legends; random features vary with their initialiser ("RnB xavier")."""
+    further = [name for name in copies() if of_relation("transfer", name) not in _OF_THE_PAPER]
+    first = [name for name in copies() if name not in further]
+    pairs = [(to, name) for names in (first, further) for to in _LINES for name in names]
+    found, series = {}, ""
+    for to, name in [("base", "base"), *pairs, ("outside", "outside"), ("random", "random")]:
+        series, meaning = of_relation(to, name), TREATMENTS[name].meaning
+        colour, marker, line = _OF_THE_PAPER.get(series) or ("", "", _LINES[to])
+        if name in further:
+            number, marker = _OTHERS[further.index(name) % len(_OTHERS)]
+            colour = _COLOURS[number]
+        found[series] = Look(f"{to}, {meaning}" if to in _LINES else meaning, colour, marker, line)
+    random = found[series]
+    for initialiser, (number, marker) in INITIALISERS.items():
+        found[f"{series} {initialiser}"] = replace(random, colour=_COLOURS[number], marker=marker)
+    return found
 
 
 def look(series: str, pale: bool = False) -> Look:
-    """The look of a series; that of random features varies with their initialiser ("RnB xavier").
-
-    pale: as published networks are drawn beneath a user's own.
-    """
-    known, _, initialiser = series.partition(" ")
-    its = LOOKS[known]
-    if initialiser:
-        colour, marker = _RANDOM[initialiser]
-        its = Look(its.meaning, _COLOURS[colour], marker, its.line)
+    """The look of a series. pale: as published networks are drawn beneath a user's own."""
+    its = looks()[series]
     return replace(its, colour=faded(its.colour)) if pale else its
 
 
@@ -68,7 +77,7 @@ def faded(colour: str) -> str:
 
 def in_order(series: Iterable[str]) -> list[str]:
     """Each series once, in the order of legends."""
-    return sorted(set(series), key=lambda name: (list(LOOKS).index(name.partition(" ")[0]), name))
+    return sorted(set(series), key=list(looks()).index)
 
 
 def counted(runs: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frame import EVALUATION, filtered, joined
-from yosinski.experiment.treatments import relation, series
+from yosinski.experiment.treatments import notation, relation, series
 
 CUTS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 CLASSES = {"A": 551, "B": 449}  # of the man-made and the natural half; a random half has 500
@@ -117,11 +117,10 @@ def _columns(name: str, treatment: str, n: int, told: dict[str, Any]) -> dict[st
     halves = {"treatment": treatment, "half": told["target_half"], "source": told.get("source_half")}
     source = "R" if treatment == "random" else told.get("source") or ""
     kept = f"+{told['preserved']}" if told.get("preserved") else ""
-    cut = f"{source}{n}{kept}" if n else "base"
     return {
         "origin": "paper",
         "run": name,
-        "name": f"{cut}{told['target']}{'+' if treatment == 'tuned' else ''}",
+        "name": notation(source, f"{n}{kept}", told["target"], treatment) if n else f"base{told['target']}",
         "treatment": treatment,
         "relation": relation(halves),
         "series": series(halves),

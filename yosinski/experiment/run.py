@@ -7,28 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from yosinski.data.half import Half
-from yosinski.errors import BadInput, Failure, choose
+from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe
-from yosinski.experiment.treatments import COPIES, Treatment, relation, series
-from yosinski.identity import canonical, changed, digest
+from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation
+from yosinski.identity import changed, digest
 from yosinski.networks.catalogue import architecture, identity_of, name_of
-
-__all__ = [
-    "BadInput",
-    "Failure",
-    "Half",
-    "Recipe",
-    "Run",
-    "canonical",
-    "choose",
-    "digest",
-    "relation",
-    "series",
-    "unknown",
-]
 
 SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
 
@@ -55,7 +41,7 @@ class Run:
     half: Half  # the target: what it is trained on
     recipe: Recipe
     seed: int = 0
-    treatment: Treatment = "base"
+    treatment: TreatmentName = "base"
     cut: int = 0
     parent: "Run | None" = None
     below: str | None = None  # initialiser of random frozen features
@@ -64,7 +50,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", name_of(self.network))  # a file is looked at once, and known by its content
-        choose("treatment", self.treatment, get_args(Treatment))
+        choose("treatment", self.treatment, list(TREATMENTS))
         last = len(self.cuts)
         if self.is_base and self.cut != 0:
             raise BadInput(f"a base is not cut, but cut {self.cut} was asked for")
@@ -73,16 +59,16 @@ class Run:
                 f"{self.network} has no cut {self.cut}; choose from: "
                 + ", ".join(f"{n} ({name})" for n, name in enumerate(self.cuts, 1))
             )
-        if (self.parent is not None) != (self.treatment in COPIES or self.below == "matched"):
+        if (self.parent is not None) != (self.how.copied or self.below == "matched"):
             below = f" and below {self.below!r}" if self.below else ""
             raise BadInput(f"treatment {self.treatment!r}{below} with{'out' if self.parent is None else ''} a parent")
         if self.parent is not None and (not self.parent.is_base or self.parent.network != self.network):
             raise BadInput(f"a copy's parent must be a base of the same network, not {self.parent.name}")
-        if self.parent is not None and self.treatment in COPIES:
+        if self.parent is not None and self.how.copied:
             for name in ("mean", "scale"):
                 if getattr(self.parent.recipe, name) != getattr(self.recipe, name):
                     raise BadInput(f"a copy subtracts its base's mean: recipe.{name} must be the same in both")
-        if self.preserved and (self.treatment != "frozen" or not 0 < self.preserved <= last - self.cut):
+        if self.preserved and (not self.how.preserves or not 0 < self.preserved <= last - self.cut):
             raise BadInput(
                 f"{self.preserved} preserved segments: only a frozen copy has them, from 1 to N - n of them "
                 f"(cut n = {self.cut}, {self.network} has N = {last} segments)"
@@ -102,7 +88,7 @@ class Run:
     def copy(
         self,
         cut: int,
-        treatment: Treatment,
+        treatment: TreatmentName,
         parent: "Run | None" = None,
         below: str | None = None,
         preserved: int = 0,
@@ -140,27 +126,26 @@ class Run:
         return "base" if self.is_base else "copy"
 
     @property
+    def how(self) -> Treatment:
+        """The entry of its treatment."""
+        return TREATMENTS[self.treatment]
+
+    @cached_property
+    def at(self) -> Cut:
+        """Where it is cut."""
+        return Cut(self.cut, len(self.cuts), self.preserved, self.recipe)
+
+    @property
     def kept(self) -> int:
         """How many of the first segments start as the parent's."""
-        if self.treatment == "single":
-            return len(self.cuts)
-        return self.cut + self.preserved if self.treatment in COPIES else 0
+        return self.how.kept(self.at) if self.how.copied else 0
 
     def begins(self, n: int) -> float:
         """The share of the training after which segment n = 1..N + 1 (the last is the head) is trained, too.
 
         Infinite for one that never is.
         """
-        match self.treatment:
-            case "frozen" | "random" if n <= self.cut:
-                return math.inf
-            case "probed" if n <= self.cut:
-                return self.recipe.probe
-            case "thawed" if n <= self.cut:
-                return self.recipe.thaw * (self.cut + 1 - n) / self.cut
-            case "single" if n not in (self.cut, len(self.cuts) + 1):
-                return math.inf
-        return 0.0
+        return self.how.begins(self.at, n)
 
     def held(self, done: float) -> int:
         """How many of the first segments have not been trained when so much of the training is done."""
@@ -177,15 +162,13 @@ class Run:
         return tuple(n for n in range(1, len(self.cuts) + 1) if math.isinf(self.begins(n)))
 
     def rate(self, step: int, steps: int) -> float:
-        """The weights' learning rate in step 0..steps - 1; both parts of a probed training have the whole schedule."""
-        if self.treatment == "probed":
-            probing = math.ceil(self.recipe.probe * steps)
-            step, steps = (step, probing) if step < probing else (step - probing, steps - probing)
-        return self.recipe.rate(step, steps)
+        """The weights' learning rate in step 0..steps - 1; each part of one that restarts has a whole schedule."""
+        first = math.ceil(self.how.restart(self.at) * steps)
+        return self.recipe.rate(step, first) if step < first else self.recipe.rate(step - first, steps - first)
 
     def pace(self, n: int) -> float:
         """The learning rate of segment n in multiples of that of the new segments."""
-        return self.recipe.layer_decay ** max(0, self.cut + 1 - n) if self.treatment == "decayed" else 1.0
+        return self.how.pace(self.at, n)
 
     @property
     def outputs(self) -> int:
@@ -233,9 +216,9 @@ class Run:
         """The name of this run, or of several that differ in their cuts only: A1-7B+."""
         if self.is_base:
             return f"{self.treatment}{self.half.name}"
-        source = self.parent.half.name if self.parent and self.treatment in COPIES else "R"
+        source = self.parent.half.name if self.parent and self.how.copied else "R"
         kept = f"{cuts}+{self.preserved}" if self.preserved else cuts
-        return f"{source}{kept}{self.half.name}{COPIES.get(self.treatment, '')}"
+        return notation(source, kept, self.half.name, self.treatment)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:8]})"

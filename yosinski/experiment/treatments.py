@@ -1,33 +1,148 @@
-"""Treatments: what happens to the layers below the cut."""
+"""Treatments: what happens to the layers below the cut. One entry of the table says all that is particular to one."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
-Treatment = Literal["base", "outside", "frozen", "tuned", "decayed", "probed", "thawed", "single", "random"]
+from yosinski.experiment.recipes import Recipe
 
 
-COPIES: dict[Treatment, str] = {  # that have a parent, with what marks them in the paper's notation
-    "frozen": "",
-    "tuned": "+",
-    "decayed": "+decayed",
-    "probed": "+probed",
-    "thawed": "+thawed",
-    "single": "+single",
+class Cut(NamedTuple):
+    """Where a network is cut, and by which recipe it is trained: n of its N = `last` segments lie below."""
+
+    n: int
+    last: int
+    preserved: int  # so many segments above the cut start as the parent's, too
+    recipe: Recipe
+
+
+def _below(cut: Cut) -> int:
+    return cut.n
+
+
+def _everything(cut: Cut) -> int:
+    return cut.last
+
+
+def _at_once(cut: Cut, n: int) -> float:
+    return 0.0
+
+
+def _even(cut: Cut, n: int) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is particular to one treatment; segments are counted n = 1..N + 1, the last is the head.
+
+    mark: follows the name of a run in the paper's notation, A3B+; meaning: for legends; advice: what to do with a
+    network that is cut; copied: whether it has a parent, of which it keeps the first segments, and `kept` how many;
+    preserves: whether further ones may start as the parent's; begins: the share of the training after which a segment
+    is trained, infinite for never; restart: that after which the schedule of rates begins anew; pace: a segment's rate
+    in multiples of that of the new ones.
+    """
+
+    name: str
+    mark: str = ""
+    meaning: str = ""
+    advice: str = ""
+    copied: bool = True
+    kept: Callable[[Cut], int] = _below
+    preserves: bool = False
+    begins: Callable[[Cut, int], float] = _at_once
+    restart: Callable[[Cut], float] = lambda cut: 0.0
+    pace: Callable[[Cut, int], float] = _even
+
+
+def _frozen_below(cut: Cut, n: int) -> float:
+    return math.inf if n <= cut.n else 0.0
+
+
+TREATMENTS: dict[str, Treatment] = {
+    treatment.name: treatment
+    for treatment in (
+        Treatment("base", meaning="trained from scratch", copied=False),
+        Treatment("outside", meaning="trained elsewhere", copied=False),
+        Treatment(
+            "frozen",
+            meaning="frozen",
+            advice="freeze what is below",
+            kept=lambda cut: cut.n + cut.preserved,
+            preserves=True,
+            begins=_frozen_below,
+        ),
+        Treatment("tuned", mark="+", meaning="fine-tuned", advice="fine-tune everything"),
+        Treatment(
+            "decayed",
+            mark="+decayed",
+            meaning="slower the deeper",
+            advice="fine-tune everything, the slower the deeper",
+            pace=lambda cut, n: cut.recipe.layer_decay ** max(0, cut.n + 1 - n),
+        ),
+        Treatment(
+            "probed",
+            mark="+probed",
+            meaning="probed, then fine-tuned",
+            advice="train what is new first, then everything",
+            begins=lambda cut, n: cut.recipe.probe if n <= cut.n else 0.0,
+            restart=lambda cut: cut.recipe.probe,
+        ),
+        Treatment(
+            "thawed",
+            mark="+thawed",
+            meaning="unfrozen one by one",
+            advice="unfreeze one segment after another, from the cut down",
+            begins=lambda cut, n: cut.recipe.thaw * (cut.n + 1 - n) / cut.n if n <= cut.n else 0.0,
+        ),
+        Treatment(
+            "single",
+            mark="+single",
+            meaning="one segment fine-tuned",
+            advice="keep everything, and fine-tune this segment alone",
+            kept=_everything,
+            begins=lambda cut, n: 0.0 if n in (cut.n, cut.last + 1) else math.inf,
+        ),
+        Treatment("random", meaning="random features, frozen", copied=False, begins=_frozen_below),
+    )
 }
 
+TreatmentName = Annotated[str, TREATMENTS]
 
-SERIES = ("base", "outside", *(f"{copy}{mark}" for copy in ("BnB", "AnB") for mark in COPIES.values()), "RnB")
+
+def copies() -> list[str]:
+    """The names of treatments that have a parent."""
+    return [name for name, treatment in TREATMENTS.items() if treatment.copied]
+
+
+# Notation
+
+
+def notation(source: str, cut: str | int, target: str, treatment: str) -> str:
+    """A copy, or random features, as the paper writes it: A3B+ is cut at 3 from A's base and fine-tuned on B."""
+    return f"{source}{cut}{target}{TREATMENTS[treatment].mark}"
 
 
 def relation(spec: Mapping[str, Any]) -> str:
     """How a run's source and target are related: base (or outside), selffer, transfer or random."""
-    if spec["treatment"] not in COPIES:
+    if spec["treatment"] not in copies():
         return spec["treatment"]
     return "selffer" if spec["source"] == spec["half"] else "transfer"
 
 
 def series(spec: Mapping[str, Any]) -> str:
     """Treatment and relation in the paper's notation, B being the target: base, BnB, BnB+, AnB, AnB+, RnB and so on."""
-    treatment: Treatment = spec["treatment"]
-    notation = {"selffer": "BnB", "transfer": "AnB", "random": "RnB"}.get(relation(spec), treatment)
-    return f"{notation}{COPIES.get(treatment, '')}"
+    return of_relation(relation(spec), spec["treatment"])
+
+
+def of_relation(related: str, treatment: str) -> str:
+    """The same, for a relation and a treatment."""
+    source = {"selffer": "B", "transfer": "A", "random": "R"}.get(related)
+    return notation(source, "n", "B", treatment) if source else treatment
+
+
+def every_series() -> list[str]:
+    """All that there are, in the order of tables and legends."""
+    related = [of_relation(to, name) for to in ("selffer", "transfer") for name in copies()]
+    return ["base", "outside", *related, of_relation("random", "random")]
