@@ -37,7 +37,7 @@ from yosinski.networks.layers import dropping
 from yosinski.networks.tensors import fingerprint
 from yosinski.randomness import generator
 from yosinski.records import attempts, specs, states
-from yosinski.training import loop, surgery
+from yosinski.training import loop, pulse, surgery
 from yosinski.training.loop import take_step
 from yosinski.training.moments import Moments, moments
 from yosinski.training.pack import Member, masks_of
@@ -227,8 +227,8 @@ def test_large_checkpoints_are_written_less_often_than_evaluations(
 
     real = loop.take_step
     monkeypatch.setattr(loop, "take_step", take_step)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float))
-    monkeypatch.setattr(loop.checkpoints, "save", save)
+    monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float))
+    monkeypatch.setattr(pulse.checkpoints, "save", save)
     train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))])
     assert saved == [1, 5, 9]  # at most once in 20 times 10 s; writing and four steps take 211 s
 

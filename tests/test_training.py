@@ -25,7 +25,7 @@ from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.build import build
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
-from yosinski.training import loop, surgery
+from yosinski.training import loop, pulse, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments
 
@@ -501,7 +501,7 @@ def test_a_pack_that_is_too_large_for_a_gpu_goes_on_in_halves(
     for run in pack:
         path = specs.folder(where.runs, run.id)
         path.rename(path.with_name("undisturbed-" + path.name))
-    monkeypatch.setattr(loop, "SAVE_EVERY", saved)
+    monkeypatch.setattr(pulse, "SAVE_EVERY", saved)
     room_for(monkeypatch, 2, steps=7)
     train(where, pack)
     assert [numbers(where, run) for run in pack] == undisturbed

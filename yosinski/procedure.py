@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yosinski.data import store as stores
-from yosinski.data.store import Store
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
@@ -40,6 +39,7 @@ from yosinski.training.arithmetic import (
 from yosinski.training.loop import train
 from yosinski.training.moments import Moments
 from yosinski.training.pack import Member
+from yosinski.training.pulse import Pulse
 from yosinski.training.stream import Stream
 
 ALONE = "too large for this GPU, even alone"  # `status` knows it by these words
@@ -66,8 +66,7 @@ def run_pack(
     together: list[tuple[Run, attempts.Attempt]] = []
     failures: list[str] = []
     try:
-        store = stores.of(runs[0].half, where.stores)
-        stream = Stream(store, runs[0])
+        stream = Stream(stores.of(runs[0].half, where.stores), runs[0])
         # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
         own = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
         for run in runs:
@@ -86,8 +85,7 @@ def run_pack(
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
-        place = Place(store, stream, own, where, arithmetic)
-        train_together(together, place, failures, stopping)
+        train_together(together, Shared(stream, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
@@ -108,10 +106,9 @@ def run_pack(
 
 
 @dataclass(frozen=True)
-class Place:
+class Shared:
     """What the runs of a pack have in common."""
 
-    store: Store
     stream: Stream
     own: Moments  # of their training images
     where: Where
@@ -120,7 +117,7 @@ class Place:
 
 def train_together(
     claimed: Sequence[tuple[Run, attempts.Attempt]],
-    place: Place,
+    shared: Shared,
     failures: list[str],
     stopping: Callable[[], bool],
 ) -> None:
@@ -133,11 +130,12 @@ def train_together(
     try:
         for run, attempt in claimed:
             try:
-                members.append(admit(run, attempt, place))
+                members.append(admit(run, attempt, shared))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            train(members, place.store, place.where.stores, place.arithmetic, failures, stopping)
+            about = shared.stream.steps, shared.arithmetic, failures, stopping
+            train(Pulse(members, *about), shared.stream, shared.where.stores)  # nothing here may keep the members
         return
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -145,7 +143,7 @@ def train_together(
         lacking = f"out of GPU memory: {error}"
         traceback.clear_frames(error.__traceback__)  # or they keep what shall be given back
     members.clear()
-    free_memory(place.arithmetic)
+    free_memory(shared.arithmetic)
     left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
     if len(claimed) == 1:
         for _, attempt in left:
@@ -154,8 +152,8 @@ def train_together(
     # In other words than a failure's: `status` looks for those in the log of a job that ended otherwise.
     print(f"too little GPU memory for a pack of {len(claimed)}: it goes on in halves", file=sys.stderr, flush=True)
     half = -(-len(left) // 2)
-    train_together(left[:half], place, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
-    train_together(left[half:], place, failures, stopping)
+    train_together(left[:half], shared, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
+    train_together(left[half:], shared, failures, stopping)
 
 
 def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
@@ -181,17 +179,17 @@ def fail(attempt: attempts.Attempt, why: str, failures: list[str]) -> None:
         attempt.fail(why)
 
 
-def admit(run: Run, attempt: attempts.Attempt, place: Place) -> Member:
+def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
-    stream, arithmetic = place.stream, place.arithmetic
-    weights, parent = parent_weights(run, place.where.runs) if run.parent else (None, {})
-    network = laid_out(network_for(run, place.own, parent), arithmetic.device)
+    stream, arithmetic = shared.stream, shared.arithmetic
+    weights, parent = parent_weights(run, shared.where.runs) if run.parent else (None, {})
+    network = laid_out(network_for(run, shared.own, parent), arithmetic.device)
     if run.recipe.norm_below == "recalibrated":
         with arithmetic.autocast():
             batches = (stream.batch(step)[0].to(arithmetic.device) for step in range(stream.steps_per_epoch))
             surgery.recalibrate(network, run, batches)
     member = Member(run, attempt, network, weights)
-    checkpoints.resume(member, arithmetic, place.where.change_arithmetic)
+    checkpoints.resume(member, arithmetic, shared.where.change_arithmetic)
     return member
 
 

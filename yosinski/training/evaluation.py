@@ -1,7 +1,7 @@
 """Evaluate networks on the select, test and unseen images of their half, and judge their health."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,7 +60,7 @@ def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
 
 @torch.no_grad()
 def evaluate(
-    members: list[Member],
+    members: Sequence[Member],
     store: Store,
     images: ImageSet,
     arithmetic: Arithmetic,

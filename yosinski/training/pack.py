@@ -6,7 +6,7 @@ same numbers.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -92,6 +92,11 @@ class Member:
         """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
         return {name: p for name, p in self.network.named_parameters() if name not in self.fixed}
 
+    def begin(self, steps: int, timed_by: str) -> None:
+        """Prepare to go on after the last of so many steps that it has taken; timed_by: how seconds are shared out."""
+        self.ready(max(0, self.step - 1), steps)
+        self.seconds_by = self.seconds_by or timed_by
+
     def ready(self, step: int, steps: int) -> None:
         """Prepare the network for the training in step 0..steps - 1."""
         held = self.run.held(step / steps)
@@ -135,7 +140,7 @@ def known(
 
 
 def at_cuts(
-    members: list[Member], images: Batch | None, clock: Clock, known: Mapping[Member, torch.Tensor] | None = None
+    members: Sequence[Member], images: Batch | None, clock: Clock, known: Mapping[Member, torch.Tensor] | None = None
 ) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 

@@ -1,0 +1,72 @@
+"""The pulse of a pack: who is still in it, signs of life, and when checkpoints are written."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from yosinski.errors import Failure
+from yosinski.records.attempts import Superseded
+from yosinski.training import checkpoints
+from yosinski.training.arithmetic import Arithmetic
+from yosinski.training.pack import Member
+
+BEAT_EVERY = 2.0  # seconds between heartbeats
+SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
+SAVE_SHARE = 20  # checkpoints that take longer than a second are written in at most one of so many seconds
+
+
+class Pulse:
+    """Members that leave are left out of `members`, which is never changed in place: another thread reads it.
+
+    failures: is given the reasons of those that fail; stopping: whether somebody wants the training to end.
+    """
+
+    def __init__(
+        self,
+        pack: Sequence[Member],
+        steps: int,
+        arithmetic: Arithmetic,
+        failures: list[str],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.members = list(pack)
+        self.steps, self.arithmetic, self.failures, self.stopping = steps, arithmetic, failures, stopping
+        self.began, self.first = time.time(), {member.run.id: member.step for member in pack}
+        self.beaten = self.saved = time.monotonic()
+        self.writing = 0.0  # seconds beyond the first that the last checkpoints took
+
+    def leave(self, member: Member) -> None:
+        """From now on the pack does without this member."""
+        self.members = [other for other in self.members if other is not member]
+
+    def each(self, members: Iterable[Member], work: Callable[[Member], object]) -> None:
+        """Do this for each of these members that is still in the pack.
+
+        One that fails, or is taken over by another process, leaves the pack without disturbing the others.
+        """
+        for member in members:
+            if member not in self.members:
+                continue
+            try:
+                work(member)
+            except Failure as failure:
+                self.failures.append(str(failure))
+                self.leave(member)
+                with contextlib.suppress(Superseded):
+                    member.attempt.fail(str(failure))
+
+    def stop(self) -> bool:
+        """Show life now and then, and say whether to stop."""
+        if time.monotonic() - self.beaten > BEAT_EVERY:
+            self.beaten = time.monotonic()
+            self.each(self.members, lambda it: it.attempt.beat(it.step, self.steps, self.first[it.run.id], self.began))
+        return self.stopping()
+
+    def save(self, members: Iterable[Member], now: bool, evaluated: bool = False) -> None:
+        """Write checkpoints of these members `now`, or if it is time: after an evaluation, or long after the last."""
+        at = time.monotonic()
+        if not now and at - self.saved < min(SAVE_EVERY, SAVE_SHARE * self.writing if evaluated else SAVE_EVERY):
+            return
+        self.saved = at
+        self.each(members, lambda member: checkpoints.save(member, self.arithmetic))
+        self.writing = max(0.0, time.monotonic() - at - 1)

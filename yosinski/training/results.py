@@ -1,0 +1,94 @@
+"""What is written down of a member: its evaluations, and in the end its weights and its record."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from safetensors.torch import save_file
+
+from yosinski.environment import environment, peak_memory
+from yosinski.errors import Failure
+from yosinski.experiment.cost import cost, in_pack
+from yosinski.networks.tensors import fingerprint
+from yosinski.training import surgery
+from yosinski.training.arithmetic import Arithmetic, gpu_environment, gpu_memory
+from yosinski.training.evaluation import ImageSet, Score, chance, health
+from yosinski.training.pack import Member
+from yosinski.training.stream import Stream
+
+
+class Results:
+    """Of the members of a pack, which share a stream of batches and a set of select images."""
+
+    def __init__(self, pack: Sequence[Member], stream: Stream, select: ImageSet, arithmetic: Arithmetic) -> None:
+        self.stream, self.arithmetic, self.size = stream, arithmetic, len(pack)
+        self.chance = chance(stream, select)
+        self.caused = dict(zip(pack, in_pack([member.run for member in pack], stream.store.card), strict=True))
+
+    def add(self, member: Member, score: Score) -> bool:
+        """Write an evaluation down and start a new mean of the training loss; whether that is finite."""
+        member.train_loss = member.loss_sum.item() / member.loss_steps
+        member.loss_sum.zero_()
+        member.loss_steps = 0
+        member.attempt.append(
+            {
+                "step": member.step,
+                "epoch": member.step / self.stream.steps_per_epoch,
+                "learning_rate": member.run.rate(member.step - 1, self.stream.steps),
+                "train_loss": member.train_loss,
+                "select_loss": score.loss,
+                "select_top1": float(score.top1),
+                "seconds": member.seconds,
+            }
+        )
+        return math.isfinite(member.train_loss)
+
+    def finish(self, member: Member, scores: Sequence[Score]) -> None:
+        """Write the weights and, last, the record; Failure if anything has changed that must not."""
+        state, reason = health(member, scores, self.chance)
+        after = surgery.certificate(member.network, member.fixed)
+        if after != member.certificate:
+            raise Failure(f"{member}: tensors of frozen segments changed during training")
+        tensors = {name: t.detach().cpu().contiguous() for name, t in member.network.state_dict().items()}
+        member.attempt.save("weights.safetensors", lambda path: save_file(tensors, path))
+        member.attempt.finish(
+            {
+                "state": state,
+                "reason": reason,
+                "chance": asdict(self.chance),
+                "steps": member.step,
+                "seconds": member.seconds,
+                "seconds_by": member.seconds_by,
+                "metrics": finite(
+                    {"train_loss": member.train_loss}
+                    | {f"{score.images.name}_loss": score.loss for score in scores}
+                    | {f"{score.images.name}_top1": float(score.top1) for score in scores}
+                ),
+                "per_class": {
+                    score.images.name: {
+                        "images": np.bincount(score.images.labels, minlength=score.images.classes).tolist(),
+                        "correct": score.correct,
+                    }
+                    for score in scores
+                },
+                "parameters": sum(p.numel() for p in member.network.parameters()),
+                "trained_parameters": sum(p.numel() for p in member.trained.values()),
+                "flops": cost(member.run, self.stream.store.card).flops,
+                "pack_flops": round(self.caused[member]),
+                "memory": peak_memory(),
+                "gpu_memory": gpu_memory(self.arithmetic),
+                "pack": self.size,
+                "features": "stored" if member.features else "computed",
+                "arithmetic": asdict(self.arithmetic),
+                "environment": environment() | gpu_environment(self.arithmetic),
+                "weights": fingerprint(tensors),
+                "parent_weights": member.parent_weights,
+                "certificate": {"before": member.certificate, "after": after} if member.fixed else None,
+            }
+        )
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
