@@ -30,7 +30,7 @@ figure2-full: install
 	$(YOSINSKI) draw 2 --sweep figure2 --out figures/figure2-full.png --out figures/figure2-full.pdf
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow

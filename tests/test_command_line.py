@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from yosinski import files
+from yosinski.cli.main import main
 from yosinski.records import claims, specs, states
 
 COMMAND = [sys.executable, "-m", "yosinski"]
@@ -23,7 +24,7 @@ COMMAND = [sys.executable, "-m", "yosinski"]
 def sweep(small_split_file: Path) -> list[str]:
     """A sweep of two bases and four copies, one direction, cut at 3."""
     values = {"splits": small_split_file, "directions": "AB", "cuts": "3", "recipe": "sketch"}
-    recipe = {"recipe.batch_size": 32, "recipe.epochs": 24, "recipe.evaluations": 6}
+    recipe = {"recipe.batch_size": 32, "recipe.epochs": 12, "recipe.evaluations": 6}
     return ["figure2", *(f"-p{name}={value}" for name, value in (values | recipe).items())]
 
 
@@ -188,18 +189,24 @@ def test_halves_of_the_paper_need_no_images(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
-    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.json").write_text('{"A": [], "B": ["ant", "dog"]}')
     (tmp_path / "one.json").write_text('{"A": ["ant"], "B": ["dog", "cow"]}')
     (tmp_path / "file").write_text("not a directory")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    refused = yosinski(*arguments.split(), cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    assert refused.stderr.count("\n") == 1
-    assert refused.stderr.startswith(f"yosinski: {message}")
-    assert "Traceback" in yosinski(*arguments.split(), "--debug", cwd=tmp_path).stderr
+    assert main(arguments.split()) == 2
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.count("\n") == 1
+    assert refused.err.startswith(f"yosinski: {message}")
+
+
+def test_a_process_that_refuses_says_so_and_where_if_asked() -> None:
+    refused = yosinski("plan", "figure9")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "Traceback" in yosinski("plan", "figure9", "--debug").stderr
 
 
 def test_a_record_of_a_newer_format_and_a_damaged_one(

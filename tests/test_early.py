@@ -389,7 +389,7 @@ SWEEP = """
 from sweeps.figure2 import figure2
 from yosinski import SKETCH
 
-RECIPE = SKETCH.with_values({{"batch_size": 32, "epochs": 60.0, "evaluations": 20}})
+RECIPE = SKETCH.with_values({{"batch_size": 32, "epochs": 30.0, "evaluations": 20}})
 
 
 def sweep():
@@ -416,7 +416,7 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
 
     from yosinski.experiment.recipes import SKETCH
 
-    recipe = SKETCH.with_values({"batch_size": 32, "epochs": 60.0, "evaluations": 20})
+    recipe = SKETCH.with_values({"batch_size": 32, "epochs": 30.0, "evaluations": 20})
     a, b = (synthetic.base(half, recipe=recipe) for half in synthetic.halves("other.json"))
     for k, (base, half) in enumerate(((a, b.half), (b, a.half))):  # two contests to learn from
         for n in (2, 5):

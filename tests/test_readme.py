@@ -1,21 +1,13 @@
 """What the README and the page of commands show works as it stands there, and prints what they say."""
 
-import contextlib
-import io
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks, printed
 
-from yosinski.cli.main import main
-
-ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILE = re.compile(r"`((?:yosinski|sweeps|slurm|analysis|tests|benchmarks|emoji|docs)/[\w/]+\.(?:py|md))`")
 
@@ -27,16 +19,6 @@ def there(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
-
-
-def printed(line: str) -> str:
-    """What a command of the page prints; it must end well."""
-    words = shlex.split(line, comments=True)
-    assert words[0] == "yosinski"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        assert main(words[1:]) == 0, line
-    return "".join(f"{row.rstrip()}\n" for row in said.getvalue().splitlines())
 
 
 def holds(said: str, shown: str) -> bool:
@@ -54,22 +36,20 @@ def test_dots_stand_for_anything_and_nothing_else_is_left_out() -> None:
 
 def test_the_commands_do_and_print_what_their_page_says(there: Path) -> None:
     said = ""
-    for kind, text in BLOCK.findall(COMMANDS):
+    for kind, text in blocks("docs/commands.md"):
         if kind == "text":
             assert holds(said, text), f"{text}\n{said}"
         elif "def sweep" in text:
             (there / "mine.py").write_text(text, encoding="utf-8")
-        elif kind == "python":
-            subprocess.run([sys.executable, "-c", text], cwd=there, check=True, capture_output=True)
         else:
-            said = "".join(map(printed, text.splitlines()))
+            said = printed(kind, text)
     for made in ("figure2.png", "figure2.pdf", "figure2.csv", "curves.png", "frame.csv", "settle.py"):
         assert (there / "try" / made).stat().st_size > 0
 
 
 def test_the_readme_has_the_answer_as_it_is_printed(there: Path) -> None:
-    (_, command), (_, answer) = BLOCK.findall(README)
-    assert holds(printed(command), answer)
+    command, (_, answer) = blocks("README.md")
+    assert holds(printed(*command), answer)
 
 
 def test_the_readme_is_short() -> None:

@@ -1,10 +1,7 @@
 """The worked example as it stands in docs/your-network.md, and what README.md says of an exported network."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import pandas as pd
 import pictures
 import pytest
 import torch
+from pages import ROOT, blocks, printed
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -40,8 +38,6 @@ from yosinski.pretrained.export import plain
 from yosinski.procedure import run_pack
 from yosinski.records import specs, states
 
-ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LOADING = re.compile(r"^    import json\n.*?load_state_dict.*?\n", re.MULTILINE | re.DOTALL)
 
 
@@ -51,14 +47,9 @@ def test_the_example_works_as_it_stands_there(
     pictures.draw(tmp_path / "pictures", 24)
     torch.save(pictures.resnet18(10).state_dict(), tmp_path / "checkpoint.pth")
     monkeypatch.delenv("YOSINSKI_STORES", raising=False)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    printed = []
-    for language, text in BLOCK.findall((ROOT / "docs" / "your-network.md").read_text(encoding="utf-8")):
-        command = ["bash", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
-        printed.append(done.stdout)
-    told = "\n".join(printed)
+    monkeypatch.chdir(tmp_path)
+    said = [printed(language, text) for language, text in blocks("docs/your-network.md")]
+    told = "\n".join(said)
     for words in (
         "4 classes",
         "layer3.1",
@@ -68,11 +59,11 @@ def test_the_example_works_as_it_stands_there(
         "pictures.safetensors",
     ):
         assert words in told
-    assert printed[-2].strip() == "disc"
+    assert said[-2].strip() == "disc"
     real = "-p network=timm:tf_efficientnet_lite0@64 -p weights=lite0.pth -p cuts=4,12,18"
     assert (tmp_path / "figure.png").stat().st_size > 0
 
-    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
     assert main(["plan", "transfer", "--data", "imagefolder:pictures", *real.split()]) == 0
     assert "lite0.pth, 1000 classes; preprocessing taken to be that of timm:in1k" in capsys.readouterr().out
     check_that_it_loads_by_the_lines_of_the_readme()

@@ -1,0 +1,43 @@
+"""Pages of documentation: their blocks, and what the commands in them print."""
+
+import contextlib
+import io
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from yosinski.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The language and the text of every block of a page, such as docs/commands.md."""
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def printed(language: str, text: str) -> str:
+    """What the commands of a block, or its program, print in this directory; they must end well."""
+    if language == "sh":
+        return "".join(map(of_command, text.splitlines()))
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def of_command(line: str) -> str:
+    """What a command prints: in this process, which need not load everything again."""
+    program, *words = shlex.split(line, comments=True)
+    assert program == "yosinski"
+    said, kept = io.StringIO(), {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.redirect_stdout(said):
+            assert main(words) == 0, line
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    return "".join(f"{row.rstrip()}\n" for row in said.getvalue().splitlines())
