@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from yosinski.data import store as data_stores
 from yosinski.data.halves import Split, split
 from yosinski.data.store import Store
 from yosinski.experiment.recipes import SKETCH, Recipe
+
+Shared = Callable[[str, Callable[[Path], object]], Path]
 
 # Classes that differ in colour and outline: five of them are learned in some fifty steps.
 SMALL = {
@@ -37,15 +39,26 @@ def no_stores_of_others() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stores directory with emoji in it; the workers of pytest-xdist share one, which the first of them draws."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Gets a directory (or a file) by its name, which the first worker of pytest-xdist that asks for it makes."""
     base = tmp_path_factory.getbasetemp()
-    path = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "stores"
-    path.mkdir(exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        data_stores.load(find.card("emoji"), path)
-    return path
+    common = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (common / f"{name}.made").exists():
+                make(common / name)
+                (common / f"{name}.made").touch()
+        return common / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def stores(shared: Shared) -> Path:
+    """A stores directory with emoji in it."""
+    return shared("stores", lambda path: data_stores.load(find.card("emoji"), path))
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +68,9 @@ def store(stores: Path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def small_split_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_split_file(shared: Shared) -> Path:
     """A split file with two disjoint halves of five classes each."""
-    path = tmp_path_factory.mktemp("split") / "small.json"
-    path.write_text(json.dumps(SMALL), encoding="utf-8")
-    return path
+    return shared("small.json", lambda path: path.write_text(json.dumps(SMALL), encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from conftest import Shared
 
 from yosinski import files
 from yosinski.cli.main import main
@@ -54,12 +55,14 @@ def descendants_training(runs: Path) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, stores: Path, sweep: list[str]) -> Path:
+def undisturbed(shared: Shared, stores: Path, sweep: list[str]) -> Path:
     """The runs directory of a sweep that nothing disturbed."""
-    runs = tmp_path_factory.mktemp("undisturbed")
-    done = yosinski("run", *sweep, *here(runs, stores))
-    assert done.returncode == 0, done.stderr
-    return runs
+
+    def run(runs: Path) -> None:
+        done = yosinski("run", *sweep, *here(runs, stores))
+        assert done.returncode == 0, done.stderr
+
+    return shared("undisturbed", run)
 
 
 def test_a_sweep_runs_and_nothing_is_left(undisturbed: Path, sweep: list[str], stores: Path) -> None:

@@ -99,7 +99,7 @@ def bases(where: Where) -> tuple[Run, Run]:
 def start(where: Where, run: Run) -> torch.nn.Sequential:
     """A network before its training."""
     store = procedure.stores.load(find.card("toy"), where.stores)
-    parent = procedure.parent_weights(run, where.runs)[1] if run.parent else {}
+    parent = procedure.base_weights(run.parent, where.runs)[1] if run.parent else {}
     return procedure.network_for(run, moments(Stream(store, run)), parent)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Shared
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -31,12 +32,14 @@ from yosinski.training.moments import Moments
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, stores: Path, small_split: Split, small_recipe: Recipe) -> Where:
+def trained(shared: Shared, stores: Path, small_split: Split, small_recipe: Recipe) -> Where:
     """A runs directory with the bases of both halves in float32."""
-    where = Where(tmp_path_factory.mktemp("runs"), stores, device="cpu", precision="float32")
-    for half in (small_split.a, small_split.b):
-        train(where, [Run("alexnet32", half, small_recipe)])
-    return where
+
+    def make(runs: Path) -> None:
+        for half in (small_split.a, small_split.b):
+            train(Where(runs, stores, "cpu", "float32"), [Run("alexnet32", half, small_recipe)])
+
+    return Where(shared("trained bases", make), stores, device="cpu", precision="float32")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.networks import build
+from yosinski.networks.layers import moments_in
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
 from yosinski.training import checkpoints, moments, surgery
@@ -182,7 +183,7 @@ def fail(attempt: attempts.Attempt, why: str, failures: list[str]) -> None:
 def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
     """A claimed run as a member of a pack, where its last checkpoint left it."""
     stream, arithmetic = shared.stream, shared.arithmetic
-    weights, parent = parent_weights(run, shared.where.runs) if run.parent else (None, {})
+    weights, parent = base_weights(run.parent, shared.where.runs) if run.parent else (None, {})
     network = laid_out(network_for(run, shared.own, parent), arithmetic.device)
     if run.recipe.norm_below == "recalibrated":
         with arithmetic.autocast():
@@ -203,25 +204,24 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
     network = start(run.recipe.initialiser, run.role)
     if run.below not in (None, "matched"):
         surgery.transplant(start(run.below, "random").state_dict(), network, run.cut)
-    network[0].get_submodule("standardise").load_state_dict(moments._asdict())
+    moments_in(network).load_state_dict(moments._asdict())
     surgery.transplant(parent, network, run.kept)
     if run.below == "matched":
         surgery.match(parent, network, run.cut, run.seed, run.half.digest)
     return network
 
 
-def parent_weights(run: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """The base's tensors and their hash, which must be the one in its record."""
-    assert run.parent is not None
-    path = specs.folder(runs, run.parent.id)
+def base_weights(base: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """A base's tensors and their hash, which must be the one in its record."""
+    path = specs.folder(runs, base.id)
     record = states.read_record(path)
     tensors = load_file(path / "weights.safetensors")
     found = fingerprint(tensors)
     if record is None or found != record["weights"]:
         mend = "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
-        if not run.parent.is_trained:
-            mend = f"the same `yosinski run`, or `yosinski heal`, brings in {run.parent.half.data} again"
+        if not base.is_trained:
+            mend = f"the same `yosinski run`, or `yosinski heal`, brings in {base.half.data} again"
         raise Failure(
-            f"{path / 'weights.safetensors'} does not hold the weights that the record of {run.parent} names: {mend}"
+            f"{path / 'weights.safetensors'} does not hold the weights that the record of {base} names: {mend}"
         )
     return found, tensors

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yosinski.cli.options import RUN, Command, asking, with_runs, with_sweep, with_training
 from yosinski.cli.prepare import confirmed, list_runs, notes, prepare, sweep_runs
 from yosinski.errors import command
 from yosinski.experiment.run import Run
@@ -264,3 +265,50 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console()
+
+
+PROFILE = "a name in slurm/profiles, or the path of a .toml file"
+
+
+def _for_jobs(parser: argparse.ArgumentParser) -> None:
+    with_sweep(parser)
+    with_training(parser)
+    asking(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the batch scripts and submit nothing")
+
+
+def _for_submit(parser: argparse.ArgumentParser) -> None:
+    _for_jobs(parser)
+    parser.add_argument("--profile", required=True, metavar="PROFILE", help=PROFILE)
+
+
+def _for_heal(parser: argparse.ArgumentParser) -> None:
+    _for_jobs(parser)
+    parser.add_argument("--profile", metavar="PROFILE", help=f"{PROFILE} (default: that of the last submission)")
+
+
+def _for_status(parser: argparse.ArgumentParser) -> None:
+    with_sweep(parser, ", or a runs directory")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help="look again every so often (default: 10)"
+    )
+
+
+def _for_logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    with_runs(parser)
+
+
+def _for_cancel(parser: argparse.ArgumentParser) -> None:
+    with_sweep(parser, ", or a runs directory, or a run's id")
+    asking(parser)
+
+
+COMMANDS = (
+    Command("submit", "train what is left of a sweep, on a SLURM cluster", submit, _for_submit),
+    Command("heal", "submit what failed, and what was waiting for it", heal, _for_heal),
+    Command("status", "what became of every run", status, _for_status),
+    Command("logs", "what the jobs of a run have written", logs, _for_logs),
+    Command("cancel", "take jobs out of the queue; what they have trained is kept", cancel, _for_cancel),
+)

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from yosinski.cli.options import Command, asking, with_stores
 from yosinski.cli.prepare import MUCH, confirmed, make_store, progress
-from yosinski.data.place import Place
+from yosinski.data.place import FORMS, GEOMETRY, Place
 from yosinski.errors import BadInput, Failure, choose, command
 
 
@@ -179,3 +180,34 @@ def _check(path: Path) -> None:
         raise Failure(
             f"{path / 'images.npy'} is damaged: images {', '.join(wrong[:20])}; delete {path} and make it anew"
         )
+
+
+ABOUT = "data sets and the stores of their images"
+
+
+def _with_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help=f"one of {', '.join(FORMS)}; with a side: {GEOMETRY}")
+    with_stores(parser)
+
+
+def _for_store(parser: argparse.ArgumentParser) -> None:
+    _with_data(parser)
+    parser.add_argument("--skip-broken", action="store_true", help="leave out broken images, and write down which")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores)")
+    asking(parser)
+
+
+def _for_show(parser: argparse.ArgumentParser) -> None:
+    _with_data(parser)
+    parser.add_argument(
+        "--near", action="store_true", help="look for near duplicates in a store of many gigabytes, too"
+    )
+    parser.add_argument("--out", type=Path, metavar="PATH", help="draw a sheet of stored images: .png, .pdf or .svg")
+    parser.add_argument("--check", action="store_true", help="read the whole store and compare its checksums")
+    parser.add_argument("--json", action="store_true")
+
+
+COMMANDS = (
+    Command("data store", "make the store of a data set, or go on making it", store_data, _for_store),
+    Command("data show", "what is known of a data set, and where its store lies", show_data, _for_show),
+)

@@ -7,6 +7,7 @@ from typing import Any
 
 from yosinski import files
 from yosinski.cli import early_stop
+from yosinski.cli.options import Command, with_sweep, with_training, with_workers
 from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
 from yosinski.errors import BadInput, Failure
 
@@ -111,3 +112,28 @@ def run_sweep(options: argparse.Namespace) -> int:
     if queue is not None and queue.failures:
         raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
     return 0
+
+
+def _for_plan(parser: argparse.ArgumentParser) -> None:
+    with_sweep(parser)
+    with_workers(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def _for_run(parser: argparse.ArgumentParser) -> None:
+    with_sweep(parser)
+    with_workers(parser)
+    with_training(parser)
+    parser.add_argument(
+        "--stop-when-sure",
+        type=float,
+        metavar="EPS",
+        help="stop copies whose best choice would gain less than EPS in accuracy, as expected, by further training",
+    )
+    parser.add_argument("--stale", action="store_true", help="also copies whose base was trained anew since")
+
+
+COMMANDS = (
+    Command("plan", "what would run, what is done, and what it costs", show_plan, _for_plan),
+    Command("run", "train what is left of a sweep, here", run_sweep, _for_run),
+)

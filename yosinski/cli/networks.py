@@ -4,8 +4,11 @@ import argparse
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
+from yosinski.cli.options import RUN, Command, with_runs
 from yosinski.errors import BadInput
+from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, name_of
 
 
@@ -84,3 +87,30 @@ def _print(network: str, outputs: int) -> None:
         costs = large(row.parameters), shares[0], large(row.flops), shares[1]
         shown.add_row(str(n) if n < len(rows) else "", row.name, *costs, " x ".join(map(str, row.shape)))
     Console(highlight=False, width=200).print(shown)
+
+
+NETWORKS = (
+    f"{', '.join(ARCHITECTURES)}, a model of torchvision (resnet50) or timm (timm:xception41), or what a function or"
+    " class in a file of yours makes (net.py:build); also for other images: resnet50@64"
+)
+
+
+def _for_cuts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="NETWORK", help=NETWORKS)
+    parser.add_argument("--outputs", type=int, default=1000, metavar="N", help="of the head (default: 1000)")
+    with_runs(parser)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="also as a figure: a .png, .pdf or .svg file")
+
+
+def _for_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    with_runs(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .safetensors file")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+
+
+COMMANDS = (
+    Command("cuts", "where a network can be cut, and what lies between the cuts", show_cuts, _for_cuts),
+    Command("export", "the trained network of a run as a plain state dict, for elsewhere", export_run, _for_export),
+)

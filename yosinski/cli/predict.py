@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from yosinski.cli.options import DEVICES, Command, with_runs, with_stores
 from yosinski.cli.prepare import with_store
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
@@ -150,3 +151,35 @@ def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> 
     for name, why in lacking.items():
         print(f"no {name}: {why}")
     print("what these numbers can and cannot say is in docs/where-to-cut.md; `yosinski advise` compares them with runs")
+
+
+def _for_predict(parser: argparse.ArgumentParser) -> None:
+    from yosinski.prediction.scores import PREDICTORS
+
+    either = "a base's id or name, or weights from outside: a file, torchvision[:NAME] or timm[:TAG]"
+    parser.add_argument("--base", required=True, metavar="RUN|WEIGHTS", help=either)
+    parser.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of")
+    parser.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on)")
+    parser.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
+    parser.add_argument("--half", metavar="A|B", help="which one (default: B)")
+    beside = "another base of the same network, as the target's own, for the similarity of both"
+    parser.add_argument("--against", metavar="RUN|WEIGHTS", help=beside)
+    parser.add_argument(
+        "--predictors",
+        action="append",
+        default=[],
+        metavar="NAME,...",
+        help=f"{', '.join(PREDICTORS)} (default: all)",
+    )
+    most = "of each set, evenly per class (default: 6000); fewer are faster"
+    parser.add_argument("--images", type=int, metavar="N", help=most)
+    with_runs(parser)
+    with_stores(parser)
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+    parser.add_argument("--threads", type=int, metavar="N", help="of the forward pass (default: as many as cores)")
+    parser.add_argument("--json", action="store_true")
+    kinds = "also as a .csv, .json, .png, .pdf or .svg file; may be given several times"
+    parser.add_argument("--out", type=Path, action="append", default=[], metavar="PATH", help=kinds)
+
+
+COMMANDS = (Command("predict", "rank the cuts of a base without training anything", predict, _for_predict),)

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from yosinski.cli.options import Command, alternatives, asking, with_metric, with_records, with_runs, with_stores
+from yosinski.data.halves import FORMS
 from yosinski.errors import BadInput, choose
 
 
@@ -204,3 +206,102 @@ def merge(options: argparse.Namespace) -> int:
 
     print(merge(options.sources, options.runs))
     return 0
+
+
+def _for_frame(parser: argparse.ArgumentParser) -> None:
+    with_records(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .csv or .parquet file")
+
+
+def _with_measured(parser: argparse.ArgumentParser) -> None:
+    what = "on which images; best10: mean of the 10 best evaluations (default: test_top1, with --paper best10_top1)"
+    with_metric(parser, what)
+
+
+def _for_draw(parser: argparse.ArgumentParser) -> None:
+    from analysis.draw import FIGURES
+
+    parser.add_argument("figures", metavar="FIGURE", nargs="+", help=alternatives(list(FIGURES)))
+    with_records(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        metavar="PATH",
+        help="a .png, .pdf or .svg file, or a directory for all three (default: figures); may be given several times",
+    )
+    _with_measured(parser)
+    parser.add_argument("--run", dest="chosen", action="append", metavar="RUN", help="curves: a run's name or id")
+
+
+def _for_table(parser: argparse.ArgumentParser) -> None:
+    from analysis.tables import TABLES
+
+    parser.add_argument("table", metavar="TABLE", help=alternatives(list(TABLES)))
+    with_records(parser)
+    _with_measured(parser)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="also as a .csv or .json file")
+
+
+def _for_advise(parser: argparse.ArgumentParser) -> None:
+    with_records(parser)
+    with_metric(parser, "on which images choices are made (default: select_top1, published networks best10_top1)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also as a .md, .json or .html file, or as a .py file with the sweep that would settle what is open;"
+        " may be given several times",
+    )
+
+
+def _for_early(parser: argparse.ArgumentParser) -> None:
+    from analysis.early.model import METRICS
+
+    with_records(parser)
+    parser.add_argument("--at", metavar="TIME", help="a share of the training (0.33) or a step (150000)")
+    parser.add_argument(
+        "--metric",
+        choices=list(METRICS),
+        help="score so far: the last accuracy, or the mean of the 10 best (default: that of published networks only)",
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="PATH", help="also draw it: a .png, .pdf or .svg file"
+    )
+
+
+def _for_halves(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("split", metavar="SPLIT", help=alternatives([*FORMS, "a .json file"]))
+    parser.add_argument(
+        "--data", metavar="DATA", help="data set (default: emoji); imagenet alone means ILSVRC-2012's names, no images"
+    )
+    with_stores(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def _for_prune(parser: argparse.ArgumentParser) -> None:
+    with_runs(parser)
+    with_stores(parser)
+    asking(parser)
+
+
+def _for_merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", type=Path, nargs="+", metavar="DIR", help="runs directories")
+    with_runs(parser)
+
+
+COMMANDS = (
+    Command("frame", "all records as one table: CSV or Parquet", write_frame, _for_frame),
+    Command("draw", "figures from records, from the published networks, or both", draw_figures, _for_draw),
+    Command("table", "a table from records, from the published networks, or both", show_table, _for_table),
+    Command("advise", "where to cut, and whether to freeze or fine-tune, with error bars", advise, _for_advise),
+    Command("early", "what stopping now would cost, from partial curves", show_early, _for_early),
+    Command("halves", "the classes of the halves of a split", show_halves, _for_halves),
+    Command("prune", "delete checkpoints and logs of finished runs, and what else is left over", prune, _for_prune),
+    Command("merge", "bring the finished runs of other directories here", merge, _for_merge),
+)

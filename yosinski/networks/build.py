@@ -13,7 +13,7 @@ from torch import nn
 
 from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
-from yosinski.networks.layers import Dropout, Normalise, Standardise, channels_last
+from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, Standardise, channels_last
 from yosinski.randomness import _seed
 
 
@@ -38,7 +38,7 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
     children: OrderedDict[str, nn.Module] = OrderedDict()
     shapes = [(3, described.side, described.side), *(cost.shape for cost in described.costs(outputs))]
     for k, (segment, shape) in enumerate(zip(described.segments, shapes, strict=False)):
-        layers = OrderedDict(standardise=Standardise(mean_side)) if k == 0 else OrderedDict()
+        layers = OrderedDict({STANDARDISE: Standardise(mean_side)} if k == 0 else {})
         children[segment.name] = nn.Sequential(OrderedDict(**layers, **_layers(segment, shape)))
     children["head"] = nn.Linear(math.prod(shapes[len(described.segments)]), outputs)
     return channels_last(nn.Sequential(children))
@@ -57,7 +57,7 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
     with graph.seeded(seed):
         model = made(name, outputs)[0]
     nodes = list(operations(model, name).nodes)
-    model.add_module("standardise", Standardise(mean_side))
+    model.add_module(STANDARDISE, Standardise(mean_side))
     parts = segments.split(model, nodes, pieces)
     return nn.Sequential(
         OrderedDict((piece.name.replace(".", "/"), part) for piece, part in zip(pieces, parts, strict=True))

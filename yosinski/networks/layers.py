@@ -1,7 +1,7 @@
 """Layers that networks of all kinds are made of: standardising the input, dropping outputs in training, normalising."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
 
 Network = TypeVar("Network", bound=nn.Module)
+STANDARDISE = "standardise"  # what the first module of a network's first segment is called
 
 
 class Standardise(nn.Module):
@@ -44,6 +45,19 @@ class Standardise(nn.Module):
         top, left = batch.corners.unbind(1)
         column = torch.where(batch.mirrored, windows.shape[3] - 1 - left, left)
         return windows[batch.mirrored.long(), :, top, column]
+
+
+def moments_in(network: nn.Sequential) -> Standardise:
+    """What a network subtracts from its input, and divides it by."""
+    found = network[0].get_submodule(STANDARDISE)
+    assert isinstance(found, Standardise)
+    return found
+
+
+def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:
+    """The names of the mean and of the deviation among those of a network's tensors."""
+    mean, std = sorted(name for name in tensors if STANDARDISE in name.split("."))
+    return mean, std
 
 
 class Normalise(nn.Module):

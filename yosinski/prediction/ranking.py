@@ -31,9 +31,10 @@ from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
 from yosinski.networks import build
+from yosinski.networks.layers import moments_in, names_of_moments
 from yosinski.prediction import scores as scoring
 from yosinski.prediction.scores import Features, Labels
-from yosinski.procedure import network_for, parent_weights
+from yosinski.procedure import base_weights, network_for
 from yosinski.randomness import generator
 from yosinski.records import specs
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, gpu_environment, laid_out, settle
@@ -61,11 +62,11 @@ def base(run: Run, runs: Path) -> Base:
 
     Failure if its weights are not those of its record.
     """
-    weights, tensors = parent_weights(run.copy(1, "frozen", run), runs)  # as a copy would get them
-    side = next(tensor.shape[-1] for name, tensor in tensors.items() if name.endswith("standardise.mean"))
+    weights, tensors = base_weights(run, runs)
+    side = tensors[names_of_moments(tensors)[0]].shape[-1]
     trained = build.build(run.network, run.outputs, side)
     trained.load_state_dict(tensors)
-    moments = Moments(**trained[0].get_submodule("standardise").state_dict())
+    moments = Moments(**moments_in(trained).state_dict())
     untrained = network_for(run, moments, {}).eval() if run.is_trained else None
     return Base(run, weights, trained.eval(), untrained)
 
@@ -161,7 +162,7 @@ def as_task_of(run: Run, target: Half) -> Run:
 def check_images(source: Base, target: Half, stored: int) -> None:
     """BadInput if a base cannot see the images of a target, stored with so many pixels a side."""
     as_task_of(source.run, target).check_side(stored)
-    mean = source.trained[0].get_submodule("standardise").get_buffer("mean").shape[-1]
+    mean = moments_in(source.trained).mean.shape[-1]
     if mean not in (1, stored):
         raise BadInput(
             f"{source.run} subtracts a mean image of {mean} x {mean} pixels, but {target.data} has {stored} x {stored}"

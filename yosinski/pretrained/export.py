@@ -18,8 +18,9 @@ from yosinski.experiment.run import Run
 from yosinski.networks import catalogue
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.layers import names_of_moments
 from yosinski.networks.own import is_own
-from yosinski.pretrained.fitting import STANDARDISE, Tensors, plain_names
+from yosinski.pretrained.fitting import Tensors, plain_names
 from yosinski.records import specs, states
 
 PICTURES = (
@@ -106,7 +107,7 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
 
     BadInput if a mean image is subtracted, which has no place in a list of three numbers.
     """
-    mean, std = (tensor / 255 for name, tensor in tensors.items() if STANDARDISE in name.split("."))
+    mean, std = (tensors[name] / 255 for name in names_of_moments(tensors))
     if mean.shape[-1] > 1:
         raise BadInput(f"{run} subtracts a mean image; only networks with one mean per channel can be exported")
     side = architecture(run.network).side

@@ -18,6 +18,7 @@ from yosinski.errors import BadInput, some
 from yosinski.networks import build, catalogue
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture
+from yosinski.networks.layers import STANDARDISE
 from yosinski.networks.own import is_own
 from yosinski.pretrained.torch_files import Tensor
 from yosinski.randomness import generator
@@ -31,7 +32,6 @@ AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads that googlenet and inc
 # DenseNet's older files, torchvision's own among them, have a dot where the names now have none.
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
 COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it matters to nobody here
-STANDARDISE = "standardise"
 TAKEN = "taken"
 
 

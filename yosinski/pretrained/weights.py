@@ -22,9 +22,10 @@ from yosinski.data.place import FILTERS
 from yosinski.errors import BadInput, choose
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.layers import names_of_moments
 from yosinski.networks.tensors import fingerprint
 from yosinski.pretrained import saved
-from yosinski.pretrained.fitting import STANDARDISE, TAKEN, Tensors, fitted, head_of
+from yosinski.pretrained.fitting import TAKEN, Tensors, fitted, head_of
 from yosinski.pretrained.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
 from yosinski.pretrained.torch_files import Tensor
 
@@ -50,7 +51,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         text, hashed = f"{source.library}:{name}", sha256(file) if file else None
         taken = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
     tensors = taken.tensors
-    mean, std = (name for name in tensors if STANDARDISE in name.split("."))
+    mean, std = names_of_moments(tensors)
     if network in ARCHITECTURES:
         preprocessing = preprocessing or own_preprocessing(network, tensors[mean], tensors[std])
     preprocessing = preprocessing or usual_preprocessing(network)

@@ -20,7 +20,7 @@ from torchvision.ops import StochasticDepth
 from yosinski.errors import BadInput
 from yosinski.identity import digest
 from yosinski.networks import own, own_code
-from yosinski.networks.layers import channels_last
+from yosinski.networks.layers import STANDARDISE, channels_last
 from yosinski.networks.libraries import Weightless
 from yosinski.networks.own_code import USUAL_SIDE, Code, described
 from yosinski.networks.traced import Name, Traced
@@ -28,8 +28,6 @@ from yosinski.networks.tracing import graph
 from yosinski.networks.tracing.recorded import Recorded, record
 from yosinski.networks.tracing.recording import Untraceable
 from yosinski.networks.tracing.segments import BATCH, CONSTANT, Piece, is_constant, of_torch, path_of, tensors
-
-OURS = "standardise"  # what the first segment begins with
 
 
 @dataclass(frozen=True)
@@ -152,9 +150,9 @@ def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | N
     if not any(True for _ in model.parameters()):
         raise BadInput(f"{what} has no parameters")
     for name in [*dict(model.named_modules()), *model.state_dict()]:
-        if OURS in name.split("."):
+        if STANDARDISE in name.split("."):
             raise BadInput(
-                f"{what}: nothing in it may be called {OURS}, which is how its input is standardised: {name}"
+                f"{what}: nothing in it may be called {STANDARDISE}, which is how its input is standardised: {name}"
             )
     if side is None:
         said = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)

@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import fx, nn
 
+from yosinski.networks.layers import STANDARDISE
+
 BATCH = 2  # images in the batch whose shapes the operations have noted
 CONSTANT = "_constant_{}"  # of a model: what came of a constant operation
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -165,7 +167,7 @@ def carried(nodes: Sequence[fx.Node], stop: int) -> fx.Node:
 
 
 def split(model: nn.Module, nodes: Sequence[fx.Node], pieces: Iterable[Piece]) -> list[fx.GraphModule]:
-    """One graph module per segment; the first one standardises its input, with the model's module `standardise`."""
+    """One graph module per segment; the first one standardises its input, with the model's module `STANDARDISE`."""
     parts, carrier = [], nodes[0]
     for piece in pieces:
         graph = fx.Graph()
@@ -173,7 +175,7 @@ def split(model: nn.Module, nodes: Sequence[fx.Node], pieces: Iterable[Piece]) -
         if _is_changed(carrier, nodes[piece.start : piece.stop]):  # it may be somebody else's features, too
             put[carrier] = graph.call_method("clone", (put[carrier],))
         if piece.start == 0:
-            put[carrier] = graph.call_module("standardise", (put[carrier],))
+            put[carrier] = graph.call_module(STANDARDISE, (put[carrier],))
         for node in nodes[piece.start : piece.stop]:
             if node.op in ("placeholder", "output", "get_attr") or is_constant(node):
                 continue
