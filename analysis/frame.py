@@ -154,7 +154,7 @@ def as_text(column: pd.Series) -> pd.Series:
     return column.map(lambda cell: "" if pd.isna(cell) else f"{cell:.15g}" if isinstance(cell, float) else str(cell))
 
 
-def listed(column: pd.Series, most: int = 20) -> str:
+def distinct(column: pd.Series, most: int = 20) -> str:
     """The values of a column in order, for a message: "1, 2, 3"."""
     values = [value or "(empty)" for value in as_text(column.drop_duplicates().sort_values())]
     return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")
@@ -328,6 +328,6 @@ def filtered(table: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
         column = pd.Series(table[choose("column", name, list(table.columns))])
         chosen = as_text(column) == wanted
         if not chosen.any():
-            raise BadInput(f"no row has {name}={wanted}; {name} holds: {listed(column) or 'nothing'}")
+            raise BadInput(f"no row has {name}={wanted}; {name} holds: {distinct(column) or 'nothing'}")
         table = table.loc[chosen].reset_index(drop=True)
     return table

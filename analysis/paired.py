@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis.frame import listed
+from analysis.frame import distinct
 from yosinski.errors import BadInput, choose
 
 METRICS = {  # column -> what it was measured on
@@ -180,7 +180,7 @@ def _refuse_mixtures(runs: pd.DataFrame) -> None:
     for name in ("network", "data", "semantics", *recipes, "recipe", "examples_per_class"):
         values = known[name] if name == "examples_per_class" else known[name].dropna()
         if values.nunique(dropna=False) > 1:
-            raise BadInput(f"these runs mix {name}: {listed(values)}; choose one with --where {name}=VALUE")
+            raise BadInput(f"these runs mix {name}: {distinct(values)}; choose one with --where {name}=VALUE")
     splits = known["split"].dropna()
     if kind_of_split(known).nunique() > 1:
-        raise BadInput(f"these runs mix kinds of split: {listed(splits)}; choose with --sweep or --where split=VALUE")
+        raise BadInput(f"these runs mix kinds of split: {distinct(splits)}; choose with --sweep or --where split=VALUE")

@@ -76,7 +76,7 @@ def short(cuts: Iterable[str]) -> str:
 def main(wanted: list[str]) -> None:
     """Print rows as they are found; without names given, write the page."""
     torch.set_num_threads(1)  # so that seconds of a processor are seconds
-    networks = wanted or [*libraries.known("torchvision"), *(f"timm:{model}" for model in TIMM), *REFUSED]
+    networks = wanted or [*libraries.models("torchvision"), *(f"timm:{model}" for model in TIMM), *REFUSED]
     rows, refused = [], []
     for network in networks:
         try:

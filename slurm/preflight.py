@@ -10,7 +10,7 @@ from slurm.profile import Profile
 from slurm.submission import Submission
 from sweeps.plan import Pack
 from yosinski.errors import BadInput
-from yosinski.experiment.cost import Cost
+from yosinski.experiment.cost import RunCost
 
 # Kinds of file systems that one machine has to itself, as a rule; all others are taken to be shared.
 LOCAL = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs", "apfs", "hfs"}
@@ -85,13 +85,13 @@ def file_system(directory: Path) -> str:
     return kind
 
 
-def saving_seconds(packs: Iterable[Pack], costs: Mapping[str, Cost]) -> float:
+def saving_seconds(packs: Iterable[Pack], costs: Mapping[str, RunCost]) -> float:
     """How long the pack with the largest checkpoints takes to write them: parameters and momenta, four bytes each."""
     sizes = [8 * sum(costs[run.id].trained_parameters for run in pack.runs) for pack in packs]
     return max(sizes, default=0) / DISK_SPEED
 
 
-def check_grace(profile: Profile, packs: Iterable[Pack], costs: Mapping[str, Cost]) -> None:
+def check_grace(profile: Profile, packs: Iterable[Pack], costs: Mapping[str, RunCost]) -> None:
     """BadInput if a job could not write its checkpoints between the warning and its end."""
     needed = saving_seconds(packs, costs)
     if needed > profile.grace:

@@ -114,7 +114,7 @@ def entries_of(runs: Path) -> list[Entry]:
     for path in sorted((runs / "sweeps").glob("*.json")):
         for entry in files.read_json(path)["runs"]:
             listed[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
-    for run_id in sorted(specs.known(runs) - listed.keys()):
+    for run_id in sorted(specs.ids(runs) - listed.keys()):
         path = specs.folder(runs, run_id) / "run.json"
         if path.exists():
             value = files.read_json(path)

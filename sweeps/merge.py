@@ -150,7 +150,7 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
             found.setdefault(path.relative_to(place), path)
         for path in sorted(place.glob("sweeps/*.json")):
             first = found.setdefault(path.relative_to(place), path)
-            if listed(first) != listed(path):
+            if ids_listed(first) != ids_listed(path):
                 raise BadInput(f"{first} lists other runs than {path}: rename one of them")
     return found
 
@@ -162,7 +162,7 @@ def networks(places: Sequence[Path]) -> list[own.Own]:
     ]
 
 
-def listed(path: Path) -> set[str]:
+def ids_listed(path: Path) -> set[str]:
     """The ids of a sweep's runs."""
     try:
         return {entry["id"] for entry in files.read_json(path)["runs"]}

@@ -11,7 +11,7 @@ from sweeps.speeds import ANY, Device, Speeds, measured
 from yosinski import files
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.experiment.cost import Cost, check_batch, cost, in_pack, stored
+from yosinski.experiment.cost import RunCost, check_batch, cost, in_pack, stored
 from yosinski.experiment.run import Run
 from yosinski.networks.catalogue import architecture
 from yosinski.records import claims, specs
@@ -56,7 +56,7 @@ class Plan:
     workers: int
 
     @cached_property
-    def costs(self) -> dict[str, Cost]:
+    def costs(self) -> dict[str, RunCost]:
         """What every run costs alone."""
         return {run.id: cost(run, self.cards.get(run.half.data)) for run in self.runs}
 
@@ -183,7 +183,7 @@ def look(
 
     runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not among them.
     """
-    there = specs.known(where)
+    there = specs.ids(where)
     states: dict[str, State] = {}
     weights: dict[str, str] = {}
     stale: set[str] = set()

@@ -38,7 +38,7 @@ def transfer(
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
     wanted, recipe = cuts_of(network, cuts), recipe or usual(network)
-    found = outside.known(network, weights)
+    found = outside.described(network, weights)
     side, saw = architecture(network).side, found.preprocessing
     card = find.card(place.suited(data, side, saw.stored(side), saw.interpolation))
     target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, found)

@@ -13,8 +13,7 @@ from yosinski.experiment.cost import cost, images, in_pack, stored
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
-from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
-from yosinski.networks.architectures import Cost as Row
+from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool, SegmentCost
 from yosinski.networks.batch import Batch
 from yosinski.networks.build import build
 
@@ -48,9 +47,9 @@ def test_a_table_done_by_hand() -> None:
     tiny = Architecture(side=7, segments=(Conv("stem", 4, kernel=5, stride=2, pool=Pool(2, 2)), Linear("hidden", 6)))
     assert tiny.costs(outputs=2) == [
         # 3 * 5 * 5 * 4 weights and 4 biases at 4 x 4 places (every second of 7), pooled to 2 x 2
-        Row("stem", 304, 2 * 300 * 16, (4, 2, 2)),
-        Row("hidden", 4 * 2 * 2 * 6 + 6, 2 * 96, (6,)),
-        Row("head", 6 * 2 + 2, 2 * 12, (2,)),
+        SegmentCost("stem", 304, 2 * 300 * 16, (4, 2, 2)),
+        SegmentCost("hidden", 4 * 2 * 2 * 6 + 6, 2 * 96, (6,)),
+        SegmentCost("head", 6 * 2 + 2, 2 * 12, (2,)),
     ]
 
 

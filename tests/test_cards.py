@@ -91,7 +91,7 @@ def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place.of("imagenet-32:t")
-    listing = kinds.listed(place)
+    listing = kinds.list_images(place)
     found = {find.card(f"imagenet{geometry}:t").fingerprint for geometry in ("", "-32", "-32-crop", "-64")}
     assert find.card("imagenet-32:t").fingerprint in found
     found.add(image_files.card_without(place, listing, [listing.images[0].name]).fingerprint)
@@ -107,7 +107,7 @@ def test_the_fingerprint_covers_files_geometry_generator_and_what_is_skipped(
 
 def test_skipping_a_whole_class_is_refused(here: Path) -> None:
     place = Place.of("imagenet:t")
-    listing = kinds.listed(place)
+    listing = kinds.list_images(place)
     names = [i.name for i in listing.images if i.class_name == wnids(4)[0] and i.set_name != "train"]
     assert image_files.card_without(place, listing, names[:2]).images["test"] == (1, 2, 2, 2)
     with pytest.raises(BadInput, match=f"class {wnids(4)[0]} has one validation image"):
@@ -118,9 +118,9 @@ def test_skipping_a_whole_class_is_refused(here: Path) -> None:
 
 def test_a_sample_of_imagenet_is_read_and_all_sizes_are_looked_at(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = sorted(path for path in here.rglob("*.JPEG"))
-    assert all(len(image.file.sha256) == 64 for image in kinds.listed(Place.of("imagenet:t")).images)
+    assert all(len(image.file.sha256) == 64 for image in kinds.list_images(Place.of("imagenet:t")).images)
     monkeypatch.setattr(imagenet, "SAMPLE", 7)
-    listed = kinds.listed(Place.of("imagenet:t")).images
+    listed = kinds.list_images(Place.of("imagenet:t")).images
     read = {here / image.file.path for image in listed if image.file.sha256}
     assert len(read) == 7
     assert {path.relative_to(here).parts[0] for path in read} == {"train", "val"}
@@ -373,8 +373,8 @@ def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys:
 
 def test_a_command_looks_once_and_the_next_one_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    real = kinds.listed
-    monkeypatch.setattr(kinds, "listed", lambda place: looks.append(place) or real(place))
+    real = kinds.list_images
+    monkeypatch.setattr(kinds, "list_images", lambda place: looks.append(place) or real(place))
     with look.one_look():
         assert find.card("imagenet-32:t") is find.card("imagenet-32:t")
         assert len(looks) == 1

@@ -155,7 +155,7 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
     read = packed(folder, "cifar-10-binary.tar.gz") if archive else folder / "data_batch_2.bin"
     text = f"cifar10:{read if archive else folder}"
     lists = []
-    real = cifar.listed
+    real = cifar.list_images
     monkeypatch.setitem(kinds.LISTED, "cifar10", lambda place: lists.append(place) or real(place))
     before = find.card(text)
     assert find.card(text) == before
@@ -175,7 +175,7 @@ def test_a_card_follows_the_files_and_takes_a_listing_that_is_known(
 @pytest.mark.parametrize("version", ["python", "binary"])
 def test_a_store_holds_the_very_pixels(version: str, tmp_path: Path) -> None:
     folder = make_hundred(tmp_path / "d", version)
-    listing = kinds.listed(Place.of(f"cifar100:{folder}"))
+    listing = kinds.list_images(Place.of(f"cifar100:{folder}"))
     assert listing.classes == tuple(f"fine {k}" for k in range(6))
     assert listing.groups == ("big",) * 3 + ("small",) * 3
     begun = making.begin(f"cifar100:{folder}", tmp_path / "stores")

@@ -13,7 +13,7 @@ import torch
 
 from yosinski.errors import BadInput
 from yosinski.training import features
-from yosinski.training.features import Features, folder, stored
+from yosinski.training.features import StoredFeatures, folder, stored
 
 VIEWS, IMAGES, BATCH = 2, 5, 3
 KEY = {"network": "toy", "cut": {"n": 3, "name": "conv3"}, "below": "beef", "views": VIEWS, "images": IMAGES}
@@ -36,7 +36,7 @@ class Computing:
                 yield [both[k].contiguous(memory_format=torch.preserve_format) for k in missing]
 
 
-def same(found: Features, wanted: torch.Tensor) -> bool:
+def same(found: StoredFeatures, wanted: torch.Tensor) -> bool:
     return all(torch.equal(found.at(view, slice(0, IMAGES)), wanted[view]) for view in range(VIEWS))
 
 

@@ -40,7 +40,7 @@ def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None
 
 
 def listed(text: str) -> Listing:
-    return kinds.listed(Place.of(text))
+    return kinds.list_images(Place.of(text))
 
 
 def counts(listing: Listing) -> dict[str, list[int]]:

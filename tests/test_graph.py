@@ -100,7 +100,7 @@ def test_head_and_tail_are_the_whole(network: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", libraries.known("torchvision"))
+@pytest.mark.parametrize("model", libraries.models("torchvision"))
 def test_head_and_tail_of_every_model_of_torchvision_are_the_whole(model: str) -> None:
     assert compare(smallest(model)) < TOLERANCE
 

@@ -31,7 +31,7 @@ def copied(made: dict[Layout, Path], tmp_path: Path) -> Callable[[Layout], Path]
 
 
 def tree(path: Path) -> Listing:
-    return kinds.listed(Place("imagenet", path))
+    return kinds.list_images(Place("imagenet", path))
 
 
 def listing(path: Path) -> dict:

@@ -345,12 +345,12 @@ def test_weights_in_the_hubs_cache_are_taken_from_there(
     file = tmp_path / "hub" / "checkpoints" / Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     file.parent.mkdir(parents=True)
     torch.save(pictures.resnet18(1000).state_dict(), file)
-    found = outside.known(NETWORK)
+    found = outside.described(NETWORK)
     assert found.source == "torchvision:IMAGENET1K_V1"
     assert found.sha256 == source.sha256(file)
     assert found.classes[:2] == ("tench", "goldfish")
     assert found.preprocessing.told_by == "that of torchvision:IMAGENET1K_V1"
-    assert outside.known(NETWORK, "torchvision:DEFAULT").half == found.half
+    assert outside.described(NETWORK, "torchvision:DEFAULT").half == found.half
 
 
 def test_weights_that_cannot_be_fetched_are_one_line(
@@ -379,7 +379,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(
 )
 def test_unknown_weights_are_refused_with_the_known_ones(network: str, text: str | None, told: str) -> None:
     with pytest.raises(BadInput, match=told):
-        outside.known(network, text)
+        outside.described(network, text)
 
 
 # A base from outside
@@ -387,7 +387,7 @@ def test_unknown_weights_are_refused_with_the_known_ones(network: str, text: str
 
 def test_the_id_is_that_of_the_tensors_and_of_what_is_subtracted(checkpoint: Path) -> None:
     def base(text: object) -> Any:
-        return outside.base(NETWORK, outside.known(NETWORK, str(text)))
+        return outside.base(NETWORK, outside.described(NETWORK, str(text)))
 
     one = base(checkpoint)
     other = checkpoint.with_name("copy.pt")
@@ -412,29 +412,29 @@ def test_what_was_read_once_is_remembered(own: Path, tmp_path: Path, monkeypatch
 def test_other_content_of_the_same_size_and_time_is_noticed(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "SETTLED", 0.0)
     os.utime(own, (1e9, 1e9))
-    before, size = outside.known("alexnet32", str(own)), own.stat().st_size
+    before, size = outside.described("alexnet32", str(own)), own.stat().st_size
     torch.save({**torch.load(own, weights_only=True), "head.bias": torch.ones(6)}, own)
     os.utime(own, (1e9, 1e9))
     assert own.stat().st_size == size
-    after = outside.known("alexnet32", str(own))
+    after = outside.described("alexnet32", str(own))
     assert after.hash != before.hash
     other = own.with_name("other.pth")
     torch.save({**torch.load(own, weights_only=True), "head.bias": -torch.ones(6)}, other)
     os.utime(other, (1e9, 1e9))
     other.replace(own)
-    assert outside.known("alexnet32", str(own)).hash not in (before.hash, after.hash)
+    assert outside.described("alexnet32", str(own)).hash not in (before.hash, after.hash)
 
 
 def test_what_has_just_changed_is_not_remembered(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.utime(own, (1e9, 1e9))  # says that it is old
-    before = outside.known("alexnet32", str(own))
+    before = outside.described("alexnet32", str(own))
     monkeypatch.setattr(weights, "read", lambda *_: (replace(before, hash="read again"), {}))
-    assert outside.known("alexnet32", str(own)).hash == "read again"
+    assert outside.described("alexnet32", str(own)).hash == "read again"
 
 
 def test_it_is_brought_in_once_and_again_when_it_is_damaged(own: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
+    base = outside.base("alexnet32", outside.described("alexnet32", str(own)))
     outside.bring(base, runs)
     path = specs.folder(runs, base.id)
     record = states.read_record(path)
@@ -538,7 +538,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
     body = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
     torch.save({"state_dict": body, "queue": torch.ones(3)}, own)
     runs = tmp_path / "runs"
-    base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
+    base = outside.base("alexnet32", outside.described("alexnet32", str(own)))
     target = Run("alexnet32", small_split.b, SKETCH.with_values({"batch_size": 32, "epochs": 1.0, "evaluations": 1}))
     copies = [target.copy(7, "frozen", base), target.copy(3, "single", base), target.copy(3, "frozen", base, None, 2)]
     (line, _) = outside.notes([*copies, target])
@@ -563,7 +563,7 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
     kept = load_file(specs.folder(runs, copies[1].id) / "weights.safetensors")
     assert torch.equal(kept["fc7.linear.weight"], body["fc7.linear.weight"])
     export(runs, base, tmp_path / "base.safetensors")
-    again = outside.known("alexnet32", str(tmp_path / "base.safetensors"))
+    again = outside.described("alexnet32", str(tmp_path / "base.safetensors"))
     assert (again.hash, again.classes) == (record["weights"], base.half.classes)
 
 

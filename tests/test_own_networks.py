@@ -644,13 +644,13 @@ def test_weights_of_the_very_model_can_be_cut(tmp_path: Path) -> None:
     network = catalogue.resolve(f"{path}:build@32").name
     state = made(network, 6).state_dict()
     torch.save({"state_dict": state}, tmp_path / "trained.pth")
-    known = outside.known(f"{path}:build@32", str(tmp_path / "trained.pth"))
+    known = outside.described(f"{path}:build@32", str(tmp_path / "trained.pth"))
     assert len(known.classes) == 6
     assert known.preprocessing.told_by == "taken to be ImageNet's mean and deviation"
     assert known.preprocessing.mean == (0.485, 0.456, 0.406)
     assert (known.preprocessing.resize, known.preprocessing.crop) == (32, 32)
     assert known.left_off == ("unused.bias", "unused.weight")
-    given = outside.known(network, f"{tmp_path / 'trained.pth'}:0.5,0.5,0.5:0.2,0.2,0.2")
+    given = outside.described(network, f"{tmp_path / 'trained.pth'}:0.5,0.5,0.5:0.2,0.2,0.2")
     assert (given.preprocessing.mean, given.preprocessing.told_by) == ((0.5, 0.5, 0.5), "as given")
     base = outside.base(network, known)
     outside.bring(base, tmp_path / "runs")
@@ -662,16 +662,16 @@ def test_weights_of_the_very_model_can_be_cut(tmp_path: Path) -> None:
     del state["second.bias"]
     torch.save(state, tmp_path / "torn.pth")
     with pytest.raises(BadInput, match=r"missing: second\.bias"):
-        outside.known(network, str(tmp_path / "torn.pth"))
+        outside.described(network, str(tmp_path / "torn.pth"))
     with pytest.raises(BadInput, match=r"no published weights of net\.py:build@32#"):
-        outside.known(network)
+        outside.described(network)
 
 
 def test_weights_whose_head_ends_with_another_tensor(tmp_path: Path) -> None:
     source = plain(init="self.scale = nn.Parameter(torch.ones(()))", last="x = x * self.scale")
     path = put(tmp_path, source.replace("self.fc = nn.Linear", "self.fc = nn.Linear"))
     torch.save(made(f"{path}:build@32", 6).state_dict(), tmp_path / "trained.pth")
-    assert len(outside.known(f"{path}:build@32", str(tmp_path / "trained.pth")).classes) == 6
+    assert len(outside.described(f"{path}:build@32", str(tmp_path / "trained.pth")).classes) == 6
 
 
 def test_cuts_of_a_file_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

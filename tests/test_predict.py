@@ -127,7 +127,7 @@ def test_weights_from_outside_have_no_beginning(
     told = capsys.readouterr().out
     assert "no cka_against: it compares two bases" in told
     assert "no cka_untrained: somebody else trained outsideW" in told
-    base = outside.base("alexnet32", outside.known("alexnet32", str(own)))
+    base = outside.base("alexnet32", outside.described("alexnet32", str(own)))
     assert states.state(specs.folder(tmp_path / "runs", base.id)) == "done"
     assert predict(tmp_path / "runs", stores, "--base", "outsideW", "--data", "emoji", "--images", "400", "--json") == 0
     (kept,) = (tmp_path / "runs" / "predictions").iterdir()

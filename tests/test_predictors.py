@@ -12,8 +12,8 @@ from yosinski.errors import BadInput
 from yosinski.prediction.scores import (
     DISTORTION,
     PREDICTORS,
-    Features,
     Labels,
+    SetFeatures,
     Spectrum,
     chosen,
     cka,
@@ -146,7 +146,7 @@ def test_what_is_near_in_angle_is_near() -> None:
     train = np.array([[1, 0.1], [5, 0], [0.1, 1], [0, 5]])
     labels = np.array([0, 0, 1, 1])
     select = np.array([[0.2, 0.01], [0.01, 0.2], [9, 8]])
-    assert knn(Features(train, select), Labels(labels, np.array([0, 1, 0]))) == 1
+    assert knn(SetFeatures(train, select), Labels(labels, np.array([0, 1, 0]))) == 1
 
 
 def test_linear_probes_see_what_is_linear_and_no_more() -> None:
@@ -154,8 +154,8 @@ def test_linear_probes_see_what_is_linear_and_no_more() -> None:
     points = np.repeat(corners, 10, 0) + 0.05 * np.random.default_rng(0).normal(size=(40, 2))
     linear, parity = np.repeat([0, 1, 0, 1], 10), np.repeat([0, 1, 1, 0], 10)
     for probe in (ridge, logistic):
-        assert probe(Features(points, points), Labels(linear, linear)) == 1
-        assert probe(Features(points, points), Labels(parity, parity)) <= 0.8
+        assert probe(SetFeatures(points, points), Labels(linear, linear)) == 1
+        assert probe(SetFeatures(points, points), Labels(parity, parity)) <= 0.8
 
 
 def test_all_scores_are_finite_whatever_the_features() -> None:
@@ -164,7 +164,7 @@ def test_all_scores_are_finite_whatever_the_features() -> None:
     usual = random.normal(size=(20, 6))
     unusual = [np.zeros((20, 6)), 1e6 * usual + 1e6, 1e-6 * usual, np.repeat(usual[:, :1], 6, 1), usual[:, [0] * 30]]
     for features in unusual:
-        found = scores([*PREDICTORS], Features(features, features[:4]), labels, features, usual)
+        found = scores([*PREDICTORS], SetFeatures(features, features[:4]), labels, features, usual)
         assert found.keys() == PREDICTORS.keys()
         assert np.isfinite([*found.values()]).all(), found
 

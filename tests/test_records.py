@@ -633,16 +633,16 @@ def test_scanning_finds_all_runs_in_order(tmp_path: Path) -> None:
 
 
 def test_known_are_the_ids_that_have_a_directory(tmp_path: Path) -> None:
-    assert specs.known(tmp_path) == set()
-    assert specs.known(tmp_path / "nowhere") == set()
+    assert specs.ids(tmp_path) == set()
+    assert specs.ids(tmp_path / "nowhere") == set()
     for run in (BASE, COPY):
         specs.enrol(tmp_path, run)
     for name in ("jobs", "sweeps", "submissions", ".clock-0123"):
         (tmp_path / name / "x").mkdir(parents=True)
     (tmp_path / "file").touch()
-    assert specs.known(tmp_path) == {BASE.id, COPY.id}
+    assert specs.ids(tmp_path) == {BASE.id, COPY.id}
     (tmp_path / "ab" / "ab00000000000000").mkdir(parents=True)  # nothing is in it yet
-    assert specs.known(tmp_path) == {BASE.id, COPY.id, "ab00000000000000"}
+    assert specs.ids(tmp_path) == {BASE.id, COPY.id, "ab00000000000000"}
 
 
 @pytest.mark.parametrize("length", [4, 8, 15, 16])

@@ -62,7 +62,7 @@ def test_every_listed_name_takes_the_sets_that_are_said() -> None:
 def test_digits_are_read_by_number(tmp_path: Path) -> None:
     pixels = mnist(tmp_path)
     place = Place.of(f"torchvision-28:MNIST:{tmp_path}")
-    listing = kinds.listed(place)
+    listing = kinds.list_images(place)
     assert listing.classes[:2] == ("0 - zero", "1 - one")
     assert listing.summary["per_class"] == {"train": [5] * 10, "select": [1] * 10, "test": [2] * 10}
     learned = [image for image in listing.images if image.set_name != "test"]
@@ -78,7 +78,7 @@ def test_digits_are_read_by_number(tmp_path: Path) -> None:
 def test_images_that_are_files_are_listed_as_files(tmp_path: Path) -> None:
     textures(tmp_path / "r")
     text = f"torchvision-16:DTD:{tmp_path}/r"
-    listing = kinds.listed(Place.of(text))
+    listing = kinds.list_images(Place.of(text))
     assert listing.classes == ("dotted", "woven")
     assert listing.summary["per_class"] == {"train": [2, 2], "select": [2, 2], "test": [2, 2]}
     for image in listing.images:
@@ -120,8 +120,8 @@ def test_a_card_follows_images_labels_and_arrays(tmp_path: Path, monkeypatch: py
     textures(tmp_path)
     mnist(tmp_path)
     lists = []
-    real = kinds.listed
-    monkeypatch.setattr(kinds, "listed", lambda place: lists.append(place) or real(place))
+    real = kinds.list_images
+    monkeypatch.setattr(kinds, "list_images", lambda place: lists.append(place) or real(place))
     texts = {name: f"torchvision-28:{name}:{tmp_path}" for name in ("DTD", "MNIST")}
     found = {name: {find.card(text).fingerprint, find.card(text).fingerprint} for name, text in texts.items()}
     assert len(lists) == 2

@@ -246,7 +246,7 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
         told = {name: json.loads(text) for name, text in file.metadata().items()}
     assert told["library"] == "yosinski"
     build.build(told["model"], **told["arguments"]).load_state_dict(load_file(out))
-    again = outside.known("alexnet32", str(out))
+    again = outside.described("alexnet32", str(out))
     assert again.classes == run.half.classes
     assert again.preprocessing.told_by == "as the file says"
     record = states.read_record(specs.folder(tmp_path / "runs", run.id))

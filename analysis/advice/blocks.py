@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.marks import subject
-from analysis.frame import arithmetic, listed
+from analysis.frame import arithmetic, distinct
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
 from yosinski.data.place import EARLIER, earlier
 from yosinski.errors import BadInput
@@ -134,7 +134,9 @@ def caveats(block: Block) -> list[str]:
     runs: Any = block.runs
     good: Any = block.good
     splits, targets = good["split"].nunique(), good["target_half"].nunique()
-    said = [f"{len(good)} of {len(runs)} runs count: {targets} targets, {splits} splits ({listed(good['split'], 6)})."]
+    said = [
+        f"{len(good)} of {len(runs)} runs count: {targets} targets, {splits} splits ({distinct(good['split'], 6)})."
+    ]
     if block.replicates == "seed":
         said.append(
             f"There is one split, so its {good['seed'].nunique()} seeds are the replicates: everything here holds for"
@@ -166,7 +168,7 @@ def caveats(block: Block) -> list[str]:
         said.append(f"Mixed arithmetic: {kinds}; differences smaller than those between machines mean nothing.")
     part = good.loc[good["lost"].fillna(0) > 0]
     if len(part):
-        said.append(f"{len(part)} logs are lost in part ({listed(part['name'])}): scored by what is left.")
+        said.append(f"{len(part)} logs are lost in part ({distinct(part['name'])}): scored by what is left.")
     if (copies := runs.loc[runs["n"] > 0]).size and block.examples is not None:
         from_more = copies["base_examples"].iloc[0]
         if from_more not in (str(block.examples), "unknown"):

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.advice.blocks import Block, one_row_each
 from analysis.advice.contrasts import intervals
 from analysis.figures.style import look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
 from analysis.tables import Table
 from yosinski import files
@@ -174,7 +174,7 @@ def _against_rules(series: str, judged: Any, replicates: str) -> str:
     if len(regret) < FEWEST:
         return f"{said}; it takes {FEWEST} {replicates}s to tell predictors apart from."
     compared: Any = intervals(regret.drop(columns=[*RULES]).sub(regret[rule], axis=0))
-    lower = listed(pd.Series(compared.index[compared["high"] < 0])) or "none"
+    lower = distinct(pd.Series(compared.index[compared["high"] < 0])) or "none"
     return f"{said}; told apart from that as costing less (95 % t): {lower}."
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from analysis.early.model import backtest, contests, standing
 from analysis.figures.marks import subject
 from analysis.figures.style import GREY, look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from yosinski.errors import BadInput
 
 TIMES = 60  # at which the figure is computed
@@ -34,7 +34,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     found = contests(frame, metric)
     kinds = {contest.kind[:-1]: contest for contest in found}
     if len(kinds) > 1:
-        recipes = listed(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
+        recipes = distinct(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
         raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")
     tested: Any = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
     now: Any = standing(found).dropna(subset="regret")

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import kind_of_split, main_experiment
 from yosinski.errors import BadInput, choose
 
@@ -120,7 +120,7 @@ def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
     found = comparable(frame, metric)
     if not found:
         copies = frame.loc[frame["relation"] != "base", "name"].dropna()
-        among = f" among {listed(copies)}" if len(copies) else ": there are no copies"
+        among = f" among {distinct(copies)}" if len(copies) else ": there are no copies"
         raise BadInput(f"no base was cut in two ways for one target and seed, so that nothing can be compared{among}")
     return found
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.marks import subject, trained_on
 from analysis.figures.style import GREY, counted, in_order, look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import by_origin
 from yosinski.errors import BadInput
 
@@ -78,7 +78,7 @@ def _are(frame: pd.DataFrame, runs: list[str]) -> pd.Series:
     for wanted in runs:
         its = (frame["name"].fillna("") == wanted) | frame["run"].str.startswith(wanted)
         if not wanted or not its.any():
-            names = listed(pd.Series(frame["name"].dropna()), 60)
+            names = distinct(pd.Series(frame["name"].dropna()), 60)
             raise BadInput(f"unknown run {wanted!r}; choose from these or give an id: {names}")
         rows |= its
     return rows

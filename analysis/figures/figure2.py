@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from analysis.figures import marks
 from analysis.figures.style import GREY, in_order, look, style
-from analysis.frame import arithmetic, listed
+from analysis.frame import arithmetic, distinct
 from analysis.paired import (
     FEWEST,
     METRICS,
@@ -211,7 +211,7 @@ def _about(its: _Drawn) -> str:
     few = f", {per_class[0]} images per class" if len(per_class) else ""
     kinds = arithmetic(runs).dropna().value_counts().sort_index()
     mixed = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) if len(kinds) > 1 else ""
-    splits = listed(pd.Series(runs["split"].dropna()), 6)
+    splits = distinct(pd.Series(runs["split"].dropna()), 6)
     return f"{marks.subject(runs)}{few}; {splits}" + (f"\nmixed arithmetic: {mixed}" if mixed else "")
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import marks
 from analysis.figures.style import GREY, INITIALISERS, UNLIKE, faded, in_order, look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import METRICS, by_origin, compare, kind_of_split, metric_for, one_row_per_run, with_their_bases
 from yosinski.errors import BadInput
 
@@ -78,7 +78,7 @@ def _part(frame: pd.DataFrame, metric: str, pale: bool) -> _Part:
     natman, random = kind_of_split(frame) == "natman", kind_of_split(frame) == "random"
     copies, features = frame["series"] == "AnB", frame["treatment"] == "random"
     if frame.loc[natman & copies].empty:
-        there = listed(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
+        there = distinct(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
         raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of such copies here: {there}")
     kinds = [natman & copies, random & copies, features]
     ended = frame["state"].isin(["done", *marks.FAILED])  # what has no result yet leaves the others as they are

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import marks
 from analysis.figures.style import GREY, faded, look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import METRICS, by_origin, compare, level, metric_for, one_row_per_run, relative, with_their_bases
 from yosinski.errors import BadInput
 
@@ -63,7 +63,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         entries += marks.notes(networks, floor)
         figure.legend(handles=entries, loc="outside right upper")
         about = "\n".join(
-            f"{marks.subject(its)}; {listed(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1]
+            f"{marks.subject(its)}; {distinct(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1]
         )
         figure.suptitle(about, x=0.01, ha="left", fontsize=10.5)
     return figure, numbers
@@ -75,7 +75,7 @@ def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
     copies: Any = frame["series"].isin(SERIES) & notebook
     kept = frame.loc[copies & (frame["preserved"].fillna(0) > 0), "target_half"]
     if kept.empty:
-        there = listed(pd.Series(frame["series"].dropna())) or "none"
+        there = distinct(pd.Series(frame["series"].dropna())) or "none"
         raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {there}")
     return with_their_bases(frame, copies & frame["target_half"].isin(kept))
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import marks
 from analysis.figures.style import GREY, look, style
-from analysis.frame import listed
+from analysis.frame import distinct
 from analysis.paired import METRICS, by_origin, metric_for, one_row_per_run
 from yosinski.errors import BadInput
 
@@ -32,7 +32,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     bases = frame.loc[(frame["treatment"] == "base")]
     few = bases.loc[bases["examples_per_class"].notna()]
     if few.empty:
-        there = listed(pd.Series(frame["treatment"].dropna()))
+        there = distinct(pd.Series(frame["treatment"].dropna()))
         raise BadInput(f"figure S1 needs bases with examples_per_class; these runs are: {there}, on all images")
     origins = [_few(its, metric) for its in by_origin(few)]
     whole = bases.loc[

@@ -71,7 +71,7 @@ def meant(text: str, network: str | None, runs: Path) -> Run:
     if text.partition(":")[0] in LIBRARIES or set(text) & set("./:"):
         if network is None:
             raise BadInput(f"{text} names weights: say of which network, with --network")
-        return outside.base(network, outside.known(network, text))
+        return outside.base(network, outside.described(network, text))
     run = specs.load(runs, specs.find(runs, text))
     if network not in (None, run.network):
         raise BadInput(f"{run} is of {run.network}, not of {network}")
@@ -96,7 +96,7 @@ def asked(options: argparse.Namespace, source: Run) -> Half:
     side = architecture(source.network).side
     as_weights_saw: tuple[Any, ...] = ()
     if not source.is_trained:
-        saw = outside.of(source).preprocessing
+        saw = outside.behind(source).preprocessing
         as_weights_saw = saw.stored(side), saw.interpolation
     card = find.card(place.suited(options.data or source.half.data, side, *as_weights_saw))
     letter = choose("half", options.half or "B", ("A", "B"))

@@ -82,7 +82,7 @@ def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Ca
 
 def changed(place: Place, made: Path) -> str:
     """How a data set differs from what a store was made of, for people."""
-    differences = _differences(kinds.listed(place), made) if (made / "sources.parquet").exists() else {}
+    differences = _differences(kinds.list_images(place), made) if (made / "sources.parquet").exists() else {}
     found = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
     how = "when that held other images" if found or not differences else "by another version, or with other groups"
     told = f"{made} was made of {printable(place.path)} {how}{': ' * bool(found)}{'; '.join(found)}"

@@ -104,7 +104,7 @@ def begin(text: str, stores: Path) -> Making | Path:
     found = Place.of(text)
     if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
         _server()  # torch is there when all files are listed
-    listed = kinds.listed(found) if found.there else None
+    listed = kinds.list_images(found) if found.there else None
     card = image_files.card(found, stores, listed)
     path = store.location(card, stores)
     if (path / "store.json").exists() or listed is None:

@@ -46,7 +46,7 @@ def of_sources(place: Place) -> dict[str, Any]:
 
     None where no header can be read, or where it does not say.
     """
-    listing = kinds.listed(place)
+    listing = kinds.list_images(place)
     found, odd = [], []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
         if image.file.state is None:  # not a file of its own: all have the side of the source

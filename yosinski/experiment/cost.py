@@ -11,12 +11,12 @@ from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.networks.architectures import Cost as LayerCost
+from yosinski.networks.architectures import SegmentCost
 from yosinski.networks.catalogue import architecture
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """Parameters, steps and FLOPs (a multiply-add counts two) of one run trained alone."""
 
     parameters: int
@@ -64,12 +64,12 @@ def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | 
 
 
 @lru_cache
-def layers(network: str, outputs: int) -> list[LayerCost]:
+def layers(network: str, outputs: int) -> list[SegmentCost]:
     """What each segment of a network takes, the head last."""
     return architecture(network).costs(outputs)
 
 
-def cost(run: Run, card: Card | None) -> Cost:
+def cost(run: Run, card: Card | None) -> RunCost:
     """Forward everywhere, backward as far down as something is trained, and all evaluations.
 
     card: of the half's data set; None: a base from outside, of which nothing is trained here.
@@ -80,7 +80,7 @@ def cost(run: Run, card: Card | None) -> Cost:
     """
     rows = layers(run.network, run.outputs)
     if card is None:
-        return Cost(sum(row.parameters for row in rows), 0, 0, 0)
+        return RunCost(sum(row.parameters for row in rows), 0, 0, 0)
     forward = sum(row.flops for row in rows)
     backward, reached = 0.0, 1.0  # the share of the training after which gradients reach the segment
     for n, row in enumerate(rows, 1):
@@ -96,7 +96,7 @@ def cost(run: Run, card: Card | None) -> Cost:
         share = min(run.begins(n) for n in range(1, held + 1))
         passes = min(1.0, share) * (shown + selections) - (run.recipe.views * train + selected)
         saved = passes * sum(row.flops for row in rows[:held])
-    return Cost(
+    return RunCost(
         parameters=sum(row.parameters for row in rows),
         trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
         steps=steps,

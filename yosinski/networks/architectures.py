@@ -56,7 +56,7 @@ Segment = Conv | Linear
 
 
 @dataclass(frozen=True)
-class Cost:
+class SegmentCost:
     """What a segment takes: parameters, and FLOPs of one image's forward pass (a multiply-add counts two).
 
     Only convolutions and matrix products count; pooling and normalisation are nothing beside them.
@@ -97,9 +97,9 @@ class Architecture:
         """Those that can draw its weights."""
         return tuple(name for name in INITIALISERS if name != "own" and (self.paper or name != "paper"))
 
-    def costs(self, outputs: int) -> list[Cost]:
+    def costs(self, outputs: int) -> list[SegmentCost]:
         """One row per segment and, last, the head."""
-        rows: list[Cost] = []
+        rows: list[SegmentCost] = []
         shape: tuple[int, ...] = (3, self.side, self.side)
         for segment in (*self.segments, Linear("head", outputs)):
             match segment:
@@ -113,7 +113,7 @@ class Architecture:
                     weights = math.prod(shape) * out
                     flops = 2 * weights
                     shape = (out,)
-            rows.append(Cost(name, weights + out, flops, shape))
+            rows.append(SegmentCost(name, weights + out, flops, shape))
         return rows
 
 

@@ -95,7 +95,7 @@ def resolve(network: str) -> Own:
     """
     path, maker, side, digits = own.parts(network)
     if digits or not path:
-        return own.known(network)
+        return own.remembered(network)
     return _looked_at(network, Path(path).expanduser(), maker, side)
 
 

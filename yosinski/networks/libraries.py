@@ -17,7 +17,7 @@ from yosinski.networks.traced import Name
 AUXILIARY = ("googlenet", "inception_v3")
 
 
-def known(library: str) -> list[str]:
+def models(library: str) -> list[str]:
     """The names of all models of a library."""
     if library == "timm":
         return importlib.import_module("timm").list_models()
@@ -26,9 +26,9 @@ def known(library: str) -> list[str]:
 
 def check_known(name: Name) -> None:
     """BadInput, with the nearest names, if the library has no such model."""
-    if name.model not in known(name.library):
-        of_timm = [f"timm:{model}" for model in known("timm")] if find_spec("timm") else []
-        raise nearest("network", str(name), [*ARCHITECTURES, *known("torchvision"), *of_timm])
+    if name.model not in models(name.library):
+        of_timm = [f"timm:{model}" for model in models("timm")] if find_spec("timm") else []
+        raise nearest("network", str(name), [*ARCHITECTURES, *models("torchvision"), *of_timm])
 
 
 def usual_side(name: Name) -> int:

@@ -85,7 +85,7 @@ def parts(network: str) -> tuple[str, str, int | None, str]:
     return found["path"], (found["maker"] or ":")[1:], side, (found["digits"] or "#")[1:]
 
 
-def known(network: str) -> Own:
+def remembered(network: str) -> Own:
     """The network that a text with digits means; BadInput if this process does not know it."""
     if network.startswith(PREFIX):
         if network.removeprefix(PREFIX) not in _known:

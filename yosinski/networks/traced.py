@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from yosinski.errors import BadInput
-from yosinski.networks.architectures import INITIALISERS, Cost
+from yosinski.networks.architectures import INITIALISERS, SegmentCost
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Head:
     flops: int
     flops_per_output: int
 
-    def cost(self, outputs: int) -> Cost:
+    def cost(self, outputs: int) -> SegmentCost:
         """With so many outputs."""
         parameters = self.parameters + outputs * self.parameters_per_output
-        return Cost("head", parameters, self.flops + outputs * self.flops_per_output, (outputs,))
+        return SegmentCost("head", parameters, self.flops + outputs * self.flops_per_output, (outputs,))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Traced:
     """Segments in order, then a head; what `Architecture` is for our own networks."""
 
     side: int  # pixels of the square input
-    segments: tuple[Cost, ...]
+    segments: tuple[SegmentCost, ...]
     head: Head
     left_off: tuple[str, ...] = ()  # parts of the plain model that are not used here
     paired: tuple[int, ...] = ()  # segments n = 1..N + 1 that cannot be trained on a batch of one image
@@ -70,7 +70,7 @@ class Traced:
         """Those that can draw its weights."""
         return tuple(name for name in INITIALISERS if name != "paper")
 
-    def costs(self, outputs: int) -> list[Cost]:
+    def costs(self, outputs: int) -> list[SegmentCost]:
         """One row per segment and, last, the head."""
         return [*self.segments, self.head.cost(outputs)]
 
@@ -82,5 +82,5 @@ class Traced:
     @classmethod
     def from_json(cls, note: Mapping[str, Any]) -> "Traced":
         """As it was written down."""
-        rows = tuple(Cost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
+        rows = tuple(SegmentCost(**{**row, "shape": tuple(row["shape"])}) for row in note["segments"])
         return cls(note["side"], rows, Head(**note["head"]), tuple(note["left_off"]), tuple(note["paired"]))

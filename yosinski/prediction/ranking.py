@@ -33,7 +33,7 @@ from yosinski.identity import digest
 from yosinski.networks import build
 from yosinski.networks.layers import moments_in, names_of_moments
 from yosinski.prediction import scores as scoring
-from yosinski.prediction.scores import Features, Labels
+from yosinski.prediction.scores import Labels, SetFeatures
 from yosinski.procedure import base_weights, network_for
 from yosinski.randomness import generator
 from yosinski.records import specs
@@ -103,7 +103,7 @@ def predict(
     labels = Labels(train.labels, select.labels)
 
     def of_cut(k: int) -> dict[str, float]:
-        mine = Features(*(its[k] for its in of_base))
+        mine = SetFeatures(*(its[k] for its in of_base))
         return scoring.scores(names, mine, labels, **{name: its[k] for name, its in of_others.items()})
 
     cuts = source.run.cuts

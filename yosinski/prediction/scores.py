@@ -32,7 +32,7 @@ NEIGHBOURS = 10
 DISTORTION = 1e-4  # TransRate's, for features of mean squared length 1; as its authors set it
 
 
-class Features(NamedTuple):
+class SetFeatures(NamedTuple):
     """Of one cut: float [n, d] for the train images and [m, d] for the select images."""
 
     train: np.ndarray
@@ -73,7 +73,7 @@ def chosen(names: Sequence[str], lacking: Mapping[str, str]) -> list[str]:
 
 def scores(
     names: Sequence[str],
-    features: Features,
+    features: SetFeatures,
     labels: Labels,
     against: np.ndarray | None = None,
     untrained: np.ndarray | None = None,
@@ -96,9 +96,9 @@ def scores(
         return cka(centred(), spectrum(other - other.mean(0)))
 
     by_name = {
-        "knn": lambda: knn(Features(train - middle, select - middle), labels),
-        "ridge": lambda: ridge(Features(train, select), labels),
-        "logistic": lambda: logistic(Features(train, select), labels),
+        "knn": lambda: knn(SetFeatures(train - middle, select - middle), labels),
+        "ridge": lambda: ridge(SetFeatures(train, select), labels),
+        "logistic": lambda: logistic(SetFeatures(train, select), labels),
         "hscore": lambda: h_score(centred(), labels.train),
         "logme": lambda: log_me(spectrum(train), labels.train),
         "transrate": lambda: trans_rate(centred(), labels.train),
@@ -114,19 +114,19 @@ def spectrum(features: np.ndarray) -> Spectrum:
     return Spectrum(left, values, features.shape[1])
 
 
-def knn(features: Features, labels: Labels) -> float:
+def knn(features: SetFeatures, labels: Labels) -> float:
     """Accuracy of a vote of the nearest train images by cosine distance: 10, or as many as the smallest class has."""
     probe = KNeighborsClassifier(min(NEIGHBOURS, np.bincount(labels.train).min()), metric="cosine")
     return probe.fit(features.train, labels.train).score(features.select, labels.select)
 
 
-def ridge(features: Features, labels: Labels) -> float:
+def ridge(features: SetFeatures, labels: Labels) -> float:
     """Accuracy of ridge regression onto +-1 per class; leaving out one train image at a time chooses its penalty."""
     probe = make_pipeline(StandardScaler(), RidgeClassifierCV(len(labels.train) * np.logspace(-5, 1, 7)))
     return probe.fit(features.train, labels.train).score(features.select, labels.select)
 
 
-def logistic(features: Features, labels: Labels) -> float:
+def logistic(features: SetFeatures, labels: Labels) -> float:
     """Accuracy of multinomial logistic regression on standardised features: mean loss plus |w|^2 / 2000.
 
     Fitted to a gradient of 1e-3 only: down to 1e-4 takes three times as long and moves no accuracy by a point.

@@ -48,7 +48,7 @@ def base(network: str, weights: Weights) -> Run:
     return Run(network, weights.half, OUTSIDE, treatment="outside")
 
 
-def known(network: str, text: str | None = None) -> Weights:
+def described(network: str, text: str | None = None) -> Weights:
     """What is known of these weights, as remembered; they are read where they are new, or their file has changed.
 
     text: "" or None for what the network's library takes by default. BadInput if there are none such, or if they do
@@ -84,9 +84,9 @@ def known(network: str, text: str | None = None) -> Weights:
     return found
 
 
-def of(run: Run) -> Weights:
+def behind(run: Run) -> Weights:
     """What is known of the weights behind a base from outside."""
-    return known(run.network, run.half.data.removeprefix(PREFIX))
+    return described(run.network, run.half.data.removeprefix(PREFIX))
 
 
 def _from_json(value: Mapping[str, Any]) -> Weights:
@@ -130,7 +130,7 @@ def notes(runs: Iterable[Run]) -> list[str]:
     runs = list(runs)
     told = []
     for base in bases(runs):
-        weights = of(base)
+        weights = behind(base)
         saw = weights.preprocessing
         mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
         kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"

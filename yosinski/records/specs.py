@@ -124,7 +124,7 @@ def find(runs: Path, text: str) -> str:
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     if is_id(text):
-        found = sorted(run_id for run_id in known(runs) if run_id.startswith(text))
+        found = sorted(run_id for run_id in ids(runs) if run_id.startswith(text))
     else:
         found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
     if not found:
@@ -141,12 +141,12 @@ def scan(runs: Path) -> Iterator[Path]:
     """The directories of all runs, in order of their ids."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
-    for run_id in sorted(known(runs)):
+    for run_id in sorted(ids(runs)):
         path = folder(runs, run_id)
         if (path / "run.json").exists():
             yield path
 
 
-def known(runs: Path) -> set[str]:
+def ids(runs: Path) -> set[str]:
     """The ids that have a directory: one listing for many runs, where a look for each would take long."""
     return {run_id for shard in runs.glob("[0-9a-f][0-9a-f]") for run_id in os.listdir(shard)}

@@ -17,7 +17,7 @@ from yosinski.networks.catalogue import architecture
 from yosinski.records.health import Chance, judged
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
-from yosinski.training.pack import Member, at_cuts, known
+from yosinski.training.pack import Member, at_cuts, stored_inputs
 from yosinski.training.stream import Stream
 
 
@@ -78,7 +78,7 @@ def evaluate(
         if stopping():
             return []
         part = slice(at, at + images.at_a_time)
-        features = known(held, images.name, 0, part, arithmetic.device)
+        features = stored_inputs(held, images.name, 0, part, arithmetic.device)
         batch = None
         if len(features) < len(held):
             batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)

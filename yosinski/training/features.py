@@ -27,7 +27,7 @@ Look = Callable[[], None]  # shows life, and raises whatever shall end the work
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class StoredFeatures:
     """array: float32 [V, N, ...], memory-mapped, for V views of N images; pictures have their channels last."""
 
     cut: int
@@ -53,7 +53,7 @@ def stored(
     keys: Sequence[Mapping[str, Any]],
     compute: Callable[[list[int]], Iterable[Sequence[torch.Tensor]]],
     look: Look = lambda: None,
-) -> list[Features]:
+) -> list[StoredFeatures]:
     """The features of these keys, memory-mapped. Missing and damaged ones are made first, all in one pass.
 
     keys: JSON values that say what features are of; `cut` has the cut's number as `n`, `views` is V and `images` N.
@@ -85,7 +85,7 @@ def folder(stores: Path, key: Mapping[str, Any]) -> Path:
     return stores / "features" / digest(key)
 
 
-def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Features | None:
+def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> StoredFeatures | None:
     """The features in this folder; None if there are none, or if they are damaged or not those of the key."""
     try:
         described = files.read_json(path / "features.json")
@@ -97,7 +97,7 @@ def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Fea
             return None
     except (FileNotFoundError, ValueError, KeyError):  # ValueError: no such file of numpy's, or a torn one
         return None
-    return Features(key["cut"]["n"], array)
+    return StoredFeatures(key["cut"]["n"], array)
 
 
 def checksum(path: Path, look: Look = lambda: None) -> str:

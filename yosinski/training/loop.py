@@ -20,7 +20,7 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
 from yosinski.training.evaluation import ImageSet, Score, evaluate, evaluation_sets
-from yosinski.training.pack import Member, at_cuts, known, masks_of
+from yosinski.training.pack import Member, at_cuts, masks_of, stored_inputs
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
 from yosinski.training.stream import Stream, ahead
@@ -79,7 +79,7 @@ def read(step: int, stream: Stream, pulse: Pulse) -> Shown:
     """Stored features for those who stand on them, and the images for the others."""
     shown, device = stream.shown(step), pulse.arithmetic.device
     held = {member: member.run.held(step / stream.steps) for member in pulse.members}
-    found = known(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    found = stored_inputs(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
     images = stream.read(shown).to(device) if len(found) < len(held) else None
     return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), found)
 

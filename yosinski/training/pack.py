@@ -24,7 +24,7 @@ from yosinski.records import attempts
 from yosinski.training import surgery
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
-from yosinski.training.features import Features
+from yosinski.training.features import StoredFeatures
 
 BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
@@ -56,7 +56,9 @@ class Member:
     training: float = 0.0  # FLOPs of a step above them, for one image
     evaluating: float = 0.0  # of an evaluation
     resting: bool = True  # not ready for training
-    features: dict[str, Features] = field(default_factory=dict)  # stored, by set of images, where it first is trained
+    features: dict[str, StoredFeatures] = field(
+        default_factory=dict
+    )  # stored, by set of images, where it first is trained
 
     def __post_init__(self) -> None:
         """Biases have a learning rate and a weight decay of their own, and segments may have a pace of their own."""
@@ -129,7 +131,7 @@ class Member:
         return str(self.run)
 
 
-def known(
+def stored_inputs(
     held: Mapping[Member, int], name: str, views: np.ndarray | int, images: np.ndarray | slice, device: str
 ) -> dict[Member, torch.Tensor]:
     """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""

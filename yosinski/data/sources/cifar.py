@@ -68,7 +68,7 @@ class Cifar(NamedTuple):
     groups: list[str]
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """List all images, read anew; both versions, packed or unpacked, give the same listing."""
     path = place.path
     assert path is not None

@@ -35,7 +35,7 @@ WRAPPED = 3  # so many folders may lie around a data set
 ANNOTATIONS = "val_annotations.txt"
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """List folders of classes. BadInput if there are none, if one is empty, or if the sets have other classes."""
     path = place.path
     assert path is not None

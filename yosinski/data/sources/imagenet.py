@@ -35,7 +35,7 @@ SAMPLE = 2000  # so many files are read
 Files = list[tuple[str, State]]
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """List a tree; BadInput names what is wrong with it."""
     path = place.path
     assert path is not None

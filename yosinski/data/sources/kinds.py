@@ -16,13 +16,13 @@ from yosinski.errors import BadInput
 from yosinski.identity import digest
 
 LISTED = {
-    "imagenet": imagenet.listed,
-    "imagefolder": folders.listed,
+    "imagenet": imagenet.list_images,
+    "imagefolder": folders.list_images,
     "tinyimagenet": folders.tiny_imagenet,
-    "list": lists.listed,
-    "cifar10": cifar.listed,
-    "cifar100": cifar.listed,
-    "torchvision": torchvision_sets.listed,
+    "list": lists.list_images,
+    "cifar10": cifar.list_images,
+    "cifar100": cifar.list_images,
+    "torchvision": torchvision_sets.list_images,
 }
 # Those that take long to list: the last listing is that of today if all these files are what they were.
 READ_FROM = {
@@ -32,13 +32,13 @@ READ_FROM = {
 }
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """List a data set as it is now, decoding no image; BadInput says what is wrong with it."""
     with _nothing_collected():
-        return _listed(place)
+        return _list_images(place)
 
 
-def _listed(place: Place) -> Listing:
+def _list_images(place: Place) -> Listing:
     listing = LISTED[place.kind](place)
     read = imagenet.sample(listing.images) if place.kind == "imagenet" else listing.images
     held = [(image.file, image.file.state) for image in read if image.file.state is not None]
@@ -63,7 +63,7 @@ def _nothing_collected() -> Iterator[None]:
 def summary(place: Place) -> dict[str, Any]:
     """What a card needs of a data set as it is now (see `Listing.summary`); listed only if it is new."""
     if place.kind not in READ_FROM:
-        return listed(place).summary
+        return list_images(place).summary
     files_now = READ_FROM[place.kind](place)
     of = _content(place, files_now)
     note = files.caches() / f"listing-{digest(place.source)}.json"
@@ -71,7 +71,7 @@ def summary(place: Place) -> dict[str, Any]:
         known = files.read_json(note)
         if known["of"] == of:
             return known["summary"]
-    found = listed(place).summary
+    found = list_images(place).summary
     if READ_FROM[place.kind](place) == files_now:
         with suppress(OSError):
             files.write_json(note, {"source": place.source, "of": of, "summary": found})

@@ -20,7 +20,7 @@ from yosinski.errors import BadInput, printable, some
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """Read the lists. BadInput names lines that cannot be read, and files that are not there."""
     assert place.path is not None
     unused = Unused()

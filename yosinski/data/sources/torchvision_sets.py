@@ -69,7 +69,7 @@ INSTEAD = {
 }
 
 
-def listed(place: Place) -> Listing:
+def list_images(place: Place) -> Listing:
     """List a data set of torchvision. BadInput if it is none that can be used, or if its files are not in ROOT."""
     if place.dataset in INSTEAD:
         raise BadInput(f"torchvision's {place.dataset} is not used here: {INSTEAD[place.dataset]}")

@@ -25,7 +25,7 @@ from torchvision.ops import StochasticDepth
 
 from yosinski.errors import BadInput
 from yosinski.networks import libraries
-from yosinski.networks.architectures import Cost
+from yosinski.networks.architectures import SegmentCost
 from yosinski.networks.layers import Dropout
 from yosinski.networks.traced import Head, Name, Traced
 from yosinski.networks.tracing.one_image import in_pairs
@@ -84,7 +84,7 @@ def described(
     shapes = [carried(nodes, piece.stop).meta["shape"][1:] for piece in pieces]
     *below, head = (_count(model, nodes[piece.start : piece.stop]) for piece in pieces)
     rows = (
-        Cost(piece.name, its.parameters, its.flops, shape)
+        SegmentCost(piece.name, its.parameters, its.flops, shape)
         for piece, its, shape in zip(pieces, below, shapes, strict=False)
     )
     paired = in_pairs(model, graph, side, [piece.stop for piece in pieces])

@@ -59,7 +59,7 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
 @lru_cache
 def _survey(network: str) -> Found:
     """BadInput if the packages that are installed here make another network of the code than when it was recorded."""
-    known = own.known(network)
+    known = own.remembered(network)
     found = _found(known.code, known.maker, known.side)
     if found.graph != known.graph:
         raise BadInput(
@@ -71,7 +71,7 @@ def _survey(network: str) -> Found:
 
 def plain(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
     """The model that the code of a network that is known makes, and what that was called with."""
-    known = own.known(str(name))
+    known = own.remembered(str(name))
     with known.code.loaded() as module:
         return made(known.code, module, known.maker, outputs, known.side)[:2]
 
@@ -113,7 +113,7 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
 @torch.no_grad()
 def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
-    known = own.known(network)
+    known = own.remembered(network)
     name, axis = known.head
     with known.code.loaded() as module, graph.seeded(0):
         model, *_ = made(known.code, module, known.maker, tensors[name].shape[axis], known.side)
