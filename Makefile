@@ -38,7 +38,7 @@ test-slow: install
 test-all: test test-slow
 
 test-slurm: install
-	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 $(ONLY) tests/test_slurm.py
+	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 $(ONLY) tests/slurm/test_slurm.py
 
 lint: install
 	$(BIN)/ruff check .

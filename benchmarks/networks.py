@@ -16,11 +16,10 @@ from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 import torch
-from test_graph import TIMM
-from uncut import compare, smallest
+from uncut import TIMM, compare, smallest
 
 from yosinski.errors import BadInput
 from yosinski.networks import libraries

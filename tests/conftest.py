@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sharing import Shared
 
 from slurm import cluster
 from slurm.cluster import Element
@@ -15,8 +16,6 @@ from yosinski.data import store as data_stores
 from yosinski.data.halves import Split, split
 from yosinski.data.store import Store
 from yosinski.experiment.recipes import SKETCH, Recipe
-
-Shared = Callable[[str, Callable[[Path], object]], Path]
 
 # Classes that differ in colour and outline: five of them are learned in some fifty steps.
 SMALL = {

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from conftest import Shared
+from ended import all_numbers
+from sharing import Shared
 
 from yosinski import files
 from yosinski.cli.main import main
@@ -37,17 +37,6 @@ def here(runs: Path, stores: Path) -> list[str]:
     return ["--runs", str(runs), "--stores", str(stores), "--device", "cpu", "--precision", "float32"]
 
 
-def numbers(runs: Path) -> dict[str, Any]:
-    """What every run in the directory ended with, curves included."""
-    found = {}
-    for path in specs.scan(runs):
-        record = states.read_record(path)
-        assert record is not None
-        curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
-        found[path.name] = record["state"], record["metrics"], record["weights"], record["certificate"], curve
-    return found
-
-
 def descendants_training(runs: Path) -> list[int]:
     """The processes that hold claims in a runs directory."""
     claims = [json.loads(path.read_text()) for path in runs.glob("*/*/claim.*.json")]
@@ -66,7 +55,7 @@ def undisturbed(shared: Shared, stores: Path, sweep: list[str]) -> Path:
 
 
 def test_a_sweep_runs_and_nothing_is_left(undisturbed: Path, sweep: list[str], stores: Path) -> None:
-    assert sorted(state for state, *_ in numbers(undisturbed).values()) == ["done"] * 6
+    assert sorted(state for state, *_ in all_numbers(undisturbed).values()) == ["done"] * 6
     plan = json.loads(yosinski("plan", *sweep, "--runs", undisturbed, "--json").stdout)
     assert (plan["done"], plan["left"], plan["packs"]) == (6, 0, [])
     again = yosinski("run", *sweep, *here(undisturbed, stores))
@@ -96,7 +85,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
     assert interrupted
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stdout + second.stderr
-    assert numbers(tmp_path) == numbers(undisturbed)
+    assert all_numbers(tmp_path) == all_numbers(undisturbed)
     assert any(claims.latest_attempt(path) == 2 for path in interrupted)
 
 
@@ -116,7 +105,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert descendants_training(tmp_path) == []
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
-    assert numbers(tmp_path) == numbers(undisturbed)
+    assert all_numbers(tmp_path) == all_numbers(undisturbed)
 
 
 def test_two_processes_on_one_directory_train_nothing_twice(
@@ -126,7 +115,7 @@ def test_two_processes_on_one_directory_train_nothing_twice(
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert numbers(tmp_path) == numbers(undisturbed)
+    assert all_numbers(tmp_path) == all_numbers(undisturbed)
     assert [claims.latest_attempt(path) for path in specs.scan(tmp_path)] == [1] * 6
 
 
@@ -230,7 +219,7 @@ def test_a_record_of_a_newer_format_and_a_damaged_one(
     assert f"{damaged} is damaged; it was set aside as record.json.damaged-1" in refused.stderr
     assert (damaged.parent / "record.json.damaged-1").read_text() == "{"
     assert yosinski("run", *sweep, *here(tmp_path, stores)).returncode == 0
-    assert numbers(tmp_path) == numbers(undisturbed)
+    assert all_numbers(tmp_path) == all_numbers(undisturbed)
 
 
 def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
@@ -245,7 +234,7 @@ def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
     assert "checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert yosinski("run", *sweep, *here(tmp_path, stores)).returncode == 0
-    assert numbers(tmp_path) == numbers(undisturbed)
+    assert all_numbers(tmp_path) == all_numbers(undisturbed)
 
 
 def test_a_users_own_sweep(small_split_file: Path, tmp_path: Path) -> None:

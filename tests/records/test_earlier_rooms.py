@@ -15,7 +15,7 @@ from yosinski.cli.main import main
 from yosinski.networks.tensors import fingerprint_of_file
 from yosinski.records import specs, states
 
-EARLIER = Path(__file__).parent / "earlier" / "one_flat_room"
+EARLIER = Path(__file__).parents[1] / "earlier" / "one_flat_room"
 SKETCH = "-p recipe=sketch -p recipe.epochs=2 -p recipe.evaluations=2 -p recipe.batch_size=16 -p splits=small.json"
 SWEEPS = (
     "-p seeds=0,1,2 -p cuts=3",

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ended import after, numbers
 from safetensors.torch import load_file, save_file
-from test_training import after, numbers
 from torch.nn import functional as F
 
 from yosinski import procedure

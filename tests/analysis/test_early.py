@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-from test_formats import first_column
+from pages import first_column
 
 from analysis import frame
 from analysis.advice.report import advise

@@ -15,7 +15,7 @@ from yosinski.cli.main import main
 from yosinski.data import find, place
 from yosinski.records import specs
 
-EARLIER = Path(__file__).parent / "earlier" / "listed_by_names_and_sizes"
+EARLIER = Path(__file__).parents[1] / "earlier" / "listed_by_names_and_sizes"
 TOLD = "listed by names and sizes, and prepared, by an earlier version"
 
 

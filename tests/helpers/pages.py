@@ -11,7 +11,8 @@ from pathlib import Path
 
 from yosinski.cli.main import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -41,3 +42,16 @@ def of_command(line: str) -> str:
         for number, handler in kept.items():
             signal.signal(number, handler)
     return "".join(f"{row.rstrip()}\n" for row in said.getvalue().splitlines())
+
+
+def section(title: str) -> str:
+    """The text of docs/formats.md below a heading, up to the next one."""
+    match = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", FORMATS, re.MULTILINE | re.DOTALL)
+    assert match, title
+    return match[1]
+
+
+def first_column(title: str) -> list[str]:
+    """The names in backticks in the first column of a section's table."""
+    rows = [line.split("|")[1] for line in section(title).splitlines() if line.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]

@@ -19,7 +19,7 @@ SIZES = ((50, 73), (73, 50), (41, 40), (64, 64), (20, 90), (91, 32))  # (width, 
 
 def documented(saw: dict[str, Any]) -> dict[str, Any]:
     """What the documented lines define, such as `picture` and `steps`, for what an exported file says."""
-    text = (Path(__file__).parent.parent / "docs" / "your-network.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "your-network.md").read_text(encoding="utf-8")
     (lines,) = LINES.findall(text)
     imports, rest = lines.split("with safe_open", 1)
     found: dict[str, Any] = {"saw": saw}

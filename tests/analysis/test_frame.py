@@ -74,7 +74,7 @@ def rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def test_columns_are_those_of_the_documentation(runs: Path) -> None:
-    text = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     lines = text.split("## The frame")[1].split("\n## ")[0].splitlines()
     cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
     documented = [name for cell in cells for name in re.findall("`([^`]+)`", cell)]

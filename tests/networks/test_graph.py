@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from uncut import compare, smallest
+from uncut import TIMM, compare, smallest
 
 from yosinski.data import find
 from yosinski.data.halves import split
@@ -21,20 +21,6 @@ from yosinski.networks.layers import Dropout, dropping
 from yosinski.networks.tracing import graph
 from yosinski.training.pack import masks_of
 
-TIMM = (
-    *(
-        "xception41",
-        "resnet18",
-        "resnetv2_50",
-        "nf_resnet26",
-        "convnext_atto",
-        "efficientnet_b0",
-        "mobilenetv3_small_050",
-    ),
-    *("vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "cait_xxs24_224"),
-    *("swin_tiny_patch4_window7_224", "regnety_002", "densenet121", "inception_v3", "inception_v4", "mixer_s32_224"),
-    *("poolformer_s12", "convmixer_768_32", "dpn68", "dla34", "hrnet_w18_small", "nfnet_f0", "coatnet_0_rw_224"),
-)
 QUICK = (
     *("alexnet@64", "resnet18@64", "densenet121@64", "googlenet@64", "mobilenet_v3_small@64", "squeezenet1_1@64"),
     *("swin_t@64", "vit_b_32@64", "timm:xception41@64", "timm:vit_tiny_patch16_224@64"),

@@ -3,15 +3,16 @@
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Shared
+from ended import after, numbers
 from safetensors.torch import load_file
+from sharing import Shared
 from torch.nn import functional as F
 
 from yosinski import procedure
@@ -66,25 +67,9 @@ def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: 
     procedure.run_pack([run.id for run in runs], where, stopping=stopping)
 
 
-def after(looks: int) -> Callable[[], bool]:
-    """A `stopping` that says so from that look on; there is one after each step and in each batch of an evaluation."""
-    made: Iterator[int] = iter(range(10**9))
-    return lambda: next(made) >= looks - 1
-
-
 def with_views(runs: list[Run], views: int) -> list[Run]:
     """The same copies on so many views of every image, or on ever new ones."""
     return [replace(run, recipe=run.recipe.with_values({"views": views})) for run in runs]
-
-
-def numbers(where: Where, run: Run) -> dict[str, Any]:
-    """All of a run's results that must not depend on how it was trained."""
-    path = specs.folder(where.runs, run.id)
-    record = states.read_record(path)
-    assert record is not None
-    kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
-    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
-    return {**kept, "curve": curve}
 
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:

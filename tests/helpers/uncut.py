@@ -14,6 +14,21 @@ from yosinski.networks.tracing import graph
 
 SIDES = (64, 70, 96, 224)  # tried in this order; 70 is a multiple of 14
 
+TIMM = (
+    *(
+        "xception41",
+        "resnet18",
+        "resnetv2_50",
+        "nf_resnet26",
+        "convnext_atto",
+        "efficientnet_b0",
+        "mobilenetv3_small_050",
+    ),
+    *("vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "beit_base_patch16_224", "cait_xxs24_224"),
+    *("swin_tiny_patch4_window7_224", "regnety_002", "densenet121", "inception_v3", "inception_v4", "mixer_s32_224"),
+    *("poolformer_s12", "convmixer_768_32", "dpn68", "dla34", "hrnet_w18_small", "nfnet_f0", "coatnet_0_rw_224"),
+)
+
 
 def smallest(network: str) -> str:
     """The network with the smallest of `SIDES` that it takes, or with its own."""

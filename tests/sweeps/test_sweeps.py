@@ -26,7 +26,7 @@ from yosinski.experiment.cost import cost
 from yosinski.experiment.recipes import EMOJI, PAPER, PAPER_REDUCED
 from yosinski.experiment.run import Run
 
-NETWORKS = Path(__file__).parent.parent / "analysis" / "paper" / "networks.csv"
+NETWORKS = Path(__file__).parents[2] / "analysis" / "paper" / "networks.csv"
 CARD = replace(synsets.card(), fingerprint="f00d", images={"train": 1300, "select": 25})
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from imagenet import make_tree
+from pages import first_column, section
 
 from analysis.frame import frame
 from sweeps.plan import plan
@@ -23,21 +24,6 @@ from yosinski.environment import Where
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.records import attempts, specs, states
-
-TEXT = (Path(__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
-
-
-def section(title: str) -> str:
-    """The text below a heading, up to the next one."""
-    match = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
-    assert match, title
-    return match[1]
-
-
-def first_column(title: str) -> list[str]:
-    """The names in backticks in the first column of a section's table."""
-    rows = [line.split("|")[1] for line in section(title).splitlines() if line.startswith("| `")]
-    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
 
 
 def named(text: str) -> set[str]:

@@ -22,11 +22,11 @@ from typing import Any
 
 import psutil
 import pytest
-from test_command_line import numbers
+from ended import all_numbers
 
 from yosinski.records import claims, specs
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TESTBED = ROOT / "slurm" / "testbed"
 WHY = "needs a SLURM of its own: make test-slurm"
 
@@ -173,7 +173,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, stores: Path, sweep: l
         fcntl.flock(lock, fcntl.LOCK_EX)
         line = [sys.executable, "-m", "yosinski", "run", *sweep, "--runs", str(runs), "--stores", str(stores)]
         subprocess.run([*line, "--device", "cpu", "--precision", "float32"], check=True, capture_output=True)
-    return numbers(runs)
+    return all_numbers(runs)
 
 
 @pytest.fixture(scope="session")
@@ -234,7 +234,7 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
     del grid.environment["PYTHONPATH"]
     assert grid.states()["A3B"] in ("waiting", "queued", "running")
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
     assert [path.name for path in staging.glob("emoji-*/store.json")] == ["store.json"]
     assert {path.stat().st_mode & 0o777 for path in [grid.runs / "jobs", *(grid.runs / "jobs").glob("?" * 12)]} == {
@@ -255,7 +255,7 @@ def test_preempted_in_the_middle_of_a_base(grid: Grid, undisturbed: dict[str, An
         )
     wait(lambda: grid.attempts("baseB") == 2, what="another attempt")
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert len(grid.restarts(job)) > 1
 
 
@@ -266,7 +266,7 @@ def test_over_the_time_limit_a_job_saves_and_is_queued_again(grid: Grid, undistu
     psutil.Process(pid).suspend()  # until SLURM's warning wakes it
     wait(lambda: grid.attempts("baseB") == 2, what="another attempt")
     grid.home(240)
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert "REQUEUED" in grid.restarts(job)
 
 
@@ -284,7 +284,7 @@ def test_a_job_that_hangs_is_healed_with_more_time(grid: Grid, undisturbed: dict
     submissions = [json.loads(path.read_text()) for path in (grid.runs / "submissions").glob("*.json")]
     assert sorted(submission["profile"]["time"] for submission in submissions)[-1] == "2"
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 def test_a_node_dies_under_a_job(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -296,7 +296,7 @@ def test_a_node_dies_under_a_job(grid: Grid, undisturbed: dict[str, Any]) -> Non
     wait(lambda: grid.attempts("baseB") == 2, what="another attempt")
     grid.cluster.testbed("start-node", number)
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 def test_a_worker_whose_node_was_cut_off_writes_after_its_run_was_taken_over(
@@ -317,7 +317,7 @@ def test_a_worker_whose_node_was_cut_off_writes_after_its_run_was_taken_over(
     grid.cluster.testbed("kill-node", number)
     grid.cluster.testbed("start-node", number)
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 def test_the_controller_crashes_and_comes_back(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -330,7 +330,7 @@ def test_the_controller_crashes_and_comes_back(grid: Grid, undisturbed: dict[str
     assert "the SLURM controller does not answer" in refused
     grid.cluster.testbed("start-controller")
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
@@ -346,7 +346,7 @@ def test_bases_out_of_memory_block_their_copies_until_healed(grid: Grid, undistu
     assert "6 failed or blocked runs left out: yosinski heal" in grid.submit()
     grid.heal("--profile", str(grid.profile(memory="2000M", pack=1)))  # regroups the copies, too
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert "nothing to heal" in grid.heal()
 
 
@@ -375,7 +375,7 @@ def test_killed_while_it_writes_a_checkpoint(grid: Grid, undisturbed: dict[str, 
     }
     grid.heal()
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert grid.attempts("baseB") == 2
 
 
@@ -397,7 +397,7 @@ def test_a_full_disk(grid: Grid, undisturbed: dict[str, Any]) -> None:
         grid.home()
         grid.submit()  # what was not failed, but had no base to start from
         grid.home()
-        assert numbers(grid.runs) == undisturbed
+        assert all_numbers(grid.runs) == undisturbed
     finally:
         subprocess.run(["umount", "--lazy", grid.runs], check=True)
 
@@ -415,7 +415,7 @@ def test_the_reply_of_sbatch_is_lost(grid: Grid, undisturbed: dict[str, Any]) ->
     assert lost.exists()
     assert len(grid.cluster.queue()) == 4
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
@@ -431,7 +431,7 @@ def test_the_submission_is_killed_before_it_hears_of_its_jobs(grid: Grid, undist
     told = grid.submit()  # takes the bases over, and queues the copies behind them
     assert "submits 4 runs" in told
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
@@ -444,7 +444,7 @@ def test_accounting_that_lags_behind_makes_no_duplicates(grid: Grid, undisturbed
     assert len(list((grid.runs / "submissions").glob("*.json"))) == before
     grid.home()
     assert set(grid.states().values()) == {"done"}
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 def test_two_submissions_at_once_and_a_local_worker_train_nothing_twice(
@@ -463,7 +463,7 @@ def test_two_submissions_at_once_and_a_local_worker_train_nothing_twice(
     output = "".join(worker.communicate(timeout=240))
     assert worker.returncode == 0, output
     grid.home(240)
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
 
 
@@ -481,7 +481,7 @@ def test_cancelled_and_submitted_again(grid: Grid, undisturbed: dict[str, Any]) 
     assert (grid.path("baseB") / "checkpoint.pt").exists()
     grid.submit()
     grid.home()
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 def test_arrays_and_quotas_smaller_than_the_grid(grid: Grid, undisturbed: dict[str, Any]) -> None:
@@ -502,7 +502,7 @@ def test_arrays_and_quotas_smaller_than_the_grid(grid: Grid, undisturbed: dict[s
     finally:
         grid.cluster.ask(*user, "MaxSubmitJobs=-1")
         grid.cluster.testbed("set", "MaxArraySize=1001")
-    assert numbers(grid.runs) == undisturbed
+    assert all_numbers(grid.runs) == undisturbed
 
 
 @pytest.mark.parametrize(

@@ -746,7 +746,7 @@ def test_models_that_transformers_chooses(tmp_path: Path) -> None:
 
 # The page that tells of them
 
-PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 BLOCK_OF_PAGE = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

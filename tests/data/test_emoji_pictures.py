@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DATA = ROOT / "yosinski" / "data" / "sources"
 ARTISTS = ["noto", "noto-v1", "twemoji", "emojione", "fluent"]
 
