@@ -244,10 +244,10 @@ PAYLOADS = {
     "OBJ": b"(cos\nsystem\n" + TOUCH + b"o",
     "NEWOBJ": b"csubprocess\nPopen\n(" + TOUCH + b"t\x81",
     "NEWOBJ_EX": b"csubprocess\nPopen\n(" + TOUCH + b"t}" + text("shell") + b"\x88s\x92",
-    "BUILD": b"ctest_torch_files\nTrap\n)\x81}" + text("path") + text("sprung") + b"sb",
+    "BUILD": b"ctraps\nTrap\n)\x81}" + text("path") + text("sprung") + b"sb",
     "BUILD of a dictionary": b"}}" + text("update") + b"cos\nsystem\nsb",
-    "BUILD of a class": b"ctest_torch_files\nTrap\n}" + text("__init__") + b"cos\nsystem\nsb",
-    "items of a class": b"ctest_torch_files\nTrap\n)\x81(" + TOUCH + b"cos\nsystem\nuK\x01a",
+    "BUILD of a class": b"ctraps\nTrap\n}" + text("__init__") + b"cos\nsystem\nsb",
+    "items of a class": b"ctraps\nTrap\n)\x81(" + TOUCH + b"cos\nsystem\nuK\x01a",
     "a method": b"c__builtin__\ngetattr\n(cos\n" + b"path\n" + text("join") + b"tR(" + TOUCH + b"tR",
     "an attribute of a module": b"cos.path\njoin.__globals__\n",
     "nested": b"c_pickle\nloads\n(" + blob(b"cos\nsystem\n(" + TOUCH + b"tR.") + b"tR",
@@ -255,7 +255,7 @@ PAYLOADS = {
     "torch.load": b"ctorch\nload\n(" + text("other.pth") + b"tR",
     "torch.hub": b"ctorch.hub\nload\n(" + text("a/b") + text("c") + b"tR",
     "a function to rebuild with": b"ctorch._tensor\n_rebuild_from_type_v2\n(cos\nsystem\nN(" + TOUCH + b"t}tR",
-    "copyreg": b"ccopyreg\n_reconstructor\n(ctest_torch_files\nTrap\nc__builtin__\nobject\nNtR",
+    "copyreg": b"ccopyreg\n_reconstructor\n(ctraps\nTrap\nc__builtin__\nobject\nNtR",
     "an extension": b"\x82\x07",
     "an import": b"cpoisoned\nthing\n",
     "PERSID": b"Pos.system\n",
@@ -271,17 +271,6 @@ PAYLOADS = {
 
 
 REFUSED = ("a storage whose key is costly",)  # where the keys of all storages have to be known
-
-
-class Trap:
-    """Whoever makes or builds one springs it."""
-
-    def __new__(cls, *_: Any) -> "Trap":
-        Path("sprung").touch()
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        Path("sprung").touch()
 
 
 @LEGACY
