@@ -1,9 +1,6 @@
-"""Laws of training: packs, resuming, freezing, health. Real images, real networks, small halves."""
+"""Training: a lone run equals a packed one, a resumed run an undisturbed one, and copies keep what they must."""
 
-import json
 import math
-import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,65 +8,23 @@ from typing import Any
 import pytest
 import torch
 from ended import after, numbers
+from packs import train, with_views
 from safetensors.torch import load_file
-from sharing import Shared
 from torch.nn import functional as F
 
 from yosinski import procedure
 from yosinski.data import find
-from yosinski.data.halves import Split
 from yosinski.environment import Where
 from yosinski.errors import Failure
 from yosinski.experiment.cost import in_pack
-from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.build import build
 from yosinski.networks.tensors import fingerprint
-from yosinski.records import attempts, claims, specs, states
-from yosinski.training import loop, pulse, surgery
+from yosinski.records import attempts, specs, states
+from yosinski.training import loop, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments
-
-
-@pytest.fixture(scope="module")
-def trained(shared: Shared, stores: Path, small_split: Split, small_recipe: Recipe) -> Where:
-    """A runs directory with the bases of both halves in float32."""
-
-    def make(runs: Path) -> None:
-        for half in (small_split.a, small_split.b):
-            train(Where(runs, stores, "cpu", "float32"), [Run("alexnet32", half, small_recipe)])
-
-    return Where(shared("trained bases", make), stores, device="cpu", precision="float32")
-
-
-@pytest.fixture
-def bases(small_split: Split, small_recipe: Recipe) -> tuple[Run, Run]:
-    return Run("alexnet32", small_split.a, small_recipe), Run("alexnet32", small_split.b, small_recipe)
-
-
-@pytest.fixture
-def where(trained: Where, tmp_path: Path) -> Where:
-    """A fresh runs directory that holds the trained bases (linked, so that nobody can change them by accident)."""
-    for path in specs.scan(trained.runs):
-        if json.loads((path / "run.json").read_text())["spec"]["treatment"] == "base":
-            target = tmp_path / path.relative_to(trained.runs)
-            target.mkdir(parents=True)
-            for file in path.iterdir():
-                (target / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "halves").symlink_to(trained.runs / "halves")
-    return Where(tmp_path, trained.stores, device="cpu", precision="float32")
-
-
-def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
-    for run in runs:
-        specs.enrol(where.runs, run)
-    procedure.run_pack([run.id for run in runs], where, stopping=stopping)
-
-
-def with_views(runs: list[Run], views: int) -> list[Run]:
-    """The same copies on so many views of every image, or on ever new ones."""
-    return [replace(run, recipe=run.recipe.with_values({"views": views})) for run in runs]
 
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:
@@ -439,107 +394,6 @@ def test_a_copy_is_not_cut_from_weights_that_its_bases_record_does_not_name(
     weights.write_bytes(content)
     with pytest.raises(Failure, match=r"weights.safetensors does not hold the weights that the record of baseA"):
         train(where, [b.copy(2, "frozen", a)])
-
-
-def test_a_full_disk_is_said_and_what_is_trained_is_kept(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import errno
-
-    a, b = bases
-    run = b.copy(5, "frozen", a)
-    train(where, [run], after(9))
-    path = specs.folder(where.runs, run.id)
-    saved = (path / "checkpoint.pt").read_bytes()
-    real = attempts.Attempt.save
-
-    def full(self: attempts.Attempt, name: str, write: Callable[[Path], None]) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(attempts.Attempt, "save", full)
-    with pytest.raises(Failure, match="no space left on the disk of"):
-        train(where, [run])
-    assert (path / "checkpoint.pt").read_bytes() == saved
-    monkeypatch.setattr(attempts.Attempt, "save", real)
-    train(where, [run])
-    assert states.state(path) == "done"
-
-
-def room_for(monkeypatch: pytest.MonkeyPatch, most: int, steps: int = 2, of: Run | None = None) -> None:
-    """A GPU on which after so many steps there is room for so many members, or none for this one."""
-    at_cuts, made = loop.at_cuts, iter(range(10**9))
-
-    def full(members: list[Any], *rest: Any) -> Any:
-        if next(made) >= steps and (len(members) > most or of in [member.run for member in members]):
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return at_cuts(members, *rest)
-
-    monkeypatch.setattr(loop, "at_cuts", full)
-
-
-@pytest.mark.parametrize("saved", [0.0, 600.0])
-def test_a_pack_that_is_too_large_for_a_gpu_goes_on_in_halves(
-    where: Where, bases: tuple[Run, Run], saved: float, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    """From the last checkpoints, or from the beginning; with the numbers of an undisturbed training."""
-    a, b = bases
-    pack = [b.copy(n, treatment, a) for n in (2, 5) for treatment in ("frozen", "tuned")] + [b.copy(4, "thawed", a)]
-    train(where, pack)
-    undisturbed = [numbers(where, run) for run in pack]
-    for run in pack:
-        path = specs.folder(where.runs, run.id)
-        path.rename(path.with_name("undisturbed-" + path.name))
-    monkeypatch.setattr(pulse, "SAVE_EVERY", saved)
-    room_for(monkeypatch, 2, steps=7)
-    train(where, pack)
-    assert [numbers(where, run) for run in pack] == undisturbed
-    made = [states.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
-    assert [record["pack"] for record in made] == [2, 2, 1, 2, 2]
-    assert [record["gpu_memory"] for record in made] == [None] * 5
-    assert capsys.readouterr().err.count("goes on in halves") == 2
-
-
-def test_a_run_that_is_too_large_alone_fails_alone(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b = bases
-    pack = [b.copy(n, "tuned", a) for n in (2, 4, 6)]
-    room_for(monkeypatch, 3, of=pack[1])
-    with pytest.raises(Failure, match="too large for this GPU, even alone: out of GPU memory: CUDA out of memory"):
-        train(where, pack)
-    paths = [specs.folder(where.runs, run.id) for run in pack]
-    assert [states.state(path) for path in paths] == ["done", "failed", "done"]
-    assert "CUDA out of memory" in (paths[1] / "failure.json").read_text()
-
-
-def test_another_failure_is_not_taken_for_too_little_memory(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b = bases
-
-    def broken(*_: Any) -> None:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    monkeypatch.setattr(loop, "at_cuts", broken)
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        train(where, [b.copy(2, "tuned", a), b.copy(3, "tuned", a)])
-
-
-def test_runs_that_wait_for_their_turn_show_life(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, b = bases
-    run = b.copy(2, "tuned", a)
-    specs.enrol(where.runs, run)
-    attempt = attempts.claim(where.runs, run)
-    assert attempt is not None
-    claim = attempt.path / "claim.1.json"
-    os.utime(claim, (1, 1))
-    monkeypatch.setattr(claims, "SILENCE", 0.0)
-    asked = procedure.showing_life([attempt], lambda: True)
-    assert asked()
-    assert claim.stat().st_mtime > 1e9
-    attempt.release()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,20 @@
+"""Packs that are trained in the process of a test."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from yosinski import procedure
+from yosinski.environment import Where
+from yosinski.experiment.run import Run
+from yosinski.records import specs
+
+
+def train(where: Where, runs: list[Run], stopping: Callable[[], bool] = lambda: False) -> None:
+    for run in runs:
+        specs.enrol(where.runs, run)
+    procedure.run_pack([run.id for run in runs], where, stopping=stopping)
+
+
+def with_views(runs: list[Run], views: int) -> list[Run]:
+    """The same copies on so many views of every image, or on ever new ones."""
+    return [replace(run, recipe=run.recipe.with_values({"views": views})) for run in runs]
