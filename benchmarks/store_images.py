@@ -26,7 +26,7 @@ import numpy as np
 import PIL.Image
 import simplejpeg
 
-from yosinski.data import making
+from yosinski import environment
 from yosinski.data.place import Place
 
 CLASSES = 100
@@ -96,7 +96,7 @@ def main() -> None:
     options.add_argument("--side", type=int, default=200, help="of the JPEGs, in pixels")
     options.add_argument("--geometry", default="-73-crop", help="of the store (default: -73-crop, for networks of 64)")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--workers", type=int, default=making.cores())
+    options.add_argument("--workers", type=int, default=environment.cores())
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "jpegs"

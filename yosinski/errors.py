@@ -16,17 +16,17 @@ class Failure(RuntimeError):
     """Something went wrong while running: one line, exit status 1."""
 
 
-def choose(what: str, given: str, valid: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+def choose(what: str, value: str, valid: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
     """Return `given` if it is among the valid choices, else raise BadInput that lists them."""
-    if given not in valid:
-        raise BadInput(f"unknown {what} {given!r}; choose from: {', '.join(valid)}")
-    return given
+    if value not in valid:
+        raise BadInput(f"unknown {what} {value!r}; choose from: {', '.join(valid)}")
+    return value
 
 
-def nearest(what: str, given: str, valid: Iterable[str]) -> BadInput:
+def nearest(what: str, name: str, valid: Iterable[str]) -> BadInput:
     """The error for an unknown name where too many are valid to list them all: it names the nearest ones."""
-    near = get_close_matches(given, list(valid), n=5, cutoff=0.5)
-    return BadInput(f"unknown {what} {given!r}" + (f"; near it: {', '.join(near)}" if near else ""))
+    near = get_close_matches(name, list(valid), n=5, cutoff=0.5)
+    return BadInput(f"unknown {what} {name!r}" + (f"; near it: {', '.join(near)}" if near else ""))
 
 
 def printable(name: object) -> str:

@@ -104,8 +104,8 @@ def _locked(file: IO[str]) -> bool:
 
 def free(folder: Path) -> int:
     """How many bytes the disk of a folder, which need not exist yet, has left."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(parent).free
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:

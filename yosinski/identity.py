@@ -28,7 +28,7 @@ def later(as_before: Any) -> Any:
 
 def as_before(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass that came later, each with the value that means as before."""
-    return {its.name: its.metadata["as_before"] for its in fields(kind) if "as_before" in its.metadata}
+    return {field.name: field.metadata["as_before"] for field in fields(kind) if "as_before" in field.metadata}
 
 
 def changed(value: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def changed(value: Any) -> dict[str, Any]:
 
 def told(value: Any) -> dict[str, Any]:
     """The fields of a dataclass by name, without later ones that are as before."""
-    first = {its.name: getattr(value, its.name) for its in fields(value) if "as_before" not in its.metadata}
+    first = {field.name: getattr(value, field.name) for field in fields(value) if "as_before" not in field.metadata}
     return first | changed(value)
 
 

@@ -89,14 +89,14 @@ def run_pack(
         train_together(together, Shared(stream, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        told = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
-        why = told if full or isinstance(error, Failure | BadInput) else f"{type(error).__name__}: {told}"
+        message = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
+        why = message if full or isinstance(error, Failure | BadInput) else f"{type(error).__name__}: {message}"
         for _, attempt in claimed:
             if states.state(attempt.path) == "running":
                 with contextlib.suppress(OSError, attempts.Superseded):
                     attempt.fail(why)
         if full:
-            raise Failure(told) from error
+            raise Failure(message) from error
         raise
     finally:
         for _, attempt in claimed:
@@ -216,12 +216,12 @@ def base_weights(base: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
     path = specs.folder(runs, base.id)
     record = states.read_record(path)
     tensors = load_file(path / "weights.safetensors")
-    found = fingerprint(tensors)
-    if record is None or found != record["weights"]:
+    hashed = fingerprint(tensors)
+    if record is None or hashed != record["weights"]:
         mend = "`yosinski heal` trains it again; for `yosinski run`, delete its directory first"
         if not base.is_trained:
             mend = f"the same `yosinski run`, or `yosinski heal`, brings in {base.half.data} again"
         raise Failure(
             f"{path / 'weights.safetensors'} does not hold the weights that the record of {base} names: {mend}"
         )
-    return found, tensors
+    return hashed, tensors

@@ -61,7 +61,7 @@ def heal(options: argparse.Namespace) -> int:
     from yosinski.cli import display
 
     cluster.check_there()
-    given = find_profile(options.profile) if options.profile else None
+    profile = find_profile(options.profile) if options.profile else None
     chosen, parameters = sweep_runs(options)
     runs = in_order(chosen)
     with lock(options.runs):
@@ -70,15 +70,15 @@ def heal(options: argparse.Namespace) -> int:
         console = _console()
         for trouble in troubles(seen):
             console.print(display.trouble(trouble), highlight=False, soft_wrap=True)
-        found = healing(seen, given)
-        for sight, reason in found.hopeless:
+        remedy = healing(seen, profile)
+        for sight, reason in remedy.hopeless:
             console.print(f"left out: {sight.entry.name} ({sight.entry.id[:8]}): {reason}", highlight=False)
-        if not found.runs:
+        if not remedy.runs:
             console.print("nothing to heal")
-            return 1 if found.hopeless else 0
+            return 1 if remedy.hopeless else 0
         by_id = {run.id: run for run in runs}
         groups = [
-            (found.profiles[key], [by_id[sight.entry.id] for sight in sights]) for key, sights in found.runs.items()
+            (remedy.profiles[key], [by_id[sight.entry.id] for sight in sights]) for key, sights in remedy.runs.items()
         ]
         return _submit(options, console, parameters, runs, groups, seen, lambda: set_aside(options.runs, seen))
 
@@ -103,9 +103,9 @@ def _submit(
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
     check_batches(run for _, group in groups for run in group)
     submitting = {run.id for _, group in groups for run in group}
-    given = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
-    flying = {run_id: job.element.job for run_id, job in given.items() if job.element}
-    ended = {run.id for run in runs} - submitting - given.keys()
+    jobs = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
+    flying = {run_id: job.element.job for run_id, job in jobs.items() if job.element}
+    ended = {run.id for run in runs} - submitting - jobs.keys()
     name = Path(options.sweep).stem
     states = {sight.entry.id: sight.state for sight in seen}
     done = [run for run in runs if states[run.id] == "done"]
@@ -160,8 +160,8 @@ def status(options: argparse.Namespace) -> int:
     earlier = of_earlier_version(runs, wanted)
     if options.json:
         seen, silent = sights(runs, wanted)
-        told = {"runs_directory": str(runs), **as_json(seen, silent), "earlier": [entry.id for entry in earlier]}
-        print(json.dumps(told, indent=1))
+        content = {"runs_directory": str(runs), **as_json(seen, silent), "earlier": [entry.id for entry in earlier]}
+        print(json.dumps(content, indent=1))
         return 0
     console = _console()
 
@@ -192,16 +192,16 @@ def logs(options: argparse.Namespace) -> int:
     names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in made if claim and claim["job"]}
     if sight.job and sight.job.element:
         names.setdefault(sight.job.element.job, sight.job.element.node)
-    found = [
+    outputs = [
         (job, host, log)
         for job, host in names.items()
         for kind in ("out", "err")
         for log in sorted(jobs(options.runs).rglob(f"{job}_0_log.{kind}"))
     ]
-    for job, host, log in found:
+    for job, host, log in outputs:
         print(f"\n== job {job} on {host}: {log}")
         print(log.read_text(errors="replace").rstrip())
-    if not found:
+    if not outputs:
         print("no job has written a log yet" if not names else "its logs are no longer there")
     return 0
 
@@ -217,20 +217,20 @@ def cancel(options: argparse.Namespace) -> int:
     runs, wanted = _listed(options)
     chosen = {entry.id for entry in wanted}
     everything = {entry.id: entry for entry in entries_of(runs)}
-    given = {run_id: job for run_id, job in scheduled(runs, everything, adopting=True).items() if job.live}
-    doomed = {job.element.job for run_id, job in given.items() if run_id in chosen and job.element}
+    jobs = {run_id: job for run_id, job in scheduled(runs, everything, adopting=True).items() if job.live}
+    doomed = {job.element.job for run_id, job in jobs.items() if run_id in chosen and job.element}
     if not doomed:
         print("nothing of this is queued or running here")
         return 0
-    ends = {run_id for run_id, job in given.items() if job.element and job.element.job in doomed}
-    bereft = [run_id for run_id in given if run_id not in ends and everything[run_id].parent in ends]
+    ends = {run_id for run_id, job in jobs.items() if job.element and job.element.job in doomed}
+    bereft = [run_id for run_id in jobs if run_id not in ends and everything[run_id].parent in ends]
     print(f"cancels {display.count(len(doomed), 'job')} that train {display.count(len(ends), 'run')}", end="")
     print(f", of which {len(ends - chosen)} were not asked for" if ends - chosen else "", end="")
     print(f"; {display.count(len(bereft), 'other copy')} will be blocked" if bereft else "")
     if not confirmed("cancel?", options):
         return 0
     # Copies first, or those whose base has just been cancelled would start and find themselves blocked.
-    bases = {given[i].element.job for i in ends if everything[i].parent is None}  # pyright: ignore[reportOptionalMemberAccess]
+    bases = {jobs[i].element.job for i in ends if everything[i].parent is None}  # pyright: ignore[reportOptionalMemberAccess]
     for group in (sorted(doomed - bases), sorted(doomed & bases)):
         cluster.cancel(group)
     print("cancelled; what they have trained so far is kept")
@@ -249,8 +249,8 @@ def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path
         return Path(options.sweep), entries_of(Path(options.sweep))
     if options.sweep.endswith(".py") or not specs.is_id(options.sweep):
         return options.runs, entries(in_order(sweep_runs(options)[0]))
-    found = lineage(options.runs, specs.find(options.runs, options.sweep))
-    return options.runs, found if with_base else found[-1:]
+    ancestry = lineage(options.runs, specs.find(options.runs, options.sweep))
+    return options.runs, ancestry if with_base else ancestry[-1:]
 
 
 def _heal(options: argparse.Namespace) -> str:

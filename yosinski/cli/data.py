@@ -43,16 +43,16 @@ def show_data(options: argparse.Namespace) -> int:
         choose(f"kind of file ({options.out})", options.out.suffix, (".png", ".pdf", ".svg"))
     card = find.card(options.data)
     path = store.location(card, options.stores)
-    there = (path / "store.json").exists()
+    stored = (path / "store.json").exists()
     partial = path.with_name(f"{path.name}.partial")
-    if options.out and not there:
+    if options.out and not stored:
         making = command("data", "store", card.name, stores=options.stores)
         raise BadInput(f"a sheet shows stored images, and there is no store: {making} makes it")
-    state = "there" if there else "half made" if partial.exists() else "missing"
-    size = sum(file.stat().st_size for file in path.iterdir()) if there else None
+    state = "there" if stored else "half made" if partial.exists() else "missing"
+    size = sum(file.stat().st_size for file in path.iterdir()) if stored else None
     looks = _looks(Place.of(card.name), path)
     depths = oddities.notes(Place.of(card.name), looks["pixels"]["deep"]) if looks["pixels"] else []
-    told = {
+    content = {
         "data": card.name,
         "fingerprint": card.fingerprint,
         "side": card.side,
@@ -65,17 +65,17 @@ def show_data(options: argparse.Namespace) -> int:
         "store": str(path),
         "state": state,
         "bytes": size,
-        "skipped": store.description(path).get("skipped", {}) if there else {},
+        "skipped": store.description(path).get("skipped", {}) if stored else {},
         "notes": [*card.notes, *depths],
         "duplicates": None,
     }
     if size is not None:
         near = options.near or size < MUCH or survey.hashes_kept(path).exists()
-        told["duplicates"] = survey.duplicates(store.load(card, options.stores), path, near)
+        content["duplicates"] = survey.duplicates(store.load(card, options.stores), path, near)
     if options.json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(content, indent=1))
     else:
-        _print(told)
+        _print(content)
     if options.out:
         from yosinski.data import sheet
 
@@ -100,49 +100,50 @@ def _looks(place: Any, path: Path) -> dict[str, Any]:
     return survey.of_sources(place)
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(content: dict[str, Any]) -> None:
     from yosinski.data.making import gigabytes
     from yosinski.errors import some
 
-    groups = some([f"{count} {group}" for group, count in told["groups"].items()], 6)
-    print(f"{told['data']} ({told['fingerprint']}), {told['side']} x {told['side']}")
-    print(f"{len(told['classes'])} classes{f' ({groups})' if groups else ''}: {some(told['classes'], 5)}")
-    if told["domains"]:
-        print(f"each drawn by {', '.join(told['domains'])}")
-    for note in told["notes"]:
+    groups = some([f"{count} {group}" for group, count in content["groups"].items()], 6)
+    print(f"{content['data']} ({content['fingerprint']}), {content['side']} x {content['side']}")
+    print(f"{len(content['classes'])} classes{f' ({groups})' if groups else ''}: {some(content['classes'], 5)}")
+    if content["domains"]:
+        print(f"each drawn by {', '.join(content['domains'])}")
+    for note in content["notes"]:
         print(note)
-    for name, count in told["images"].items():
-        least, median, most, imbalance = told["per_class"][name].values()
+    for name, count in content["images"].items():
+        least, median, most, imbalance = content["per_class"][name].values()
         each = f"{least}" if least == most else f"{least} to {most} (median {median:g}, imbalance {imbalance:.1f})"
-        print(f"{name}: {count:,} images, {each} per class{' and domain' if told['domains'] else ''}")
-    if told["sources"]:
+        print(f"{name}: {count:,} images, {each} per class{' and domain' if content['domains'] else ''}")
+    if content["sources"]:
         spread = " x ".join(
             f"{one['least']:.0f}"
             if one["least"] == one["most"]
             else f"{one['least']:.0f} to {one['most']:.0f} (median {one['median']:.0f})"
-            for one in (told["sources"]["width"], told["sources"]["height"])
+            for one in (content["sources"]["width"], content["sources"]["height"])
         )
-        print(f"sources: {spread} pixels, of {told['sources']['images']:,} images")
-    if told["pixels"]:
-        print(_of_pixels(told["pixels"]))
-    print(f"store {told['store']}: {told['state']}{'' if told['bytes'] is None else ', ' + gigabytes(told['bytes'])}")
-    for name, why in told["skipped"].items():
+        print(f"sources: {spread} pixels, of {content['sources']['images']:,} images")
+    if content["pixels"]:
+        print(_of_pixels(content["pixels"]))
+    size = "" if content["bytes"] is None else f", {gigabytes(content['bytes'])}"
+    print(f"store {content['store']}: {content['state']}{size}")
+    for name, why in content["skipped"].items():
         print(f"left out: {name} ({why})")
-    if told["duplicates"] is None:
+    if content["duplicates"] is None:
         print("duplicates: known once there is a store")
         return
     for kind, what in (("exact", "the same bytes"), ("near", "candidates for near duplicates (to be looked at)")):
-        found = told["duplicates"][kind]
-        if found is None:
+        counts = content["duplicates"][kind]
+        if counts is None:
             print(
                 f"{kind} duplicates: not known" + ("; --near reads the whole store for them" if kind == "near" else "")
             )
             continue
         print(
-            f"{kind} duplicates of training images, {what}: {found['train']} in train, {found['select']} in select, "
-            f"{found['test']} in test; {found['between_classes']} of them in another class"
+            f"{kind} duplicates of training images, {what}: {counts['train']} in train, {counts['select']} in select, "
+            f"{counts['test']} in test; {counts['between_classes']} of them in another class"
         )
-        for one, other in found["examples"]:
+        for one, other in counts["examples"]:
             print(f"  {one} = {other}" if kind == "exact" else f"  {one} ~ {other}")
 
 
@@ -153,10 +154,10 @@ def _of_pixels(pixels: dict[str, Any]) -> str:
         (pixels["transparent"], "transparent"),
         (pixels["constant"], "of one colour"),
     ]
-    for its in pixels["deep"]:
-        what = "greys" if its["grey"] else "colours"
-        used = "used: not known" if its["used"] is None else f"{its['used']} used"
-        counts.append((its["images"], f"with {what} of {its['bits']} bits ({used})"))
+    for depth in pixels["deep"]:
+        what = "greys" if depth["grey"] else "colours"
+        used = "used: not known" if depth["used"] is None else f"{depth['used']} used"
+        counts.append((depth["images"], f"with {what} of {depth['bits']} bits ({used})"))
     odd = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing odd"
     if pixels["least"] is None:
         return f"by the headers of {pixels['images']:,} images: {odd}"

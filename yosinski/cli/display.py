@@ -78,15 +78,15 @@ def summary(plan: Plan) -> str:
     left = plan.left
     edges = sum(run.parent is not None for run in plan.runs)
     states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())
-    there = f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}\n"
+    text = f"{count(len(plan.runs), 'run')}, {count(edges, 'edge')} to a base; {states}\n"
     if plan.stale:
-        there += f"{count(len(plan.stale), 'copy')} stale: cut from a base that was trained anew since (--stale)\n"
+        text += f"{count(len(plan.stale), 'copy')} stale: cut from a base that was trained anew since (--stale)\n"
     if not left:
-        return there + "nothing is left to do"
+        return text + "nothing is left to do"
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
     features = f"stored features: {plan.stored / 1e9:.2g} GB in the stores directory\n" if plan.stored else ""
-    return there + (
+    return text + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
         f"{large(flops)} FLOPs\n{features}"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
@@ -108,12 +108,12 @@ def counted(seen: Iterable[Sight]) -> str:
     return ", ".join(f"{states[state]} {state}" for state in STATUSES if states[state]) or "nothing"
 
 
-def trouble(found: Trouble) -> str:
+def trouble(problem: Trouble) -> str:
     """1 base out of memory, 28 copies blocked."""
-    bases = sum(sight.entry.series == "base" for sight in found.failed)
-    parts = [count(n, what) for n, what in ((bases, "base"), (len(found.failed) - bases, "copy")) if n]
-    blocked = f", {count(len(found.blocked), 'copy')} blocked" if found.blocked else ""
-    return f"{' and '.join(parts)} {found.cause}{blocked}"
+    bases = sum(sight.entry.series == "base" for sight in problem.failed)
+    parts = [count(n, what) for n, what in ((bases, "base"), (len(problem.failed) - bases, "copy")) if n]
+    blocked = f", {count(len(problem.blocked), 'copy')} blocked" if problem.blocked else ""
+    return f"{' and '.join(parts)} {problem.cause}{blocked}"
 
 
 def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits) -> str:
@@ -138,11 +138,11 @@ def sent(what: Sent) -> str:
     """What is queued now, and what was deferred."""
     jobs = sum(len(submission.elements) for submission in what.queued)
     numbers = ", ".join(str(submission.job) for submission in what.queued)
-    told = f"queued: {count(jobs, 'job')}" + (f" ({numbers})" if numbers else "")
+    text = f"queued: {count(jobs, 'job')}" + (f" ({numbers})" if numbers else "")
     if what.deferred:
         left = sum(len(array.packs) for array in what.deferred)
-        told += f"\ndeferred: {count(left, 'job')} ({what.reason}); the same command goes on when others have ended"
-    return told
+        text += f"\ndeferred: {count(left, 'job')} ({what.reason}); the same command goes on when others have ended"
+    return text
 
 
 def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entry] = ()) -> Group:
@@ -170,15 +170,15 @@ def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entr
         lines.append(Text(f"  ▶ {sight.entry.name} ({sight.entry.id[:8]}) {share}{ends}, on {sight.host}", "cyan"))
     if len(running) > 20:
         lines.append(Text(f"  ▶ and {len(running) - 20} more", "cyan"))
-    found = troubles(seen)
-    for each in found:
+    problems = troubles(seen)
+    for each in problems:
         lines.append(Text(f"  ✗ {trouble(each)}: {_names([sight.entry for sight in each.failed])}", "red"))
     stale = [sight.entry for sight in seen if sight.stale]
     if stale:
         lines.append(Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale)}", "yellow"))
     if stale or any(sight.state == "failed" for sight in seen):
         lines.append(Text(f"  mend with: {mend}"))
-    if any(each.failed[0].state != "failed" for each in found):
+    if any(each.failed[0].state != "failed" for each in problems):
         lines.append(Text("  stuck and diverged runs end so every time: change their recipe"))
     legend = Text("  ").join(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
     return Group(table, legend, *lines)
@@ -233,9 +233,9 @@ def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None
                 bar, pack, began = tasks.pop(job_id)
                 bars.remove_task(bar)
                 states = Counter(queue.state(run) for run in pack.runs)
-                told = ", ".join(f"{n} {state}" for state, n in states.most_common())
+                text = ", ".join(f"{n} {state}" for state, n in states.most_common())
                 console.print(
-                    f"{pack.name}: {told}, {duration(time.monotonic() - began)}", highlight=False, soft_wrap=True
+                    f"{pack.name}: {text}, {duration(time.monotonic() - began)}", highlight=False, soft_wrap=True
                 )
                 done.update({run.id: work[run.id] for run in pack.runs})
             for job_id, pack in running.items():

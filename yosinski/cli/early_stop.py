@@ -27,11 +27,11 @@ def check(epsilon: float, wanted: Sequence[Run], runs: Path) -> None:
         raise BadInput(f"--stop-when-sure takes a regret in accuracy, between 0 and 1, not {epsilon:g}")
     planned = contests(expected(wanted))
     splits = {contest.about["split"] for contest in planned}
-    further = [its for its in done(frame(runs)) if its.about["split"] not in splits]
+    further = [contest for contest in done(frame(runs)) if contest.about["split"] not in splits]
     most = 0
     for contest in planned:
-        others = [its for its in (*planned, *further) if its.kind == contest.kind]
-        elsewhere = sum(its.about["split"] != contest.about["split"] for its in others)
+        others = [other for other in (*planned, *further) if other.kind == contest.kind]
+        elsewhere = sum(other.about["split"] != contest.about["split"] for other in others)
         if elsewhere >= needed(len(contest.runs)):
             return
         most = max(most, elsewhere)
@@ -95,16 +95,16 @@ class Watch:
             answer = sure(contest, finished, self.epsilon) if open_ones else None
             if answer is None:
                 continue
-            its, looks = answer
+            verdict, looks = answer
             about = {name: contest.about[name] for name in ("split", "source", "target", "seed")}
-            told = {name: getattr(its, name) for name in ("share", "best", "change", "regret", "learned")}
+            values = {name: getattr(verdict, name) for name in ("share", "best", "change", "regret", "learned")}
             self._write(
-                {"time": time.time(), "epsilon": self.epsilon, "looks": looks, **about, **told, "runs": open_ones}
+                {"time": time.time(), "epsilon": self.epsilon, "looks": looks, **about, **values, "runs": open_ones}
             )
             self.decided |= set(open_ones)
             self.tell(
-                f"decided: {contest}: {its.best} is best at {100 * its.share:.0f} % of the training, after {looks} "
-                f"looks; expected regret {its.regret:.2g}, P(change) {its.change:.2g}"
+                f"decided: {contest}: {verdict.best} is best at {100 * verdict.share:.0f} % of the training, after "
+                f"{looks} looks; expected regret {verdict.regret:.2g}, P(change) {verdict.change:.2g}"
             )
 
     def _write(self, stop: dict[str, Any]) -> None:
@@ -114,8 +114,8 @@ class Watch:
         except files.Damaged:
             files.set_aside(self.path)
             stops = []
-        known = ("epsilon", "share", "runs")
-        if not any(all(earlier[name] == stop[name] for name in known) for earlier in stops):
+        keys = ("epsilon", "share", "runs")
+        if not any(all(earlier[name] == stop[name] for name in keys) for earlier in stops):
             sweep = files.read_json(self.listed)
             about = {name: sweep[name] for name in ("sweep", "parameters")}
             files.write_json(self.path, {**about, "stops": [*stops, stop]})

@@ -28,8 +28,8 @@ def show_plan(options: argparse.Namespace) -> int:
     """`yosinski plan`."""
     plan, parameters, _ = planned(options)
     if options.json:
-        told = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
-        print(json.dumps(told, indent=1))
+        content = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
+        print(json.dumps(content, indent=1))
         return 0
     from rich.console import Console
 
@@ -73,13 +73,13 @@ def run_sweep(options: argparse.Namespace) -> int:
             f"{damaged}; it was set aside as {aside.name}, the same command trains the run anew"
         ) from damaged
     console = Console()
-    listed = list_runs(options.runs, options.sweep, parameters, plan.runs)
+    listing = list_runs(options.runs, options.sweep, parameters, plan.runs)
     _sum_up(plan, console)
     if not plan.left:
         return 0
     check_gpus(devices)
-    if options.device == "auto" and devices[0] is None and visible_gpus() is None and (found := signs()):
-        console.print(f"computes on the CPU: torch finds no GPU, though there is {found[0]}", highlight=False)
+    if options.device == "auto" and devices[0] is None and visible_gpus() is None and (traces := signs()):
+        console.print(f"computes on the CPU: torch finds no GPU, though there is {traces[0]}", highlight=False)
     prepare(plan.left, options.runs, options.stores, console)
 
     def stop(*_: object) -> None:
@@ -99,7 +99,7 @@ def run_sweep(options: argparse.Namespace) -> int:
     def tell(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    watch = None if epsilon is None else early_stop.Watch(options.runs, plan.runs, epsilon, listed, tell)
+    watch = None if epsilon is None else early_stop.Watch(options.runs, plan.runs, epsilon, listing, tell)
     turns = run_here(plan, where, devices, watch or tuple)
     try:
         queue = display.follow(plan, turns, console)

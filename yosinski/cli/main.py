@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     if getattr(options, "runs", None) is not None:
         specs.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
     try:
-        with one_look(getattr(options, "stores", None), lambda told: print(f"yosinski: {told}", file=sys.stderr)):
+        with one_look(getattr(options, "stores", None), lambda line: print(f"yosinski: {line}", file=sys.stderr)):
             return options.command(options) or 0
     except BadInput as error:
         status, message = 2, str(error)

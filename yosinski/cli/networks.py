@@ -25,8 +25,8 @@ def show_cuts(options: argparse.Namespace) -> int:
     rows = described.costs(options.outputs)
     if options.json:
         cuts = [{"n": n, **asdict(row)} for n, row in enumerate(rows[:-1], 1)]
-        told = {"network": network, "side": described.side, "left_off": described.left_off}
-        print(json.dumps({**told, "cuts": cuts, "head": asdict(rows[-1])}))
+        content = {"network": network, "side": described.side, "left_off": described.left_off}
+        print(json.dumps({**content, "cuts": cuts, "head": asdict(rows[-1])}))
     else:
         _print(network, options.outputs)
     if options.out is not None:

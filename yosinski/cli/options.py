@@ -29,8 +29,8 @@ def with_runs(parser: argparse.ArgumentParser) -> None:
 
 def with_stores(parser: argparse.ArgumentParser) -> None:
     """Where stores of images are."""
-    told = "stores of images (default: $YOSINSKI_STORES, or stores)"
-    parser.add_argument("--stores", type=Path, default=usual_stores(), metavar="DIR", help=told)
+    text = "stores of images (default: $YOSINSKI_STORES, or stores)"
+    parser.add_argument("--stores", type=Path, default=usual_stores(), metavar="DIR", help=text)
 
 
 def with_sweep(parser: argparse.ArgumentParser, also: str = "") -> None:

@@ -21,8 +21,7 @@ def predict(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from yosinski.data import find
-    from yosinski.data.making import cores
-    from yosinski.environment import Where
+    from yosinski.environment import Where, cores
     from yosinski.prediction import ranking, scores
     from yosinski.pretrained import outside
 
@@ -42,8 +41,8 @@ def predict(options: argparse.Namespace) -> int:
         outside.bring(run, options.runs)
     base = ranking.base(source, options.runs)
     other = ranking.base(against, options.runs) if against else None
-    for its in (base, other or base):
-        ranking.check_images(its, target, find.card(target.data).side)
+    for each_base in (base, other or base):
+        ranking.check_images(each_base, target, find.card(target.data).side)
     with_store(target, options.stores, console)
     where = Where(options.runs, options.stores, options.device, "float32", options.threads or cores())
     with console.status(f"looking at {target.data} with {source}"):
@@ -142,8 +141,8 @@ def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> 
     console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
     console.print(rich_table(pd.DataFrame(shown.reset_index())))
     counts = " and ".join(
-        f"{its['used']:,} {name} images" + (f" of {its['of']:,}" if its["used"] < its["of"] else "")
-        for name, its in prediction["images"].items()
+        f"{number['used']:,} {name} images" + (f" of {number['of']:,}" if number["used"] < number["of"] else "")
+        for name, number in prediction["images"].items()
     )
     seconds = prediction["seconds"]
     print(f"ranks in brackets; {counts}, {prediction['dimension']} features at every cut;")

@@ -33,16 +33,16 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     from yosinski.data import find
 
     sweep = sweeps.find(options.sweep)
-    given = sweeps.arguments(sweep, options.parameters)
+    arguments = sweeps.arguments(sweep, options.parameters)
     try:
-        runs = sweep(**given)
+        runs = sweep(**arguments)
     except TypeError as error:
         if options.debug:
             raise
         raise BadInput(f"sweep {options.sweep}: {error}") from error
     for run in {(run.half.data, run.network): run for run in runs if run.is_trained}.values():
         run.check_side(find.card(run.half.data).side)
-    return runs, sweeps.describe(sweep, given)
+    return runs, sweeps.describe(sweep, arguments)
 
 
 def notes(runs: Iterable[Run]) -> list[str]:
@@ -55,10 +55,10 @@ def notes(runs: Iterable[Run]) -> list[str]:
     return [*(f"{card.name}: {note}" for card in cards for note in card.notes), *outside.notes(wanted)]
 
 
-def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], listed: Iterable[Run]) -> Path:
+def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], chosen: Iterable[Run]) -> Path:
     """Write down which runs belong to a sweep, so that missing ones are known to be missing; returns the file."""
     name = Path(sweep).stem
-    entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in listed]
+    entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in chosen]
     path = runs / "sweeps" / f"{name}-{digest(parameters)}.json"
     files.write_json(path, {"sweep": name, "parameters": parameters, "runs": entries})
     return path
@@ -75,8 +75,8 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     from yosinski.records import specs
 
     needed = stored(chosen, {name: find.card(name) for name in {run.half.data for run in chosen}})
-    there = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
-    files.check_space(stores, needed - there, "stored features")
+    kept = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
+    files.check_space(stores, needed - kept, "stored features")
     for run in chosen:
         specs.enrol(runs, run)
     for base in outside.bases(chosen):
@@ -112,6 +112,7 @@ def make_store(
 
     agreed: whether so many bytes may be written.
     """
+    from yosinski import environment
     from yosinski.data import find, making, store
 
     if Place.of(text).path is None:
@@ -126,7 +127,7 @@ def make_store(
     if isinstance(begun, Path):
         say_depth(text, begun, console)
         return begun
-    workers = workers or making.cores()
+    workers = workers or environment.cores()
     images = len(begun.listing.images)
     left = begun.bytes - begun.written
     who = f"{workers} processes" if workers > 1 else "1 process"
@@ -152,10 +153,10 @@ def say_depth(text: str, path: Path, console: Any) -> None:
     """Say where the greys of a store use other bits than they are taken to have."""
     from yosinski.data import oddities, survey
 
-    told = survey.of_store(path)
-    if told and told["pixels"]:
+    summary = survey.of_store(path)
+    if summary and summary["pixels"]:
         place = Place.of(text)
-        for note in oddities.notes(place, told["pixels"]["deep"]):
+        for note in oddities.notes(place, summary["pixels"]["deep"]):
             console.print(f"{place.source}: {note}", highlight=False, markup=False, soft_wrap=True)
 
 

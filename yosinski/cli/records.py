@@ -56,10 +56,10 @@ def draw_figures(options: argparse.Namespace) -> None:
             name = f"{'figure' if figure.isdecimal() else ''}{figure}"
             outs += [out] if out.suffix else [out / f"{name}{kind}" for kind in METADATA]
     chosen = {"metric": options.metric, "runs": options.chosen}
-    given = {name: value for name, value in chosen.items() if value is not None}
+    settings = {name: value for name, value in chosen.items() if value is not None}
     frame = records_frame(options)
     for figure, outs in figures.items():
-        for path in draw(figure, frame, outs, **given):
+        for path in draw(figure, frame, outs, **settings):
             print(path)
 
 
@@ -132,8 +132,8 @@ def advise(options: argparse.Namespace) -> None:
         print(made.as_json())
         return
     render.on_terminal(made, Console(highlight=False, width=200))
-    for path, there in written.items():
-        print(path if there else f"{path} not written: nothing is open that a sweep could settle")
+    for path, is_written in written.items():
+        print(path if is_written else f"{path} not written: nothing is open that a sweep could settle")
 
 
 GROUPED = ("emoji", "cifar100", "tinyimagenet")  # data sets whose classes have groups
@@ -169,9 +169,9 @@ def show_halves(options: argparse.Namespace) -> None:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
         return
     for half in (halves.a, halves.b):
-        drawn = f", drawn by {', '.join(half.domain)}" if half.domain else ""
-        known = f" ({half.digest})" if half.fingerprint else ""
-        print(f"{half.letter}{known}: {len(half.classes)} classes of {half.data}{drawn}")
+        domains = f", drawn by {', '.join(half.domain)}" if half.domain else ""
+        digest = f" ({half.digest})" if half.fingerprint else ""
+        print(f"{half.letter}{digest}: {len(half.classes)} classes of {half.data}{domains}")
         print("  " + ", ".join(half.classes))
 
 
@@ -190,13 +190,13 @@ def prune(options: argparse.Namespace) -> int:
         cluster.check_there()  # only the queue knows which of these jobs may still write
     jobs = cluster.elements([submission.name for submission in sent]) if sent else {}
     live = {submission.token for submission in sent if any(job.live for job in jobs[submission.name].values())}
-    found = prunable(options.runs, live, stores=options.stores)
-    for what, sizes in sorted(by_reason(found).items()):
+    leftovers = prunable(options.runs, live, stores=options.stores)
+    for what, sizes in sorted(by_reason(leftovers).items()):
         print(f"{len(sizes)} x {what}: {sum(sizes) / 1e6:.1f} MB")
-    if not found:
+    if not leftovers:
         print("nothing to prune")
     elif confirmed("delete?", options):
-        delete(options.runs, live, found, options.stores)
+        delete(options.runs, live, leftovers, options.stores)
     return 0
 
 

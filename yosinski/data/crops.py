@@ -19,8 +19,8 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
     pixels = np.zeros((len(rows), side, side, 3), np.uint8)
     for crop, row, (top, left) in zip(pixels, rows, corners.tolist(), strict=True):
         y, x = max(top, 0), max(left, 0)
-        found = images[row, y : min(top + side, stored), x : min(left + side, stored)]
-        crop[y - top : y - top + found.shape[0], x - left : x - left + found.shape[1]] = found
+        inside = images[row, y : min(top + side, stored), x : min(left + side, stored)]
+        crop[y - top : y - top + inside.shape[0], x - left : x - left + inside.shape[1]] = inside
     return batch_of(torch.from_numpy(pixels).permute(0, 3, 1, 2), corners, mirrored)
 
 
@@ -63,6 +63,6 @@ def in_order(
     images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Batches of so many unaugmented images, and their labels, for evaluation."""
-    for at in range(0, len(rows), size):
-        part = slice(at, at + size)
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
         yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])

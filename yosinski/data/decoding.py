@@ -69,8 +69,8 @@ def read(content: bytes, depth: int = 16) -> Picture:
     except PIL.Image.DecompressionBombError as error:
         raise Broken(f"too large to be decoded: {error}") from error
     except Exception as error:  # decoders raise what they like
-        told = str(error).partition("<_io")[0].strip() or type(error).__name__
-        raise Broken("cannot identify image file" if told.startswith("cannot identify") else told) from error
+        message = str(error).partition("<_io")[0].strip() or type(error).__name__
+        raise Broken("cannot identify image file" if message.startswith("cannot identify") else message) from error
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:

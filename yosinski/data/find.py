@@ -14,8 +14,8 @@ def card(text: str) -> Card:
     file in its present state. BadInput if the text is none of a data set, if something is wrong with the files, or if
     they are no longer those that a store was made of.
     """
-    known = look()
-    if text not in known.cards:
-        found = Place.of(text)
-        known.cards[text] = emoji.card() if found.path is None else image_files.card(found, known.stores)
-    return known.cards[text]
+    memory = look()
+    if text not in memory.cards:
+        place = Place.of(text)
+        memory.cards[text] = emoji.card() if place.path is None else image_files.card(place, memory.stores)
+    return memory.cards[text]

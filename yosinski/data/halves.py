@@ -85,20 +85,20 @@ def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
 
 def _papers(card: Card, name: str, which: str) -> tuple[list[str], list[str]]:
     """The paper's halves: of exactly the 1000 classes of ILSVRC-2012, whatever else there is."""
-    known = synsets.card()
-    missing = sorted(set(known.classes) - set(card.classes))
+    imagenet = synsets.card()
+    missing = sorted(set(imagenet.classes) - set(card.classes))
     if missing:
         raise BadInput(f"split {name} takes the 1000 classes of ILSVRC-2012; {card.name} lacks {some(missing)}")
     if which == "natman":
-        return _of_group(known, "man-made"), _of_group(known, "natural")
-    return _random(known, int(which))
+        return _of_group(imagenet, "man-made"), _of_group(imagenet, "natural")
+    return _random(imagenet, int(which))
 
 
 def _of_group(card: Card, group: str) -> list[str]:
     if not card.groups:
         raise BadInput(f"data set {card.name} has no groups of classes; choose another split: {', '.join(FORMS)}")
     choose(f"group of {card.name}", group, sorted(set(card.groups)))
-    return [name for name, its in zip(card.classes, card.groups, strict=True) if its == group]
+    return [name for name, class_group in zip(card.classes, card.groups, strict=True) if class_group == group]
 
 
 def _domain(card: Card, names: Iterable[str]) -> tuple[str, ...]:

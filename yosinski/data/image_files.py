@@ -83,10 +83,10 @@ def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Ca
 def changed(place: Place, made: Path) -> str:
     """How a data set differs from what a store was made of, for people."""
     differences = _differences(kinds.list_images(place), made) if (made / "sources.parquet").exists() else {}
-    found = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
-    how = "when that held other images" if found or not differences else "by another version, or with other groups"
-    told = f"{made} was made of {printable(place.path)} {how}{': ' * bool(found)}{'; '.join(found)}"
-    return f"{told}; undo that, or delete the store, or give another --stores"
+    changes = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
+    how = "when that held other images" if changes or not differences else "by another version, or with other groups"
+    message = f"{made} was made of {printable(place.path)} {how}{': ' * bool(changes)}{'; '.join(changes)}"
+    return f"{message}; undo that, or delete the store, or give another --stores"
 
 
 def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
@@ -98,7 +98,7 @@ def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
     now = {printable(image.file.path): image for image in listing.images}
     # where images were skipped, the others were divided anew: their classes tell what has been moved, their sets do not
     parts = slice(1, 2) if store.description(made)["skipped"] else slice(0, 2)
-    found: dict[str, list[str]] = {
+    differences: dict[str, list[str]] = {
         "new": [name for name in now if name not in then],
         "gone": [name for name in then if name not in now],
         "of other content": [],
@@ -108,7 +108,7 @@ def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
         if name in then:
             called, size, held = then[name]
             same = held == image.file.sha256 if image.file.sha256 else size == image.file.size
-            found["of other content"] += [name] * (not same)
+            differences["of other content"] += [name] * (not same)
             moved = called.split("/")[parts] != image.name.split("/")[parts]
-            found["of another class or set"] += [name] * moved
-    return found
+            differences["of another class or set"] += [name] * moved
+    return differences

@@ -42,8 +42,8 @@ def lost(content: bytes) -> str:
     for _ in range(WARNINGS):
         if LOST.fullmatch(said):
             return said
-        found = EXTRANEOUS.fullmatch(said)
-        content = _without(content, int(found[1]), bytes((0xFF, int(found[2], 16)))) if found else b""
+        match = EXTRANEOUS.fullmatch(said)
+        content = _without(content, int(match[1]), bytes((0xFF, int(match[2], 16)))) if match else b""
         if not content:
             break  # no warning, or an error that is for Pillow to tell
         said = _said(content)
@@ -60,7 +60,7 @@ def _said(content: bytes) -> str:
 
 def plain(content: bytes) -> bytes:
     """A JPEG without the segments, and the bytes between segments, before its first scan that no pixel depends on."""
-    kept = [content[at:end] for marker, at, end in segments(content) if marker not in NEEDLESS]
+    kept = [content[start:end] for marker, start, end in segments(content) if marker not in NEEDLESS]
     return b"".join([SOI, *kept])
 
 
@@ -69,35 +69,35 @@ def segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
     Bytes between two of them belong to none.
     """
-    at, last = len(SOI), len(content) - HEAD.size
-    while 0 <= at <= last:
-        begins, marker, length = HEAD.unpack_from(content, at)
+    start, last = len(SOI), len(content) - HEAD.size
+    while 0 <= start <= last:
+        begins, marker, length = HEAD.unpack_from(content, start)
         if begins != 0xFF:
-            at = content.find(b"\xff", at)
+            start = content.find(b"\xff", start)
         elif marker in (0x00, 0xFF):  # no marker: a byte of 255, or what fills up
-            at += 1
+            start += 1
         elif marker == SCAN:
-            yield marker, at, len(content)
+            yield marker, start, len(content)
             return
         else:
-            yield marker, at, at + 2 + length
-            at += 2 + length
+            yield marker, start, start + 2 + length
+            start += 2 + length
 
 
 def orientation(content: bytes) -> int:
     """How a JPEG is to be turned, as `oddities.orientation` says it; Pillow opens only those with XMP."""
-    blocks = [content[at + 4 : end] for marker, at, end in segments(content) if marker == APP1]
+    blocks = [content[start + 4 : end] for marker, start, end in segments(content) if marker == APP1]
     if any(b"tiff:Orientation" in block for block in blocks):
         with suppress(Exception), PIL.Image.open(io.BytesIO(content)) as image:
             return oddities.orientation(image)
-    told = [block.removeprefix(EXIF) for block in blocks if block.startswith(EXIF)]
-    return oddities.turn(EXIF + b"".join(told)) if told else 1
+    pieces = [block.removeprefix(EXIF) for block in blocks if block.startswith(EXIF)]
+    return oddities.turn(EXIF + b"".join(pieces)) if pieces else 1
 
 
 def _without(content: bytes, count: int, marker: bytes) -> bytes:
     """A JPEG without the superfluous bytes before the first of these markers that has so many; empty if none has."""
-    for found in islice(re.finditer(re.escape(marker), content), PLACES):
-        at = found.start()
-        if _said(content[:at] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":
-            return content[: at - count] + content[at:]
+    for match in islice(re.finditer(re.escape(marker), content), PLACES):
+        start = match.start()
+        if _said(content[:start] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":
+            return content[: start - count] + content[start:]
     return b""

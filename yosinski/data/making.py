@@ -34,6 +34,7 @@ from yosinski.data.place import RULE, Place
 from yosinski.data.sources import kinds
 from yosinski.data.sources.listing import Image, Listing
 from yosinski.data.sources.scanning import each, suffixes
+from yosinski.environment import cores
 from yosinski.errors import BadInput, Failure, command, printable, some
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
@@ -101,22 +102,22 @@ def begin(text: str, stores: Path) -> Making | Path:
     BadInput if the files are not as they should be, if another store was made of them when they were others, or if the
     disk has too little space.
     """
-    found = Place.of(text)
-    if found.there and not any(stores.glob(f"{found.name}-*/store.json")):
+    place = Place.of(text)
+    if place.there and not any(stores.glob(f"{place.name}-*/store.json")):
         _server()  # torch is there when all files are listed
-    listed = kinds.list_images(found) if found.there else None
-    card = image_files.card(found, stores, listed)
+    listing = kinds.list_images(place) if place.there else None
+    card = image_files.card(place, stores, listing)
     path = store.location(card, stores)
-    if (path / "store.json").exists() or listed is None:
+    if (path / "store.json").exists() or listing is None:
         return path
     if path.exists():
         raise BadInput(f"{path} is in the way: it is no finished store (no store.json)")
-    making = Making(found, listed, card, stores)
+    making = Making(place, listing, card, stores)
     if making.bytes - making.written > making.free:
         raise BadInput(
             f"{making.path} needs {gigabytes(making.bytes)}, of which {gigabytes(making.written)} are written; "
             f"{stores.absolute()} has {gigabytes(making.free)} free: give another --stores, or a smaller side, such as "
-            f"{replace(found, side=found.side // 2).text}"
+            f"{replace(place, side=place.side // 2).text}"
         )
     return making
 
@@ -143,9 +144,9 @@ def fill(
     with files.lock(here):
         resumed = (here / "images.npy").exists()
         try:
-            there = store.location(image_files.card(making.place, making.stores, making.listing), making.stores)
-            if (there / "store.json").exists():
-                return there  # somebody else has made it meanwhile
+            target = store.location(image_files.card(making.place, making.stores, making.listing), making.stores)
+            if (target / "store.json").exists():
+                return target  # somebody else has made it meanwhile
             broken = _glance(making, advance)
             refuse(making, broken, skip_broken)
             _make_room(here / "images.npy", total, making.place.side)
@@ -174,16 +175,11 @@ def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
     if broken and not skip_broken:
         paths = {image.name: image.file.path for image in making.listing.images if image.name in broken}
         root = making.listing.root
-        told = [f"{printable(root / paths[name])} ({why})" for name, why in sorted(broken.items())]
+        lines = [f"{printable(root / paths[name])} ({why})" for name, why in sorted(broken.items())]
         raise BadInput(
-            f"{len(broken)} of {len(making.listing.images)} images are broken: {some(told)}; mend them, or leave them "
+            f"{len(broken)} of {len(making.listing.images)} images are broken: {some(lines)}; mend them, or leave them "
             f"out: {command('data', 'store', making.place.text, '--skip-broken', stores=making.stores)}"
         )
-
-
-def cores() -> int:
-    """How many processes can work at a time."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # --------------------------------------------------------------------------------------------------------- one image
@@ -269,8 +265,8 @@ def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[s
             for job in as_completed(jobs):
                 advance("stored", job.result())
     except OSError as error:
-        told = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
-        raise Failure(f"{told}; what is done so far is kept, the same command goes on") from error
+        message = f"no space left on the disk of {making.stores}" if error.errno == errno.ENOSPC else str(error)
+        raise Failure(f"{message}; what is done so far is kept, the same command goes on") from error
 
 
 def _server() -> BaseContext:
@@ -316,24 +312,24 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
     """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
     from yosinski.data.decoding import Broken, fitted, read
 
-    there = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
+    stored = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
     note = _note(partial, shard)
-    if note.exists() and store.checksum(there[shard]) == files.read_json(note)["sha256"]:
+    if note.exists() and store.checksum(stored[shard]) == files.read_json(note)["sha256"]:
         return len(images)
-    black = np.zeros(there.shape[1:], np.uint8)
-    found: dict[str, str] = {}
+    black = np.zeros(stored.shape[1:], np.uint8)
+    faults: dict[str, str] = {}
     hashes: list[str] = []
     sizes: list[tuple[int, int] | None] = [None] * len(images)
     odd: list[oddities.Odd | None] = [None] * len(images)
     written = hashlib.sha256()
     with (partial / "images.npy").open("r+b") as file:
-        file.seek(there.offset + shard.start * black.nbytes)
+        file.seek(stored.offset + shard.start * black.nbytes)
         for k, image in enumerate(images):
             content = kinds.content(place, root, image)
             hashes.append(hashlib.sha256(content).hexdigest())
             if len(content) != image.file.size or image.file.sha256 not in ("", hashes[-1]):
-                told = f"{printable(root / image.file.path)} has changed since it was listed"
-                raise Changed(f"{told}; the same command looks again")
+                report = f"{printable(root / image.file.path)} has changed since it was listed"
+                raise Changed(f"{report}; the same command looks again")
             pixels = black
             if image.name not in broken:
                 try:
@@ -341,15 +337,15 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
                     sizes[k] = decoded.shape[1], decoded.shape[0]
                     pixels = np.ascontiguousarray(fitted(decoded, place.side, place.fit, place.interpolation))
                 except Broken as error:
-                    found[image.name] = str(error)
+                    faults[image.name] = str(error)
                 except Exception as error:
-                    told = f"{type(error).__name__}: {error}"
-                    raise Failure(f"{printable(root / image.file.path)} cannot be stored: {told}") from error
+                    report = f"{type(error).__name__}: {error}"
+                    raise Failure(f"{printable(root / image.file.path)} cannot be stored: {report}") from error
             file.write(pixels.data)
             written.update(pixels.data)
-    looks = oddities.looks(there[shard], odd)
-    told = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "looks": looks, "broken": found}
-    files.write_json(note, told, durable=False, indent=None)
+    looks = oddities.looks(stored[shard], odd)
+    report = {"sha256": written.hexdigest(), "sources": hashes, "sizes": sizes, "looks": looks, "broken": faults}
+    files.write_json(note, report, durable=False, indent=None)
     return len(images)
 
 
@@ -396,9 +392,9 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
         skipped=broken,
         rule=RULE,
     )
-    there = store.location(card, making.stores)
-    here.rename(there)
-    shutil.rmtree(there / "shards")
+    target = store.location(card, making.stores)
+    here.rename(target)
+    shutil.rmtree(target / "shards")
     for name in ("broken.json", "lock"):
-        (there / name).unlink()
-    return there
+        (target / name).unlink()
+    return target

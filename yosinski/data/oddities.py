@@ -39,7 +39,7 @@ class Odd(NamedTuple):
         """For `sources.parquet`, empty for an ordinary file: "turned, transparent, 12 of 16 bits"."""
         depth = f"{self.used} of {self.bits} bits{'' if self.grey else ' a colour'}"
         flags = {"turned": self.turned, "transparent": self.transparent, depth: self.bits}
-        return ", ".join(name for name, there in flags.items() if there)
+        return ", ".join(name for name, flag in flags.items() if flag)
 
 
 def orientation(image: PIL.Image.Image) -> int:
@@ -62,8 +62,8 @@ def turn(exif: bytes) -> int:
             (count,) = struct.unpack_from(f"{order}H", exif, first)
             directory = exif[first + 2 : first + 2 + 12 * count]
             entries = struct.iter_unpack(f"{order}HHIHxx", directory)
-            told = [entry[1:] for entry in entries if entry[0] == ORIENTATION]
-            if len(directory) == 12 * count and all(one == (SHORT, 1, 1) for one in told):
+            values = [entry[1:] for entry in entries if entry[0] == ORIENTATION]
+            if len(directory) == 12 * count and all(one == (SHORT, 1, 1) for one in values):
                 return 1
     by_pillow = PIL.Image.Exif()
     with suppress(Exception):  # readers of EXIF raise what they like
@@ -125,10 +125,10 @@ def looks(images: np.ndarray, odd: Sequence[Odd | None]) -> list[Look | None]:
     """At stored images, uint8 [n, side, side, 3]; None where they have no `odd`, because they are broken."""
     rows = images.reshape(len(images), -1)
     means = rows.sum(1, dtype=np.uint32) / rows.shape[1]
-    told = zip(rows.min(1).tolist(), rows.max(1).tolist(), means.round(2).tolist(), images, odd, strict=True)
+    measures = zip(rows.min(1).tolist(), rows.max(1).tolist(), means.round(2).tolist(), images, odd, strict=True)
     return [
-        its and Look(least, greatest, mean, ", ".join(filter(None, (its.text, ONE_COLOUR * _constant(pixels)))))
-        for least, greatest, mean, pixels, its in told
+        oddity and Look(least, greatest, mean, ", ".join(filter(None, (oddity.text, ONE_COLOUR * _constant(pixels)))))
+        for least, greatest, mean, pixels, oddity in measures
     ]
 
 
@@ -146,8 +146,8 @@ def counted(odd: Iterable[str]) -> dict[str, Any]:
     texts = list(odd)
     deep: dict[tuple[int, bool], list[int]] = {}
     for text in texts:
-        if found := DEEP.search(text):
-            deep.setdefault((int(found[2]), not found[3]), []).append(int(found[1]))
+        if match := DEEP.search(text):
+            deep.setdefault((int(match[2]), not match[3]), []).append(int(match[1]))
     named = {name: sum(what in text for text in texts) for name, what in NAMED.items()}
     depths = [
         {"bits": bits, "used": max(used) or None, "grey": grey, "images": len(used)}
@@ -158,23 +158,23 @@ def counted(odd: Iterable[str]) -> dict[str, Any]:
 
 def notes(place: Place, deep: Sequence[dict[str, Any]]) -> list[str]:
     """For people: where the depth of images is not what they are taken for. deep: as `counted` has it."""
-    told = []
-    for its in deep:
-        images = f"{its['images']:,} image{'s have' if its['images'] != 1 else ' has'}"
-        bits, used = its["bits"], its["used"]
+    lines = []
+    for entry in deep:
+        images = f"{entry['images']:,} image{'s have' if entry['images'] != 1 else ' has'}"
+        bits, used = entry["bits"], entry["used"]
         if used is None or used == bits:
             continue
-        if not its["grey"]:
-            told.append(
+        if not entry["grey"]:
+            lines.append(
                 f"{images} colours of {bits} bits and use the lower {used}, of which Pillow drops 8: "
                 "what is stored is dark; scale the files"
             )
         elif used > bits:
-            told.append(f"{images} greys that need {used} bits, taken to have {bits}: what is brighter is white")
+            lines.append(f"{images} greys that need {used} bits, taken to have {bits}: what is brighter is white")
         else:
             depth = max(used, DEPTHS[0])
-            told.append(
+            lines.append(
                 f"{images} greys of {bits} bits and use the lower {used} only: what is stored is dark"
                 + (f"; {replace(place, depth=depth).text} takes {depth} bits for all" if depth < bits else "")
             )
-    return told
+    return lines

@@ -95,10 +95,10 @@ class Place:
         """What the text of a data set says; paths become absolute, an open side becomes 256 or that of the source."""
         if text == "emoji":
             return cls("emoji", side=32)
-        found = TEXT.fullmatch(text)
-        if found is None:
+        match = TEXT.fullmatch(text)
+        if match is None:
             raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}; with a side: {GEOMETRY}")
-        kind, side, fit, interpolation, depth, path = found.groups()
+        kind, side, fit, interpolation, depth, path = match.groups()
         dataset = ""
         if kind == "torchvision":
             dataset, _, path = (path or "").partition(":")
@@ -169,14 +169,14 @@ def suited(text: str, side: int, stored: int | None = None, interpolation: str |
     cifar and tinyimagenet keep their own side unless the network's is larger. They are resized with `interpolation`,
     unless the text names another one. A text that says a side comes back as it is, and so do emoji and imagenet.
     """
-    found, spelled = Place.of(text), TEXT.fullmatch(text)
-    if spelled is None or spelled[2] or found.kind == "imagenet":
+    place, spelled = Place.of(text), TEXT.fullmatch(text)
+    if spelled is None or spelled[2] or place.kind == "imagenet":
         return text
     if interpolation is not None and not spelled[4]:
-        found = replace(found, interpolation=interpolation)
-    if found.kind in NATIVE:
-        return replace(found, side=max(side, found.side)).text
-    return replace(found, side=min(max(stored or round(MARGIN * side), SIDES[0]), SIDES[-1])).text
+        place = replace(place, interpolation=interpolation)
+    if place.kind in NATIVE:
+        return replace(place, side=max(side, place.side)).text
+    return replace(place, side=min(max(stored or round(MARGIN * side), SIDES[0]), SIDES[-1])).text
 
 
 def earlier(text: str, rule: int) -> bool:

@@ -111,8 +111,8 @@ def described_card(described: dict[str, Any]) -> Card:
         return tuple(value) if isinstance(value, list) else value
 
     images = {name: as_tuple(count) for name, count in described["per_class"].items()}
-    told = {"rule": 1, **described, "name": described["data"], "images": images, "notes": ()}
-    return Card(**{value.name: as_tuple(told[value.name]) for value in fields(Card)})
+    values = {"rule": 1, **described, "name": described["data"], "images": images, "notes": ()}
+    return Card(**{value.name: as_tuple(values[value.name]) for value in fields(Card)})
 
 
 def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -161,7 +161,7 @@ def checksum(pixels: np.ndarray) -> str:
 
 def shards(total: int) -> list[slice]:
     """Images in the groups that have one checksum."""
-    return [slice(at, min(at + SHARD, total)) for at in range(0, total, SHARD)]
+    return [slice(start, min(start + SHARD, total)) for start in range(0, total, SHARD)]
 
 
 def check(path: Path) -> Iterator[tuple[slice, bool]]:
@@ -186,13 +186,13 @@ def make(card: Card, stores: Path) -> Path:
             temporary / "images.npy", "w+", np.uint8, shape=(total, card.side, card.side, 3)
         )
         index = np.empty((4, total), np.int32)
-        at = 0
-        for set_name, c, domain, drawn in emoji.images():
-            here = slice(at, at + len(drawn))
-            pixels[here] = drawn
+        start = 0
+        for set_name, c, domain, images in emoji.images():
+            here = slice(start, start + len(images))
+            pixels[here] = images
             index[0, here], index[1, here], index[2, here] = SETS.index(set_name), c, domain
-            index[3, here] = np.arange(len(drawn))
-            at += len(drawn)
+            index[3, here] = np.arange(len(images))
+            start += len(images)
         pixels.flush()
         describe(temporary, card, index, [checksum(pixels[shard]) for shard in shards(total)])
         try:

@@ -24,18 +24,18 @@ EXAMPLES = 5  # pairs of each kind that are named
 
 def balance(card: Card) -> dict[str, dict[str, float]]:
     """Images per class (and domain) of each set: least, median and most, and the imbalance: most over least."""
-    found = {}
+    balances = {}
     for name in card.images:
         counts = card.per_class(name)
         least, most = min(counts), max(counts)
-        found[name] = {"least": least, "median": float(np.median(counts)), "most": most, "imbalance": most / least}
-    return found
+        balances[name] = {"least": least, "median": float(np.median(counts)), "most": most, "imbalance": most / least}
+    return balances
 
 
 def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
     """Quantiles of widths and heights in pixels, and of how many images."""
     quantiles = {
-        name: {told: float(np.quantile(values, share)) for told, share in QUANTILES.items()}
+        name: {quantile: float(np.quantile(values, share)) for quantile, share in QUANTILES.items()}
         for name, values in (("width", widths), ("height", heights))
     }
     return {"images": len(widths), **quantiles}
@@ -47,21 +47,21 @@ def of_sources(place: Place) -> dict[str, Any]:
     None where no header can be read, or where it does not say.
     """
     listing = kinds.list_images(place)
-    found, odd = [], []
+    sides, odd = [], []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
         if image.file.state is None:  # not a file of its own: all have the side of the source
             continue
         try:
             with warnings.catch_warnings(action="ignore"), PIL.Image.open(listing.root / image.file.path) as opened:
-                found.append(oddities.upright(opened))
+                sides.append(oddities.upright(opened))
                 odd.append(oddities.by_header(opened, place.depth).text)
         except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are named elsewhere
             continue
-    if not found:
+    if not sides:
         return {"sources": None, "pixels": None}
     nothing = dict.fromkeys(("least", "greatest", "mean"))
-    told = {"images": len(odd), **nothing, **oddities.counted(odd), "constant": None}
-    return {"sources": sizes(*map(list, zip(*found, strict=True))), "pixels": told}
+    content = {"images": len(odd), **nothing, **oddities.counted(odd), "constant": None}
+    return {"sources": sizes(*map(list, zip(*sides, strict=True))), "pixels": content}
 
 
 def of_store(path: Path) -> dict[str, Any] | None:
@@ -71,21 +71,21 @@ def of_store(path: Path) -> dict[str, Any] | None:
 
     if not (path / "sources.parquet").exists():
         return None
-    there = set(pyarrow.parquet.read_schema(path / "sources.parquet").names)
-    if "width" not in there:
+    names = set(pyarrow.parquet.read_schema(path / "sources.parquet").names)
+    if "width" not in names:
         return None
-    columns = ["width", "height", *(("least", "greatest", "mean", "odd") if "odd" in there else ())]
+    columns = ["width", "height", *(("least", "greatest", "mean", "odd") if "odd" in names else ())]
     whole: Any = pd.read_parquet(path / "sources.parquet", columns=columns).dropna()
-    told = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None}
-    if "odd" in there:
-        told["pixels"] = {
+    content = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None}
+    if "odd" in names:
+        content["pixels"] = {
             "images": len(whole),
             "least": int(whole["least"].min()),
             "greatest": int(whole["greatest"].max()),
             "mean": round(float(whole["mean"].astype(float).mean()), 2),
             **oddities.counted(whole["odd"]),
         }
-    return told
+    return content
 
 
 # --------------------------------------------------------------------------------------------------------- duplicates
@@ -151,22 +151,22 @@ def neighbours(hashes: np.ndarray) -> list[tuple[int, int]]:
     Such hashes agree in at least two of four bands of 16 bits: only those that agree in two are compared.
     """
     bands = [np.uint64(0xFFFF << 16 * k) for k in range(4)]
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     for mask in (bands[a] | bands[b] for a in range(4) for b in range(a)):
         keys = hashes & mask
         order = np.argsort(keys, kind="stable")
         keys, ordered = keys[order], hashes[order]
-        at, step = np.arange(len(hashes)), 0
-        while len(at):
+        first, step = np.arange(len(hashes)), 0
+        while len(first):
             step += 1
-            at = at[at + step < len(hashes)]
-            at = at[keys[at] == keys[at + step]]
-            differ = ordered[at] ^ ordered[at + step]
+            first = first[first + step < len(hashes)]
+            first = first[keys[first] == keys[first + step]]
+            differ = ordered[first] ^ ordered[first + step]
             for _ in range(NEAR):
                 differ &= differ - (differ > 0)  # the lowest bit goes
-            close = at[differ == 0]
-            found |= set(map(tuple, np.sort(np.stack([order[close], order[close + step]], 1)).tolist()))
-    return sorted(found)
+            close = first[differ == 0]
+            pairs |= set(map(tuple, np.sort(np.stack([order[close], order[close + step]], 1)).tolist()))
+    return sorted(pairs)
 
 
 def dhash(images: np.ndarray) -> np.ndarray:
@@ -194,15 +194,15 @@ def hashes(of: Store, path: Path) -> np.ndarray:
     kept = hashes_kept(path)
     if kept.exists():
         return np.load(kept, allow_pickle=False)
-    found = np.concatenate([dhash(of.images[at : at + 256]) for at in range(0, len(of.images), 256)])
+    values = np.concatenate([dhash(of.images[start : start + 256]) for start in range(0, len(of.images), 256)])
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.save(file, found)
+            np.save(file, values)
 
     kept.parent.mkdir(exist_ok=True)
     files.replace(kept, write)
-    return found
+    return values
 
 
 def duplicates(of: Store, path: Path, near: bool) -> Mapping[str, Any]:

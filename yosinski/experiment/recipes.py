@@ -55,16 +55,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for value in fields(self):
-            given = getattr(self, value.name)
+            setting = getattr(self, value.name)
             assert isinstance(value.type, type)
-            if value.type is float and type(given) is int:  # equal recipes have equal digests
-                object.__setattr__(self, value.name, float(given))
-            elif type(given) is not value.type:
-                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {given!r}")
+            if value.type is float and type(setting) is int:  # equal recipes have equal digests
+                object.__setattr__(self, value.name, float(setting))
+            elif type(setting) is not value.type:
+                raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {setting!r}")
             least = 1 if value.name in ("batch_size", "evaluations") else 0
-            if isinstance(given, int | float) and not least <= given < math.inf:
-                finite = "" if math.isfinite(given) else " and finite"
-                raise BadInput(f"recipe.{value.name} is {given}, but must be at least {least}{finite}")
+            if isinstance(setting, int | float) and not least <= setting < math.inf:
+                finite = "" if math.isfinite(setting) else " and finite"
+                raise BadInput(f"recipe.{value.name} is {setting}, but must be at least {least}{finite}")
         choose("initialiser", self.initialiser, INITIALISERS)
         choose("recipe.schedule", self.schedule, ("cosine", "step"))
         choose("recipe.solver", self.solver, ("nesterov", "caffe"))
@@ -81,8 +81,8 @@ class Recipe:
             if getattr(self, name) >= 1:
                 raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be below 1")
         if (self.epochs == 0) == (self.iterations == 0):
-            given = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
-            raise BadInput(f"{given}: one of them must be 0, the other more")
+            setting = f"recipe.epochs is {self.epochs:g} and recipe.iterations {self.iterations}"
+            raise BadInput(f"{setting}: one of them must be 0, the other more")
         if self.schedule == "step" and (self.warmup or not self.step_every):
             raise BadInput("recipe.schedule step needs recipe.step_every, and has no recipe.warmup: that must be 0")
         if self.schedule == "cosine" and (self.step_every or self.gamma != 1):
@@ -103,8 +103,8 @@ class Recipe:
         changing = {"dropout_below": self.dropout_below, "norm_below": self.norm_below == "batch"}
         for name, changes in {**changing, "affine_below": self.affine_below}.items():
             if self.views and changes:
-                given = f"recipe.{name} {str(getattr(self, name)).lower()}"
-                raise BadInput(f"recipe.views stores features, but with {given} they are not the same in every step")
+                setting = f"recipe.{name} {str(getattr(self, name)).lower()}"
+                raise BadInput(f"recipe.views stores features, but with {setting} they are not the same in every step")
 
     def _check_crops(self) -> None:
         if not self.augment and not self.mirror:
@@ -118,8 +118,8 @@ class Recipe:
         if not self.augment:
             raise BadInput("recipe.least_area belongs to recipe.augment true: without it crops are those in the middle")
         if not self.least_area <= self.most_area <= 1:
-            given = f"recipe.least_area is {self.least_area:g} and recipe.most_area {self.most_area:g}"
-            raise BadInput(f"{given}: the first must be at most the second, and that at most 1, the whole image")
+            setting = f"recipe.least_area is {self.least_area:g} and recipe.most_area {self.most_area:g}"
+            raise BadInput(f"{setting}: the first must be at most the second, and that at most 1, the whole image")
         if self.aspect < 1:
             raise BadInput(f"recipe.aspect is {self.aspect:g}, but must be at least 1: so many times wider or higher")
         if self.shift:

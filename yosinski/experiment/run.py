@@ -226,8 +226,8 @@ class Run:
 
 def unknown(spec: Mapping[str, Any]) -> list[str]:
     """What a spec has that this version does not know, in words: a newer version wrote it."""
-    of_run = {"semantics", "source", *(its.name for its in fields(Run))}
-    of_recipe = {its.name for its in fields(Recipe)}
+    of_run = {"semantics", "source", *(field.name for field in fields(Run))}
+    of_recipe = {field.name for field in fields(Recipe)}
     return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [
         f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - of_recipe)
     ]

@@ -9,8 +9,8 @@ CONTIGUOUS = ("mps",)  # devices on which torch has faults with tensors whose ch
 
 def moved(tensor: torch.Tensor, device: str) -> torch.Tensor:
     """The same on a device, laid out as is safe there."""
-    there = tensor.to(device)
-    return there.contiguous() if device in CONTIGUOUS else there
+    result = tensor.to(device)
+    return result.contiguous() if device in CONTIGUOUS else result
 
 
 class Batch(NamedTuple):

@@ -107,20 +107,20 @@ def initialise(
             weight = module.weight
             groups = module.groups if isinstance(module, nn.Conv2d) else 1
             fan_in, fan_out = weight[0].numel(), weight.shape[0] // groups * weight[0, 0].numel()
-            drawn = torch.empty(weight.shape)  # contiguous: the same numbers whatever the weight's memory format
+            values = torch.empty(weight.shape)  # contiguous: the same numbers whatever the weight's memory format
             match initialiser:
                 case "kaiming":
-                    drawn.normal_(0, gain / math.sqrt(fan_in), generator=random)
+                    values.normal_(0, gain / math.sqrt(fan_in), generator=random)
                 case "xavier":
-                    drawn.normal_(0, math.sqrt(2 / (fan_in + fan_out)), generator=random)
+                    values.normal_(0, math.sqrt(2 / (fan_in + fan_out)), generator=random)
                 case "orthogonal":
-                    nn.init.orthogonal_(drawn, gain, generator=random)
+                    nn.init.orthogonal_(values, gain, generator=random)
                 case "gaussian":
-                    drawn.normal_(0, 0.01, generator=random)
+                    values.normal_(0, 0.01, generator=random)
                 case "paper" if paper is not None:
-                    drawn.normal_(0, paper[0], generator=random)
+                    values.normal_(0, paper[0], generator=random)
                 case _:
                     raise ValueError(initialiser)
-            weight.copy_(drawn)
+            weight.copy_(values)
             if module.bias is not None:
                 module.bias.fill_(paper[1] if initialiser == "paper" and paper is not None else 0.0)

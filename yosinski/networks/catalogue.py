@@ -49,8 +49,8 @@ def identity_of(network: str) -> str:
 def named(network: str) -> Name:
     """A name taken apart; BadInput if the side is no number. Whether a library has such a model is not looked up."""
     if is_own(network):
-        found = resolve(network)
-        return Name("file", f"{found.code.file}:{found.maker}", found.side, found.digest[:8])
+        own_network = resolve(network)
+        return Name("file", f"{own_network.code.file}:{own_network.maker}", own_network.side, own_network.digest[:8])
     name, side = network.partition("@")[0], checked_side(network)
     library, colon, model = name.rpartition(":")
     if colon and library != "timm":
@@ -78,10 +78,10 @@ def traced(network: str) -> Traced:
         note = files.read_json(path)
         if note["made_by"] == made_by:
             return Traced.from_json(note)
-    found = survey(name)[0]
+    description = survey(name)[0]
     with suppress(OSError):
-        files.write_json(path, {"made_by": made_by, **found.as_json()}, durable=False)
-    return found
+        files.write_json(path, {"made_by": made_by, **description.as_json()}, durable=False)
+    return description
 
 
 def _note(network: str) -> Path:
@@ -105,8 +105,8 @@ _looked: dict[tuple[Path, str, int | None], tuple[Own, dict[Path, bytes]]] = {} 
 def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
     if not path.is_file():
         like = own.names_like(f"{path.name}:{maker}")
-        there = f"; of such a file there was {', '.join(like)}, which these runs know by that name" if like else ""
-        raise BadInput(f"no file {path} for network {network!r}{there}")
+        hint = f"; of such a file there was {', '.join(like)}, which these runs know by that name" if like else ""
+        raise BadInput(f"no file {path} for network {network!r}{hint}")
     code = Code.at(path)
     if not maker:
         defined = ", ".join(definitions(code.sources[code.main])) or "nothing"
@@ -116,11 +116,11 @@ def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
         return before
     from yosinski.networks.tracing import own_graph  # executes it, and loads torch
 
-    found = own_graph.look(code, maker, side)
-    held = {code.folder / name: text for name, text in found.code.sources.items()}
-    found = own.remember(found)
-    _looked[path.absolute(), maker, side] = found, held
-    return found
+    own_network = own_graph.look(code, maker, side)
+    held = {code.folder / name: text for name, text in own_network.code.sources.items()}
+    own_network = own.remember(own_network)
+    _looked[path.absolute(), maker, side] = own_network, held
+    return own_network
 
 
 def _read(path: Path) -> bytes | None:

@@ -49,9 +49,9 @@ class Standardise(nn.Module):
 
 def moments_in(network: nn.Sequential) -> Standardise:
     """What a network subtracts from its input, and divides it by."""
-    found = network[0].get_submodule(STANDARDISE)
-    assert isinstance(found, Standardise)
-    return found
+    standardise = network[0].get_submodule(STANDARDISE)
+    assert isinstance(standardise, Standardise)
+    return standardise
 
 
 def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:

@@ -45,21 +45,21 @@ def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
     BadInput if it does not take the side.
     """
     side = name.side or usual_side(name)
-    given: dict[str, Any] = {"num_classes": outputs}
+    arguments: dict[str, Any] = {"num_classes": outputs}
     if name.library == "timm":
         make = importlib.import_module("timm").create_model
     else:
         make = torchvision.models.get_model
-        given |= {"aux_logits": False, "init_weights": True} if has_auxiliary(name) else {}
+        arguments |= {"aux_logits": False, "init_weights": True} if has_auxiliary(name) else {}
     for argument in SIDE_ARGUMENTS:
-        sized = {**given, argument: (side, side) if argument == "input_size" else side}
+        sized = {**arguments, argument: (side, side) if argument == "input_size" else side}
         try:
             return make(name.model, **sized), sized
         except TypeError:  # the constructor knows no such argument
             continue
         except (ValueError, AssertionError) as error:
             raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
-    return make(name.model, **given), given
+    return make(name.model, **arguments), arguments
 
 
 def has_auxiliary(name: Name) -> bool:

@@ -45,7 +45,7 @@ class Own:
     @cached_property
     def digest(self) -> str:
         """16 hex digits of all that the network is; what the file is called is not among it."""
-        sources = {"" if path == self.code.main else path: its for path, its in self.code.hashes().items()}
+        sources = {"" if path == self.code.main else path: hashed for path, hashed in self.code.hashes().items()}
         return digest({"sources": sources, "maker": self.maker, "side": self.side, "graph": self.graph})
 
     @property
@@ -69,8 +69,8 @@ def is_own(network: str) -> bool:
 
 def shown(network: str | None) -> str | None:
     """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
-    found = _known.get(network.removeprefix(PREFIX)) if network else None
-    return found.name if found else network
+    own = _known.get(network.removeprefix(PREFIX)) if network else None
+    return own.name if own else network
 
 
 def parts(network: str) -> tuple[str, str, int | None, str]:
@@ -78,11 +78,11 @@ def parts(network: str) -> tuple[str, str, int | None, str]:
 
     BadInput if the side is no number.
     """
-    found = None if SPEC.fullmatch(network) else FORM.fullmatch(network)
-    if found is None:
+    match = None if SPEC.fullmatch(network) else FORM.fullmatch(network)
+    if match is None:
         return "", "", None, network.removeprefix(PREFIX)
-    side = None if found["digits"] else checked_side(network.removeprefix(found["path"]))
-    return found["path"], (found["maker"] or ":")[1:], side, (found["digits"] or "#")[1:]
+    side = None if match["digits"] else checked_side(network.removeprefix(match["path"]))
+    return match["path"], (match["maker"] or ":")[1:], side, (match["digits"] or "#")[1:]
 
 
 def remembered(network: str) -> Own:
@@ -91,9 +91,9 @@ def remembered(network: str) -> Own:
         if network.removeprefix(PREFIX) not in _known:
             raise BadInput(f"the code of network {network} is not known here")
         return _known[network.removeprefix(PREFIX)]
-    found = FORM.fullmatch(network)
-    named = (found["maker"], found["side"]) if found else ()
-    digits = (found["digits"] or "#")[1:] if found else ""
+    match = FORM.fullmatch(network)
+    named = (match["maker"], match["side"]) if match else ()
+    digits = (match["digits"] or "#")[1:] if match else ""
     for own in _known.values():
         if (f":{own.maker}", f"@{own.side}") == named and len(digits) > 7 and own.digest.startswith(digits):
             return own
@@ -113,9 +113,9 @@ def names_like(beginning: str) -> list[str]:
 # Where they are kept
 
 
-def folder(runs: Path, its: str) -> Path:
+def folder(runs: Path, digits: str) -> Path:
     """The directory of a network's code, by its digest."""
-    return runs / "networks" / its
+    return runs / "networks" / digits
 
 
 def keep(runs: Path, own: Own) -> None:
@@ -142,23 +142,23 @@ def read(runs: Path, network: str) -> Own:
 
     BadInput if it is missing, Damaged if it is not what it was.
     """
-    its = network.removeprefix(PREFIX)
-    path = folder(runs, its) / "network.json"
+    digits = network.removeprefix(PREFIX)
+    path = folder(runs, digits) / "network.json"
     if not path.exists():
         raise BadInput(f"{path} is missing: the code of a network of these runs")
     value = files.read_json(path)
     try:
         sources = {name: (path.parent / name).read_bytes() for name in value["sources"]}
         code = Code(path.parent.absolute(), value["main"], sources)
-        found = Own(
+        own = Own(
             code, value["maker"], value["side"], value["graph"], tuple(value["head_tensor"]), Traced.from_json(value)
         )
-        damaged = found.digest != its
+        damaged = own.digest != digits
     except (OSError, KeyError, TypeError) as error:
         raise files.Damaged(path) from error
     if damaged:
         raise files.Damaged(path)
-    return remember(found)
+    return remember(own)
 
 
 def read_all(runs: Path) -> None:
@@ -169,5 +169,5 @@ def read_all(runs: Path) -> None:
 
 
 def _as_json(own: Own) -> dict[str, Any]:
-    told = {"digest": own.digest, "main": own.code.main, "maker": own.maker, "graph": own.graph}
-    return {**told, "sources": own.code.hashes(), "head_tensor": own.head, **own.described.as_json()}
+    content = {"digest": own.digest, "main": own.code.main, "maker": own.maker, "graph": own.graph}
+    return {**content, "sources": own.code.hashes(), "head_tensor": own.head, **own.described.as_json()}

@@ -85,8 +85,8 @@ class Code:
                 if path in self.sources or (not self.whole and (self.folder / path).is_file()):
                     return path
             folder = f"{start}{inside}/"
-            known = any(path.startswith(folder) for path in self.sources)
-            if known or (not self.whole and any((self.folder / folder).glob("*.py"))):
+            has_sources = any(path.startswith(folder) for path in self.sources)
+            if has_sources or (not self.whole and any((self.folder / folder).glob("*.py"))):
                 return folder
         return None
 
@@ -138,11 +138,11 @@ class Code:
     def _executed(self) -> ModuleType:
         if self.module != MAIN:
             return importlib.import_module(self.module)
-        found = importlib.util.spec_from_loader(MAIN, _Loader(self, self.main))
-        assert found is not None
-        assert found.loader is not None
-        module = sys.modules[MAIN] = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
+        spec = importlib.util.spec_from_loader(MAIN, _Loader(self, self.main))
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[MAIN] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
         return module
 
     def _check_imports(self, before: dict[str, ModuleType]) -> None:
@@ -202,8 +202,8 @@ def _is_between(file: str) -> bool:
 
 def described(error: BaseException) -> str:
     """An error on one line."""
-    told = [error.msg] if isinstance(error, SyntaxError) else str(error).strip().splitlines()
-    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+    lines = [error.msg] if isinstance(error, SyntaxError) else str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 _watching: list[tuple[Code, set[str]]] = []  # what code opens while it is loaded; the hook stays for ever
@@ -227,8 +227,8 @@ def _note_opened(event: str, args: tuple[Any, ...]) -> None:
         return
     (code, opened), path = _watching[-1], Path(args[0]).absolute()
     reads = not args[2] & (os.O_WRONLY | os.O_RDWR) if isinstance(args[2], int) else True
-    known = any(path.is_relative_to(place) for place in (*INSTALLED, "/dev", "/proc", "/sys", "/etc"))
-    if not reads or known or code._path(str(path)) or not path.is_file():
+    foreign = any(path.is_relative_to(place) for place in (*INSTALLED, "/dev", "/proc", "/sys", "/etc"))
+    if not reads or foreign or code._path(str(path)) or not path.is_file():
         return
     frame: Any = sys._getframe(1)
     while frame is not None and "importlib" not in frame.f_code.co_filename:
@@ -246,15 +246,15 @@ class _Finder(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         """None for what does not lie there."""
-        found = self.code.find(fullname)
-        if found is None:
+        place = self.code.find(fullname)
+        if place is None:
             return None
-        if found.endswith("/"):  # a folder of modules without an __init__.py
-            spec = ModuleSpec(fullname, _Loader(self.code, found), is_package=True)
-            spec.submodule_search_locations = [str(self.code.folder / found)]
+        if place.endswith("/"):  # a folder of modules without an __init__.py
+            spec = ModuleSpec(fullname, _Loader(self.code, place), is_package=True)
+            spec.submodule_search_locations = [str(self.code.folder / place)]
             return spec
-        loader = _Loader(self.code, found)
-        return importlib.util.spec_from_loader(fullname, loader, is_package=found.endswith("/__init__.py"))
+        loader = _Loader(self.code, place)
+        return importlib.util.spec_from_loader(fullname, loader, is_package=place.endswith("/__init__.py"))
 
 
 class _Loader(SourceLoader):
@@ -295,13 +295,13 @@ def _packages() -> frozenset[str]:
 
 def _imported(source: bytes) -> set[str]:
     """The first parts of the names of all modules that a source imports."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 # What makes the network
@@ -326,18 +326,18 @@ def arguments(
     named = {n: p for n, p in takes.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if "num_classes" not in named and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         raise BadInput(f"{what} takes no num_classes, by which it is called; it takes: {', '.join(takes) or 'nothing'}")
-    given: dict[str, Any] = {"num_classes": outputs}
+    values: dict[str, Any] = {"num_classes": outputs}
     argument = next((name for name in SIDE_ARGUMENTS if name in named), None)
     if argument is not None:
         usual = named[argument].default
         pair = isinstance(usual, tuple | list)
         side = side or square(usual) or USUAL_SIDE
-        given[argument] = (side, side) if pair else side
-    lacking = [name for name, p in named.items() if p.default is p.empty and name not in given]
+        values[argument] = (side, side) if pair else side
+    lacking = [name for name, p in named.items() if p.default is p.empty and name not in values]
     lacking += [name for name, p in takes.items() if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
     if lacking:
         raise BadInput(f"{what} is called with num_classes alone, but needs {', '.join(lacking)}, too")
-    return made, given, side
+    return made, values, side
 
 
 def square(value: Any) -> int | None:

@@ -26,8 +26,8 @@ class Name:
 
 def checked_side(network: str) -> int | None:
     """The pixels that a network's text says behind the @; BadInput if that is no number, or none that can be."""
-    name, at, side = network.rpartition("@")
-    if not at:
+    name, separator, side = network.rpartition("@")
+    if not separator:
         return None
     if not (side.isdecimal() and 16 <= int(side) <= 1024):
         raise BadInput(f"network {network!r}: a side of 16 to 1024 pixels must follow the @, as in {name}@64")
@@ -76,8 +76,8 @@ class Traced:
 
     def as_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
-        told = {"side": self.side, "left_off": self.left_off, "paired": self.paired, "head": asdict(self.head)}
-        return {**told, "segments": [asdict(row) for row in self.segments]}
+        content = {"side": self.side, "left_off": self.left_off, "paired": self.paired, "head": asdict(self.head)}
+        return {**content, "segments": [asdict(row) for row in self.segments]}
 
     @classmethod
     def from_json(cls, note: Mapping[str, Any]) -> "Traced":

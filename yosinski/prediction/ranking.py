@@ -103,8 +103,8 @@ def predict(
     labels = Labels(train.labels, select.labels)
 
     def of_cut(k: int) -> dict[str, float]:
-        mine = SetFeatures(*(its[k] for its in of_base))
-        return scoring.scores(names, mine, labels, **{name: its[k] for name, its in of_others.items()})
+        mine = SetFeatures(*(per_cut[k] for per_cut in of_base))
+        return scoring.scores(names, mine, labels, **{name: per_cut[k] for name, per_cut in of_others.items()})
 
     cuts = source.run.cuts
     with threadpool_limits(1), ThreadPoolExecutor(arithmetic.threads) as pool:  # more threads for one cut only wait
@@ -133,7 +133,7 @@ def predict(
         "environment": environment() | gpu_environment(arithmetic),
         "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
         "cuts": [
-            {"n": n, "name": cut, "scores": its} for n, (cut, its) in enumerate(zip(cuts, scores, strict=True), 1)
+            {"n": n, "name": cut, "scores": values} for n, (cut, values) in enumerate(zip(cuts, scores, strict=True), 1)
         ],
     }
     specs.enrol_half(where.runs, target)
@@ -176,8 +176,8 @@ def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
     each = most // images.classes
     if each < 2:
         raise BadInput(f"{most} images of {images.classes} classes are too few: at least two of each are needed")
-    draw = generator("predict", key, images.name).random(len(images.rows))
-    order = np.lexsort((draw, images.labels))
+    lots = generator("predict", key, images.name).random(len(images.rows))
+    order = np.lexsort((lots, images.labels))
     labels = images.labels[order]
     kept = np.sort(order[np.arange(len(order)) - np.searchsorted(labels, labels) < each])
     return replace(images, rows=images.rows[kept], labels=images.labels[kept])
@@ -200,15 +200,15 @@ def features(
 ) -> list[np.ndarray]:
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
     network = laid_out(network, arithmetic.device)
-    found: list[list[np.ndarray]] = [[] for _ in network[:-1]]
+    of_cuts: list[list[np.ndarray]] = [[] for _ in network[:-1]]
     for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         x: Any = batch.to(arithmetic.device)
-        for segment, its in zip(network[:-1], found, strict=True):
+        for segment, parts in zip(network[:-1], of_cuts, strict=True):
             with arithmetic.autocast():
                 x = segment(x)
             flat = pooled(x, dimension).float().cpu()
-            its.append((flat @ projection(flat.shape[1], dimension)).numpy())
-    return [np.concatenate(its) for its in found]
+            parts.append((flat @ projection(flat.shape[1], dimension)).numpy())
+    return [np.concatenate(parts) for parts in of_cuts]
 
 
 def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
@@ -233,5 +233,5 @@ def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
 @lru_cache
 def projection(size: int, dimension: int) -> torch.Tensor:
     """float32 [size, dimension], orthonormal columns: where random projections go depends on these two numbers only."""
-    drawn = generator("projection", size, dimension).standard_normal((size, dimension))
-    return torch.from_numpy(np.linalg.qr(drawn)[0]).float()
+    numbers = generator("projection", size, dimension).standard_normal((size, dimension))
+    return torch.from_numpy(np.linalg.qr(numbers)[0]).float()

@@ -189,12 +189,12 @@ def log_me(features: Spectrum, labels: np.ndarray) -> float:
 
     grid = np.log(squares.max() or 1.0) + np.linspace(-12, 12, 97) * np.log(10)
     best = np.array([evidence(log_t, slice(None)) for log_t in grid]).argmax(0)
-    found = 0.0
-    for k, at in enumerate(best):
-        between = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
+    total = 0.0
+    for k, index in enumerate(best):
+        between = grid[max(index - 1, 0)], grid[min(index + 1, len(grid) - 1)]
         finest: Any = minimize_scalar(lambda x, k=k: -evidence(x, k), bounds=between, method="bounded")
-        found += max(-finest.fun, evidence(grid[at], k))
-    return float(found / n / members.shape[1])
+        total += max(-finest.fun, evidence(grid[index], k))
+    return float(total / n / members.shape[1])
 
 
 def trans_rate(centred: Spectrum, labels: np.ndarray, distortion: float = DISTORTION) -> float:

@@ -58,20 +58,20 @@ def export(runs: Path, run: Run, out: Path) -> None:
     if states.spoilt(path):
         raise Failure(f"{path / 'weights.safetensors'} does not hold the weights that the record of {run} names")
     tensors = load_file(path / "weights.safetensors")
-    told = description(run, record, tensors)
-    metadata = {name: json.dumps(value) for name, value in told.items()}
+    content = description(run, record, tensors)
+    metadata = {name: json.dumps(value) for name, value in content.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     files.replace(out, lambda temporary: save_file(plain(run.network, tensors), temporary, metadata))
 
 
 def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
     """A network's tensors as the state dict of the library's model; those of our own networks keep their names."""
-    found = {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
+    state = {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
     if is_own(network) and architecture(network).left_off:
         from yosinski.networks.tracing import own_graph
 
-        return own_graph.completed(network, found)
-    return found
+        return own_graph.completed(network, state)
+    return state
 
 
 def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def constructor(run: Run) -> dict[str, Any]:
     if run.network in ARCHITECTURES:
         return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
     name = named(run.network)
-    told = {"library": name.library, "model": name.model, "arguments": catalogue.made(name, run.outputs)[1]}
+    content = {"library": name.library, "model": name.model, "arguments": catalogue.made(name, run.outputs)[1]}
     if is_own(run.network):
         code = catalogue.resolve(run.network).code
-        told |= {"file": code.main, "sources": code.texts(), "sha256": code.hashes()}
-    return told
+        content |= {"file": code.main, "sources": code.texts(), "sha256": code.hashes()}
+    return content
 
 
 def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ class Wanted:
         """Whether a tensor lies where the head does, or behind it in the same list of layers."""
         for module in self.modules:
             layers, _, number = module.rpartition(".")
-            at = name.removeprefix(f"{layers}.").split(".")[0] if name.startswith(f"{layers}.") else ""
-            behind = at.isdecimal() and number.isdecimal() and int(at) > int(number)
+            position = name.removeprefix(f"{layers}.").split(".")[0] if name.startswith(f"{layers}.") else ""
+            behind = position.isdecimal() and number.isdecimal() and int(position) > int(number)
             if behind or name.startswith(f"{module}."):
                 return True
         return False
@@ -106,7 +106,7 @@ def needs(network: str) -> Wanted:
     return Wanted(network)
 
 
-def fitted(network: str, found: Mapping[str, Tensor], where: str, key: str = "", channels: str = "") -> Fitted:
+def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "", channels: str = "") -> Fitted:
     """The network's tensors with their values from a file, and what is said of it.
 
     A head that does not fit is drawn anew, with two outputs. What is standardised is not touched, but in our own
@@ -114,20 +114,20 @@ def fitted(network: str, found: Mapping[str, Tensor], where: str, key: str = "",
     unexpected, of another shape or no number.
     """
     wanted = needs(network)
-    found = {_usual(name): tensor for name, tensor in found.items()}
-    place, also = placed(wanted, found, where, _usual(key))
-    its = below(found, place)
+    tensors = {_usual(name): tensor for name, tensor in tensors.items()}
+    place, also = placed(wanted, tensors, where, _usual(key))
+    inner = below(tensors, place)
     unused = architecture(network).left_off
-    auxiliary = {name for name in its if name in unused or (unused and AUXILIARY.fullmatch(name))}
-    others = [name for name in its if name not in wanted.ours and name not in auxiliary]
-    check(wanted, its, others, where, channels)
-    head, built = headed(wanted, its)
-    taken = {name: its[name] for name in (*wanted.body, *wanted.head * (head == TAKEN)) if name in its}
+    auxiliary = {name for name in inner if name in unused or (unused and AUXILIARY.fullmatch(name))}
+    others = [name for name in inner if name not in wanted.ours and name not in auxiliary]
+    check(wanted, inner, others, where, channels)
+    head, built = headed(wanted, inner)
+    taken = {name: inner[name] for name in (*wanted.body, *wanted.head * (head == TAKEN)) if name in inner}
     values, changed = read(wanted, taken, where, channels)
     built |= {wanted.ours[name]: value for name, value in values.items()}
 
     count = Counter(name.split(".")[0] for name in others if not wanted.replaced(name))
-    count.update(_departing(name, place) for name in found if not _within(name, place))
+    count.update(_departing(name, place) for name in tensors if not _within(name, place))
     parts = [f"{name} ({number} tensor{'s' * (number > 1)})" for name, number in count.items()]
     return Fitted(
         {name: tensor.detach().contiguous().clone() for name, tensor in built.items()},
@@ -158,7 +158,7 @@ def head_of(network: str, names: Iterable[str]) -> tuple[str, int]:
 # Where they lie
 
 
-def placed(wanted: Wanted, found: Mapping[str, Tensor], where: str, key: str) -> tuple[str, tuple[str, ...]]:
+def placed(wanted: Wanted, tensors: Mapping[str, Tensor], where: str, key: str) -> tuple[str, tuple[str, ...]]:
     """The place of a network's tensors, and the others that would do.
 
     It is one below which all names and shapes are found; of several in this order: what lies in a `state_dict`, a
@@ -166,34 +166,34 @@ def placed(wanted: Wanted, found: Mapping[str, Tensor], where: str, key: str) ->
     If none will do, it is the one with most of the names, and `check` will say what is wrong with it.
     """
     count: Counter[str] = Counter()
-    for name in found:
+    for name in tensors:
         parts = name.split(".")
         count.update(".".join(parts[:k]) for k in range(len(parts)) if ".".join(parts[k:]) in wanted.needed)
 
     def will_do(place: str) -> bool:
-        its = below(found, place)
-        return all(its[name].odd or wanted.fits(name, its[name]) for name in wanted.needed)
+        inner = below(tensors, place)
+        return all(inner[name].odd or wanted.fits(name, inner[name]) for name in wanted.needed)
 
     def rank(place: str) -> tuple[int, bool, bool, int]:
         parts = place.split(".")
         wrapped = WRAPPED.index(parts[0]) if parts[0] in WRAPPED else len(WRAPPED)
-        its, averaged = below(found, place), any(AVERAGED.search(part) for part in parts)
-        return wrapped, averaged, any(name not in its for name in wanted.head), len(parts)
+        inner, averaged = below(tensors, place), any(AVERAGED.search(part) for part in parts)
+        return wrapped, averaged, any(name not in inner for name in wanted.head), len(parts)
 
     whole = sorted((place for place in count if count[place] == len(wanted.needed)), key=rank)
     good = [place for place in whole if will_do(place)]
-    if asked := [place for place in good if _within(place, key)]:
-        return asked[0], tuple(place for place in good if place != asked[0])
-    if key and (good or not any(_within(name, key) for name in found)):
-        valid = [place for place in good or dict.fromkeys(name.split(".")[0] for name in found) if place]
+    if matching := [place for place in good if _within(place, key)]:
+        return matching[0], tuple(place for place in good if place != matching[0])
+    if key and (good or not any(_within(name, key) for name in tensors)):
+        valid = [place for place in good or dict.fromkeys(name.split(".")[0] for name in tensors) if place]
         raise BadInput(f"{where}: no weights at {key!r}; {f'choose from: {some(valid)}' if valid else 'leave it out'}")
     rest = [place for place in count if _within(place, key)]
     return max(rest, key=lambda place: (place in whole, count[place]), default=key), ()
 
 
-def below(found: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+def below(tensors: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
     """What lies below a place, by the rest of its names."""
-    return {name[len(place) :].lstrip("."): tensor for name, tensor in found.items() if _within(name, place)}
+    return {name[len(place) :].lstrip("."): tensor for name, tensor in tensors.items() if _within(name, place)}
 
 
 def _within(name: str, place: str) -> bool:
@@ -214,13 +214,13 @@ def _usual(name: str) -> str:
 # Whether they fit
 
 
-def check(wanted: Wanted, its: Mapping[str, Tensor], others: Iterable[str], where: str, channels: str) -> None:
+def check(wanted: Wanted, tensors: Mapping[str, Tensor], others: Iterable[str], where: str, channels: str) -> None:
     """BadInput if what lies below the head is not what the network has there, or if channels are to be told."""
     own = {name.split(".")[0] for name in wanted.body}
     unexpected = sorted(name for name in others if name.split(".")[0] in own and not wanted.replaced(name))
-    missing = sorted(wanted.needed - its.keys())
-    there = {name: its[name] for name in wanted.body if name in its}
-    unlike = {name: tensor for name, tensor in there.items() if not tensor.odd and not wanted.fits(name, tensor)}
+    missing = sorted(wanted.needed - tensors.keys())
+    body = {name: tensors[name] for name in wanted.body if name in tensors}
+    unlike = {name: tensor for name, tensor in body.items() if not tensor.odd and not wanted.fits(name, tensor)}
     wrong = {
         "missing": missing,
         "unexpected": sorted(others) if missing else unexpected,
@@ -229,12 +229,12 @@ def check(wanted: Wanted, its: Mapping[str, Tensor], others: Iterable[str], wher
         ),
     }
     if any(wrong.values()):
-        told = "; ".join(f"{what}: {some(names)}" for what, names in wrong.items() if names)
-        shapes = [tensor.shape for tensor in its.values()][: len(wanted.body)]
+        message = "; ".join(f"{what}: {some(names)}" for what, names in wrong.items() if names)
+        shapes = [tensor.shape for tensor in tensors.values()][: len(wanted.body)]
         alike = missing and shapes == [wanted.shape(name) for name in wanted.body]
         hint = "; yet all shapes are the network's, in its order: its tensors can be renamed" if alike else ""
-        raise BadInput(f"{where} does not fit {wanted.network}; {told}{hint}")
-    for name, tensor in there.items():
+        raise BadInput(f"{where} does not fit {wanted.network}; {message}{hint}")
+    for name, tensor in body.items():
         if not tensor.odd and wanted.sees(name):
             check_channels(name, tensor.shape[1], where, channels)
 
@@ -254,39 +254,39 @@ def check_channels(name: str, count: int, where: str, how: str) -> None:
         )
 
 
-def headed(wanted: Wanted, its: Mapping[str, Tensor]) -> tuple[str, Tensors]:
+def headed(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[str, Tensors]:
     """Whether the head is taken, or why not, and a network with as many outputs; a head that is not taken is drawn."""
-    if not (why := unfit(wanted, its)):
-        return TAKEN, build.build(wanted.network, *wanted.outputs(its[wanted.last])).state_dict()
+    if not (why := unfit(wanted, tensors)):
+        return TAKEN, build.build(wanted.network, *wanted.outputs(tensors[wanted.last])).state_dict()
     built = build.build(wanted.network, 2).state_dict()
     for name in wanted.head:
         tensor = built[wanted.ours[name]]
         if tensor.ndim > 1 and tensor.is_floating_point():
             # Uniform, as torch draws layers, up to 1 / sqrt(fan-in). The base's id depends on it: the same bits on all
             # machines, which is more than torch's Gaussian has.
-            drawn = generator("outside", name).random(tensor.shape, np.float32)
-            tensor.copy_(torch.from_numpy((2 * drawn - 1) * np.float32(tensor[0].numel() ** -0.5)))
+            numbers = generator("outside", name).random(tensor.shape, np.float32)
+            tensor.copy_(torch.from_numpy((2 * numbers - 1) * np.float32(tensor[0].numel() ** -0.5)))
         elif name.endswith("bias"):
             tensor.zero_()
     return f"not taken: {why}", built
 
 
-def unfit(wanted: Wanted, its: Mapping[str, Tensor]) -> str:
+def unfit(wanted: Wanted, tensors: Mapping[str, Tensor]) -> str:
     """Why the head of a file is not one of the network's, with however many outputs; "" if it is."""
     names = [name for name in wanted.head if not name.endswith(COUNTER)]
-    if missing := [name for name in names if name not in its]:
-        instead = [name for name in its if name not in wanted.ours and wanted.replaced(name)]
+    if missing := [name for name in names if name not in tensors]:
+        instead = [name for name in tensors if name not in wanted.ours and wanted.replaced(name)]
         return f"{some(instead, 3)} instead of {some(names, 3)}" if instead else f"no {some(missing, 3)}"
-    if odd := [f"{name} is {what}" for name in names if (what := wanted.odd(name, its[name]))]:
+    if odd := [f"{name} is {what}" for name in names if (what := wanted.odd(name, tensors[name]))]:
         return some(odd, 3)
-    outputs = wanted.outputs(its[wanted.last])
+    outputs = wanted.outputs(tensors[wanted.last])
     if outputs < (2,):
         return f"{_shape(outputs)} output, and a base needs two"
     for name in names:
         wants = tuple(outputs[0] if size == 2 else size for size in wanted.shape(name))
-        if its[name].shape not in (wants, wanted.shape(name)):
-            return f"{name} is {_shape(its[name].shape)}"
-    if sum(math.prod(its[name].shape) for name in names) > 2 * sum(its[name].stored for name in names):
+        if tensors[name].shape not in (wants, wanted.shape(name)):
+            return f"{name} is {_shape(tensors[name].shape)}"
+    if sum(math.prod(tensors[name].shape) for name in names) > 2 * sum(tensors[name].stored for name in names):
         return "it has more numbers than the file"
     return ""
 
@@ -304,7 +304,7 @@ def read(wanted: Wanted, taken: Mapping[str, Tensor], where: str, channels: str)
     BadInput names those that are no numbers, are damaged, or hold NaN or infinity.
     """
     floating = {name for name in taken if wanted.built[wanted.ours[name]].is_floating_point()}
-    if odd := sorted(f"{name} ({what})" for name, its in taken.items() if (what := wanted.odd(name, its))):
+    if odd := sorted(f"{name} ({what})" for name, tensor in taken.items() if (what := wanted.odd(name, tensor))):
         raise BadInput(f"{where} does not fit {wanted.network}; no floating-point numbers: {some(odd)}")
     values: Tensors = {}
     for name, tensor in taken.items():

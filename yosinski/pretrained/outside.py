@@ -76,12 +76,12 @@ def described(network: str, text: str | None = None) -> Weights:
             return _from_json(note["weights"])
     from yosinski.pretrained import weights
 
-    found = weights.read(network, source)[0]
+    description = weights.read(network, source)[0]
     settled = time.time_ns() - SETTLED * 1e9
     if all(max(stat.st_mtime_ns, stat.st_ctime_ns) < settled for stat in stats):
         with suppress(OSError):
-            files.write_json(path, {"made_by": made_by, "weights": asdict(found)}, durable=False)
-    return found
+            files.write_json(path, {"made_by": made_by, "weights": asdict(description)}, durable=False)
+    return description
 
 
 def behind(run: Run) -> Weights:
@@ -90,8 +90,8 @@ def behind(run: Run) -> Weights:
 
 
 def _from_json(value: Mapping[str, Any]) -> Weights:
-    told = value["preprocessing"]
-    preprocessing = Preprocessing(**{**told, "mean": tuple(told["mean"]), "std": tuple(told["std"])})
+    entries = value["preprocessing"]
+    preprocessing = Preprocessing(**{**entries, "mean": tuple(entries["mean"]), "std": tuple(entries["std"])})
     named = {name: tuple(value[name]) for name in ("classes", "left_off", "also", "changed")}
     return Weights(**{**value, **named, "preprocessing": preprocessing})
 
@@ -102,17 +102,17 @@ def bring(run: Run, runs: Path) -> None:
     BadInput if they are not found where they were, or are no longer the same.
     """
     path = specs.folder(runs, run.id)
-    there = states.state(path) == "done"
-    if there and not states.spoilt(path):
+    is_done = states.state(path) == "done"
+    if is_done and not states.spoilt(path):
         return
     from safetensors.torch import save_file
 
     from yosinski.pretrained import weights
 
-    found, tensors = weights.read(run.network, Source.of(run.half.data.removeprefix(PREFIX)))
-    if found.half != run.half:
-        raise BadInput(f"{found.source} holds other weights than those of {run}: they have changed")
-    if there:
+    description, tensors = weights.read(run.network, Source.of(run.half.data.removeprefix(PREFIX)))
+    if description.half != run.half:
+        raise BadInput(f"{description.source} holds other weights than those of {run}: they have changed")
+    if is_done:
         states.set_aside(path)
     while (attempt := attempts.claim(runs, run)) is None:
         if states.state(path) == "done":
@@ -120,7 +120,7 @@ def bring(run: Run, runs: Path) -> None:
         time.sleep(POLL)
     try:
         attempt.save("weights.safetensors", lambda file: save_file(tensors, file))
-        attempt.finish(record(run, found))
+        attempt.finish(record(run, description))
     finally:
         attempt.release()
 
@@ -128,19 +128,19 @@ def bring(run: Run, runs: Path) -> None:
 def notes(runs: Iterable[Run]) -> list[str]:
     """For people: what the bases from outside among these runs, or behind them, are taken to be, and what they lack."""
     runs = list(runs)
-    told = []
+    lines = []
     for base in bases(runs):
         weights = behind(base)
         saw = weights.preprocessing
         mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
         kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"
-        told.append(
+        lines.append(
             f"{base.name}: {weights.source}, {len(weights.classes)} {kind}; preprocessing {saw.told_by}: "
             f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _about(weights))}"
         )
-    if told and not any(run.selffer for run in runs):
-        told.append(NO_CONTROL)
-    return told
+    if lines and not any(run.selffer for run in runs):
+        lines.append(NO_CONTROL)
+    return lines
 
 
 def _about(weights: Weights) -> Iterable[str]:
@@ -157,14 +157,14 @@ def _about(weights: Weights) -> Iterable[str]:
 
 def bases(runs: Iterable[Run]) -> list[Run]:
     """The bases from outside among these runs, or behind them, each once."""
-    found = {run.id: run for one in runs for run in (one, one.parent) if run and run.treatment == "outside"}
-    return list(found.values())
+    by_id = {run.id: run for one in runs for run in (one, one.parent) if run and run.treatment == "outside"}
+    return list(by_id.values())
 
 
-def record(run: Run, found: Weights) -> dict[str, Any]:
+def record(run: Run, description: Weights) -> dict[str, Any]:
     """What came of a base from outside: nothing was trained here, and nothing measured."""
     parameters = cost(run, None).parameters
-    told = asdict(found)
+    content = asdict(description)
     return {
         "state": "done",
         "reason": None,
@@ -179,8 +179,8 @@ def record(run: Run, found: Weights) -> dict[str, Any]:
         "pack": None,
         "arithmetic": None,
         "environment": environment(),
-        "weights": found.hash,
+        "weights": description.hash,
         "parent_weights": None,
         "certificate": None,
-        "outside": {name: told[name] for name in ABOUT},
+        "outside": {name: content[name] for name in ABOUT},
     }

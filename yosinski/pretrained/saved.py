@@ -50,15 +50,15 @@ def opened(path: Path) -> Iterator[tuple[dict[str, Tensor], Mapping[str, str]]]:
     BadInput if it is no file of weights, or damaged.
     """
     with ExitStack() as stack:
-        found: dict[str, Tensor] = {}
-        told: Mapping[str, str] = {}
+        tensors: dict[str, Tensor] = {}
+        metadata: Mapping[str, str] = {}
         for part in parts(path)[1:] or [path]:  # an index comes before what it names
             try:
-                its, told = stack.enter_context(_part(part))
+                inner, metadata = stack.enter_context(_part(part))
             except BadInput as error:
                 raise BadInput(f"{part} cannot be read as weights: {error}") from error
-            found |= its
-        yield found, told
+            tensors |= inner
+        yield tensors, metadata
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def _part(path: Path) -> Iterator[tuple[dict[str, Tensor], Mapping[str, str]]]:
         return
     if path.suffix == ".safetensors" and not head.startswith((b"PK", b"\x80")):
         raise BadInput("it does not begin as safetensors do, or it is cut off")
-    with torch_files.opened(path) as found:
-        yield found, {}
+    with torch_files.opened(path) as tensors:
+        yield tensors, {}
 
 
 def _of_safetensors(opened: Any, name: str) -> Tensor:

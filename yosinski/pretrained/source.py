@@ -66,13 +66,13 @@ class Source:
         path, key = _divided(named or text)
         if channels is not None:
             choose(f"channels of {path}", channels, HOW)
-        found = cls(path=path, key=key, channels=channels or "")
+        source = cls(path=path, key=key, channels=channels or "")
         if mean is None or std is None:
-            return found
+            return source
         minus, by = _channels(mean), _channels(std)
         if max(minus) > 1 or not 0 < min(by) <= max(by) <= 1:
             raise BadInput(f"weights {text}: mean and deviation are those of pixels from 0 to 1")
-        return replace(found, mean=minus, std=by)
+        return replace(source, mean=minus, std=by)
 
     @property
     def text(self) -> str:
@@ -90,8 +90,8 @@ def _path(text: str) -> Path:
 
 def _divided(text: str) -> tuple[Path, str]:
     """A file and a key behind a #, unless that belongs to the file's name; BadInput if there is none."""
-    at = [len(text), *(found.start() for found in reversed(list(re.finditer("#", text))))]
-    for k in at:
+    positions = [len(text), *(match.start() for match in reversed(list(re.finditer("#", text))))]
+    for k in positions:
         if (path := _path(text[:k])).is_file() and (k == len(text) or text[k + 1 :]):
             return path, text[k + 1 :]
     if text.lower() in NONE:
@@ -99,13 +99,13 @@ def _divided(text: str) -> tuple[Path, str]:
             f"weights {text!r} are none, and a base from outside needs some: networks from scratch are what figure2 "
             "trains, and what transfer trains beside its copies (scratch=true)"
         )
-    for k in at:
+    for k in positions:
         if (path := _path(text[:k])).is_dir():
             within = sorted(one.name for one in path.iterdir() if one.suffix in SUFFIXES or one.match(INDEX))
-            told = f" in it: {', '.join(within)}" if within else ""
+            hint = f" in it: {', '.join(within)}" if within else ""
             if (path / ".metadata").is_file():
-                told = ", such as torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes of such a directory"
-            raise BadInput(f"{path} is a directory: give a file of weights{told}")
+                hint = ", such as torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes of such a directory"
+            raise BadInput(f"{path} is a directory: give a file of weights{hint}")
     raise BadInput(f"no file {_path(text)} of weights; write its path, or {' or '.join(LIBRARIES)}[:NAME]")
 
 

@@ -126,15 +126,15 @@ def opened(path: Path) -> Iterator[dict[str, Tensor]]:
     with path.open("rb") as file:
         try:
             saved = _archive(file) if zipfile.is_zipfile(file) else _stream(file)
-            found = dict(_found(saved))
+            tensors = dict(_found(saved))
         except BadInput:
             raise
         except ERRORS as error:
             raise BadInput(f"as what torch has saved it is cut off or damaged: {_line(error)}") from error
-        if not found:
+        if not tensors:
             keys = sorted(shown(key) for key, _ in _pairs(saved.content) if isinstance(key, str))
             raise BadInput("it holds no tensors" + (f", but {some(keys)}" if keys else ""))
-        yield found
+        yield tensors
 
 
 def _line(error: Exception) -> str:
@@ -162,11 +162,11 @@ def _archive(file: IO[bytes]) -> Saved:
 
     @lru_cache(maxsize=1)
     def entry(name: str) -> bytes:
-        found: Any = archive.getinfo(root + name)
-        if found.file_size > DENSEST * found.compress_size + 1_000_000:
-            raise ValueError(f"{name} is {found.file_size:,} bytes packed into {found.compress_size:,}")
-        found.CRC = found.CRC or None  # torch can be told to write none
-        return archive.open(found).read()
+        member: Any = archive.getinfo(root + name)
+        if member.file_size > DENSEST * member.compress_size + 1_000_000:
+            raise ValueError(f"{name} is {member.file_size:,} bytes packed into {member.compress_size:,}")
+        member.CRC = member.CRC or None  # torch can be told to write none
+        return archive.open(member).read()
 
     if f"{root}byteorder" in names and entry("byteorder") != b"little":
         raise BadInput("it was saved on a big-endian machine")
@@ -180,9 +180,9 @@ def _stream(file: IO[bytes]) -> Saved:
         raise ValueError("torch.save begins otherwise")
     if not plain(file)["little_endian"]:
         raise BadInput("it was saved on a big-endian machine")
-    asked: list[Persistent] = []
-    content, keys = plain(file, asked), plain(file)
-    storages = [one.id for one in asked if isinstance(one.id, tuple) and one.id[0] == "storage"]
+    references: list[Persistent] = []
+    content, keys = plain(file, references), plain(file)
+    storages = [one.id for one in references if isinstance(one.id, tuple) and one.id[0] == "storage"]
     widths = {_key(key): _kind(of).itemsize for _, of, key, *_ in storages}
     places: dict[str, tuple[int, int]] = {}
     for key in map(_key, keys):
@@ -209,16 +209,16 @@ def _found(saved: Saved) -> Iterator[tuple[str, Tensor]]:
             continue
         entries = _entries(value)
         looked_at += len(entries)
-        inner = [(f"{name}.{key}" if name else str(key), its) for key, its in entries if _holds(key, its)]
-        waiting += reversed([(key, its) for key, its in inner if len(key) <= LONGEST])
+        inner = [(f"{name}.{key}" if name else str(key), part) for key, part in entries if _holds(key, part)]
+        waiting += reversed([(key, part) for key, part in inner if len(key) <= LONGEST])
         held += len(inner)
         if held > MOST or looked_at > 20 * MOST:  # a file may hold the same dictionary a million times
             raise ValueError(f"it holds more than {MOST:,} dictionaries, lists and tensors")
 
 
-def _holds(key: Any, its: Any) -> bool:
+def _holds(key: Any, value: Any) -> bool:
     """Whether tensors may lie in a value, and its key can be part of their names."""
-    if not isinstance(its, dict | list | tuple | Call):
+    if not isinstance(value, dict | list | tuple | Call):
         return False
     if isinstance(key, str):
         return len(key) <= LONGEST and key.isprintable()
@@ -233,10 +233,10 @@ def _entries(value: Any) -> list[tuple[Any, Any]]:
     if not isinstance(state, dict) or "_modules" not in state:
         return _pairs(value)
     passing = state.get("_non_persistent_buffers_set")
-    listed = passing.arguments[:1] if isinstance(passing, Call) else (passing,)
-    left_out = {name for names in listed if isinstance(names, list) for name in names if isinstance(name, str)}
+    lists = passing.arguments[:1] if isinstance(passing, Call) else (passing,)
+    left_out = {name for names in lists if isinstance(names, list) for name in names if isinstance(name, str)}
     held = [pair for name in ("_parameters", "_buffers", "_modules") for pair in _pairs(state.get(name))]
-    return [(key, its) for key, its in held if key not in left_out]
+    return [(key, part) for key, part in held if key not in left_out]
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
@@ -245,8 +245,8 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
         return list(value.items())
     if not isinstance(value, Call):
         return []
-    given = value.arguments[0] if value.name in MAPPINGS and value.arguments else None
-    pairs = given if isinstance(given, list | tuple) else []
+    content = value.arguments[0] if value.name in MAPPINGS and value.arguments else None
+    pairs = content if isinstance(content, list | tuple) else []
     return [*(tuple(pair) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2), *value.items.items()]
 
 
@@ -362,10 +362,12 @@ def _sparse(saved: Saved, layout: str, parts: list[Any] | tuple[Any, ...]) -> Te
         raise ValueError("its places and numbers are none")
 
     def make() -> torch.Tensor:
-        at, its = [part.make() for part in places], numbers.make()
+        indices, values = [part.make() for part in places], numbers.make()
         if layout == "torch.sparse_coo":
-            return torch.sparse_coo_tensor(at[0], its, shape, check_invariants=True).to_dense()
+            return torch.sparse_coo_tensor(indices[0], values, shape, check_invariants=True).to_dense()
         kind = getattr(torch, layout.removeprefix("torch."))
-        return torch.sparse_compressed_tensor(at[0], at[1], its, shape, layout=kind, check_invariants=True).to_dense()
+        return torch.sparse_compressed_tensor(
+            indices[0], indices[1], values, shape, layout=kind, check_invariants=True
+        ).to_dense()
 
     return Tensor(shape, numbers.kind, make, stored=numbers.stored)

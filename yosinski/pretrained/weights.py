@@ -41,9 +41,9 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
     """
     if source.path is not None:
-        with saved.opened(source.path) as (found, told):
-            classes, preprocessing = exported(source.path, told)
-            taken = fitted(network, found, source.text, source.key, source.channels)
+        with saved.opened(source.path) as (saved_tensors, metadata):
+            classes, preprocessing = exported(source.path, metadata)
+            taken = fitted(network, saved_tensors, source.text, source.key, source.channels)
         hashed, text = sha256(*parts(source.path)), source.text
     else:
         fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
@@ -66,9 +66,9 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         classes = list(PLACEHOLDERS)
     elif len(classes) != outputs:
         classes = [f"class {k}" for k in range(outputs)]
-    known = fingerprint(tensors), hashed, told_apart(classes), preprocessing
+    facts = fingerprint(tensors), hashed, told_apart(classes), preprocessing
     about = {name: getattr(taken, name) for name in ("left_off", "place", "also", "head", "changed")}
-    return Weights(text, *known, **about), tensors
+    return Weights(text, *facts, **about), tensors
 
 
 def told_apart(names: Sequence[str]) -> tuple[str, ...]:
@@ -80,15 +80,15 @@ def told_apart(names: Sequence[str]) -> tuple[str, ...]:
 # Where they are found
 
 
-def exported(path: Path, told: Mapping[str, str]) -> tuple[list[str], Preprocessing | None]:
+def exported(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], Preprocessing | None]:
     """What a file says of classes and preprocessing, if it was exported by us."""
-    if not {"classes", "preprocessing"} <= told.keys():
+    if not {"classes", "preprocessing"} <= metadata.keys():
         return [], None
     try:
-        saw = json.loads(told["preprocessing"])
+        saw = json.loads(metadata["preprocessing"])
         mean, std = (_channels(saw[name]) for name in ("mean", "std"))
         resize, crop = (max(saw[name]) if isinstance(saw[name], list) else saw[name] for name in ("resize", "crop"))
-        classes = json.loads(told["classes"])
+        classes = json.loads(metadata["classes"])
         if not all(isinstance(name, str) for name in classes):
             raise TypeError("classes without names")
         if not all(map(math.isfinite, (*mean, *std))) or not 0 < crop <= resize < math.inf:
@@ -139,11 +139,11 @@ def usual_preprocessing(network: str) -> Preprocessing:
         side = architecture(network).side
         return Preprocessing(*IMAGENET, side, side, "bilinear", "taken to be ImageNet's mean and deviation")
     if name.library == "timm":
-        found = of_timm(name.model)
+        preprocessing = of_timm(name.model)
     else:
         weights: Any = torchvision.models.get_model_weights(name.model)
-        found = of_torchvision(name.model, weights.DEFAULT)
-    return replace(found, told_by=f"taken to be {found.told_by}")
+        preprocessing = of_torchvision(name.model, weights.DEFAULT)
+    return replace(preprocessing, told_by=f"taken to be {preprocessing.told_by}")
 
 
 def of_torchvision(model: str, entry: Any) -> Preprocessing:

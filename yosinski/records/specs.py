@@ -124,17 +124,17 @@ def find(runs: Path, text: str) -> str:
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     if is_id(text):
-        found = sorted(run_id for run_id in ids(runs) if run_id.startswith(text))
+        matches = sorted(run_id for run_id in ids(runs) if run_id.startswith(text))
     else:
-        found = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
-    if not found:
+        matches = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
+    if not matches:
         raise BadInput(
             f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         several = "begins several runs" if is_id(text) else "is the name of several runs"
-        raise BadInput(f"{text!r} {several}: {', '.join(found[:5])}")
-    return found[0]
+        raise BadInput(f"{text!r} {several}: {', '.join(matches[:5])}")
+    return matches[0]
 
 
 def scan(runs: Path) -> Iterator[Path]:

@@ -40,7 +40,7 @@ class Arithmetic:
 
     def agrees(self, other: "Arithmetic") -> bool:
         """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
-        one, two = ({**its.below, "head": its.head} for its in (self, other))
+        one, two = ({**arithmetic.below, "head": arithmetic.head} for arithmetic in (self, other))
         if not (self.processor and other.processor):
             one["processor"] = two["processor"] = ""
         return one == two
@@ -62,12 +62,12 @@ def choose_arithmetic(where: Where) -> Arithmetic:
     BadInput for a device that is not here, and where GPUs were given to this process and torch finds none: nothing
     is computed on a CPU that was meant for a GPU. Apple's GPUs are taken if they are asked for by name only.
     """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    device = ("cuda" if found["cuda"] else "cpu") if where.device == "auto" else where.device
+    devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    device = ("cuda" if devices["cuda"] else "cpu") if where.device == "auto" else where.device
     if where.device == "auto" and device == "cpu" and visible_gpus():
         raise BadInput(no_gpu_found())
-    if not found.get(device, False):
-        raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in found if found[n])}")
+    if not devices.get(device, False):
+        raise BadInput(f"no device {device!r} here; choose from: auto, {', '.join(n for n in devices if devices[n])}")
     fast = cpu_has_bfloat16() if device == "cpu" else device == "cuda" and gpu_has_bfloat16()
     dtype = ("bfloat16" if fast else "float32") if where.precision == "auto" else where.precision
     return Arithmetic(dtype, device, where.threads, processor=kind_of_processor(device, dtype))
@@ -110,8 +110,8 @@ def settle(arithmetic: Arithmetic) -> None:
 
 def laid_out(network: nn.Sequential, device: str) -> nn.Sequential:
     """A network on a device; its weights have their channels last in memory where that is safe."""
-    there = network.to(device)
-    return there.to(memory_format=torch.contiguous_format) if device in batch.CONTIGUOUS else there
+    result = network.to(device)
+    return result.to(memory_format=torch.contiguous_format) if device in batch.CONTIGUOUS else result
 
 
 def keep_freed_memory() -> None:

@@ -60,8 +60,8 @@ def take_features(
             if stopping():
                 raise Stopped
 
-        for member, found in zip(standing, features.stored(stores, keys, compute, look), strict=True):
-            member.features[name] = found
+        for member, stored in zip(standing, features.stored(stores, keys, compute, look), strict=True):
+            member.features[name] = stored
 
 
 def trunk(member: Member) -> dict[str, Any]:

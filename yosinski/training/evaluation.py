@@ -74,10 +74,10 @@ def evaluate(
     correct = [np.zeros(images.classes, int) for _ in members]
     held = {member: member.shared for member in members}
     total = len(images.rows)
-    for at in range(0, total, images.at_a_time):
+    for start in range(0, total, images.at_a_time):
         if stopping():
             return []
-        part = slice(at, at + images.at_a_time)
+        part = slice(start, start + images.at_a_time)
         features = stored_inputs(held, images.name, 0, part, arithmetic.device)
         batch = None
         if len(features) < len(held):

@@ -64,17 +64,17 @@ def stored(
     """
     paths = [folder(stores, key) for key in keys]
     of = dict(zip(paths, keys, strict=True))
-    found = {path: opened(path, key, look) for path, key in of.items()}
+    by_path = {path: opened(path, key, look) for path, key in of.items()}
     with contextlib.ExitStack() as locks:
-        for path in sorted(path for path in found if found[path] is None):  # in one order: nobody waits in a circle
+        for path in sorted(path for path in by_path if by_path[path] is None):  # in one order: nobody waits in a circle
             locks.enter_context(files.lock(_partial(path), look))
             locks.callback(shutil.rmtree, _partial(path), ignore_errors=True)
-            found[path] = opened(path, of[path], look)  # somebody may have made it meanwhile
-        missing = [path for path in found if found[path] is None]
+            by_path[path] = opened(path, of[path], look)  # somebody may have made it meanwhile
+        missing = [path for path in by_path if by_path[path] is None]
         if missing:
             _make(stores, {path: of[path] for path in missing}, compute([paths.index(path) for path in missing]), look)
-        found |= {path: opened(path, of[path], look) for path in missing}
-    whole = [its for its in (found[path] for path in paths) if its is not None]
+        by_path |= {path: opened(path, of[path], look) for path in missing}
+    whole = [features for features in (by_path[path] for path in paths) if features is not None]
     if len(whole) < len(keys):
         raise Failure(f"features in {stores / 'features'} are damaged as soon as they are written: is the disk sound?")
     return whole
@@ -121,23 +121,23 @@ def _make(
     with contextlib.ExitStack() as writing:
         out = [writing.enter_context((_partial(path) / "features.npy").open("wb")) for path in wanted]
         for k, batch in enumerate(batches):
-            arrays = [as_stored(its).cpu().contiguous().numpy() for its in batch]
+            arrays = [as_stored(features).cpu().contiguous().numpy() for features in batch]
             if k == 0:
                 shapes = [
-                    (key["views"], key["images"], *its.shape[1:])
-                    for key, its in zip(wanted.values(), arrays, strict=True)
+                    (key["views"], key["images"], *array.shape[1:])
+                    for key, array in zip(wanted.values(), arrays, strict=True)
                 ]
                 files.check_space(stores, sum(4 * math.prod(shape) for shape in shapes), "stored features")
                 for file, shape in zip(out, shapes, strict=True):
                     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
-            for file, its in zip(out, arrays, strict=True):
-                file.write(its.data)
+            for file, values in zip(out, arrays, strict=True):
+                file.write(values.data)
             look()
     for path, key in wanted.items():
         array = _partial(path) / "features.npy"
-        told = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, look)}
-        files.write_json(_partial(path) / "features.json", told)
+        content = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, look)}
+        files.write_json(_partial(path) / "features.json", content)
         if path.exists():  # damaged
             shutil.rmtree(path)
         _partial(path).rename(path)

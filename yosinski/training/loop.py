@@ -79,9 +79,9 @@ def read(step: int, stream: Stream, pulse: Pulse) -> Shown:
     """Stored features for those who stand on them, and the images for the others."""
     shown, device = stream.shown(step), pulse.arithmetic.device
     held = {member: member.run.held(step / stream.steps) for member in pulse.members}
-    found = stored_inputs(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
-    images = stream.read(shown).to(device) if len(found) < len(held) else None
-    return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), found)
+    inputs = stored_inputs(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    images = stream.read(shown).to(device) if len(inputs) < len(held) else None
+    return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), inputs)
 
 
 def step_of_all(

@@ -59,8 +59,8 @@ def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray
 
     sums, squares = (np.zeros((stream.stored, stream.stored, 3), np.uint64) for _ in range(2))
     rows = np.sort(stream.rows[stream.used])
-    for at in range(0, len(rows), AT_A_TIME):
-        images = stream.store.images[rows[at : at + AT_A_TIME]]
+    for start in range(0, len(rows), AT_A_TIME):
+        images = stream.store.images[rows[start : start + AT_A_TIME]]
         sums += images.sum(0, dtype=np.uint32)
         squares += np.square(images, dtype=np.uint16).sum(0, dtype=np.uint32)
     squares = squares.sum((0, 1))

@@ -136,20 +136,20 @@ def stored_inputs(
 ) -> dict[Member, torch.Tensor]:
     """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""
     stored = {member: member.features[name] for member in held if name in member.features}
-    found = {member: features for member, features in stored.items() if features.cut == held[member]}
-    read = {features: moved(features.at(views, images), device) for features in set(found.values())}
-    return {member: read[features] for member, features in found.items()}
+    chosen = {member: features for member, features in stored.items() if features.cut == held[member]}
+    read = {features: moved(features.at(views, images), device) for features in set(chosen.values())}
+    return {member: read[features] for member, features in chosen.items()}
 
 
 def at_cuts(
-    members: Sequence[Member], images: Batch | None, clock: Clock, known: Mapping[Member, torch.Tensor] | None = None
+    members: Sequence[Member], images: Batch | None, clock: Clock, computed: Mapping[Member, torch.Tensor] | None = None
 ) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
     known: features that need not be computed; if they are everybody's, there need be no images.
     """
-    inputs: list[Batch | torch.Tensor | None] = [(known or {}).get(member, images) for member in members]
+    inputs: list[Batch | torch.Tensor | None] = [(computed or {}).get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.shared and inputs[k] is images:
@@ -166,4 +166,4 @@ def at_cuts(
                 for k in sharing:
                     if members[k].shared == n:
                         inputs[k] = features
-    return [its for its in inputs if its is not None]
+    return [batch for batch in inputs if batch is not None]

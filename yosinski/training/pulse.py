@@ -64,9 +64,9 @@ class Pulse:
 
     def save(self, members: Iterable[Member], now: bool, evaluated: bool = False) -> None:
         """Write checkpoints of these members `now`, or if it is time: after an evaluation, or long after the last."""
-        at = time.monotonic()
-        if not now and at - self.saved < min(SAVE_EVERY, SAVE_SHARE * self.writing if evaluated else SAVE_EVERY):
+        moment = time.monotonic()
+        if not now and moment - self.saved < min(SAVE_EVERY, SAVE_SHARE * self.writing if evaluated else SAVE_EVERY):
             return
-        self.saved = at
+        self.saved = moment
         self.each(members, lambda member: checkpoints.save(member, self.arithmetic))
-        self.writing = max(0.0, time.monotonic() - at - 1)
+        self.writing = max(0.0, time.monotonic() - moment - 1)

@@ -61,20 +61,20 @@ class Stream:
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, Shown]:
         """The order of the used images; for all images which view they have, and the crop."""
-        draw = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
-        order = self.used[np.argsort(draw.random(self.total)[self.used], kind="stable")]
+        random = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
+        order = self.used[np.argsort(random.random(self.total)[self.used], kind="stable")]
         every = np.arange(self.total)
         if not self.views:
-            return order, Shown(every, np.zeros_like(every), *self._crops(draw))
-        views = draw.integers(0, self.views, self.total)
+            return order, Shown(every, np.zeros_like(every), *self._crops(random))
+        views = random.integers(0, self.views, self.total)
         of_views = map(np.stack, zip(*map(self._view, range(self.views)), strict=True))
-        return order, Shown(every, views, *(drawn[views, every] for drawn in of_views))
+        return order, Shown(every, views, *(column[views, every] for column in of_views))
 
     def _draw_view(self, view: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The crops of one view of all images."""
         return self._crops(generator("view", self.run.half.digest, view))
 
-    def _crops(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _crops(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For all images the crop's corner and size [N, 2] and whether it is mirrored [N].
 
         Corners are counted in stored images, with the border of `shift` around them. What a recipe has no use for is
@@ -82,21 +82,21 @@ class Stream:
         """
         recipe, sizes = self.recipe, np.broadcast_to(self.side, (self.total, 2))
         if not recipe.augment:
-            at = corner(self.stored, self.side, self.run.half.rule)
-            return np.full((self.total, 2), at), sizes, np.zeros(self.total, bool)
+            place = corner(self.stored, self.side, self.run.half.rule)
+            return np.full((self.total, 2), place), sizes, np.zeros(self.total, bool)
         shift = recipe.shift
-        corners = draw.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
-        mirrored = (draw.random(self.total) < 0.5) & recipe.mirror
+        corners = random.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
+        mirrored = (random.random(self.total) < 0.5) & recipe.mirror
         if recipe.least_area:
-            corners, sizes = boxes(draw, self.total, self.stored, recipe)
+            corners, sizes = boxes(random, self.total, self.stored, recipe)
         return corners, sizes, mirrored
 
     def shown(self, step: int) -> Shown:
         """What a step shows."""
         epoch, k = divmod(step, self.steps_per_epoch)
-        order, drawn = self._epoch(epoch)
+        order, columns = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
-        return Shown(*(column[chosen] for column in drawn))
+        return Shown(*(column[chosen] for column in columns))
 
     def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
         """The batches from step `first` on, read ahead."""
@@ -117,27 +117,27 @@ class Stream:
     def viewed(self, size: int) -> Iterator[Batch]:
         """Every view of the used images, view by view, at most so many at a time."""
         for view in range(self.views):
-            for at in range(0, len(self.used), size):
-                part = self.used[at : at + size]
-                yield self.read(Shown(part, np.full(len(part), view), *(drawn[part] for drawn in self._view(view))))
+            for start in range(0, len(self.used), size):
+                part = self.used[start : start + size]
+                yield self.read(Shown(part, np.full(len(part), view), *(column[part] for column in self._view(view))))
 
 
-def boxes(draw: np.random.Generator, images: int, stored: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def boxes(random: np.random.Generator, images: int, stored: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Corners and sizes of crops that will be resized, int64 [images, 2] both, within squares of so many pixels a side.
 
     Distributed as torchvision's RandomResizedCrop draws them: the area is uniform, the logarithm of width over height,
     too; what does not fit is drawn again, up to ten times, then it is the whole image. An image's box depends on no
     other's.
     """
-    places = draw.random((images, 2))
+    places = random.random((images, 2))
     sizes = np.full((images, 2), stored)
     wanting = np.ones(images, bool)
     for _ in range(TRIES):
-        area = stored**2 * draw.uniform(recipe.least_area, recipe.most_area, images)
-        ratio = np.exp(draw.uniform(-math.log(recipe.aspect), math.log(recipe.aspect), images))
-        drawn = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], 1))).astype(int)
-        fits = wanting & ((drawn > 0) & (drawn <= stored)).all(1)
-        sizes[fits] = drawn[fits]
+        area = stored**2 * random.uniform(recipe.least_area, recipe.most_area, images)
+        ratio = np.exp(random.uniform(-math.log(recipe.aspect), math.log(recipe.aspect), images))
+        candidates = np.rint(np.sqrt(np.stack([area / ratio, area * ratio], 1))).astype(int)
+        fits = wanting & ((candidates > 0) & (candidates <= stored)).all(1)
+        sizes[fits] = candidates[fits]
         wanting &= ~fits
         if not wanting.any():
             break

@@ -56,9 +56,9 @@ def match(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int, *key: s
     What is kept of the base is how large its weights are, layer by layer, and nothing that they have learned.
     """
     for name, parameter in copy[:n].named_parameters():
-        drawn = torch.from_numpy(generator("matched", *key, name).standard_normal(parameter.shape))
-        its = base[name].double()
-        parameter.copy_(its.mean() + its.std(correction=0) * drawn)
+        numbers = torch.from_numpy(generator("matched", *key, name).standard_normal(parameter.shape))
+        original = base[name].double()
+        parameter.copy_(original.mean() + original.std(correction=0) * numbers)
 
 
 def fixed(network: nn.Sequential, run: Run) -> set[str]:

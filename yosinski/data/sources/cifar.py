@@ -74,19 +74,19 @@ def list_images(place: Place) -> Listing:
     assert path is not None
     _read.cache_clear()
     data = _read(place)
-    found: Sets = {}
+    sets: Sets = {}
     for set_name, pixels in data.pixels.items():
-        found[set_name] = {name: [] for name in data.classes}
+        sets[set_name] = {name: [] for name in data.classes}
         for k, label in enumerate(data.fine[set_name].tolist()):
             content = _ppm(pixels[k])
             file = File(f"{set_name}/{k}", len(content), f"{set_name}-{k:05d}", hashlib.sha256(content).hexdigest())
-            found[set_name][data.classes[label]].append(file)
-    empty = [name for files in found.values() for name, of_class in files.items() if not of_class]
+            sets[set_name][data.classes[label]].append(file)
+    empty = [name for files in sets.values() for name, of_class in files.items() if not of_class]
     if empty:
         raise BadInput(f"{place.source}: no images of {empty[0]}")
     group_of = dict(zip(data.fine["train"].tolist(), (data.coarse.get("train", np.empty(0))).tolist(), strict=False))
     groups = [data.groups[group_of[k]] for k in range(len(data.classes))] if data.groups else []
-    return listing(path, found, data.classes, drawn(place.source), groups)
+    return listing(path, sets, data.classes, drawn(place.source), groups)
 
 
 def read_from(place: Place) -> list[tuple[str, Path, State]]:
@@ -138,8 +138,8 @@ def _read(place: Place) -> Cifar:
     try:
         return read(place.kind, version, contents)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-        told = f"{type(error).__name__}: {error}"
-        raise BadInput(f"{files[0].parent}: not {place.kind} as it is distributed ({told})") from error
+        message = f"{type(error).__name__}: {error}"
+        raise BadInput(f"{files[0].parent}: not {place.kind} as it is distributed ({message})") from error
 
 
 def _binary(kind: str, version: Version, contents: dict[str, bytes]) -> Cifar:
@@ -168,7 +168,7 @@ def _python(kind: str, version: Version, contents: dict[str, bytes]) -> Cifar:
     }
 
     def column(key: str) -> dict[str, np.ndarray]:
-        return {name: np.concatenate([array(batch[key]) for batch in found]) for name, found in batches.items()}
+        return {name: np.concatenate([array(batch[key]) for batch in parts]) for name, parts in batches.items()}
 
     names = plain(contents[version.names[0]])
     return Cifar(

@@ -56,37 +56,37 @@ def list_images(place: Place) -> Listing:
     for set_name in of_sets.keys() - {"train"}:
         here, there = (f"{tops[one].name}/" for one in ("train", set_name))
         same_classes(of_sets["train"].values(), of_sets[set_name].values(), here, there, printable(path))
-    scanned = scans([folder for found in of_sets.values() for folder in found])
+    scanned = scans([folder for classes in of_sets.values() for folder in classes])
     sets: Sets = {}
-    for set_name, found in of_sets.items():
-        one_class_each({folder: scanned[folder] for folder in found}, lambda folder: str(folder))
-        in_order = sorted(found.items(), key=lambda folder: folder[1])
+    for set_name, classes in of_sets.items():
+        one_class_each({folder: scanned[folder] for folder in classes}, lambda folder: str(folder))
+        in_order = sorted(classes.items(), key=lambda folder: folder[1])
         sets[set_name] = {name: files_in(folder, path, scanned[folder].images) for folder, name in in_order}
-        for folder in found:
+        for folder in classes:
             unused.merge(scanned[folder].unused, f"{folder.relative_to(path)}/")
     return listing(path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines)
 
 
 def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
     """Which set a folder or a list is, by its name; None if it is none. eval/ is what there is nothing else for."""
-    found = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
-    if found != "eval":
-        return found
+    set_name = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
+    if set_name != "eval":
+        return set_name
     return "test" if "select" in (among or {}) and "test" not in (among or {}) else "select"
 
 
 def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
     """Which of some folders or lists are train, select and test, by their names; BadInput if two are the same."""
-    found: dict[str, Path] = {}
+    sets: dict[str, Path] = {}
     in_turn = sorted(paths, key=lambda name: (CALLED["eval"].fullmatch(name) is not None, name))
     for name in in_turn:
-        which = set_called(name, found)
-        if which in found:
-            one, other = (printable(path.name) + "/" * path.is_dir() for path in (found[which], paths[name]))
+        which = set_called(name, sets)
+        if which in sets:
+            one, other = (printable(path.name) + "/" * path.is_dir() for path in (sets[which], paths[name]))
             raise BadInput(f"{printable(where)} holds both {one} and {other}; one of them must go")
         if which:
-            found[which] = paths[name]
-    return found
+            sets[which] = paths[name]
+    return sets
 
 
 def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
@@ -94,16 +94,16 @@ def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
     here = look(path)
     called = [folder for folder in here.folders if set_called(folder)]
     inner = {folder: path / folder for folder in called if look(path / folder).folders}  # others have no labels
-    found = named_sets(inner, path)
-    if "train" in found:
+    sets = named_sets(inner, path)
+    if "train" in sets:
         unused.merge(here.unused)
-        _beside(path, here.folders, here.images, found, unused)
-        return {name: _unwrapped(top, unused) for name, top in found.items()}
+        _beside(path, here.folders, here.images, sets, unused)
+        return {name: _unwrapped(top, unused) for name, top in sets.items()}
     if wrapped < WRAPPED and (only := _only(path)):
         unused.merge(here.unused)
         unused.say(f"looked into {printable(only)}: there is nothing else in {printable(path)}")
         return _sets(only, unused, wrapped + 1)
-    if len(found) > 1 and len(found) == len(here.folders):
+    if len(sets) > 1 and len(sets) == len(here.folders):
         raise BadInput(f"{printable(path)} holds {some([f'{name}/' for name in called])}, but no train/")
     return {"train": path}
 
@@ -126,12 +126,12 @@ def _unwrapped(top: Path, unused: Unused) -> Path:
     return top
 
 
-def _beside(path: Path, folders: list[str], images: list[str], found: dict[str, Path], unused: Unused) -> None:
+def _beside(path: Path, folders: list[str], images: list[str], sets: dict[str, Path], unused: Unused) -> None:
     """Say what lies beside the sets; BadInput if it may as well be that train/ is a class like the others."""
-    other = {folder: scan(path / folder) for folder in folders if path / folder not in found.values()}
+    other = {folder: scan(path / folder) for folder in folders if path / folder not in sets.values()}
     holding = [folder for folder, scanned in other.items() if scanned.images and not set_called(folder)]
-    train = found["train"]
-    if holding and len(found) == 1:
+    train = sets["train"]
+    if holding and len(sets) == 1:
         beside = some([f"{printable(folder)}/" for folder in holding], 5)
         raise BadInput(
             f"{printable(train)}/ holds folders, and beside it are images in {beside}: if its folders are the classes "
@@ -180,12 +180,12 @@ def tiny_imagenet(place: Place) -> Listing:
         raise BadInput(f"{annotations} labels no {some(sorted(map(printable, states)), 3)}")
     same_classes(wnids, test, wnids_file.name, annotations.name, str(path))
     sets: Sets = {
-        "train": {folder.parent.name: files_in(folder, path, found.images) for folder, found in scanned.items()},
+        "train": {folder.parent.name: files_in(folder, path, content.images) for folder, content in scanned.items()},
         "test": test,
     }
     unused = Unused()
-    for folder, found in (*scanned.items(), (val / "images", labelled)):
-        unused.merge(found.unused, f"{folder.relative_to(path)}/")
+    for folder, content in (*scanned.items(), (val / "images", labelled)):
+        unused.merge(content.unused, f"{folder.relative_to(path)}/")
     if (path / "test").is_dir() and (without := scan(path / "test").images):
         unused.add("images in test/, which have no labels", f"test/{without[0][0]}", len(without))
     return listing(path, sets, wnids, drawn(place.source), synsets.groups_of(wnids), unused.lines)

@@ -33,9 +33,9 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     is written to meanwhile.
     """
     note = files.caches() / f"hashes-{digest(source)}.npy"
-    known = _known(note)
-    found = [known.get(state) for state in states]
-    unread = [k for k, one in enumerate(found) if one is None]
+    memory = _known(note)
+    digests = [memory.get(state) for state in states]
+    unread = [k for k, one in enumerate(digests) if one is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
         count = f"{len(unread):,} file{'s' * (len(unread) > 1)}"
         look().tell(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
@@ -43,13 +43,13 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     now = time.time_ns()
     try:
         for k, content in zip(unread, each(lambda k: _read_whole(paths[k], states[k]), unread), strict=True):
-            found[k] = content
+            digests[k] = content
             if states[k].changed < now - SETTLED * 1e9:
                 fresh.remove(k)
     finally:  # what has been read need not be read again, whatever came in between
         if len(fresh) < len(unread):
-            _remember(note, {states[k]: content for k, content in enumerate(found) if content and k not in fresh})
-    return [content.hex() for content in found if content]
+            _remember(note, {states[k]: content for k, content in enumerate(digests) if content and k not in fresh})
+    return [content.hex() for content in digests if content]
 
 
 def _read_whole(path: str, state: State) -> bytes:
@@ -77,8 +77,8 @@ def _known(note: Path) -> dict[bytes, bytes]:
         return {}
 
 
-def _remember(note: Path, known: dict[bytes, bytes]) -> None:
-    rows = np.frombuffer(b"".join(key + content for key, content in known.items()), np.uint8)
+def _remember(note: Path, memory: dict[bytes, bytes]) -> None:
+    rows = np.frombuffer(b"".join(key + content for key, content in memory.items()), np.uint8)
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:

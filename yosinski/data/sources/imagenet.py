@@ -57,22 +57,22 @@ def list_images(place: Place) -> Listing:
         unused.merge(of_class.unused, f"{folder.relative_to(path)}/")
     validation = _divided(val, {wnid: scanned[val / wnid].images for wnid in foldered}, labels, label_files)
     same_classes(wnids, validation, "train/", label_files[0] if label_files and not foldered else val)
-    found: Sets = {
+    sets: Sets = {
         "train": {wnid: files_in(train / wnid, path, scanned[train / wnid].images) for wnid in wnids},
         "val": {wnid: files_in(val / wnid if foldered else val, path, images) for wnid, images in validation.items()},
     }
-    return listing(path, found, wnids, in_turn, synsets.groups_of(wnids), unused.lines)
+    return listing(path, sets, wnids, in_turn, synsets.groups_of(wnids), unused.lines)
 
 
-def in_turn(found: Sets) -> Sets:
+def in_turn(sets: Sets) -> Sets:
     """Every other validation image of a class, from the first, is `select`, the rest are `test`."""
-    single = [wnid for wnid, files in found["val"].items() if len(files) < 2]
+    single = [wnid for wnid, files in sets["val"].items() if len(files) < 2]
     if single:
         raise BadInput(f"class {single[0]} has one validation image; two are needed, for select and for test")
     return {
-        "train": found["train"],
-        "select": {wnid: files[0::2] for wnid, files in found["val"].items()},
-        "test": {wnid: files[1::2] for wnid, files in found["val"].items()},
+        "train": sets["train"],
+        "select": {wnid: files[0::2] for wnid, files in sets["val"].items()},
+        "test": {wnid: files[1::2] for wnid, files in sets["val"].items()},
     }
 
 
@@ -87,8 +87,8 @@ def _wnids(path: Path, unused: Unused) -> list[str]:
     here = look(path, SUFFIXES)
     other = [name for name in here.folders if not WNID.fullmatch(name)]
     if other:
-        told = some([printable(name) for name in other])
-        raise BadInput(f"{path} holds folders that are no WordNet ids (n and eight digits): {told}")
+        names = some([printable(name) for name in other])
+        raise BadInput(f"{path} holds folders that are no WordNet ids (n and eight digits): {names}")
     unused.merge(here.unused, f"{path.name}/")
     if here.folders and here.images:
         unused.add("images beside the folders of classes", f"{path.name}/{here.images[0]}", len(here.images))
@@ -99,17 +99,17 @@ def _divided(
     val: Path, foldered: dict[str, Files], labels: dict[str, str], label_files: list[Path]
 ) -> dict[str, Files]:
     """The validation images of every class, by their folders or their labels; BadInput where the two disagree."""
-    told = label_files[0] if label_files else None
+    label_file = label_files[0] if label_files else None
     if foldered:
         for wnid, images in foldered.items():
             wrong = [name for name, _ in images if labels.get(Path(name).stem, wnid) != wnid]
             if wrong:
-                raise BadInput(f"{told} disagrees with the folders: {val / wnid} holds {some(wrong, 3)}")
+                raise BadInput(f"{label_file} disagrees with the folders: {val / wnid} holds {some(wrong, 3)}")
         return foldered
     images = scan(val, SUFFIXES, nested=False).images
     if not images:
         raise BadInput(f"{val} holds neither folders of classes nor images")
-    if told is None:
+    if label_file is None:
         raise BadInput(
             f"{val} has no folders of classes, and there is no file that labels its images: put {SOLUTION}, or "
             f"ILSVRC2012_validation_ground_truth.txt with meta.mat, into {val.parent}"
@@ -118,7 +118,7 @@ def _divided(
     unlabelled, missing = sorted(stems - labels.keys()), sorted(labels.keys() - stems)
     if unlabelled or missing or len(stems) < len(images):
         raise BadInput(
-            f"{told} labels {len(labels)} images, {val} holds {len(images)}"
+            f"{label_file} labels {len(labels)} images, {val} holds {len(images)}"
             + (f"; without a label: {some(unlabelled, 3)}" if unlabelled else "")
             + (f"; not there: {some(missing, 3)}" if missing else "")
         )
@@ -151,7 +151,7 @@ def _kaggle(solution: Path) -> dict[str, str]:
     for k, row in enumerate(rows, 2):
         if len(row) != 2 or not WNID.match(row[1]):
             raise BadInput(f"{solution}, line {k}: not an image and a WordNet id, but {','.join(row)[:40]!r}")
-    return {image: told.split()[0] for image, told in rows}
+    return {image: prediction.split()[0] for image, prediction in rows}
 
 
 def _development_kit(truth: Path, meta: Path) -> dict[str, str]:

@@ -43,8 +43,8 @@ def _list_images(place: Place) -> Listing:
     read = imagenet.sample(listing.images) if place.kind == "imagenet" else listing.images
     held = [(image.file, image.file.state) for image in read if image.file.state is not None]
     paths = [listing.where(file) for file, _ in held]
-    for (file, _), found in zip(held, hashes.sha256(place.source, paths, [state for _, state in held]), strict=True):
-        file.sha256 = found
+    for (file, _), sha256 in zip(held, hashes.sha256(place.source, paths, [state for _, state in held]), strict=True):
+        file.sha256 = sha256
     return listing
 
 
@@ -68,14 +68,14 @@ def summary(place: Place) -> dict[str, Any]:
     of = _content(place, files_now)
     note = files.caches() / f"listing-{digest(place.source)}.json"
     with suppress(OSError, BadInput, KeyError):
-        known = files.read_json(note)
-        if known["of"] == of:
-            return known["summary"]
-    found = list_images(place).summary
+        content = files.read_json(note)
+        if content["of"] == of:
+            return content["summary"]
+    current = list_images(place).summary
     if READ_FROM[place.kind](place) == files_now:
         with suppress(OSError):
-            files.write_json(note, {"source": place.source, "of": of, "summary": found})
-    return found
+            files.write_json(note, {"source": place.source, "of": of, "summary": current})
+    return current
 
 
 def _content(place: Place, read: Sequence[tuple[str, Path, State]]) -> str:

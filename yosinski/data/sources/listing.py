@@ -104,56 +104,56 @@ class Listing:
 
 def listing(
     root: Path,
-    found: Sets,
+    undivided: Sets,
     classes: Sequence[str],
     divide: Divide,
     groups: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Listing:
     """All images of what was found, divided into three sets, in the order of stores."""
-    sets = divide(found)
+    sets = divide(undivided)
     images = tuple(
         Image(set_name, class_name, number, file)
         for set_name in SETS
         for class_name in classes
         for number, file in enumerate(sets[set_name][class_name])
     )
-    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), found, divide)
+    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), undivided, divide)
 
 
-def drawn(told: str) -> Divide:
+def drawn(name: str) -> Divide:
     """How a data set, which is called so in messages, is divided: as the top of this module says."""
-    return partial(three_sets, told=told)
+    return partial(three_sets, told=name)
 
 
-def three_sets(found: Sets, told: str) -> Sets:
+def three_sets(undivided: Sets, told: str) -> Sets:
     """Divide what a data set has (train, and perhaps select and test) as the top of this module says.
 
     told: what the data set is called in a message. BadInput if the sets do not have the same classes, or if there are
     too few images in one.
     """
-    train = found["train"]
+    train = undivided["train"]
     if len(train) < 2:
         raise BadInput(f"{told} has {len(train)} class(es); two are needed, one for either half")
-    others = {name: classes for name, classes in found.items() if name != "train"}
+    others = {name: classes for name, classes in undivided.items() if name != "train"}
     for classes in others.values():
         same_classes(train, classes, "the training images", "the others", told)
     if len(others) == 2:
-        return found
-    drawn = ("select",) if others else ("select", "test")
-    few = sorted(name for name, files in train.items() if len(files) <= len(drawn))
+        return undivided
+    new_sets = ("select",) if others else ("select", "test")
+    few = sorted(name for name, files in train.items() if len(files) <= len(new_sets))
     if few:
         whose = "training images" if others else "images"
         raise BadInput(
-            f"{told}: {' and '.join(drawn)} images are drawn from the {whose} of each class, which takes at least "
-            f"{len(drawn) + 1} of them; too few are in {some(few)}"
+            f"{told}: {' and '.join(new_sets)} images are drawn from the {whose} of each class, which takes at least "
+            f"{len(new_sets) + 1} of them; too few are in {some(few)}"
         )
     sets: Sets = {"train": {}, "select": {}, "test": dict(*others.values())}
     for class_name, files in train.items():
         count = max(1, round(len(files) / SHARE))
         lots = sorted(files, key=partial(_lot, class_name))
-        set_of = {file: name for k, name in enumerate(drawn) for file in lots[k * count : (k + 1) * count]}
-        for name in ("train", *drawn):
+        set_of = {file: name for k, name in enumerate(new_sets) for file in lots[k * count : (k + 1) * count]}
+        for name in ("train", *new_sets):
             sets[name][class_name] = [file for file in files if set_of.get(file, "train") == name]
     return sets
 
@@ -162,14 +162,14 @@ def _lot(class_name: str, file: File) -> bytes:
     return hashlib.sha256(f"{SEED} {class_name} {file.name}".encode()).digest()
 
 
-def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: object, told: str = "") -> None:
+def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: object, name: str = "") -> None:
     """BadInput if there is a class in one of two places only."""
     for missing, has, lacks in (
         (sorted(set(one) - set(other)), here, there),
         (sorted(set(other) - set(one)), there, here),
     ):
         if missing:
-            prefix = f"{told}: " if told else ""
+            prefix = f"{name}: " if name else ""
             raise BadInput(f"{prefix}classes that are in {has} but not in {lacks}: {some(missing)}")
 
 
@@ -197,8 +197,8 @@ def files_in(folder: Path, root: Path, images: Iterable[tuple[str, State]]) -> l
 def one_class_each(scanned: Mapping[Path, Scan], class_of: Callable[[Path], str]) -> None:
     """BadInput if a folder, to which links may lead, was found in two of the classes' folders of one set."""
     whose: dict[tuple[int, int], Path] = {}
-    for folder, found in scanned.items():
-        for inner in found.folders:
+    for folder, content in scanned.items():
+        for inner in content.folders:
             other = whose.setdefault(inner, folder)
             if class_of(other) != class_of(folder):
                 raise BadInput(

@@ -51,16 +51,16 @@ def _texts(path: Path, unused: Unused) -> dict[str, Path]:
     if not path.is_dir():
         return {"train": path}
     texts = sorted(one for one in path.glob("*.txt") if not one.name.startswith("."))
-    found = named_sets({text.stem: text for text in texts}, path)
-    if "train" not in found:
+    sets = named_sets({text.stem: text for text in texts}, path)
+    if "train" not in sets:
         if len(texts) != 1:
-            there = some([printable(one.name) for one in texts])
-            raise BadInput(f"{printable(path)} holds neither train.txt nor a single list, but {there}.")
+            names = some([printable(one.name) for one in texts])
+            raise BadInput(f"{printable(path)} holds neither train.txt nor a single list, but {names}.")
         return {"train": texts[0]}
     for text in texts:
-        if text not in found.values():
+        if text not in sets.values():
             unused.add("text files, which are no list of a set by their name", text.name)
-    return found
+    return sets
 
 
 def _labels(text: Path) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _labels(text: Path) -> dict[str, str]:
 
 def _state(path: Path) -> State | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return None
-    return State.of(found) if stat.S_ISREG(found.st_mode) else None
+    return State.of(status) if stat.S_ISREG(status.st_mode) else None

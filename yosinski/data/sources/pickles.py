@@ -54,13 +54,13 @@ def array(value: Any) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
 
 
-def plain(content: bytes | IO[bytes], asked: list[Persistent] | None = None) -> Any:
+def plain(content: bytes | IO[bytes], references: list[Persistent] | None = None) -> Any:
     """The plain data in a pickle: what a pickle would import or call stays a name, and runs nothing.
 
     Of a file the next pickle is read, up to its end. Sets become lists. asked: gets all that the pickle asks its reader
     for. ValueError for what is no pickle.
     """
-    stack = _Stack([] if asked is None else asked)
+    stack = _Stack([] if references is None else references)
     try:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name in LITERALS:
@@ -77,17 +77,17 @@ def plain(content: bytes | IO[bytes], asked: list[Persistent] | None = None) -> 
 class _Stack:
     """The values that opcodes have put down, the places that they have marked, and what they have memorised."""
 
-    def __init__(self, asked: list[Persistent]) -> None:
-        self.asked = asked
+    def __init__(self, references: list[Persistent]) -> None:
+        self.asked = references
         self.values: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[Any, Any] = {}
 
     def since_mark(self) -> list[Any]:
         """Take what has been put down since the last mark."""
-        at = self.marks.pop()
-        taken = self.values[at:]
-        del self.values[at:]
+        mark = self.marks.pop()
+        taken = self.values[mark:]
+        del self.values[mark:]
         return taken
 
     def take(self, several: bool) -> list[Any]:

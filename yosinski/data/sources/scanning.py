@@ -32,10 +32,10 @@ class State(bytes):
     __slots__ = ()
 
     @classmethod
-    def of(cls, found: os.stat_result) -> "State":
+    def of(cls, status: os.stat_result) -> "State":
         """From what the system says; times before 1970 and after 2554 are counted round."""
-        times = found.st_mtime_ns % 2**64, found.st_ctime_ns % 2**64
-        return cls(PARTS.pack(found.st_dev, found.st_ino, found.st_size, *times))
+        times = status.st_mtime_ns % 2**64, status.st_ctime_ns % 2**64
+        return cls(PARTS.pack(status.st_dev, status.st_ino, status.st_size, *times))
 
     @property
     def size(self) -> int:
@@ -105,9 +105,9 @@ def suffixes() -> tuple[str, ...]:
         pillow_heif.register_heif_opener()
     except ImportError:
         pass
-    known = PIL.Image.registered_extensions()
+    extensions = PIL.Image.registered_extensions()
     opened = PIL.Image.OPEN.keys() - NO_PICTURES | {"MPO"}  # which is opened as JPEG
-    return tuple(sorted(suffix for suffix, kind in known.items() if kind in opened))
+    return tuple(sorted(suffix for suffix, kind in extensions.items() if kind in opened))
 
 
 def suffix_of(name: str) -> str:
@@ -177,13 +177,13 @@ def walk(
     Neither those nor the ones that the folder itself lies in are looked into again, to which a link may lead.
     """
     outer = [one.stat() for one in folder.resolve().parents]
-    around = {(found.st_dev, found.st_ino) for found in outer}
+    around = {(status.st_dev, status.st_ino) for status in outer}
     waiting, links = [""], []
     while waiting or links:
         links.sort(reverse=True)
         inner = (waiting or links).pop()  # linked folders last: what they lead to may be seen by then
-        found = (folder / inner).stat()
-        here = found.st_dev, found.st_ino
+        status = (folder / inner).stat()
+        here = status.st_dev, status.st_ino
         if here in seen or here in around:
             unused.add("linked folders that lead back, or to what was looked into already", inner)
             continue
@@ -208,9 +208,9 @@ def scan(folder: Path, wanted: tuple[str, ...] | None = None, nested: bool = Tru
         for inner, entry, what in walk(folder, nested, unused, seen):
             suffix = suffix_of(entry.name)
             if what is None and suffix in taken:
-                found = entry.stat()
-                if stat.S_ISREG(found.st_mode):
-                    images.append((inner + entry.name, State.of(found)))
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    images.append((inner + entry.name, State.of(status)))
                     continue
                 what = f"things {suffix} that are no files"
             unused.add(what or not_taken(suffix), inner + entry.name)
@@ -222,18 +222,18 @@ def scan(folder: Path, wanted: tuple[str, ...] | None = None, nested: bool = Tru
 def scans(folders: Sequence[Path], wanted: tuple[str, ...] | None = None, nested: bool = True) -> dict[Path, Scan]:
     """Scan folders. BadInput if one is empty."""
     scanned = dict(zip(folders, each(lambda folder: scan(folder, wanted, nested), folders), strict=True))
-    empty = [folder for folder, found in scanned.items() if not found.images]
+    empty = [folder for folder, content in scanned.items() if not content.images]
     if empty:
         of = told(suffixes() if wanted is None else wanted)
-        there = " / ".join(dict.fromkeys(line for folder in empty[:3] for line in scanned[folder].unused.lines))
-        raise BadInput(f"no images ({of}) in {some([printable(one) for one in empty])}{there and f' ({there})'}")
+        notes = " / ".join(dict.fromkeys(line for folder in empty[:3] for line in scanned[folder].unused.lines))
+        raise BadInput(f"no images ({of}) in {some([printable(one) for one in empty])}{notes and f' ({notes})'}")
     return scanned
 
 
 def files_below(folder: Path) -> list[tuple[str, State]]:
     """All files in a folder and below, but for hidden folders, by their paths within it, in order."""
-    found = [(inner + entry.name, entry.stat()) for inner, entry, _ in walk(folder, True, Unused(), set())]
-    return sorted((path, State.of(one)) for path, one in found if stat.S_ISREG(one.st_mode))
+    entries = [(inner + entry.name, entry.stat()) for inner, entry, _ in walk(folder, True, Unused(), set())]
+    return sorted((path, State.of(one)) for path, one in entries if stat.S_ISREG(one.st_mode))
 
 
 One = TypeVar("One")
@@ -250,12 +250,12 @@ def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
     done = 0
     while done < len(items) and waited <= max(PATIENCE, took / 2):
         began, busy = time.perf_counter(), time.thread_time()
-        found = look(items[done])
+        result = look(items[done])
         lasted = time.perf_counter() - began
         took, waited, done = took + lasted, waited + lasted - (time.thread_time() - busy), done + 1
-        yield found
+        yield result
     some_at_a_time = min(256, 1 + len(items) // 256)
-    batches = [items[at : at + some_at_a_time] for at in range(done, len(items), some_at_a_time)]
+    batches = [items[start : start + some_at_a_time] for start in range(done, len(items), some_at_a_time)]
     with ThreadPoolExecutor(16) as threads:
         for several in threads.map(lambda batch: [look(item) for item in batch], batches):
             yield from several

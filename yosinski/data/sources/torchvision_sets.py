@@ -77,29 +77,29 @@ def list_images(place: Place) -> Listing:
     root = place.path
     assert root is not None
     _dataset.cache_clear()
-    found: Sets = {}
+    sets: Sets = {}
     classes: list[str] = []
     for set_name in SETS_OF[place.dataset]:
         dataset = _dataset(place, set_name)
         files = list(_files(dataset, root, set_name))
         labels = sorted({label for label, _ in files})
         names = _class_names(dataset, labels)
-        found[set_name] = {names[label]: [] for label in labels}
+        sets[set_name] = {names[label]: [] for label in labels}
         for label, file in files:
-            found[set_name][names[label]].append(file)
+            sets[set_name][names[label]].append(file)
         classes = classes or [names[label] for label in labels]
-    return listing(root, found, classes, drawn(place.source))
+    return listing(root, sets, classes, drawn(place.source))
 
 
 def read_from(place: Place) -> list[tuple[str, Path, State]]:
     """The files that a listing is read from, images and all others, with their paths within ROOT."""
     root = place.path
     assert root is not None
-    found: list[tuple[str, Path, State]] = []
+    entries: list[tuple[str, Path, State]] = []
     for top in sorted(root.glob(LIES_IN[place.dataset])) if place.dataset in LIES_IN else ():
         inner = files_below(top) if top.is_dir() else [("", State.of(top.stat()))]
-        found += [(f"{top.name}/{name}", top / name, state) for name, state in inner]
-    return found
+        entries += [(f"{top.name}/{name}", top / name, state) for name, state in inner]
+    return entries
 
 
 def content(place: Place, file: File) -> bytes:
@@ -119,8 +119,8 @@ def _dataset(place: Place, set_name: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # they raise what they like
-        told = str(error).partition("\n")[0] or type(error).__name__
-        raise BadInput(f"{place.source}: torchvision cannot read it from there: {told}") from error
+        message = str(error).partition("\n")[0] or type(error).__name__
+        raise BadInput(f"{place.source}: torchvision cannot read it from there: {message}") from error
 
 
 def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]]:

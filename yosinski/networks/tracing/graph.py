@@ -84,8 +84,8 @@ def described(
     shapes = [carried(nodes, piece.stop).meta["shape"][1:] for piece in pieces]
     *below, head = (_count(model, nodes[piece.start : piece.stop]) for piece in pieces)
     rows = (
-        SegmentCost(piece.name, its.parameters, its.flops, shape)
-        for piece, its, shape in zip(pieces, below, shapes, strict=False)
+        SegmentCost(piece.name, cost.parameters, cost.flops, shape)
+        for piece, cost, shape in zip(pieces, below, shapes, strict=False)
     )
     paired = in_pairs(model, graph, side, [piece.stop for piece in pieces])
     return Traced(side, tuple(rows), head, left_off, paired), tuple(pieces)
@@ -142,11 +142,11 @@ def trace(model: nn.Module, name: Name) -> fx.Graph:
         except Exception as error:
             raise BadInput(f"{name} cannot be traced: {error} ({_place(error)})") from error
     evaluation, training = graphs
-    for there, here in zip_longest(evaluation.nodes, training.nodes):
-        if there is None or here is None or _told(there) != _told(here):
-            odd: Any = here or there
-            at = path_of(odd) or "its own forward"
-            raise BadInput(f"{name} computes something else in training than in evaluation: {odd.target} in {at}")
+    for in_evaluation, in_training in zip_longest(evaluation.nodes, training.nodes):
+        if in_evaluation is None or in_training is None or _told(in_evaluation) != _told(in_training):
+            odd: Any = in_training or in_evaluation
+            place = path_of(odd) or "its own forward"
+            raise BadInput(f"{name} computes something else in training than in evaluation: {odd.target} in {place}")
     if not isinstance(training.output_node().args[0], fx.Node):
         raise BadInput(f"{name} gives more than one tensor")
     return training

@@ -44,36 +44,36 @@ class Found:
 
 def look(code: Code, maker: str, side: int | None) -> own.Own:
     """The network that code makes; BadInput, with the place, if none comes of it, or none that can be cut."""
-    found = _found(code, maker, side)
+    network = _found(code, maker, side)
     return own.Own(
-        Code(code.folder, code.main, code.sources), maker, found.side, found.graph, found.head, found.described
+        Code(code.folder, code.main, code.sources), maker, network.side, network.graph, network.head, network.described
     )
 
 
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
     """The description and the segments of a network that is known."""
-    found = _survey(str(name))
-    return found.described, found.pieces
+    network = _survey(str(name))
+    return network.described, network.pieces
 
 
 @lru_cache
 def _survey(network: str) -> Found:
     """BadInput if the packages that are installed here make another network of the code than when it was recorded."""
-    known = own.remembered(network)
-    found = _found(known.code, known.maker, known.side)
-    if found.graph != known.graph:
+    recorded = own.remembered(network)
+    current = _found(recorded.code, recorded.maker, recorded.side)
+    if current.graph != recorded.graph:
         raise BadInput(
             f"{network} is not what it was when it was recorded: the packages that are installed here, or this "
             "machine, make other operations of its code; install those that its records name"
         )
-    return found
+    return current
 
 
 def plain(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
     """The model that the code of a network that is known makes, and what that was called with."""
-    known = own.remembered(str(name))
-    with known.code.loaded() as module:
-        return made(known.code, module, known.maker, outputs, known.side)[:2]
+    network = own.remembered(str(name))
+    with network.code.loaded() as module:
+        return made(network.code, module, network.maker, outputs, network.side)[:2]
 
 
 def operations(model: nn.Module, name: Name) -> fx.Graph:
@@ -113,14 +113,16 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
 @torch.no_grad()
 def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
-    known = own.remembered(network)
-    name, axis = known.head
-    with known.code.loaded() as module, graph.seeded(0):
-        model, *_ = made(known.code, module, known.maker, tensors[name].shape[axis], known.side)
+    recorded = own.remembered(network)
+    name, axis = recorded.head
+    with recorded.code.loaded() as module, graph.seeded(0):
+        model, *_ = made(recorded.code, module, recorded.maker, tensors[name].shape[axis], recorded.side)
     state = model.state_dict(keep_vars=True)
     used = {id(tensor): name for name, tensor in state.items() if name in tensors}  # some tensors have two names
-    whole = {name: tensors[used[id(its)]] if id(its) in used else its.detach() for name, its in state.items()}
-    return {name: its.contiguous().clone() for name, its in whole.items()}
+    whole = {
+        name: tensors[used[id(tensor)]] if id(tensor) in used else tensor.detach() for name, tensor in state.items()
+    }
+    return {name: tensor.contiguous().clone() for name, tensor in whole.items()}
 
 
 # What is made
@@ -131,10 +133,10 @@ def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | N
 
     side: None for what the code itself says. BadInput if it makes no model that can be used.
     """
-    made, given, side = own_code.arguments(code, module, maker, outputs, side)
+    made, arguments, side = own_code.arguments(code, module, maker, outputs, side)
     what = f"{code.file}:{maker}"
     with code.blamed(f"({maker}) makes no network"):
-        model = made(**given)
+        model = made(**arguments)
     if isinstance(model, type) or not isinstance(model, nn.Module):
         raise BadInput(f"{what} returns a {type(model).__name__}, not a torch.nn.Module")
     if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule | fx.GraphModule):
@@ -157,7 +159,7 @@ def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | N
     if side is None:
         said = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)
         side = own_code.square(said) or USUAL_SIDE
-    return model, given, side
+    return model, arguments, side
 
 
 # What is recorded
@@ -185,8 +187,8 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
         graph.measure(channels_last(model), measured, images)
     shape = measured.output_node().all_input_nodes[0].meta["shape"]
     if shape != (BATCH, graph.OUTPUTS):
-        told = " x ".join(map(str, shape[1:])) or "no"
-        raise BadInput(f"{what} gives {told} numbers for every image where num_classes is {graph.OUTPUTS}")
+        numbers = " x ".join(map(str, shape[1:])) or "no"
+        raise BadInput(f"{what} gives {numbers} numbers for every image where num_classes is {graph.OUTPUTS}")
     traced, pieces = graph.described(model, measured, what, side, left_off, nested=True)
     return Found(side, recorded, hashed, _head(what, model, list(measured.nodes), pieces), traced, pieces)
 
@@ -204,22 +206,22 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
     except BadInput:
         raise
     except (Exception, SystemExit) as error:
-        known = isinstance(error, Untraceable)
-        told = str(error).splitlines()[0] if known else described(error)
-        if "meta" in told and "tensor" in told.lower():  # values were asked for where there are none
-            told = "what it computes depends on the values of the images, not on their shape alone"
+        untraceable = isinstance(error, Untraceable)
+        message = str(error).splitlines()[0] if untraceable else described(error)
+        if "meta" in message and "tensor" in message.lower():  # values were asked for where there are none
+            message = "what it computes depends on the values of the images, not on their shape alone"
         source = getattr(error, "source", None)
         place = code.line(*source) if source else code.place(error)
         raise BadInput(
-            f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {told}"
+            f"{what} cannot be traced on images of 3 x {side} x {side} pixels: {message}"
             f"{_at(getattr(error, 'path', ''), place)}"
         ) from error
 
 
 def _at(path: str, place: str) -> str:
     """The module, if it is not the network itself, and the line of its source, in brackets."""
-    told = ", ".join([f"in {path}"] * bool(path) + [place] * bool(place))
-    return f" ({told})" if told else ""
+    parts = ", ".join([f"in {path}"] * bool(path) + [place] * bool(place))
+    return f" ({parts})" if parts else ""
 
 
 class _NoChance(TorchDispatchMode):
@@ -262,15 +264,15 @@ def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece
 def _told(model: nn.Module, node: fx.Node) -> list[Any]:
     """An operation, its arguments and its result, as JSON values that are the same on all machines."""
     target = node.target if isinstance(node.target, str) else f"{node.target.__module__}.{node.target.__name__}"
-    told = [node.op, target, _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
+    description = [node.op, target, _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
-        its = {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
-        plain = {name: str(value) for name, value in its.items() if isinstance(value, int | float | str | tuple)}
-        told += [type(module).__name__, plain]
+        settings = {name: value for name, value in vars(module).items() if name[0] != "_" and name != "training"}
+        plain = {name: str(value) for name, value in settings.items() if isinstance(value, int | float | str | tuple)}
+        description += [type(module).__name__, plain]
     for tensor in tensors(model, node):
-        told.append([str(tensor.dtype), *tensor.shape])
-    return told
+        description.append([str(tensor.dtype), *tensor.shape])
+    return description
 
 
 def _text(value: Any) -> str:
@@ -282,18 +284,18 @@ def _values(named: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
 
     The last digits of what is computed in floating point are not those of another machine.
     """
-    told: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = {}
     for name, tensor in sorted(named.items()):
-        told[name] = [str(tensor.dtype), *tensor.shape]
+        values[name] = [str(tensor.dtype), *tensor.shape]
         if tensor.device.type == "meta":
             continue
         flat = tensor.detach().flatten()
         if flat.is_floating_point() or flat.is_complex():
             place = torch.arange(1, len(flat) + 1, dtype=torch.float64)
-            told[name] += [f"{norm:.3g}" for norm in (flat.abs().double().norm(), (flat.abs() * place).norm())]
+            values[name] += [f"{norm:.3g}" for norm in (flat.abs().double().norm(), (flat.abs() * place).norm())]
         else:
-            told[name].append(hashlib.sha256(flat.numpy().tobytes()).hexdigest())
-    return told
+            values[name].append(hashlib.sha256(flat.numpy().tobytes()).hexdigest())
+    return values
 
 
 def _bare(model: nn.Module) -> dict[str, torch.Tensor]:

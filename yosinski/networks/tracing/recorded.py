@@ -64,15 +64,15 @@ def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) ->
 
 def _compare(evaluation: fx.Graph, training: fx.Graph) -> None:
     """Untraceable if training computes anything else than evaluation, but for what is dropped."""
-    for there, here in zip_longest(evaluation.nodes, training.nodes):
-        if there is None or here is None or _but_dropped(there) != _but_dropped(here):
+    for in_evaluation, in_training in zip_longest(evaluation.nodes, training.nodes):
+        if in_evaluation is None or in_training is None or _but_dropped(in_evaluation) != _but_dropped(in_training):
             raise Untraceable(
                 "it computes something else in training than in evaluation, where only torch's dropout, drop paths of "
                 "torchvision, timm and transformers, and batch norm may do so",
-                here or there,
+                in_training or in_evaluation,
             )
-        if _is_dropout(there) and there.kwargs.get("training", True) and there.kwargs.get("p"):
-            raise Untraceable("it drops outputs in evaluation, too", there)
+        if _is_dropout(in_evaluation) and in_evaluation.kwargs.get("training", True) and in_evaluation.kwargs.get("p"):
+            raise Untraceable("it drops outputs in evaluation, too", in_evaluation)
 
 
 def _but_dropped(node: fx.Node) -> tuple[str, ...]:
@@ -95,17 +95,17 @@ def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
         pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
         _check_apart(node, pairs)
         mine, others = (leaves((each.args, each.kwargs)) for each in (node, other))
-        told = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
-        if any(a is not b for a, b in zip(told, mine, strict=True)):
-            node.args, node.kwargs = with_leaves((node.args, node.kwargs), told)
+        arguments = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
+        if any(a is not b for a, b in zip(arguments, mine, strict=True)):
+            node.args, node.kwargs = with_leaves((node.args, node.kwargs), arguments)
 
 
 def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
     """Untraceable if an operation makes of all images of a batch what is no longer one thing for each of them."""
-    one_each, *given = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
+    one_each, *inputs = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
     whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
     made = node.meta.get("factory") or _called(node).startswith("new_")  # of which it takes the type alone
-    if any(given) and not one_each and whole and not made and node.op.startswith("call"):
+    if any(inputs) and not one_each and whole and not made and node.op.startswith("call"):
         raise Untraceable(TOGETHER, node)
 
 
@@ -140,12 +140,12 @@ def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx
     steps = [("call_method", "size", (at_hand, axis))]
     steps += [("call_function", operator.mul, (share.numerator,))] if share.numerator != 1 else []
     steps += [("call_function", operator.floordiv, (share.denominator,))] if share.denominator != 1 else []
-    found = at_hand
+    result = at_hand
     with node.graph.inserting_before(node):
         for op, target, args in steps:
-            found = node.graph.create_node(op, target, args if op == "call_method" else (found, *args))
-            found.meta = {**_beside(node), "of_images": True}
-    return found
+            result = node.graph.create_node(op, target, args if op == "call_method" else (result, *args))
+            result.meta = {**_beside(node), "of_images": True}
+    return result
 
 
 def _find_constants(model: nn.Module, recorder: Recorder) -> None:
@@ -164,8 +164,10 @@ def _find_constants(model: nn.Module, recorder: Recorder) -> None:
         for node in nodes:
             if not node.meta["constant"]:
                 continue
-            its = node.meta.get("storage")
-            varies = str(node.target) in held or its in written if node.op == "get_attr" else its in written_later
+            storage = node.meta.get("storage")
+            varies = (
+                str(node.target) in held or storage in written if node.op == "get_attr" else storage in written_later
+            )
             if varies or node.meta["of_images"] or not all(arg.meta["constant"] for arg in node.all_input_nodes):
                 node.meta["constant"] = settled = False
 

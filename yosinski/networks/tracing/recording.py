@@ -95,9 +95,9 @@ class Recorder(TorchFunctionMode):
     @property
     def last(self) -> fx.Node:
         """The last node, as if the model itself had made it."""
-        found = fx.Graph().placeholder("x")
-        found.meta = {"source": next(reversed(self.graph.nodes)).meta["source"]}
-        return found
+        node = fx.Graph().placeholder("x")
+        node.meta = {"source": next(reversed(self.graph.nodes)).meta["source"]}
+        return node
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """A call of torch; what it calls itself does not come here."""
@@ -136,22 +136,22 @@ class Recorder(TorchFunctionMode):
             self.off = False
 
     def _recorded(self, op: str, target: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        given = [self.on_meta(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        versions = [tensor._version for tensor in given]
+        inputs = [self.on_meta(leaf) for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        versions = [tensor._version for tensor in inputs]
         value = func(*map_aggregate(args, self.on_meta), **map_aggregate(kwargs, self.on_meta))
-        changed = {_storage(t) for t, version in zip(given, versions, strict=True) if t._version != version}
+        changed = {_storage(t) for t, version in zip(inputs, versions, strict=True) if t._version != version}
         if not changed and not any(isinstance(leaf, torch.Tensor) for leaf in leaves(value)):
             return value
-        if not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        if not torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
             raise Untraceable("it switches gradients off in its forward, which would not be followed")
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             raise Untraceable("it switches autocast on in its forward, but the precision is the run's choice")
         if op != "call_module" and (written := changed & self.held.keys()):
             raise Untraceable(f"it writes to {self.held[written.pop()]} in its forward")
-        same = set(map(id, given)) & set(map(id, leaves(value)))
+        same = set(map(id, inputs)) & set(map(id, leaves(value)))
         if same and not changed:  # what does nothing may return what it is given, for which its node must not stand
             value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
-        first = self.known(given[0]) if given else None
+        first = self.known(inputs[0]) if inputs else None
 
         def told(leaf: Any) -> Any:
             if isinstance(leaf, torch.Tensor):
@@ -222,13 +222,13 @@ def _operation(func: Any) -> tuple[str, Any]:
 
 def _names(model: nn.Module) -> dict[int, str]:
     """Where the model has its tensors, by their ids: parameters, buffers, and what is neither."""
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for path, module in model.named_modules():
         for kind in (module._parameters, module._buffers, vars(module)):
             for name, tensor in kind.items():
                 if isinstance(tensor, torch.Tensor):
-                    found.setdefault(id(tensor), f"{path}.{name}".lstrip("."))
-    return found
+                    names.setdefault(id(tensor), f"{path}.{name}".lstrip("."))
+    return names
 
 
 def _held(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -251,6 +251,6 @@ def _storage(tensor: torch.Tensor) -> int:
 
 def leaves(value: Any) -> list[Any]:
     """What a value of tuples, lists, dictionaries and slices holds, in order."""
-    found: list[Any] = []
-    map_aggregate(value, found.append)
-    return found
+    parts: list[Any] = []
+    map_aggregate(value, parts.append)
+    return parts

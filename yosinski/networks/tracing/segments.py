@@ -83,14 +83,14 @@ def find(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> li
 def weights(model: nn.Module, nodes: Sequence[fx.Node]) -> list[set[int]]:
     """The ids of the parameters by which each operation computes, also of those that its weights are computed from."""
     behind: dict[fx.Node, set[int]] = {}  # of operations that do not depend on the images
-    found = []
+    sets = []
     for node in nodes:
-        its = {id(tensor) for tensor in tensors(model, node) if isinstance(tensor, nn.Parameter)}
-        its = its.union(*(behind.get(arg, set()) for arg in node.all_input_nodes))
+        ids = {id(tensor) for tensor in tensors(model, node) if isinstance(tensor, nn.Parameter)}
+        ids = ids.union(*(behind.get(arg, set()) for arg in node.all_input_nodes))
         if not node.meta.get("of_images", True):
-            behind[node] = its
-        found.append(its)
-    return found
+            behind[node] = ids
+        sets.append(ids)
+    return sets
 
 
 def places(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> list[int]:
@@ -106,7 +106,7 @@ def places(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> 
         shared[last + 1] -= 1
     atomic = {path: is_block(module, nested) for path, module in model.named_modules()}
     crossing: set[fx.Node] = set()
-    found, both = [], 0
+    cuts, both = [], 0
     for k in range(1, len(nodes)):
         before, node = nodes[k - 1], nodes[k]
         both += shared[k]
@@ -116,8 +116,8 @@ def places(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> 
         stacks = [n.meta.get("nn_module_stack", {}) for n in (before, node)]
         within = any(atomic[stacks[0][call][0]] for call in stacks[0].keys() & stacks[1].keys())
         if len(crossing) == 1 and not both and not within and next(iter(crossing)).meta["shape"][:1] == (BATCH,):
-            found.append(k)
-    return found
+            cuts.append(k)
+    return cuts
 
 
 def is_constant(node: fx.Node) -> bool:
