@@ -34,9 +34,9 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
     figure_of = FIGURES[choose("figure", name, FIGURES)]
     for path in outs:
         check_kind(path)
-    known = list(inspect.signature(figure_of).parameters)[1:]
+    names = list(inspect.signature(figure_of).parameters)[1:]
     for option in options:
-        choose(f"option of figure {name}", option, known)
+        choose(f"option of figure {name}", option, names)
     if not outs:
         raise BadInput(f"figure {name} needs a path to be written to")
 

@@ -96,16 +96,16 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     A run with a damaged file gets state `failed` and a warning. BadInput: no such directory, sweep, column or value.
     """
     specs.know_networks(runs)
-    found = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
+    contents = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
     halves = _Halves(runs)
-    weights = {run.id: run.record.get("weights") for run in found}
-    for run in found:  # a parent may lie outside of the sweep
+    weights = {run.id: run.record.get("weights") for run in contents}
+    for run in contents:  # a parent may lie outside of the sweep
         parent = run.spec.get("parent") or ""
         if run.record.get("parent_weights") and parent not in weights:
             weights[parent] = _weights(runs, parent)
 
-    of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in found])
-    evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(found) for row in run.evaluations]
+    of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in contents])
+    evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(contents) for row in run.evaluations]
     table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
     return filtered(joined(of_runs, table), where or {})
 
@@ -115,9 +115,9 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {run.half.digest: run.half for run in (*wanted, *parents)}
-    found = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
-    of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in found])
-    return joined(of_runs, pd.DataFrame({"k": range(len(found))}).reindex(columns=["k", *EVALUATION]))
+    contents = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
+    of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in contents])
+    return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -165,17 +165,19 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
 
     Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
     """
-    its: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
-    pairs = zip(its["dtype"], its["device"], strict=True)
-    told = pd.Series([None if pd.isna(dtype) else f"{dtype} on {device}" for dtype, device in pairs], its.index, object)
-    words = told.copy()
+    columns: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
+    pairs = zip(columns["dtype"], columns["device"], strict=True)
+    names = pd.Series(
+        [None if pd.isna(dtype) else f"{dtype} on {device}" for dtype, device in pairs], columns.index, object
+    )
+    words = names.copy()
     for text, column in {
-        " with a {} head": its["head"].fillna(its["dtype"]),
-        " with {} thread(s)": its["threads"].where(its["device"] == "cpu"),
-        " ({})": its["processor"],
+        " with a {} head": columns["head"].fillna(columns["dtype"]),
+        " with {} thread(s)": columns["threads"].where(columns["device"] == "cpu"),
+        " ({})": columns["processor"],
     }.items():
-        differ = told.map(column.groupby(told).nunique()).fillna(0) > 1
-        for row in its.index[differ & column.notna()]:
+        differ = names.map(column.groupby(names).nunique()).fillna(0) > 1
+        for row in columns.index[differ & column.notna()]:
             words[row] += text.format(column[row])
     return words
 
@@ -194,7 +196,7 @@ class _Found:
 
 def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
     """Id -> what a sweep says of the run ({} where no sweep lists it), in order of ids."""
-    there = {path.name: {} for path in specs.scan(runs)}
+    stored = {path.name: {} for path in specs.scan(runs)}
     manifests = []
     for path in sorted((runs / "sweeps").glob("*.json")):
         try:
@@ -208,7 +210,7 @@ def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
         choose("sweep", sweep, names)
         manifests = [manifest for manifest in manifests if manifest["sweep"] == sweep]
     named = {entry["id"]: entry for manifest in manifests for entry in manifest["runs"]}
-    return dict(sorted((named if sweep is not None else {**there, **named}).items()))
+    return dict(sorted((named if sweep is not None else {**stored, **named}).items()))
 
 
 def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:

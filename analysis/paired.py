@@ -65,7 +65,7 @@ def by_origin(frame: pd.DataFrame) -> list[pd.DataFrame]:
     if frame.empty:
         raise BadInput("there are no runs to draw")
     origins = [frame.loc[frame["origin"] == origin] for origin in ("paper", "runs")]
-    return [its for its in origins if len(its)]
+    return [rows for rows in origins if len(rows)]
 
 
 def one_row_per_run(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -175,12 +175,12 @@ def level(runs: pd.DataFrame) -> float:
 
 def _refuse_mixtures(runs: pd.DataFrame) -> None:
     """Raise BadInput where a mean over these runs would be one over unlike things."""
-    known = runs.loc[runs["treatment"].notna()]  # of a run whose files are damaged nothing may be known
+    described = runs.loc[runs["treatment"].notna()]  # of a run whose files are damaged nothing may be known
     recipes = [name for name in runs.columns if name.startswith("recipe_")]
     for name in ("network", "data", "semantics", *recipes, "recipe", "examples_per_class"):
-        values = known[name] if name == "examples_per_class" else known[name].dropna()
+        values = described[name] if name == "examples_per_class" else described[name].dropna()
         if values.nunique(dropna=False) > 1:
             raise BadInput(f"these runs mix {name}: {distinct(values)}; choose one with --where {name}=VALUE")
-    splits = known["split"].dropna()
-    if kind_of_split(known).nunique() > 1:
+    splits = described["split"].dropna()
+    if kind_of_split(described).nunique() > 1:
         raise BadInput(f"these runs mix kinds of split: {distinct(splits)}; choose with --sweep or --where split=VALUE")

@@ -39,8 +39,8 @@ class Table:
 
     def as_json(self) -> str:
         """`title`, `rows`, `pairs` (null where there are none) and `notes`; empty cells are null."""
-        both = [None if its is None else json.loads(str(its.to_json(orient="records", double_precision=15)))
-                for its in (self.rows, self.pairs)]  # fmt: skip
+        both = [None if numbers is None else json.loads(str(numbers.to_json(orient="records", double_precision=15)))
+                for numbers in (self.rows, self.pairs)]  # fmt: skip
         return json.dumps({"title": self.title, "rows": both[0], "pairs": both[1], "notes": self.notes}, indent=1)
 
 
@@ -78,11 +78,11 @@ def gains(frame: pd.DataFrame, metric: str) -> Table:
     Source: Yosinski, Clune, Bengio and Lipson, NIPS 2014, Table 1.
     """
     rows, pairs = [], []
-    for its in by_origin(main_experiment(frame)):
-        runs = one_row_per_run(its, metric)
+    for evaluations in by_origin(main_experiment(frame)):
+        runs = one_row_per_run(evaluations, metric)
         if runs.loc[runs["counts"] & (runs["series"] == "AnB+")].empty:
-            there = ", ".join(sorted(runs["series"].dropna().unique()))
-            raise BadInput(f"table 1 needs fine-tuned transfers AnB+ that are done; these runs are: {there}")
+            series = ", ".join(sorted(runs["series"].dropna().unique()))
+            raise BadInput(f"table 1 needs fine-tuned transfers AnB+ that are done; these runs are: {series}")
         for copies, reference in GAINS:
             both = _pairs(runs, copies, reference)
             pairs.append(both)
@@ -112,9 +112,9 @@ def _gain(
     some = good.loc[(good["series"] == copies) & (good["n"] >= first), "value"]
     others = good.loc[(good["series"] == reference) & ((good["n"] >= first) | (reference == "base")), "value"]
     unpaired = 100 * (some.mean() - others.mean())
-    its = pairs.loc[pairs["n"] >= first]
-    by_split = its.groupby("split", dropna=False)["points"].mean()
-    paired, margin = its["points"].mean(), math.nan
+    pooled = pairs.loc[pairs["n"] >= first]
+    by_split = pooled.groupby("split", dropna=False)["points"].mean()
+    paired, margin = pooled["points"].mean(), math.nan
     if len(by_split) >= FEWEST:
         margin = by_split.sem() * stdtrit(len(by_split) - 1, 0.975)
     return {
@@ -128,7 +128,7 @@ def _gain(
         "networks": len(some),
         "references": len(others),
         "paired": paired,
-        "pairs": len(its),
+        "pairs": len(pooled),
         "splits": len(by_split),
         "low": paired - margin,
         "high": paired + margin,
@@ -172,8 +172,8 @@ def _shown_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
 def _said(frame: pd.DataFrame, rows: pd.DataFrame, metric: str) -> list[str]:
     """Two sentences: how the two versions differ, and what the number of splits allows."""
     uneven = ""
-    for its in by_origin(main_experiment(frame)):
-        good = one_row_per_run(its, metric).query("counts")
+    for evaluations in by_origin(main_experiment(frame)):
+        good = one_row_per_run(evaluations, metric).query("counts")
         bases, copies = good.query("series == 'base'"), good.query("series == 'AnB+'")
         per_target = copies.loc[copies["target_half"].isin(bases["target_half"]), "target_half"].value_counts()
         mean: Any = bases.groupby("target_half")["value"].mean()
@@ -199,8 +199,8 @@ def _said(frame: pd.DataFrame, rows: pd.DataFrame, metric: str) -> list[str]:
 
 def bases(frame: pd.DataFrame, metric: str) -> Table:
     """Bases on all images by kind of split: how many count, their mean, the lowest and the highest."""
-    its = frame.loc[frame["last"] & (frame["treatment"] == "base") & frame["examples_per_class"].isna()]
-    good = its.loc[(its["state"] == "done") & its[metric].notna()]
+    all_bases = frame.loc[frame["last"] & (frame["treatment"] == "base") & frame["examples_per_class"].isna()]
+    good = all_bases.loc[(all_bases["state"] == "done") & all_bases[metric].notna()]
     if good.empty:
         raise BadInput(f"no base on all images is done and has {metric}")
     kind = kind_of_split(good).rename("halves")
@@ -216,9 +216,9 @@ def bases(frame: pd.DataFrame, metric: str) -> Table:
 def drops(frame: pd.DataFrame, metric: str) -> Table:
     """Paired differences from the base of the same target in points, per series and n: the numbers behind Figure 2."""
     parts = []
-    for its in by_origin(main_experiment(frame)):
-        rows = compare(one_row_per_run(its, metric)).query("series != 'base'")
-        rows.insert(0, "origin", its["origin"].iloc[0])
+    for evaluations in by_origin(main_experiment(frame)):
+        rows = compare(one_row_per_run(evaluations, metric)).query("series != 'base'")
+        rows.insert(0, "origin", evaluations["origin"].iloc[0])
         parts.append(rows)
     rows = pd.concat(parts, ignore_index=True)
     if rows.empty:
@@ -295,11 +295,11 @@ def _lost(rows: pd.DataFrame) -> list[tuple[str, int]]:
 
 def _peers_lose(frame: pd.DataFrame, run: str) -> float:
     """What `best10_top1` of whole curves like this one's would lose, at most, with its steps only."""
-    its = frame.loc[frame["run"] == run]
-    about: Any = its.iloc[0]
+    rows = frame.loc[frame["run"] == run]
+    about: Any = rows.iloc[0]
     like = (frame["series"] == about["series"]) & (frame["n"] == about["n"]) & (frame["lost"] == 0)
     peers = frame.loc[like & (frame["origin"] == about["origin"]) & frame["best10_top1"].notna()]
-    at_its_steps = peers.loc[peers["step"].isin(its["step"])].groupby("run")["select_top1"]
+    at_its_steps = peers.loc[peers["step"].isin(rows["step"])].groupby("run")["select_top1"]
     less = peers.groupby("run")["best10_top1"].first() - at_its_steps.apply(lambda top1: top1.nlargest(10).mean())
     return float(less.max())
 

@@ -51,11 +51,13 @@ def ask(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     except subprocess.TimeoutExpired as error:
         raise NoAnswer(f"{command[0]} had no answer in {error.timeout:.0f} s") from error
-    told = " ".join(done.stderr.split())
+    message = " ".join(done.stderr.split())
     if done.returncode:
-        if re.search(SILENT, told):
-            raise NoAnswer(f"the SLURM controller does not answer ({told}); what is recorded is kept, try again later")
-        raise Failure(f"{command[0]}: {told or f'exit status {done.returncode}'}")
+        if re.search(SILENT, message):
+            raise NoAnswer(
+                f"the SLURM controller does not answer ({message}); what is recorded is kept, try again later"
+            )
+        raise Failure(f"{command[0]}: {message or f'exit status {done.returncode}'}")
     return done.stdout
 
 
@@ -111,8 +113,8 @@ def _max_submit(account: str) -> int | None:
         lines = ask(*command, "format=maxsubmitjobs,grpsubmitjobs").splitlines()
     except (Failure, FileNotFoundError):
         return None  # no accounting here
-    found = [int(text) for line in lines for text in line.split("|") if text.isdecimal()]
-    return min(found, default=None)
+    maxima = [int(text) for line in lines for text in line.split("|") if text.isdecimal()]
+    return min(maxima, default=None)
 
 
 def partitions() -> list[str]:
@@ -147,10 +149,10 @@ def time_limit(partition: str) -> float:
 
 def minutes(text: str) -> int:
     """Minutes, rounded up, of a time as SLURM writes it: 90, 30:00, 1:30:00, 2-12, 2-12:00:00; ValueError otherwise."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
-    if not found:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if not match:
         raise ValueError(text)
-    days, *parts = found.groups()
+    days, *parts = match.groups()
     first, second, third = (int(part or 0) for part in parts)
     if days is not None:
         seconds = 86400 * int(days) + 3600 * first + 60 * second + third  # days-hours[:minutes[:seconds]]
@@ -173,9 +175,9 @@ def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
     NoAnswer if the controller cannot be reached.
     """
     wanted = sorted(names)
-    found: dict[str, dict[int, Element]] = {name: {} for name in wanted}
-    for at in range(0, len(wanted), NAMES_AT_ONCE):
-        some = f"--name={','.join(wanted[at : at + NAMES_AT_ONCE])}"
+    by_name: dict[str, dict[int, Element]] = {name: {} for name in wanted}
+    for start in range(0, len(wanted), NAMES_AT_ONCE):
+        some = f"--name={','.join(wanted[start : start + NAMES_AT_ONCE])}"
         for line in (
             ask("sacct", *SACCT, "--format=JobName,JobID,State,ExitCode", some).splitlines() if accounts() else ()
         ):
@@ -183,13 +185,13 @@ def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
             if "[" not in job:  # elements that have not started yet are the queue's to tell
                 state = state.split()[0]  # "CANCELLED by 1000"
                 shown = "LOST" if state in LIVE else state  # if it were live, the queue would show it below
-                found[name][_index(job)] = Element(job, shown, exit=code)
+                by_name[name][_index(job)] = Element(job, shown, exit=code)
         for line in ask("squeue", *SQUEUE, some).splitlines():
             name, job, state, reason, node = line.split("|")
-            before = found[name].get(_index(job))
+            before = by_name[name].get(_index(job))
             code = before.exit if before and state != "PENDING" else ""
-            found[name][_index(job)] = Element(job, state, reason if state == "PENDING" else "", node, code)
-    return found
+            by_name[name][_index(job)] = Element(job, state, reason if state == "PENDING" else "", node, code)
+    return by_name
 
 
 def accounts() -> bool:
@@ -213,8 +215,8 @@ def _index(job: str) -> int:
 
 def cancel(jobs: Sequence[str]) -> None:
     """Cancel jobs or elements; those that have ended meanwhile are no error."""
-    for at in range(0, len(jobs), NAMES_AT_ONCE):
-        ask("scancel", "--quiet", *jobs[at : at + NAMES_AT_ONCE])
+    for start in range(0, len(jobs), NAMES_AT_ONCE):
+        ask("scancel", "--quiet", *jobs[start : start + NAMES_AT_ONCE])
 
 
 # ------------------------------------------------------------------------------------------------- from inside a job
@@ -232,12 +234,12 @@ def this_job() -> tuple[str, int]:
 def state(job: str) -> str:
     """SLURM's word for the state of one job, GONE when the queue has forgotten it."""
     try:
-        told = ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").split()
+        states = ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").split()
     except NoAnswer:
         raise
     except Failure:  # Invalid job id
         return "GONE"
-    return told[0] if told else "GONE"
+    return states[0] if states else "GONE"
 
 
 def claimant(job: str) -> str:

@@ -51,29 +51,29 @@ def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
             states.set_aside(specs.folder(runs, sight.entry.id))
 
 
-def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
+def healing(seen: Sequence[Sight], chosen: Profile | None) -> Healing:
     """Failed runs, the copies that they blocked, and stale ones; out of memory or time, they get twice as much.
 
     given: the profile to start from; None: that of each run's last submission.
     """
-    found = Healing(defaultdict(list), {}, [])
+    outcome = Healing(defaultdict(list), {}, [])
     failed = {sight.entry.id for sight in seen if sight.state == "failed"}
     lost = set(failed)
     for sight in seen:  # bases come first
         if sight.state == "blocked" and sight.entry.parent in lost:
             lost.add(sight.entry.id)
-    fallback = given or _last_profile(seen)
+    fallback = chosen or _last_profile(seen)
     for sight in seen:
         if sight.entry.id not in lost and not sight.stale:
             continue
         last = profile_from(sight.job.submission.profile, sight.job.submission.profile["name"]) if sight.job else None
-        start = given or last or fallback
+        start = chosen or last or fallback
         if start is None:
             raise BadInput(
                 "these runs were never submitted to a cluster: give --profile, or train here with `yosinski run`"
             )
-        if sight.entry.parent in {base.entry.id for base, _ in found.hopeless}:
-            found.hopeless.append((sight, "its base is left out"))
+        if sight.entry.parent in {base.entry.id for base, _ in outcome.hopeless}:
+            outcome.hopeless.append((sight, "its base is left out"))
             continue
         together = 1
         if sight.job and not sight.cause.endswith("even alone"):  # a job goes on in halves until one is left
@@ -82,12 +82,12 @@ def healing(seen: Sequence[Sight], given: Profile | None) -> Healing:
         if profile is None:
             reasons = {"memory": "at the profile's max_memory; raise it", "time": "at the profile's max_time; raise it"}
             reason = reasons.get(MORE[sight.cause], "though trained alone; give a --profile with larger GPUs")
-            found.hopeless.append((sight, f"{sight.cause.removesuffix(', even alone')} {reason}"))
+            outcome.hopeless.append((sight, f"{sight.cause.removesuffix(', even alone')} {reason}"))
             continue
         key = repr(profile)
-        found.profiles[key] = profile
-        found.runs[key].append(sight)
-    return found
+        outcome.profiles[key] = profile
+        outcome.runs[key].append(sight)
+    return outcome
 
 
 def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> Profile | None:

@@ -78,29 +78,29 @@ def queue_again(job: str, why: str) -> None:
 def stage(half: Half, stores: Path, staging: str) -> Path:
     """Copy the store of a half's images to the node's own disk, once per node; returns the directory that holds it."""
     node = os.uname().nodename
-    there = Path(os.path.expandvars(staging))
-    if "$" in str(there):
+    folder = Path(os.path.expandvars(staging))
+    if "$" in str(folder):
         raise BadInput(f"staging = {staging!r}: no such variable on {node}")
-    there.mkdir(parents=True, exist_ok=True)
-    source, target = store.location(half, stores), store.location(half, there)
-    with (there / f".{source.name}.lock").open("w") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    source, target = store.location(half, stores), store.location(half, folder)
+    with (folder / f".{source.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # jobs of one node: the first one copies
         if target.exists():
-            return there
-        for left in there.glob(f".{source.name}.*/"):  # by a job that was killed while it copied
+            return folder
+        for left in folder.glob(f".{source.name}.*/"):  # by a job that was killed while it copied
             shutil.rmtree(left, ignore_errors=True)
         needed = sum(file.stat().st_size for file in source.iterdir())
-        free = shutil.disk_usage(there).free
+        free = shutil.disk_usage(folder).free
         if needed > free:
             raise BadInput(
-                f"staging = {staging!r}: {source.name} needs {needed / 1e9:.1f} GB, {there} on {node} has "
+                f"staging = {staging!r}: {source.name} needs {needed / 1e9:.1f} GB, {folder} on {node} has "
                 f"{free / 1e9:.1f} GB free"
             )
-        temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}.", dir=there))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}.", dir=folder))
         try:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return there
+    return folder

@@ -20,10 +20,10 @@ DISK_SPEED = 50e6  # bytes per second that a checkpoint is written with, at leas
 def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission) -> None:
     """BadInput if SLURM would refuse a job of this profile, or if its nodes do not see the directories."""
     if profile.partition:
-        there = cluster.partitions()
-        if profile.partition not in there:
+        partitions = cluster.partitions()
+        if profile.partition not in partitions:
             raise BadInput(
-                f"profile {profile.name}: unknown partition {profile.partition!r}; choose from: {', '.join(there)}"
+                f"profile {profile.name}: unknown partition {profile.partition!r}; choose from: {', '.join(partitions)}"
             )
     limit = cluster.time_limit(profile.partition)
     if profile.minutes("time") > limit:
@@ -42,21 +42,21 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
         check=False,
     )
     if done.returncode and not sending.QUOTA.search(done.stderr):
-        told = [
+        complaints = [
             line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
             for line in done.stderr.splitlines()
         ]
         raise BadInput(
-            f"profile {profile.name}: SLURM refuses such a job: {'; '.join(told)} "
+            f"profile {profile.name}: SLURM refuses such a job: {'; '.join(complaints)} "
             f"({_asked(profile)}; {cluster.largest(profile.partition)})"
         )
 
 
 def _asked(profile: Profile) -> str:
-    asked = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
-    asked |= {"constraint": profile.constraint, "gpus": profile.gpus, "cpus": profile.cpus}
-    asked |= {"memory": profile.memory, "time": profile.time}
-    return "asked for: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value)
+    request = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
+    request |= {"constraint": profile.constraint, "gpus": profile.gpus, "cpus": profile.cpus}
+    request |= {"memory": profile.memory, "time": profile.time}
+    return "asked for: " + ", ".join(f"{name} {value}" for name, value in request.items() if value)
 
 
 def check_shared(profile: Profile, directory: Path) -> None:
@@ -78,10 +78,10 @@ def file_system(directory: Path) -> str:
     path = directory.absolute().resolve()
     best, kind = "", ""
     for line in mounts.read_text().splitlines() if mounts.exists() else ():
-        _, point, found, *_ = line.split(" ")
+        _, point, listed_kind, *_ = line.split(" ")
         point = point.replace("\\040", " ")
         if path.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, found
+            best, kind = point, listed_kind
     return kind
 
 

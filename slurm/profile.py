@@ -72,36 +72,36 @@ class Profile:
         if self.gpus > 1:
             raise BadInput(f"profile {self.name}: a job trains on one GPU, but gpus = {self.gpus}; choose from: 0, 1")
 
-    def _check(self, name: str, given: Any, kind: Any) -> None:
+    def _check(self, name: str, setting: Any, kind: Any) -> None:
         if name == "setup":
-            fits = isinstance(given, tuple) and all(isinstance(line, str) for line in given)
+            fits = isinstance(setting, tuple) and all(isinstance(line, str) for line in setting)
         elif name == "options":
-            fits = isinstance(given, dict) and all(isinstance(value, str) for value in given.values())
+            fits = isinstance(setting, dict) and all(isinstance(value, str) for value in setting.values())
         else:
-            fits = type(given) is kind
+            fits = type(setting) is kind
         if not fits:
             wanted = {"setup": "list of texts", "options": "table of texts"}.get(name, getattr(kind, "__name__", ""))
-            raise BadInput(f"profile {self.name}: {name} takes a {wanted}, not {given!r}")
-        if isinstance(given, dict):
-            for option, text in given.items():
+            raise BadInput(f"profile {self.name}: {name} takes a {wanted}, not {setting!r}")
+        if isinstance(setting, dict):
+            for option, text in setting.items():
                 if not re.fullmatch(r"[a-z][a-z-]*", option) or option in OURS:
                     raise BadInput(
                         f"profile {self.name}: options.{option} cannot be set; give long names of sbatch's options, "
                         f"but none of: {', '.join(OURS)}"
                     )
                 self._check("one of the options", text, str)
-        if isinstance(given, str) and any(ord(letter) < 32 for letter in given):
-            raise BadInput(f"profile {self.name}: {name} must be one line, not {given!r}")
+        if isinstance(setting, str) and any(ord(letter) < 32 for letter in setting):
+            raise BadInput(f"profile {self.name}: {name} must be one line, not {setting!r}")
 
     def mebibytes(self, name: str) -> int:
         """`memory` or `max_memory` in MiB; the latter's default is fourfold memory."""
         text = getattr(self, name)
         if not text:
             return 4 * self.mebibytes("memory") if name == "max_memory" else 0
-        found = re.fullmatch(r"(\d+)(?:([KMGT])B?)?", text)
-        if not found or int(found[1]) == 0:
+        match = re.fullmatch(r"(\d+)(?:([KMGT])B?)?", text)
+        if not match or int(match[1]) == 0:
             raise BadInput(f"profile {self.name}: {name} takes a size such as 500M or 16G, not {text!r}")
-        return max(1, round(int(found[1]) * UNITS[found[2] or "M"]))
+        return max(1, round(int(match[1]) * UNITS[match[2] or "M"]))
 
     def minutes(self, name: str) -> int:
         """`time` or `max_time` in minutes, rounded up; the latter's default is fourfold time."""
@@ -109,12 +109,12 @@ class Profile:
         if not text and name == "max_time":
             return 4 * self.minutes("time")
         try:
-            found = cluster.minutes(text)
+            count = cluster.minutes(text)
         except ValueError:
             raise BadInput(f"profile {self.name}: {name} takes 90, 1:30:00 or 2-12:00:00, not {text!r}") from None
-        if found == 0:
+        if count == 0:
             raise BadInput(f"profile {self.name}: {name} must be more than 0")
-        return found
+        return count
 
     def more(self, memory: bool = False, time: bool = False, smaller: bool = False) -> "Profile":
         """Twice the memory or time, up to the caps, or half as many runs in a job; self where there is no more."""
@@ -140,8 +140,8 @@ def profile_from(values: Mapping[str, Any], name: str) -> Profile:
     for key in values:
         if key != "name":
             choose(f"key in profile {name}:", key, valid)
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Profile(**{**given, "name": name})
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Profile(**{**arguments, "name": name})
 
 
 def find_profile(text: str) -> Profile:
@@ -151,9 +151,9 @@ def find_profile(text: str) -> Profile:
         if not path.is_file():
             raise BadInput(f"no profile {path}")
     else:
-        there = sorted(path.stem for path in PROFILES.glob("*.toml"))
-        if text not in there:
-            raise BadInput(f"unknown profile {text!r}; choose from: {', '.join(there)}, or a path to a .toml file")
+        names = sorted(path.stem for path in PROFILES.glob("*.toml"))
+        if text not in names:
+            raise BadInput(f"unknown profile {text!r}; choose from: {', '.join(names)}, or a path to a .toml file")
         path = PROFILES / f"{text}.toml"
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -39,13 +39,13 @@ def prunable(runs: Path, live: Collection[str], now: float | None = None, stores
     """
     states: dict[Path, recorded.State] = {path: recorded.state(path) for path in specs.scan(runs)}
     now = time.time() + claims.ahead(runs) if now is None else now
-    found = [
+    reasons = [
         *_in_runs(states, now),
         *_of_submissions(runs, live, {path.name for path, state in states.items() if state in recorded.FINAL}, now),
         *_of_local_jobs(runs, {_job(path) for path, state in states.items() if state == "running"}, now),
         *(_features(stores, states) if stores else ()),
     ]
-    return [Surplus(path, _size(path), why) for path, why in found]
+    return [Surplus(path, _size(path), why) for path, why in reasons]
 
 
 def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus], stores: Path | None = None) -> list[Surplus]:
@@ -64,10 +64,10 @@ def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus], stores: 
     return gone
 
 
-def by_reason(found: Iterable[Surplus]) -> dict[str, list[int]]:
+def by_reason(items: Iterable[Surplus]) -> dict[str, list[int]]:
     """The sizes of what can go, by why it can."""
     sizes: dict[str, list[int]] = defaultdict(list)
-    for surplus in found:
+    for surplus in items:
         sizes[surplus.why].append(surplus.size)
     return dict(sizes)
 
@@ -114,9 +114,9 @@ def _features(stores: Path, states: dict[Path, recorded.State]) -> Iterator[tupl
     left = [path for path, state in states.items() if state not in recorded.FINAL]
     needed = {files.read_json(path / "run.json")["spec"]["parent"] for path in left}
     ours = {path.name for path in states} - needed
-    for told in sorted((stores / "features").glob("*/features.json")):
-        if files.read_json(told)["of"]["parent"] in ours:
-            yield told.parent, "stored features of a base without unfinished copies"
+    for path in sorted((stores / "features").glob("*/features.json")):
+        if files.read_json(path)["of"]["parent"] in ours:
+            yield path.parent, "stored features of a base without unfinished copies"
 
 
 def _job(path: Path) -> str:

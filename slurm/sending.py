@@ -58,9 +58,9 @@ def arrays(packs: Iterable[Pack], ended: Iterable[str], largest: int) -> list[Ar
         groups[key].append(pack)
         waiting[key] = parents
     return [
-        Array(tuple(group[at : at + largest]), waiting[key])
+        Array(tuple(group[start : start + largest]), waiting[key])
         for key, group in sorted(groups.items(), key=lambda item: len(item[0]) > 0)
-        for at in range(0, len(group), largest)
+        for start in range(0, len(group), largest)
     ]
 
 
@@ -96,12 +96,12 @@ def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.
 
     folder = jobs(runs, submission.token)
     python = profile.python or shlex.quote(sys.executable)
-    found = submitit.SlurmExecutor(folder=folder, python=f"{PATIENT} {python}")
+    slurm_executor = submitit.SlurmExecutor(folder=folder, python=f"{PATIENT} {python}")
     optional = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
     optional |= {"constraint": profile.constraint, "gpus_per_node": profile.gpus}
     optional |= {"mem": f"{profile.mebibytes('memory')}M" if profile.memory else None}
     waits_for = ":".join(("afterany", *submission.waits_for)) if submission.waits_for else None
-    found.update_parameters(
+    slurm_executor.update_parameters(
         job_name=submission.name,
         comment=f"yosinski {submission.sweep}",
         time=profile.minutes("time"),
@@ -116,15 +116,15 @@ def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.
         additional_parameters={"requeue": True, "chdir": str(folder), **profile.options},
         **{name: value for name, value in optional.items() if value},
     )
-    return found
+    return slurm_executor
 
 
 def script(runs: Path, submission: Submission, profile: Profile) -> str:
     """The batch script that submitit hands to sbatch."""
-    made = executor(runs, submission, profile)
+    slurm_executor = executor(runs, submission, profile)
     if len(submission.elements) > 1:
-        made.parameters["map_count"] = len(submission.elements)
-    return made._make_submission_file_text(made._submitit_command_str, submission.token)
+        slurm_executor.parameters["map_count"] = len(submission.elements)
+    return slurm_executor._make_submission_file_text(slurm_executor._submitit_command_str, submission.token)
 
 
 class Refused(Failure):
@@ -138,22 +138,22 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
     closed(jobs(runs, submission.token))
     path = runs / "submissions" / f"{submission.token}.json"
     submission = write(runs, replace(submission, cluster=cluster.name()))
-    made = executor(runs, submission, profile)
+    slurm_executor = executor(runs, submission, profile)
     count = len(submission.elements)
     try:
-        sent = made.map_array(train_element, [runs] * count, [submission.token] * count)
+        sent = slurm_executor.map_array(train_element, [runs] * count, [submission.token] * count)
         return write(runs, replace(submission, job=sent[0].job_id.partition("_")[0]))
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         # "Socket timed out" does not say that nothing was queued.
-        found = _find(submission.name)
-        if found is not None:
-            print(f"that reply was lost, or wrong: {submission.name} is queued as job {found}", file=sys.stderr)
-            return adopt(runs, submission, found)
+        job = _find(submission.name)
+        if job is not None:
+            print(f"that reply was lost, or wrong: {submission.name} is queued as job {job}", file=sys.stderr)
+            return adopt(runs, submission, job)
         path.unlink()
         shutil.rmtree(jobs(runs, submission.token))
-        complaint = told.partition("sbatch: error: ")[2] or told
-        raise (Refused if QUOTA.search(told) else Failure)(f"sbatch: {complaint}") from error
+        complaint = message.partition("sbatch: error: ")[2] or message
+        raise (Refused if QUOTA.search(message) else Failure)(f"sbatch: {complaint}") from error
 
 
 def _find(name: str) -> str | None:
@@ -161,8 +161,8 @@ def _find(name: str) -> str | None:
     for pause in (0, 1, 5):
         time.sleep(pause)
         with contextlib.suppress(cluster.NoAnswer):
-            found = cluster.elements([name])[name]
-            return next(iter(found.values())).job.partition("_")[0] if found else None
+            elements = cluster.elements([name])[name]
+            return next(iter(elements.values())).job.partition("_")[0] if elements else None
     raise cluster.NoAnswer(
         "SLURM does not answer, and may have queued the last array or not: give the same command again when it does"
     )

@@ -18,8 +18,8 @@ def snapshot(runs: Path) -> dict[str, str | None]:
     Returns where it lies, the hash of its files and, if they are those of a commit, that.
     """
     root = Path(__file__).resolve().parent.parent
-    found = [path for package in PACKAGES for path in sorted((root / package).rglob("*"))]
-    code = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*"))]
+    code = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
     hashed = hashlib.sha256()
     for path in code:
         hashed.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())

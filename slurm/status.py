@@ -110,23 +110,23 @@ def entries_of(runs: Path) -> list[Entry]:
     """All runs of a runs directory: what its sweeps list, and what else has a directory; bases first."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
-    listed: dict[str, Entry] = {}
+    by_id: dict[str, Entry] = {}
     for path in sorted((runs / "sweeps").glob("*.json")):
         for entry in files.read_json(path)["runs"]:
-            listed[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
-    for run_id in sorted(specs.ids(runs) - listed.keys()):
+            by_id[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
+    for run_id in sorted(specs.ids(runs) - by_id.keys()):
         path = specs.folder(runs, run_id) / "run.json"
         if path.exists():
             value = files.read_json(path)
-            listed[run_id] = _entry(run_id, value["name"], value["spec"])
-    return sorted(listed.values(), key=lambda entry: entry.parent is not None)
+            by_id[run_id] = _entry(run_id, value["name"], value["spec"])
+    return sorted(by_id.values(), key=lambda entry: entry.parent is not None)
 
 
 def lineage(runs: Path, run_id: str) -> list[Entry]:
     """A run of a runs directory, behind its base if it has one."""
-    found = {entry.id: entry for entry in entries_of(runs)}
-    base = found.get(found[run_id].parent or "")
-    return [*([base] if base else []), found[run_id]]
+    by_id = {entry.id: entry for entry in entries_of(runs)}
+    base = by_id.get(by_id[run_id].parent or "")
+    return [*([base] if base else []), by_id[run_id]]
 
 
 def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
@@ -154,30 +154,30 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
     pairs = [(entry.id, entry.parent) for entry in wanted]
     states, stale = look(pairs, runs)
     left = [run_id for run_id, state in states.items() if state not in FINAL]
-    given: dict[str, Scheduled] = {}
+    last_jobs: dict[str, Scheduled] = {}
     silent = ""
     try:
-        asked = [*left, *stale]
-        given = scheduled(runs, asked, adopting) if asked else {}
+        ids = [*left, *stale]
+        last_jobs = scheduled(runs, ids, adopting) if ids else {}
     except (cluster.NoAnswer, FileNotFoundError) as error:
         if adopting:
             raise
         silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
-    if given:  # the scheduler knows better than a heartbeat which jobs are over
-        over = {signed(job.submission, job.element.job) for job in given.values() if job.element and not job.live}
+    if last_jobs:  # the scheduler knows better than a heartbeat which jobs are over
+        over = {signed(job.submission, job.element.job) for job in last_jobs.values() if job.element and not job.live}
         # Nothing is submitted again while it has a live job: all but a run's last job are over.
-        last = {job.submission.token for job in given.values()}
+        last = {job.submission.token for job in last_jobs.values()}
         older = {signed(sent, str(sent.job)) for sent in submissions(runs) if sent.token not in last}
 
         def ended(name: str) -> bool:
             cluster_of, _, job = name.rpartition(" ")
             return name in over or f"{cluster_of} {job.partition('_')[0]}" in older
 
-        again, _ = look([pair for pair in pairs if pair[0] in given], runs, ended, states)
+        again, _ = look([pair for pair in pairs if pair[0] in last_jobs], runs, ended, states)
         states |= again
     shown: dict[str, Sight] = {}
     for entry in wanted:
-        shown[entry.id] = _sight(runs, entry, states[entry.id], given.get(entry.id), shown, entry.id in stale)
+        shown[entry.id] = _sight(runs, entry, states[entry.id], last_jobs.get(entry.id), shown, entry.id in stale)
     return list(shown.values()), silent
 
 
@@ -293,8 +293,8 @@ def troubles(seen: Iterable[Sight]) -> list[Trouble]:
     for sight in seen:
         if sight.state == "blocked" and sight.entry.parent in cause_of:
             blocked[cause_of[sight.entry.parent]].append(sight)
-    found = [Trouble(cause, tuple(sights), tuple(blocked[cause])) for cause, sights in failed.items()]
-    return sorted(found, key=lambda trouble: -len(trouble.failed) - len(trouble.blocked))
+    groups = [Trouble(cause, tuple(sights), tuple(blocked[cause])) for cause, sights in failed.items()]
+    return sorted(groups, key=lambda trouble: -len(trouble.failed) - len(trouble.blocked))
 
 
 def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:

@@ -130,7 +130,7 @@ def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict
         return {}
     elsewhere = {submission.cluster for submission in chosen} - {"", cluster.name()}
     shown = cluster.elements([submission.name for submission in chosen if submission.cluster not in elsewhere])
-    found: dict[str, Scheduled] = {}
+    last_jobs: dict[str, Scheduled] = {}
     for submission in chosen:
         elements = shown.get(submission.name, {})
         place = submission.cluster if submission.cluster in elsewhere else ""
@@ -138,22 +138,22 @@ def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict
             submission = adopt(runs, submission, next(iter(elements.values())).job.partition("_")[0])
         for run_id in wanted & submission.index.keys():
             job = Scheduled(submission, elements.get(submission.index[run_id]), place)
-            if run_id not in found or job.live or not found[run_id].live:
-                found[run_id] = job
-    return found
+            if run_id not in last_jobs or job.live or not last_jobs[run_id].live:
+                last_jobs[run_id] = job
+    return last_jobs
 
 
 def adopt(runs: Path, submission: Submission, job: str) -> Submission:
     """Note the number of a job whose reply was lost, and put submitit's pickles where its elements look for them."""
     folder = jobs(runs, submission.token)
     pickles = [path for path in folder.glob("*.pkl") if "_" not in path.name]  # all alike, not yet given to anybody
-    found = replace(submission, job=job)
-    for ids in found.elements:
-        target = folder / f"{found.element(ids[0])}_submitted.pkl"
+    adopted = replace(submission, job=job)
+    for ids in adopted.elements:
+        target = folder / f"{adopted.element(ids[0])}_submitted.pkl"
         if pickles and not target.exists():
             shutil.copy(pickles[0], target.with_suffix(".tmp"))
             target.with_suffix(".tmp").rename(target)
-    return write(runs, found)
+    return write(runs, adopted)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def find(name: str) -> Sweep:
     return next(iter(own.values()))
 
 
-def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
+def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
 
     A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default, or of
@@ -66,7 +66,7 @@ def arguments(sweep: Sweep, given: Iterable[str]) -> dict[str, Any]:
     parameters = inspect.signature(sweep).parameters
     values: dict[str, Any] = {}
     changed: dict[str, dict[str, Any]] = {}  # values of recipes
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise BadInput(f"parameter {text!r} must be given as name=value")
@@ -125,8 +125,8 @@ def _literal(text: str) -> bool | int | float | str:
     return text
 
 
-def describe(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
+def describe(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a sweep with the values that they have, as JSON values."""
-    bound = inspect.signature(sweep).bind_partial(**given)
+    bound = inspect.signature(sweep).bind_partial(**values)
     bound.apply_defaults()
     return {name: v.values if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}

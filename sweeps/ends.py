@@ -20,10 +20,10 @@ def by_status(status: str) -> str:
 
     A shell's code for a process that a signal ended is 128 and its number.
     """
-    found = re.fullmatch(r"(\d+):(\d+)", status)
-    if not found:
+    match = re.fullmatch(r"(\d+):(\d+)", status)
+    if not match:
         return ""
-    code, number = map(int, found.groups())
+    code, number = map(int, match.groups())
     number = number or (code - 128 if code - 128 in NAMES.values() else 0)
     return killed(number) if number else ""
 
@@ -36,8 +36,8 @@ def by_script(lines: Sequence[str]) -> str:
                 if name and re.search(rf"(: line \d+:\s+\d+|task \S+:) {re.escape(name)}\b", line):
                     return killed(number)
             code = re.search(r"[Ee]xit(?:ed with exit)? code (\d+)", line)
-            if code and (told := by_status(f"{code[1]}:0")):
-                return told
+            if code and (ending := by_status(f"{code[1]}:0")):
+                return ending
     return ""
 
 

@@ -67,9 +67,9 @@ def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
     return chosen(network, cuts)
 
 
-def none_empty(**given: Sequence[Any] | None) -> None:
+def none_empty(**parameters: Sequence[Any] | None) -> None:
     """BadInput if one of these parameters is an empty list."""
-    for name, value in given.items():
+    for name, value in parameters.items():
         if value is not None and not value:
             raise BadInput(f"parameter {name} is empty")
 

@@ -43,9 +43,9 @@ def gpus() -> list[Gpu]:
     if named is not None:
         return [int(name) if name.isdecimal() else name for name in named]
     if shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-        if found := listed_gpus(listed.stdout):
-            return found
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        if devices := listed_gpus(listing.stdout):
+            return devices
     return list(range(counted_by_torch())) if signs() else []
 
 
@@ -56,17 +56,17 @@ def signs() -> list[str]:
 
 def listed_gpus(text: str) -> list[Gpu]:
     """The GPUs that `nvidia-smi -L` lists, by number; of those that are divided (MIG) the parts, by UUID."""
-    found: list[Gpu] = []
+    devices: list[Gpu] = []
     for k, part in enumerate(re.split(r"^GPU ", text, flags=re.MULTILINE)[1:]):
-        found += re.findall(r"\(UUID: (MIG-[^)]+)\)", part) or [k]
-    return found
+        devices += re.findall(r"\(UUID: (MIG-[^)]+)\)", part) or [k]
+    return devices
 
 
 def counted_by_torch() -> int:
     """How many GPUs torch finds, asked in a process of its own: torch takes seconds to load."""
-    asked = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return int(told) if told.isdecimal() else 0
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    number = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return int(number) if number.isdecimal() else 0
 
 
 def check_gpus(devices: Sequence[Gpu | None]) -> None:
@@ -184,14 +184,14 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
     """Why a job did not finish its runs, as it says itself: in its runs' failure.json or at the end of its log."""
     if shutil.disk_usage(runs).free < 1 << 20:
         return f"no space left on the disk of {runs}; what is trained so far is kept"
-    told = set()
+    errors = set()
     for run in lost:
         failure = specs.folder(runs, run.id) / "failure.json"
         if failure.exists():
-            told.add(files.read_json(failure)["error"])
+            errors.add(files.read_json(failure)["error"])
     log = job.paths.stderr
     lines = [line for line in log.read_text().splitlines() if line.strip()] if log.exists() else []
-    return "; ".join(sorted(told)) or f"{of_worker(lines, job.paths.result_pickle.exists())} (log: {log})"
+    return "; ".join(sorted(errors)) or f"{of_worker(lines, job.paths.result_pickle.exists())} (log: {log})"
 
 
 def run_here(
@@ -217,14 +217,14 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
 
     BadInput if a GPU was asked for, or given by SLURM, and there is none.
     """
-    found = gpus() if device in ("auto", "cuda") else []
-    if device == "cuda" and not found:
+    devices = gpus() if device in ("auto", "cuda") else []
+    if device == "cuda" and not devices:
         raise BadInput("no GPU found for --device cuda; choose from: auto, cpu")
-    given = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
-    if device == "auto" and not found and given and visible_gpus() is None:
-        raise BadInput(f"SLURM gave this job GPU {given}, but none is found here; --device cpu computes on the CPU")
+    assigned = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
+    if device == "auto" and not devices and assigned and visible_gpus() is None:
+        raise BadInput(f"SLURM gave this job GPU {assigned}, but none is found here; --device cpu computes on the CPU")
     # On Apple's machines there is one GPU, which cannot be told apart from here.
-    places: list[Gpu | None] = [None] if device == "mps" else list(found) or [None] * cores()
+    places: list[Gpu | None] = [None] if device == "mps" else list(devices) or [None] * cores()
     if wanted is not None and wanted < 1:
         raise BadInput(f"--workers must be at least 1, not {wanted}")
     return [places[k % len(places)] for k in range(wanted or len(places))]

@@ -67,9 +67,9 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         if source.resolve() == runs.resolve():
             raise BadInput(f"{source} is the directory to merge into; give other ones")
     here = finished(runs) if runs.is_dir() else {}
-    found = [finished(source) for source in sources]
+    by_source = [finished(source) for source in sources]
     merged = dict(here)
-    for run_id, theirs in chain.from_iterable(place.items() for place in found):
+    for run_id, theirs in chain.from_iterable(place.items() for place in by_source):
         check_equal(merged.setdefault(run_id, theirs), theirs)
     new = {run_id: run for run_id, run in merged.items() if run_id not in here}
     for run_id in new:
@@ -87,18 +87,18 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         files.replace(runs / path, _copy_of(source))
     copied = sum(bring(run, runs) for run in sorted(new.values(), key=lambda run: run.run.parent is not None))
     seen = {path.name for source in sources for path in specs.scan(source)}
-    ended = sum(map(len, found))
+    ended = sum(map(len, by_source))
     return Merged(copied, ended - len(new), len(seen - merged.keys()), len(new) - copied)
 
 
 def finished(runs: Path) -> dict[str, Finished]:
     """The runs of a directory that ended, by id; BadInput if what describes one is damaged."""
-    found = {}
+    ended = {}
     for path in specs.scan(runs):
         record = states.read_record(path)
         if record is not None and record["state"] in states.FINAL:
-            found[path.name] = Finished(specs.load(runs, path.name), path, record)
-    return found
+            ended[path.name] = Finished(specs.load(runs, path.name), path, record)
+    return ended
 
 
 def check_equal(ours: Finished, theirs: Finished) -> None:
@@ -143,16 +143,16 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
 
     BadInput if the content of a half is not what its name says, or if two directories list a sweep's runs otherwise.
     """
-    found: dict[Path, Path] = {}
+    paths: dict[Path, Path] = {}
     for place in places:
         for path in sorted(place.glob("halves/*.json")):
             specs.load_half(place, path.stem)
-            found.setdefault(path.relative_to(place), path)
+            paths.setdefault(path.relative_to(place), path)
         for path in sorted(place.glob("sweeps/*.json")):
-            first = found.setdefault(path.relative_to(place), path)
+            first = paths.setdefault(path.relative_to(place), path)
             if ids_listed(first) != ids_listed(path):
                 raise BadInput(f"{first} lists other runs than {path}: rename one of them")
-    return found
+    return paths
 
 
 def networks(places: Sequence[Path]) -> list[own.Own]:

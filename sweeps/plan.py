@@ -38,7 +38,7 @@ class Pack:
         cuts: dict[Run, list[int]] = defaultdict(list)
         for run in self.runs:
             cuts[replace(run, cut=min(run.cut, 1))].append(run.cut)
-        return " ".join(_name(alike, at) for alike, at in cuts.items())
+        return " ".join(_name(alike, indices) for alike, indices in cuts.items())
 
 
 @dataclass(frozen=True)
@@ -183,12 +183,12 @@ def look(
 
     runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not among them.
     """
-    there = specs.ids(where)
+    ids = specs.ids(where)
     states: dict[str, State] = {}
     weights: dict[str, str] = {}
     stale: set[str] = set()
     for run_id, parent in runs:
-        state, record = recorded.look(specs.folder(where, run_id), ended) if run_id in there else ("missing", None)
+        state, record = recorded.look(specs.folder(where, run_id), ended) if run_id in ids else ("missing", None)
         if parent is not None and state not in recorded.FINAL:
             if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
                 state = "blocked"
@@ -216,11 +216,11 @@ def _name(run: Run, cuts: list[int]) -> str:
 
 def state(run: Run, where: Path) -> State:
     """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
-    found = recorded.state(specs.folder(where, run.id))
-    if found == "blocked" and run.parent is not None:
+    current = recorded.state(specs.folder(where, run.id))
+    if current == "blocked" and run.parent is not None:
         base = recorded.state(specs.folder(where, run.parent.id))
         return "blocked" if base in ("stuck", "diverged") else "missing"
-    return found
+    return current
 
 
 def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tuple[Pack, ...]:
@@ -243,4 +243,4 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
 
 def _divide(runs: list[Run], parts: int) -> list[tuple[Run, ...]]:
     size = -(-len(runs) // parts)
-    return [tuple(runs[at : at + size]) for at in range(0, len(runs), size)]
+    return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]

@@ -87,22 +87,22 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
     networks that have no others.
     """
     paths = (specs.folder(where, run.id) for run in runs)
-    found = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
-    if not found and where.is_dir():
-        found = list(islice((path for path in specs.scan(where) if (path / "record.json").exists()), MOST))
-    every = [its for path in found if (its := read(path)) is not None]
+    finished = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
+    if not finished and where.is_dir():
+        finished = list(islice((path for path in specs.scan(where) if (path / "record.json").exists()), MOST))
+    records = [record for path in finished if (record := read(path)) is not None]
     for names, but in (
         (("kind", "precision", "processor"), ""),
         (("kind", "precision"), ", all on other processors"),
         (("kind",), ", all in another precision"),
     ):
-        fitting = [its for its in every if agree(its.device, device, names)]
+        fitting = [record for record in records if agree(record.device, device, names)]
         if fitting:
             return speeds(fitting, f"{len(fitting)} finished runs in {where}{but}")
     gpu = device.kind not in (None, "cpu")
     assumed, what = (ASSUMED_GPU_SPEED, "GPU") if gpu else (ASSUMED_SPEED, "worker")
     basis = f"an assumed {assumed / 1e9:,.0f} GFLOP/s per {what}; nothing has been measured yet"
-    return Speeds(f"{basis} on such a device" if every else basis, assumed=assumed)
+    return Speeds(f"{basis} on such a device" if records else basis, assumed=assumed)
 
 
 def read(path: Path) -> Measured | None:
@@ -132,21 +132,21 @@ def agree(one: Device, other: Device, names: Sequence[str]) -> bool:
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-def speeds(found: Iterable[Measured], basis: str) -> Speeds:
+def speeds(records: Iterable[Measured], basis: str) -> Speeds:
     """By network, from records that agree in device."""
     by_network: dict[str, list[Measured]] = defaultdict(list)
-    for its in found:
-        by_network[its.network].append(its)
+    for record in records:
+        by_network[record.network].append(record)
     fits: dict[str, Speed] = {}
     medians: dict[tuple[str, str], float] = {}
-    for network, its in by_network.items():
-        shared = [one for one in its if one.pack_flops is not None]
+    for network, group in by_network.items():
+        shared = [record for record in group if record.pack_flops is not None]
         if shared:
             fits[network] = fitted(shared)
             continue
         by_treatment: dict[str, list[float]] = defaultdict(list)
-        for one in its:
-            by_treatment[one.treatment].append(one.flops / one.seconds)
+        for record in group:
+            by_treatment[record.treatment].append(record.flops / record.seconds)
         medians |= {(network, treatment): median(values) for treatment, values in by_treatment.items()}
     return Speeds(basis, fits, medians)
 
@@ -160,16 +160,16 @@ def fitted(shared: Sequence[Measured]) -> Speed:
     import numpy as np
     from scipy.optimize import nnls
 
-    rows = np.array([[one.pack_flops, one.steps] for one in shared], float)
-    rows /= np.array([[one.seconds] for one in shared])
+    rows = np.array([[record.pack_flops, record.steps] for record in shared], float)
+    rows /= np.array([[record.seconds] for record in shared])
     scale = np.maximum(rows.max(0), 1e-30)
     prior = 0.1 * np.array([[0.0, 1 / A_STEP]]) / scale
-    found, _ = nnls(np.concatenate([rows / scale, prior]), np.append(np.ones(len(rows)), 0.1))
-    return Speed(*(found / scale).tolist())
+    solution, _ = nnls(np.concatenate([rows / scale, prior]), np.append(np.ones(len(rows)), 0.1))
+    return Speed(*(solution / scale).tolist())
 
 
 def expected(kind: str, precision: str = "auto", here: bool = True) -> Device:
     """The device of a plan, as far as it can be told without torch, and (not `here`) without being there."""
-    known = here and kind == "cpu"
-    fastest = ("bfloat16" if cpu_has_bfloat16() else "float32") if known else None
-    return Device(kind, fastest if precision == "auto" else precision, processor() if known else None)
+    on_this_cpu = here and kind == "cpu"
+    fastest = ("bfloat16" if cpu_has_bfloat16() else "float32") if on_this_cpu else None
+    return Device(kind, fastest if precision == "auto" else precision, processor() if on_this_cpu else None)

@@ -38,10 +38,10 @@ def transfer(
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
     wanted, recipe = cuts_of(network, cuts), recipe or usual(network)
-    found = outside.described(network, weights)
-    side, saw = architecture(network).side, found.preprocessing
+    description = outside.described(network, weights)
+    side, saw = architecture(network).side, description.preprocessing
     card = find.card(place.suited(data, side, saw.stored(side), saw.interpolation))
-    target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, found)
+    target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, description)
     runs = [source]
     for seed in seeds:
         base = Run(network, target, recipe, seed, examples_per_class=examples_per_class)

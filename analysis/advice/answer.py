@@ -156,12 +156,12 @@ def _layers(network: str, outputs: int) -> list[int]:
 def _test(block: Block, runs: pd.DataFrame, choice: str) -> pd.DataFrame:
     """The mean `test_top1` of a choice, and its paired difference from the base in points: one row, or none."""
     tested = runs.assign(value=runs["test_top1"])
-    its = tested.loc[(tested["choice"] == choice) & tested["value"].notna()]
-    if its.empty or block.metric == "test_top1":
+    rows = tested.loc[(tested["choice"] == choice) & tested["value"].notna()]
+    if rows.empty or block.metric == "test_top1":
         return pd.DataFrame()
-    mean = its.groupby(["replicate", "target_half"])["value"].mean().groupby("replicate").mean().mean()
+    mean = rows.groupby(["replicate", "target_half"])["value"].mean().groupby("replicate").mean().mean()
     if choice == "base":
         return pd.DataFrame({"test_top1": [mean]})
-    pairs = differences(tested.loc[tested["choice"].isin([choice, "base"])], str(its["series"].iloc[0]), "base")
+    pairs = differences(tested.loc[tested["choice"].isin([choice, "base"])], str(rows["series"].iloc[0]), "base")
     between = intervals(split_means(pairs.dropna())).reset_index(drop=True)
     return between[["splits", "points", "low", "high"]].assign(test_top1=mean)

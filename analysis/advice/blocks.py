@@ -58,8 +58,8 @@ class Block:
     @property
     def examples(self) -> int | None:
         """Images of each class that these runs were trained on, None for all."""
-        its = self.runs["examples_per_class"].dropna()
-        return int(its.iloc[0]) if len(its) else None
+        counts = self.runs["examples_per_class"].dropna()
+        return int(counts.iloc[0]) if len(counts) else None
 
     @property
     def measured(self) -> str:
@@ -87,25 +87,27 @@ def blocks(
     frame = frame.loc[frame["treatment"].notna()]
     frame = frame.assign(kind=kind_of_split(frame))
     about = frame.loc[frame["last"]].set_index("run")[["recipe", "examples_per_class"]]
-    for mine, its in zip(OF_BASES, about.columns, strict=True):
-        of_parent = frame["parent"].map(about[its].astype("string").fillna("all"))
-        of_outside = frame[its].astype("string").fillna("all") if len(weights) == 1 else frame["parent"]
-        frame[mine] = of_parent.astype("string").fillna("unknown").mask(frame["parent"].isin(list(weights)), of_outside)
+    for column, name in zip(OF_BASES, about.columns, strict=True):
+        of_parent = frame["parent"].map(about[name].astype("string").fillna("all"))
+        of_outside = frame[name].astype("string").fillna("all") if len(weights) == 1 else frame["parent"]
+        frame[column] = (
+            of_parent.astype("string").fillna("unknown").mask(frame["parent"].isin(list(weights)), of_outside)
+        )
     copies = frame.loc[frame["relation"] != "base"]
     if copies.empty:
         raise BadInput("there are no copies among these runs, so there is no cut to advise on")
 
     made = []
-    for key, its in copies.groupby([*ALIKE, *OF_BASES], dropna=False):
+    for key, group in copies.groupby([*ALIKE, *OF_BASES], dropna=False):
         alike = pd.Series(True, frame.index)
         for name, value in zip(ALIKE, key, strict=False):
             alike &= frame[name].isna() if pd.isna(value) else (frame[name] == value).fillna(False)
-        rows = frame.loc[frame.index.isin(its.index) | (alike & (frame["relation"] == "base"))]
+        rows = frame.loc[frame.index.isin(group.index) | (alike & (frame["relation"] == "base"))]
         own = metric or ("best10_top1" if key[0] == "paper" else "select_top1")
-        data = str(its["data"].iloc[0])
+        data = str(group["data"].iloc[0])
         of_classes = (groups or {}).get(data, {})
         where = None if key[0] == "paper" else directory
-        theirs = its["parent"].map(weights).dropna()
+        theirs = group["parent"].map(weights).dropna()
         source = str(theirs.iloc[0]) if len(theirs) else ""
         made.append(Block("", own, rows, one_row_each(rows, own), where, of_classes, source))
     made.sort(key=lambda block: -len(block.runs))
@@ -155,12 +157,12 @@ def caveats(block: Block) -> list[str]:
     why = lost["state"].where(lost["state"] != "done", "done without a value").mask(lost["stale"], "stale")
     for (reason, series), number in why.groupby([why, lost["series"]]).size().items():  # pyright: ignore
         said.append(f"Left out: {number} {series}, {_REASONS.get(reason, reason)}.")
-    there = set(good["series"])
+    counted_series = set(good["series"])
     for series, without in _WITHOUT.items():
-        if series not in there:
+        if series not in counted_series:
             said.append(f"No {series} counts: {without}.")
-    known: Any = runs[["data", "rule"]].dropna().drop_duplicates()
-    if any(earlier(str(data), int(rule)) for data, rule in known.itertuples(index=False)):
+    data_sets: Any = runs[["data", "rule"]].dropna().drop_duplicates()
+    if any(earlier(str(data), int(rule)) for data, rule in data_sets.itertuples(index=False)):
         said.append(f"Images were {EARLIER}.")
     kinds = arithmetic(good).dropna().value_counts().sort_index()
     if len(kinds) > 1:

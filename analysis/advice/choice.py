@@ -36,10 +36,10 @@ class Cells:
         alike: dict[bytes, tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = {}
         order = np.lexsort((self.choice, self.target))
         for replicate in np.unique(self.replicate):
-            its = order[self.replicate[order] == replicate]
-            target = np.unique(self.target[its], return_inverse=True)[1]
-            key = np.stack([target, self.choice[its]]).tobytes()
-            alike.setdefault(key, (target, self.choice[its], []))[2].append(its)
+            cells = order[self.replicate[order] == replicate]
+            target = np.unique(self.target[cells], return_inverse=True)[1]
+            key = np.stack([target, self.choice[cells]]).tobytes()
+            alike.setdefault(key, (target, self.choice[cells], []))[2].append(cells)
         return list(alike.values())
 
 
@@ -104,7 +104,7 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
         wy = w @ of_all.sum(axis=0)
         a += len(replicates) * (x.T @ w @ x)
         b = b + x.T @ wy
-        square = square + sum(np.einsum("mg,lmg->lg", its, w @ its) for its in of_all)
+        square = square + sum(np.einsum("mg,lmg->lg", measurements, w @ measurements) for measurements in of_all)
         logdet = logdet + len(replicates) * np.linalg.slogdet(v)[1]
     covariance = np.linalg.inv(a)
     centre = covariance @ b

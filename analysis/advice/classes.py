@@ -24,15 +24,15 @@ def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.Data
     parts, without = [], 0
     for run, half in runs[["run", "target_half"]].itertuples(index=False):
         try:
-            its = ((states.read_record(specs.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
+            per_class = ((states.read_record(specs.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
             if half not in halves:
                 halves[half] = specs.load_half(directory, half).classes
         except (files.Damaged, BadInput):
-            its = None
-        if not its or not len(its["images"]) == len(its["correct"]) == len(halves[half]):
+            per_class = None
+        if not per_class or not len(per_class["images"]) == len(per_class["correct"]) == len(halves[half]):
             without += 1
             continue
-        of_run = {"run": run, "class": halves[half], "images": its["images"], "correct": its["correct"]}
+        of_run = {"run": run, "class": halves[half], "images": per_class["images"], "correct": per_class["correct"]}
         parts.append(pd.DataFrame(of_run))
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), without
 
@@ -56,11 +56,11 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     copies = frozen.loc[(frozen["n"] == n) & frozen["target_half"].isin(targets)]
     bases = good.loc[(good["series"] == "base") & good["target_half"].isin(targets)]
     both = pd.concat([copies, bases])
-    told, without = counts(block.directory, both, SETS[block.metric])
-    if told.empty:
-        return told, n, without
-    told = told.merge(both[["run", "series", "target_half"]], on="run")
-    sums: Any = told.groupby(["target_half", "class", "series"])[["images", "correct"]].sum()
+    counted, without = counts(block.directory, both, SETS[block.metric])
+    if counted.empty:
+        return counted, n, without
+    counted = counted.merge(both[["run", "series", "target_half"]], on="run")
+    sums: Any = counted.groupby(["target_half", "class", "series"])[["images", "correct"]].sum()
     per_class: Any = sums.unstack("series").dropna()
     per_class = per_class.groupby("class").sum()
     if "AnB" not in per_class["images"] or "base" not in per_class["images"]:
@@ -70,9 +70,9 @@ def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
     smooth = (per_class["correct"].loc[right.index] + 1) / (images + 2)  # no error is 0 because all images are right
     rows = pd.DataFrame({"base": right["base"], "copy": right["AnB"], "loss": 100 * (right["base"] - right["AnB"])})
     rows["error"] = 100 * np.sqrt((smooth * (1 - smooth) / images).sum(axis=1))
-    most: Any = told.groupby("class")["images"].max()
+    most: Any = counted.groupby("class")["images"].max()
     rows["images"] = rows.index.map(most.to_dict())
-    rows["networks"] = rows.index.map(dict(told.loc[told["series"] == "AnB"].groupby("class").size()))
+    rows["networks"] = rows.index.map(dict(counted.loc[counted["series"] == "AnB"].groupby("class").size()))
     rows["shrunk"], rows["shrunk_error"], mean = shrink(rows["loss"].to_numpy(), rows["error"].to_numpy())
     rows["q"] = false_discovery_control(2 * ndtr(-(rows["loss"] - mean).abs() / rows["error"]))
     rows["group"] = rows.index.map(dict(block.groups)).astype("string")
@@ -99,4 +99,6 @@ def shrink(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
     """Per `group` how many `classes`, their mean `loss` and its standard `error` between classes."""
     grouped = rows.dropna(subset=["group"]).groupby("group")["loss"]
-    return grouped.agg(classes="size", loss="mean", error=lambda its: its.std() / math.sqrt(len(its))).reset_index()
+    return grouped.agg(
+        classes="size", loss="mean", error=lambda group: group.std() / math.sqrt(len(group))
+    ).reset_index()

@@ -60,8 +60,8 @@ def differences(runs: pd.DataFrame, above: str, below: str) -> pd.DataFrame:
     sides = []
     for series in (above, below):
         key = PAIRED_BY if series == "base" else [*PAIRED_BY, "n"]
-        its = runs.loc[runs["series"] == series]
-        sides.append(its.groupby(key, dropna=False)["value"].mean().rename(series).reset_index())
+        rows = runs.loc[runs["series"] == series]
+        sides.append(rows.groupby(key, dropna=False)["value"].mean().rename(series).reset_index())
     key = [name for name in [*PAIRED_BY, "n"] if name in sides[0] and name in sides[1]]
     pairs = sides[0].merge(sides[1], on=key)
     return pairs.assign(points=100 * (pairs[above] - pairs[below]))[[*PAIRED_BY, "n", "points"]]

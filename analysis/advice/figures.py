@@ -26,13 +26,13 @@ def choices(answer: Answer) -> Figure:
         figure = Figure(figsize=(8.4, 0.8 + 0.27 * len(rows)))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         for k, row in enumerate(rows.itertuples()):
-            its: Any = row
-            own = look(its.series)
+            choice: Any = row
+            own = look(choice.series)
             left.errorbar(
-                its.points, k, xerr=2 * its.error, fmt=own.marker, color=own.colour,
-                mfc=own.colour if its.among else "white",
+                choice.points, k, xerr=2 * choice.error, fmt=own.marker, color=own.colour,
+                mfc=own.colour if choice.among else "white",
             )  # fmt: skip
-            right.barh(k, its.p_best, color=own.colour)
+            right.barh(k, choice.p_best, color=own.colour)
         left.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
         left.set_yticks(range(len(rows)), rows["choice"])
         left.set_xlabel(f"Points from {answer.top}, with two standard errors")
@@ -47,14 +47,18 @@ def decomposition(rows: pd.DataFrame) -> Figure:
     with style():
         figure = Figure(figsize=(8.4, 4.2))
         axes = figure.subplots()
-        there = [its for its in CONTRASTS if rows.loc[rows["contrast"] == its.name, "points"].notna().any()]
-        for k, contrast in enumerate(there):
-            own, its = look(_OF_CONTRAST[contrast.name]), rows.loc[rows["contrast"] == contrast.name]
-            x = its["n"].to_numpy(float) + 0.12 * (k - (len(there) - 1) / 2)
+        contrasts = [
+            contrast for contrast in CONTRASTS if rows.loc[rows["contrast"] == contrast.name, "points"].notna().any()
+        ]
+        for k, contrast in enumerate(contrasts):
+            own, estimates = look(_OF_CONTRAST[contrast.name]), rows.loc[rows["contrast"] == contrast.name]
+            x = estimates["n"].to_numpy(float) + 0.12 * (k - (len(contrasts) - 1) / 2)
             label = f"{contrast.name} = {contrast.above} - {contrast.below}\n{contrast.meaning}"
-            axes.plot(x, its["points"], own.marker, color=own.colour, label=label, linestyle=own.line, linewidth=0.8)
-            axes.vlines(x, its["low"], its["high"], color=own.colour, linewidth=0.8)
-            axes.vlines(x, its["calm_low"], its["calm_high"], color=own.colour, linewidth=2.6, alpha=0.6)
+            axes.plot(
+                x, estimates["points"], own.marker, color=own.colour, label=label, linestyle=own.line, linewidth=0.8
+            )
+            axes.vlines(x, estimates["low"], estimates["high"], color=own.colour, linewidth=0.8)
+            axes.vlines(x, estimates["calm_low"], estimates["calm_high"], color=own.colour, linewidth=2.6, alpha=0.6)
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
         axes.set_xticks(sorted(rows["n"].unique()))
         axes.set_xlabel("Cut n")
@@ -72,17 +76,19 @@ def cost(answer: Answer, measured: list[str]) -> Figure:
         panels = figure.subplots(-(-len(measured) // 2), min(2, len(measured)), squeeze=False, sharey=True).ravel()
         for axes, name in zip(panels, measured, strict=False):
             words, unit = COSTS[name]
-            its = rows.dropna(subset=[name])
-            share = (its[name] / its[name].max()).round(2)  # packs are timed, not copies: a percent is no difference
-            front = pareto(share.to_numpy(float), its["points"].to_numpy(float))
-            edge = its.loc[front].sort_values(name)
+            priced = rows.dropna(subset=[name])
+            share = (priced[name] / priced[name].max()).round(
+                2
+            )  # packs are timed, not copies: a percent is no difference
+            front = pareto(share.to_numpy(float), priced["points"].to_numpy(float))
+            edge = priced.loc[front].sort_values(name)
             axes.plot(edge[name] / unit, edge["points"], color=GREY, linewidth=0.8, drawstyle="steps-post", zorder=1)
-            for series, some in its.groupby("series"):
+            for series, some in priced.groupby("series"):
                 own = look(str(series))
                 axes.plot(some[name] / unit, some["points"], own.marker, color=own.colour, label=str(series))
             for row in edge.itertuples():
-                at: Any = (getattr(row, name) / unit, row.points)
-                axes.annotate(str(row.choice), at, xytext=(3, 3), textcoords="offset points", fontsize=7.5)
+                point: Any = (getattr(row, name) / unit, row.points)
+                axes.annotate(str(row.choice), point, xytext=(3, 3), textcoords="offset points", fontsize=7.5)
             axes.set_xlabel(words[:1].upper() + words[1:])
         for axes in panels[len(measured) :]:
             axes.set_axis_off()
@@ -108,10 +114,10 @@ def of_classes(rows: pd.DataFrame, n: int) -> Figure:
         axes.errorbar(x, rows["loss"], rows["error"], fmt=".", color="0.75", linewidth=0.6, label="measured", zorder=1)
         groups = rows["group"].fillna("").to_numpy()
         for k, group in enumerate(sorted(set(groups))):
-            its = groups == group
+            members = groups == group
             dot: Any = {"color": look(("AnB", "BnB", "AnB+", "BnB+")[k % 4]).colour}
             label = f"shrunk{', ' * bool(group)}{group}"
-            axes.plot(x[its], rows["shrunk"][its], "os^D"[k % 4], markersize=3.5, label=label, **dot)
+            axes.plot(x[members], rows["shrunk"][members], "os^D"[k % 4], markersize=3.5, label=label, **dot)
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
         axes.set_xlabel("Classes, those that lose most first")
         axes.set_ylabel(f"base - A{n}B, points")
@@ -128,15 +134,15 @@ def volume(rows: pd.DataFrame) -> Figure:
     with style():
         figure = Figure(figsize=(1.6 + (0.9 + 0.62 * len(columns)) * len(panels), 1.4 + 0.42 * len(cuts)))
         for axes, series in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
-            its = rows.loc[rows["series"].isin([series, "base"])]
-            grid = its.pivot_table(index="n", columns="images", values="from_base")
+            cells = rows.loc[rows["series"].isin([series, "base"])]
+            grid = cells.pivot_table(index="n", columns="images", values="from_base")
             grid = grid.reindex(index=cuts, columns=columns)
             image = axes.imshow(grid, cmap="RdBu_r", vmin=-reach, vmax=reach, origin="lower", aspect="auto")
-            for row in its.itertuples():
+            for row in cells.itertuples():
                 own: Any = row
-                at = columns.index(own.images), cuts.index(own.n)
+                place = columns.index(own.images), cuts.index(own.n)
                 if own.best or own.among:
-                    axes.plot(*at, "*" if own.best else ".", color="black", markersize=9 if own.best else 5)
+                    axes.plot(*place, "*" if own.best else ".", color="black", markersize=9 if own.best else 5)
             axes.set_xticks(range(len(columns)), columns)
             axes.set_title(f"{series}: {look(series).meaning}", fontsize=8.5)
             axes.set_xlabel("Images per class")

@@ -30,8 +30,8 @@ def rows(prediction: Mapping[str, Any]) -> pd.DataFrame:
     """One row per cut and predictor, with the columns of `COLUMNS`; images: how many the predictors were fitted to."""
     about = [prediction[name] for name in ("base", "half", "version")]
     images, cuts = prediction["images"]["train"]["used"], prediction["cuts"]
-    found = [(*about, images, cut["n"], cut["name"], *scored) for cut in cuts for scored in cut["scores"].items()]
-    return pd.DataFrame(found, columns=COLUMNS)
+    cells = [(*about, images, cut["n"], cut["name"], *scored) for cut in cuts for scored in cut["scores"].items()]
+    return pd.DataFrame(cells, columns=COLUMNS)
 
 
 def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -40,7 +40,7 @@ def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[
     That is damaged files, and predictions from weights that their base no longer has. Of what was predicted more than
     once, the scores by the latest version from the most images count.
     """
-    found, stale, damaged = [pd.DataFrame(columns=COLUMNS)], [], []
+    tables, stale, damaged = [pd.DataFrame(columns=COLUMNS)], [], []
     for path in sorted((runs / "predictions").glob("*.json")):
         try:
             prediction = files.read_json(path)
@@ -50,10 +50,10 @@ def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[
             if record.get("weights") != prediction["weights"]:
                 stale.append(prediction["base"][:8])
             else:
-                found.append(rows(prediction))
+                tables.append(rows(prediction))
         except (KeyError, TypeError, AttributeError, Damaged):
             damaged.append(path.name)
-    every: Any = pd.concat(found[1:] or found, ignore_index=True).sort_values(["version", "images"], kind="stable")
+    every: Any = pd.concat(tables[1:] or tables, ignore_index=True).sort_values(["version", "images"], kind="stable")
     table = every.drop_duplicates(["base", "target_half", "n", "predictor"], keep="last").reset_index(drop=True)
     said = []
     if stale:
@@ -89,21 +89,21 @@ def quality(runs: pd.DataFrame, predicted: pd.DataFrame) -> pd.DataFrame:
     both = accuracy.merge(pd.concat([scored, *rules]), on=["parent", "target_half", "n"])
 
     judged = []
-    for key, its in both.groupby([*PAIR, "predictor"], dropna=False, sort=False):
-        if len(its) < 2:
+    for key, group in both.groupby([*PAIR, "predictor"], dropna=False, sort=False):
+        if len(group) < 2:
             continue
-        its = its.sort_values("n")
-        best, chosen = its.loc[its["accuracy"].idxmax()], its.loc[its["score"].idxmax()]
+        group = group.sort_values("n")
+        best, chosen = group.loc[group["accuracy"].idxmax()], group.loc[group["score"].idxmax()]
         judged.append(
             {
                 **dict(zip([*PAIR, "predictor"], key, strict=True)),
-                "cuts": len(its),
-                "tau": its["score"].corr(its["accuracy"], method="kendall"),
+                "cuts": len(group),
+                "tau": group["score"].corr(group["accuracy"], method="kendall"),
                 "best": best["n"],
                 "chosen": chosen["n"],
                 "accuracy": best["accuracy"],
                 "regret": best["accuracy"] - chosen["accuracy"],
-                "at_random": best["accuracy"] - its["accuracy"].mean(),
+                "at_random": best["accuracy"] - group["accuracy"].mean(),
             }
         )
     columns = [*PAIR, "predictor", "cuts", "tau", "best", "chosen", "accuracy", "regret", "at_random"]
@@ -148,7 +148,7 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
         "What scores from one forward pass would have been worth. Tau: Kendall's, between score and accuracy over the"
         f" cuts of one base on one target ({METRICS[metric]}). Regret: points lost by cutting where the score is"
         " highest instead of at the best cut; the same accuracies tell which that is, so regret is a little too high.",
-        *(_against_rules(str(series), its, block.replicates) for series, its in judged.groupby("series")),
+        *(_against_rules(str(series), group, block.replicates) for series, group in judged.groupby("series")),
     ]
     if len(set(judged["replicate"])) == 1:
         text.append(f"One {block.replicates}: no spread, and no more than a look at these very halves.")
@@ -209,9 +209,9 @@ def draw(predicted: pd.DataFrame, title: str) -> Figure:
         for panel in panels.flat[len(names) :]:
             panel.remove()
         for panel, name in zip(panels.flat, names, strict=False):
-            its = predicted.loc[predicted["predictor"] == name]
-            best = its.loc[its["score"].idxmax()]
-            panel.plot(its["n"], its["score"], color=colour, marker="o", mfc="white", linewidth=1.4)
+            scores = predicted.loc[predicted["predictor"] == name]
+            best = scores.loc[scores["score"].idxmax()]
+            panel.plot(scores["n"], scores["score"], color=colour, marker="o", mfc="white", linewidth=1.4)
             panel.plot(best["n"], best["score"], color=colour, marker="o", markersize=8)
             panel.set_title(name)
             panel.spines[["top", "right"]].set_visible(False)

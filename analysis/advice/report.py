@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis.advice import classes
 from analysis.advice import figures as plots
-from analysis.advice.answer import TELL, Answer, answer
+from analysis.advice.answer import TELL, Answer
+from analysis.advice.answer import answer as answer_of
 from analysis.advice.blocks import Block, blocks, caveats
 from analysis.advice.contrasts import CONTRASTS, decompose
 from analysis.advice.predictors import judge
@@ -79,10 +80,10 @@ def advise(
     groups: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Report:
     """The report on a frame of records, published networks or both; the arguments are those of `blocks.blocks`."""
-    made = [(block, answer(block)) for block in blocks(frame, metric, directory, groups)]
+    made = [(block, answer_of(block)) for block in blocks(frame, metric, directory, groups)]
     parts = []
-    for block, its in made:
-        sections = [section(block, its) for section in OF_BLOCK]
+    for block, block_answer in made:
+        sections = [section(block, block_answer) for section in OF_BLOCK]
         parts.append(Part(block.title, [section for section in sections if section is not None]))
         for section in parts[-1].sections:
             section.tables = [table for table in section.tables if len(table.rows)]
@@ -94,30 +95,30 @@ def advise(
 # ------------------------------------------------------------------------------------------------------- of one block
 
 
-def recommendation(block: Block, its: Answer) -> Section:
+def recommendation(block: Block, answer: Answer) -> Section:
     """What to do, how sure that is, and what would be as good and cheaper."""
-    rows: Any = its.rows
+    rows: Any = answer.rows
     text = []
-    if its.top:
-        best, p_best = _said(rows, its.top), rows["p_best"].iloc[0]
+    if answer.top:
+        best, p_best = _said(rows, answer.top), rows["p_best"].iloc[0]
         text.append(f"Best on these images ({block.measured}): {best}, with probability {p_best:.2f}.")
-        others = [choice for choice in its.among["choice"] if choice != its.top]
+        others = [choice for choice in answer.among["choice"] if choice != answer.top]
         text.append(f"Not told apart from the best: {', '.join(others)}." if others else "All others are worse.")
-        if its.by:
-            what = {"flops": "training FLOPs", "trained_parameters": "parameters to train"}[its.by]
-            text.append(f"Fewest {what} among these: {its.cheapest}; within one standard error: {its.modest}.")
+        if answer.by:
+            what = {"flops": "training FLOPs", "trained_parameters": "parameters to train"}[answer.by]
+            text.append(f"Fewest {what} among these: {answer.cheapest}; within one standard error: {answer.modest}.")
         few = rows.loc[rows["splits"] < FEWEST, "choice"]
         if len(few):
             text.append(
                 f"{', '.join(few)}: on fewer than {FEWEST} {block.replicates}s; their errors are those of all choices."
             )
-        text.append(_tested(block, its))
+        text.append(_tested(block, answer))
     else:
-        text.append(f"No recommendation: {its.why_not}.")
+        text.append(f"No recommendation: {answer.why_not}.")
         if len(rows) and rows["points"].notna().any():
             text.append(f"Highest so far: {_said(rows, rows['choice'].iloc[0])}; a look at these halves, no more.")
-    figures = {"choices": partial(plots.choices, its)} if its.top else {}
-    from_what = "best" if its.top else "base"
+    figures = {"choices": partial(plots.choices, answer)} if answer.top else {}
+    from_what = "best" if answer.top else "base"
     return Section("Recommendation", text, [Table("Choices", rows, _shown_choices(rows, from_what))], figures)
 
 
@@ -129,19 +130,19 @@ def _said(rows: pd.DataFrame, choice: str) -> str:
     return f"cut at n = {row['n']} ({row['cut']}) and {advice} ({choice})"
 
 
-def _tested(block: Block, its: Answer) -> str:
-    if its.test.empty:
+def _tested(block: Block, answer: Answer) -> str:
+    if answer.test.empty:
         if block.published:
             return (
                 "The published networks have one set of images: the best score is the best of many on the same images."
             )
         return f"The score of the best is the best of many on the same images ({block.measured})."
-    row: Any = its.test.iloc[0]
+    row: Any = answer.test.iloc[0]
     beside = ""
-    if "points" in its.test and pd.notna(row["points"]):
+    if "points" in answer.test and pd.notna(row["points"]):
         gained = f"{row['points']:+.2f} {_interval(row['low'], row['high'])}".strip()
         beside = f", {gained} points from the base"
-    return f"On test images, which had no part in the choice, {its.top} reaches {row['test_top1']:.4f}{beside}."
+    return f"On test images, which had no part in the choice, {answer.top} reaches {row['test_top1']:.4f}{beside}."
 
 
 def _shown_choices(rows: Any, reference: str) -> pd.DataFrame:
@@ -157,7 +158,7 @@ def _shown_choices(rows: Any, reference: str) -> pd.DataFrame:
     return shown
 
 
-def decomposition(block: Block, its: Answer) -> Section:
+def decomposition(block: Block, answer: Answer) -> Section:
     """Co-adaptation, specificity and the gain of fine-tuning at every cut."""
     rows: Any = decompose(block.good)
     cuts: Any = block.good.dropna(subset=["cut"]).groupby("n")["cut"].first()
@@ -174,7 +175,7 @@ def decomposition(block: Block, its: Answer) -> Section:
             f"{block.replicates}s": rows["splits"].astype(str),
         }
     )
-    text = [f"{its.name} = {its.above} - {its.below}: {its.meaning}." for its in CONTRASTS]
+    text = [f"{contrast.name} = {contrast.above} - {contrast.below}: {contrast.meaning}." for contrast in CONTRASTS]
     text.append(
         f"Paired by target, split and seed; mean over {block.replicates}s, no interval for fewer than {FEWEST}."
         " Moderated: variances of one contrast are squeezed towards each other over the cuts; p values belong to these."
@@ -183,9 +184,9 @@ def decomposition(block: Block, its: Answer) -> Section:
     return Section("What a cut costs, and why", text, [Table("In points", rows, shown)], drawn)
 
 
-def cost(block: Block, its: Answer) -> Section | None:
+def cost(block: Block, answer: Answer) -> Section | None:
     """Accuracy against what training costs."""
-    rows: Any = its.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds", "memory"]]
+    rows: Any = answer.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds", "memory"]]
     measured = [name for name in plots.COSTS if rows[name].notna().any()]
     if rows["points"].isna().all() or not measured:
         return None
@@ -201,11 +202,11 @@ def cost(block: Block, its: Answer) -> Section | None:
     for name in measured:
         words, unit = plots.COSTS[name]
         shown[words] = (rows[name] / unit).map("{:,.3g}".format).replace("nan", "")
-    figures = {"cost": partial(plots.cost, its, measured)}
+    figures = {"cost": partial(plots.cost, answer, measured)}
     return Section("What it costs", text, [Table("Cost", rows, shown)], figures)
 
 
-def per_class(block: Block, its: Answer) -> Section | None:
+def per_class(block: Block, answer: Answer) -> Section | None:
     """Which classes lose most at the deepest cut."""
     if block.directory is None:
         return Section("Classes", ["The published logs have no numbers per class."])
@@ -232,7 +233,7 @@ def per_class(block: Block, its: Answer) -> Section | None:
     return Section("Classes", text, tables, {"classes": partial(plots.of_classes, rows, n)})
 
 
-def cheap_predictors(block: Block, its: Answer) -> Section | None:
+def cheap_predictors(block: Block, answer: Answer) -> Section | None:
     """How well scores from one forward pass would have chosen the cut."""
     if block.directory is None:
         return None
@@ -240,17 +241,17 @@ def cheap_predictors(block: Block, its: Answer) -> Section | None:
     return Section("Cheap predictors", text, [table] if table else []) if text else None
 
 
-def basis(block: Block, its: Answer) -> Section:
+def basis(block: Block, answer: Answer) -> Section:
     """What all this rests on."""
     return Section("What this rests on", caveats(block))
 
 
-def open_questions(block: Block, its: Answer) -> Section | None:
+def open_questions(block: Block, answer: Answer) -> Section | None:
     """Which runs would settle it."""
-    todo = settling(block, its)
+    todo = settling(block, answer)
     if todo is None:
-        if its.top and len(its.among) > 1:
-            enough = f"{its.splits_needed} {block.replicates}s tell choices apart that differ by {TELL:g} point"
+        if answer.top and len(answer.among) > 1:
+            enough = f"{answer.splits_needed} {block.replicates}s tell choices apart that differ by {TELL:g} point"
             return Section("What would settle it", [f"{enough}, and are there: take the cheapest that may be best."])
         return None
     trained = ", ".join(f"{treatment} at n = {n}" for treatment, n in todo.choices)
@@ -274,10 +275,10 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
     """The best choice as a function of how many images a class has, where blocks differ in nothing else."""
     same = ["origin", "network", "data", "rule", "kind", "semantics", "recipe"]
     alike: dict[tuple[str, ...], list[tuple[Block, Answer]]] = {}
-    for block, its in made:
+    for block, answer in made:
         first = block.runs.loc[block.runs["n"] > 0].iloc[0]
         of_bases = str(first["base_recipe"])
-        alike.setdefault((*(str(first[name]) for name in same), of_bases), []).append((block, its))
+        alike.setdefault((*(str(first[name]) for name in same), of_bases), []).append((block, answer))
     chosen = [group for group in alike.values() if len({block.examples for block, _ in group}) > 1]
     if not chosen:
         return None
@@ -287,17 +288,17 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
     )
     for group in chosen:
         parts = []
-        for block, its in sorted(group, key=lambda pair: pair[0].examples or 10**9):
-            base = its.rows.loc[its.rows["series"] == "base", "points"]
-            rows = its.rows.assign(
+        for block, answer in sorted(group, key=lambda pair: pair[0].examples or 10**9):
+            base = answer.rows.loc[answer.rows["series"] == "base", "points"]
+            rows = answer.rows.assign(
                 images=str(block.examples or "all"),
                 bases_on=block.runs.loc[block.runs["n"] > 0, "base_examples"].iloc[0],
-                from_base=its.rows["points"] - (base.iloc[0] if len(base) else float("nan")),
-                best=its.rows["choice"] == (its.top or None),
+                from_base=answer.rows["points"] - (base.iloc[0] if len(base) else float("nan")),
+                best=answer.rows["choice"] == (answer.top or None),
             )
             parts.append(rows)
-            said = _said(its.rows, its.top) if its.top else f"no recommendation: {its.why_not}"
-            others = [choice for choice in its.among["choice"] if choice != its.top] if its.top else []
+            said = _said(answer.rows, answer.top) if answer.top else f"no recommendation: {answer.why_not}"
+            others = [choice for choice in answer.among["choice"] if choice != answer.top] if answer.top else []
             also = f" (or {', '.join(others)})" if others else ""
             section.text.append(f"{block.examples or 'All'} images per class: {said}{also}.")
         rows: Any = pd.concat(parts, ignore_index=True)
@@ -313,10 +314,10 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
 def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path | None = None) -> Section | None:
     """What stopping now would cost where trainings are not finished, and what was stopped early."""
     stopped = None if directory is None else stops(directory)
-    found = still_open(frame, metric if metric in EARLY else None, stopped)
-    if found is None:
+    pending = still_open(frame, metric if metric in EARLY else None, stopped)
+    if pending is None:
         return None
-    table, said = found
+    table, said = pending
     text = [
         "A contest is what one chooses among: all copies of one base on one target. P(change): that another choice ends"
         " higher than today's best; expected regret: how much higher the best then is, on average, in accuracy.",

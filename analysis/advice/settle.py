@@ -34,14 +34,14 @@ class Settling:
 def settling(block: Block, answer: Answer) -> Settling | None:
     """What to train next, or None where nothing is open, or where a treatment is not one that a sweep can name."""
     open_ones = answer.among.loc[answer.among["treatment"].isin(copies())]
-    its = answer.rows if open_ones.empty and answer.why_not else open_ones
-    choices = [(row.treatment, int(row.n)) for row in its.itertuples() if row.treatment in copies()]  # pyright: ignore
+    rows = answer.rows if open_ones.empty and answer.why_not else open_ones
+    choices = [(row.treatment, int(row.n)) for row in rows.itertuples() if row.treatment in copies()]  # pyright: ignore
     if not choices or (answer.top and len(answer.among) == 1):
         return None
-    there = [split for split in sorted(block.runs["split"].unique()) if split]
+    trained_splits = [split for split in sorted(block.runs["split"].unique()) if split]
     seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
     wanted = answer.splits_needed or SPLITS
-    splits, seeds = _more(block, there, seeds, wanted)
+    splits, seeds = _more(block, trained_splits, seeds, wanted)
     done = block.good.loc[(block.good["relation"] == "transfer"), ["treatment", "n", "split", "target", "seed"]]
     have = sum((row.treatment, row.n) in choices for row in done.itertuples())  # pyright: ignore
     missing = (1 if block.weights else 2) * len(splits) * len(seeds) * len(choices) - have
@@ -105,9 +105,9 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
 
 def _values(copy: Any) -> str:
     """The recipe of a copy as arguments, a line each, without what is as it was before earlier versions knew it."""
-    known = {name.removeprefix("recipe_"): copy[name] for name in copy.index if name.startswith("recipe_")}
+    values = {name.removeprefix("recipe_"): copy[name] for name in copy.index if name.startswith("recipe_")}
     plain = {
-        name: getattr(value, "item", lambda value=value: value)() for name, value in known.items() if pd.notna(value)
+        name: getattr(value, "item", lambda value=value: value)() for name, value in values.items() if pd.notna(value)
     }
     unsaid = as_before(Recipe).items()
     return "".join(f"    {name}={value!r},\n" for name, value in plain.items() if (name, value) not in unsaid)

@@ -31,13 +31,13 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     behind it, one row per contest and share. BadInput: nothing to compare, several kinds of runs, or nothing that
     could be drawn.
     """
-    found = contests(frame, metric)
-    kinds = {contest.kind[:-1]: contest for contest in found}
+    all_contests = contests(frame, metric)
+    kinds = {contest.kind[:-1]: contest for contest in all_contests}
     if len(kinds) > 1:
         recipes = distinct(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
         raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")
-    tested: Any = backtest(found, [k / TIMES for k in range(1, TIMES + 1)])
-    now: Any = standing(found).dropna(subset="regret")
+    tested: Any = backtest(all_contests, [k / TIMES for k in range(1, TIMES + 1)])
+    now: Any = standing(all_contests).dropna(subset="regret")
     if tested.empty and now.empty:
         raise BadInput("no contest is finished and none has scores to learn from: there is nothing to draw yet")
 
@@ -66,7 +66,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         for axes in (top, middle, bottom):
             axes.spines[["top", "right"]].set_visible(False)
         _legends(top, middle, bottom, open_ones if len(now) else None, tested["contest"].nunique())
-        drawn = frame.loc[frame["origin"] == found[0].about["origin"]]
+        drawn = frame.loc[frame["origin"] == all_contests[0].about["origin"]]
         figure.suptitle(f"{subject(drawn)}: the early answer", x=0.01, ha="left", fontsize=10.5)
     return figure, pd.concat([tested, now], ignore_index=True).reindex(columns=NUMBERS)
 
@@ -99,6 +99,6 @@ def _legends(top: Axes, middle: Axes, bottom: Axes, open_ones: Any, contests: in
         above.append(Line2D([], [], **open_ones, label="contests not finished"))
     where: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
     top.legend(handles=above, title=f"Mean of {contests} contests", alignment="left", **where)
-    told = "expected, learned\nfrom other splits"
-    middle.legend(handles=[line(TODAY, "-", told), line(END, dashed, "what was lost")], **where)
-    bottom.legend(handles=[line(TODAY, "-", told), line(END, dashed, "share that did")], **where)
+    label = "expected, learned\nfrom other splits"
+    middle.legend(handles=[line(TODAY, "-", label), line(END, dashed, "what was lost")], **where)
+    bottom.legend(handles=[line(TODAY, "-", label), line(END, dashed, "share that did")], **where)

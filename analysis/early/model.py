@@ -117,12 +117,12 @@ def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
     (unless only fine-tuned ones are asked for): 22 of 42 fine-tuned ones have no log. metric: `select_top1` or
     `best10_top1`, which published networks have by default. BadInput: another metric, or no such contest.
     """
-    found = comparable(frame, metric)
-    if not found:
+    all_contests = comparable(frame, metric)
+    if not all_contests:
         copies = frame.loc[frame["relation"] != "base", "name"].dropna()
         among = f" among {distinct(copies)}" if len(copies) else ": there are no copies"
         raise BadInput(f"no base was cut in two ways for one target and seed, so that nothing can be compared{among}")
-    return found
+    return all_contests
 
 
 def comparable(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
@@ -133,8 +133,8 @@ def comparable(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
     if rows.empty:
         return []
     rows = _with_shares(rows.assign(kind=kind_of_split(rows), choice=_choices(rows)))
-    groups = (its for _, its in rows.groupby(CONTEST, dropna=False, sort=True))
-    return [_contest(its, metric) for its in groups if len(set(its["choice"])) > 1]
+    groups = (group for _, group in rows.groupby(CONTEST, dropna=False, sort=True))
+    return [_contest(group, metric) for group in groups if len(set(group["choice"])) > 1]
 
 
 def _candidates(frame: pd.DataFrame) -> Any:
@@ -172,20 +172,20 @@ def _with_shares(rows: Any) -> pd.DataFrame:
     return rows.assign(steps=steps, share=share)
 
 
-def _contest(its: Any, metric: str | None) -> Contest:
-    first: Any = its.iloc[0]
+def _contest(evaluations: Any, metric: str | None) -> Contest:
+    first: Any = evaluations.iloc[0]
     about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target"]
-    curves = its.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
-    curves = curves.reindex(columns=its["choice"].unique()).sort_index().astype("float64")
+    curves = evaluations.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
+    curves = curves.reindex(columns=evaluations["choice"].unique()).sort_index().astype("float64")
     return Contest(
         {name: None if pd.isna(first[name]) else str(first[name]) for name in about}
         | {"seed": None if pd.isna(first["seed"]) else int(first["seed"])},
         tuple(None if pd.isna(first[name]) else first[name] for name in KIND),
-        dict(zip(its["choice"], its["run"], strict=True)),
+        dict(zip(evaluations["choice"], evaluations["run"], strict=True)),
         curves,
-        0 if its["steps"].isna().all() else int(its["steps"].max()),
+        0 if evaluations["steps"].isna().all() else int(evaluations["steps"].max()),
         metric or ("best10_top1" if first["origin"] == "paper" else "select_top1"),
-        bool((its["state"] == "done").all()),
+        bool((evaluations["state"] == "done").all()),
     )
 
 
@@ -225,13 +225,13 @@ def verdict(contest: Contest, others: Iterable[Contest], share: float | None = N
     best = str(scores.idxmax())
     if share >= 1:
         return Verdict(1.0, best, 0.0, 0.0)
-    alike = [its for its in others if its is not contest and its.finished and its.kind == contest.kind]
-    elsewhere = [its for its in alike if its.about["split"] != contest.about["split"]]
-    for known in (elsewhere, alike):
-        drifts = _drifts(known, list(scores.index), share)
+    alike = [other for other in others if other is not contest and other.finished and other.kind == contest.kind]
+    elsewhere = [other for other in alike if other.about["split"] != contest.about["split"]]
+    for group in (elsewhere, alike):
+        drifts = _drifts(group, list(scores.index), share)
         if len(drifts) >= needed(len(scores)):
             change, regret = _draw(scores.to_numpy(float), drifts, int(scores.argmax()))
-            return Verdict(share, best, change, regret, len(drifts), known is not elsewhere)
+            return Verdict(share, best, change, regret, len(drifts), group is not elsewhere)
     why = f"{len(drifts)} finished contests have these choices and the same recipe; {needed(len(scores))} are needed"
     return Verdict(share, best, None, None, len(drifts), why=why)
 
@@ -241,9 +241,11 @@ def needed(choices: int) -> int:
     return 1 + max(1, -(-FREEDOM // (choices - 1)))
 
 
-def _drifts(known: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
+def _drifts(contests: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
     """Final score - score at this share, a row per contest that has all choices and a column per choice."""
-    rows = [[drifts.get(choice, np.nan) for choice in choices] for drifts in (its.drifts(share) for its in known)]
+    rows = [
+        [drifts.get(choice, np.nan) for choice in choices] for drifts in (contest.drifts(share) for contest in contests)
+    ]
     table = np.array(rows, float).reshape(-1, len(choices))
     return table[~np.isnan(table).any(axis=1)]
 
@@ -270,14 +272,17 @@ def sure(contest: Contest, others: Sequence[Contest], epsilon: float) -> tuple[V
     if len(looks) < IN_A_ROW or looks[-1] >= 1:
         return None
     last = [verdict(contest, others, share) for share in looks[-IN_A_ROW:]]
-    below = [its.regret is not None and its.regret < epsilon and not its.same_split for its in last]
+    below = [
+        prediction.regret is not None and prediction.regret < epsilon and not prediction.same_split
+        for prediction in last
+    ]
     return (last[-1], len(looks)) if all(below) else None
 
 
 # ----------------------------------------------------------------------------------------------------- what it is worth
 
 
-def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
+def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
     """Every finished contest at these shares (its own looks without any), predicted without its split, and its end.
 
     share, step; best and final: today's best choice and the final one; change, regret: predicted, NaN where nothing can
@@ -285,27 +290,27 @@ def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) ->
     today's best, what it ends at, and what the final best ends at. contest: index into found.
     """
     rows = []
-    for k, contest in enumerate(found):
+    for k, contest in enumerate(contests):
         for share in (contest.looks if shares is None else shares) if contest.finished else []:
-            its, finals = verdict(contest, found, share), contest.scores(1.0)
-            if its.best is None:
+            prediction, finals = verdict(contest, contests, share), contest.scores(1.0)
+            if prediction.best is None:
                 continue
             finals = finals.loc[contest.scores(share).notna()]
-            known = not its.same_split and its.change is not None
+            is_known = not prediction.same_split and prediction.change is not None
             rows.append(
                 {
                     "contest": k,
                     **{name: contest.about[name] for name in ("split", "source", "target", "seed")},
                     "share": share,
                     "step": round(share * contest.steps),
-                    "best": its.best,
+                    "best": prediction.best,
                     "final": str(finals.idxmax()),
-                    "change": its.change if known else np.nan,
-                    "changed": bool(finals.max() > finals[its.best]),
-                    "regret": its.regret if known else np.nan,
-                    "lost": finals.max() - finals[its.best],
-                    "score": contest.scores(share)[its.best],
-                    "ends": finals[its.best],
+                    "change": prediction.change if is_known else np.nan,
+                    "changed": bool(finals.max() > finals[prediction.best]),
+                    "regret": prediction.regret if is_known else np.nan,
+                    "lost": finals.max() - finals[prediction.best],
+                    "score": contest.scores(share)[prediction.best],
+                    "ends": finals[prediction.best],
                     "highest": finals.max(),
                 }
             )
@@ -313,29 +318,29 @@ def backtest(found: Sequence[Contest], shares: Sequence[float] | None = None) ->
     return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
 
 
-def standing(found: Sequence[Contest]) -> pd.DataFrame:
+def standing(contests: Sequence[Contest]) -> pd.DataFrame:
     """Where the contests that are not finished stand, as far as all their choices have got: one row each.
 
     best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
     be concluded, which `why` explains; learned: from so many finished contests among `found`.
     """
     about = ["origin", "split", "source", "target", "seed"]
-    told = ["share", "best", "change", "regret", "learned"]
+    fields = ["share", "best", "change", "regret", "learned"]
     rows = []
-    for contest in found:
+    for contest in contests:
         if contest.finished:
             continue
-        its = verdict(contest, found)
+        prediction = verdict(contest, contests)
         rows.append(
             {
                 **{name: contest.about[name] for name in about},
-                **{name: getattr(its, name) for name in told},
-                "step": round(its.share * contest.steps),
-                "score": np.nan if its.best is None else contest.scores(its.share)[its.best],
-                "why": its.why or ("learned from the same split" if its.same_split else ""),
+                **{name: getattr(prediction, name) for name in fields},
+                "step": round(prediction.share * contest.steps),
+                "score": np.nan if prediction.best is None else contest.scores(prediction.share)[prediction.best],
+                "why": prediction.why or ("learned from the same split" if prediction.same_split else ""),
             }
         )
-    return pd.DataFrame(rows, columns=[*about, *told, "step", "score", "why"])
+    return pd.DataFrame(rows, columns=[*about, *fields, "step", "score", "why"])
 
 
 def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
@@ -345,14 +350,14 @@ def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     return below.loc[(streak == IN_A_ROW) | (below["share"] >= 1)].drop_duplicates("contest").drop(columns="below")
 
 
-def correlation(found: Sequence[Contest], share: float) -> tuple[int, float]:
+def correlation(contests: Sequence[Contest], share: float) -> tuple[int, float]:
     """How many choices of finished contests have a score at this share, and its rank correlation with the final one.
 
     Spearman's; NaN for fewer than two.
     """
-    finished = [its for its in found if its.finished]
+    finished = [contest for contest in contests if contest.finished]
     both: Any = pd.concat(
-        [pd.DataFrame({"now": its.scores(share), "end": its.scores(1.0)}) for its in finished]
+        [pd.DataFrame({"now": contest.scores(share), "end": contest.scores(1.0)}) for contest in finished]
     ).dropna()
     ranks = both.rank()
     return len(both), float(ranks["now"].corr(ranks["end"])) if len(both) > 1 else np.nan

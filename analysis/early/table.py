@@ -53,22 +53,22 @@ def early(
     `pairs`, one row per contest: the finished ones at `at`, then the others as far as they have got, with `change` and
     `regret` empty and a reason in `why` where nothing can be concluded. BadInput: nothing to compare, or no such time.
     """
-    found = contests(frame, metric)
+    all_contests = contests(frame, metric)
     rows, pairs, notes = [], [], []
-    for _, group in groupby(found, lambda contest: contest.kind[:-1]):  # all relations
-        its = list(group)
-        looks = sorted({share for contest in its if contest.finished for share in contest.looks})
-        shares = looks if at is None else [_share(at, its)]
-        tested = backtest(its, shares)
-        rows += [_row(its, tested.loc[tested["share"] == share], share) for share in shares if len(tested)]
+    for _, group in groupby(all_contests, lambda contest: contest.kind[:-1]):  # all relations
+        alike = list(group)
+        looks = sorted({share for contest in alike if contest.finished for share in contest.looks})
+        shares = looks if at is None else [_share(at, alike)]
+        tested = backtest(alike, shares)
+        rows += [_row(alike, tested.loc[tested["share"] == share], share) for share in shares if len(tested)]
         if at is not None:
-            pairs.append(tested.assign(origin=its[0].about["origin"]))
+            pairs.append(tested.assign(origin=alike[0].about["origin"]))
             notes += [_said(row) for row in rows[-1:] if len(tested)]
-        notes += _rule(its, tested if at is None else backtest(its)) if len(tested) else []
-        pairs.append(standing(its))
+        notes += _rule(alike, tested if at is None else backtest(alike)) if len(tested) else []
+        pairs.append(standing(alike))
     both = pd.concat(pairs, ignore_index=True).reindex(columns=PAIRS)
     numbers = pd.DataFrame(rows, columns=[*ABOUT, *ROW])
-    notes += _open(both, numbers, found) + ([] if stopped is None else _stopped(stopped, found))
+    notes += _open(both, numbers, all_contests) + ([] if stopped is None else _stopped(stopped, all_contests))
     title = "The early answer: today's best choice of (n, treatment) against the final one, on select images"
     shown = _shown(numbers)
     return Table(title, numbers, shown, notes, both if len(both) else None, _shown_pairs(both) if len(both) else None)
@@ -81,9 +81,9 @@ def still_open(
 
     None if all are finished and none was ever stopped.
     """
-    found = comparable(frame, metric)
-    rows = standing(found).reindex(columns=PAIRS)
-    said = [] if stopped is None else _stopped(stopped, found)
+    all_contests = comparable(frame, metric)
+    rows = standing(all_contests).reindex(columns=PAIRS)
+    said = [] if stopped is None else _stopped(stopped, all_contests)
     return (Table("Contests that are not finished", rows, _shown_pairs(rows)), said) if len(rows) or said else None
 
 
@@ -93,25 +93,25 @@ ROW = [
 ]
 
 
-def _share(at: str, found: Sequence[Contest]) -> float:
+def _share(text: str, contests: Sequence[Contest]) -> float:
     """The share of the training that a user means."""
-    steps = max(contest.steps for contest in found)
+    steps = max(contest.steps for contest in contests)
     try:
-        time = float(at)
+        time = float(text)
     except ValueError:
         time = math.nan
     if not 0 < time <= max(steps, 1):
-        raise BadInput(f"--at takes a share of the training, up to 1, or a step, up to {steps:,}, not {at!r}")
+        raise BadInput(f"--at takes a share of the training, up to 1, or a step, up to {steps:,}, not {text!r}")
     return time if time <= 1 else time / steps
 
 
-def _row(found: Sequence[Contest], tested: Any, share: float) -> dict[str, Any]:
+def _row(contests: Sequence[Contest], tested: Any, share: float) -> dict[str, Any]:
     """One row of the table, of the contests of a kind at one time."""
-    networks, spearman = correlation(found, share)
+    networks, spearman = correlation(contests, share)
     return {
-        **{name: found[0].about[name] for name in ABOUT},
+        **{name: contests[0].about[name] for name in ABOUT},
         "share": share,
-        "step": round(share * max(contest.steps for contest in found)),
+        "step": round(share * max(contest.steps for contest in contests)),
         "networks": networks,
         "spearman": spearman,
         "contests": len(tested),
@@ -137,41 +137,49 @@ def _said(row: dict[str, Any]) -> str:
     )
 
 
-def _rule(found: Sequence[Contest], tested: Any) -> list[str]:
+def _rule(contests: Sequence[Contest], tested: Any) -> list[str]:
     """What `yosinski run --stop-when-sure` would have done with the finished contests, tested at their looks."""
     if tested["regret"].where(tested["share"] < 1).isna().all():
         return [
-            f"{found[0].about['origin']}: nothing can be calibrated: each finished contest would have to learn from "
+            f"{contests[0].about['origin']}: nothing can be calibrated: each finished contest would have to learn from "
             "others on other splits, with the same choices and recipe: from 2, or 4 if there are two choices only"
         ]
-    told = []
+    sentences = []
     for epsilon in EPSILONS:
         where = stopping(tested, epsilon)
-        told.append(
+        sentences.append(
             f"below {epsilon:g}, it stops at {where['share'].mean():.2f} of the training and loses "
             f"{where['lost'].mean():.4f}, {where['lost'].max():.4f} at most"
         )
     rule = f"{IN_A_ROW} looks in a row, of at most {LOOKS} in a training, expect a regret below a limit"
-    return [f"{found[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(told)}"]
+    return [f"{contests[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(sentences)}"]
 
 
-def _open(pairs: Any, rows: Any, found: Sequence[Contest]) -> list[str]:
+def _open(pairs: Any, rows: Any, contests: Sequence[Contest]) -> list[str]:
     """What these curves cannot say."""
-    told = []
-    if rows.empty and any(contest.finished for contest in found):
-        told.append("no finished contest has two choices with a score by then; ask for a later time")
+    sentences = []
+    if rows.empty and any(contest.finished for contest in contests):
+        sentences.append("no finished contest has two choices with a score by then; ask for a later time")
     elif rows.empty:
-        told.append(
+        sentences.append(
             "no contest is finished, so that nothing is known of how choices drift until the end: neither P(change) "
             "nor an expected regret can be given. Published networks are no substitute: they had another schedule"
         )
     papers = rows.loc[rows["origin"] == "paper", "networks"]
-    absent = sum(len(its.runs) for its in found if its.about["origin"] == "paper") - papers.min() if len(papers) else 0
+    absent = (
+        sum(len(contest.runs) for contest in contests if contest.about["origin"] == "paper") - papers.min()
+        if len(papers)
+        else 0
+    )
     if absent:
-        told.append(f"paper: {absent} networks whose logs lack the beginning are compared from their first score on")
+        sentences.append(
+            f"paper: {absent} networks whose logs lack the beginning are compared from their first score on"
+        )
     if len(pairs) and (pairs["why"] == "learned from the same split").any():
-        told.append("contests that learn from their own split share its halves with what they learn from: less sure")
-    return told
+        sentences.append(
+            "contests that learn from their own split share its halves with what they learn from: less sure"
+        )
+    return sentences
 
 
 def stops(runs: Path) -> pd.DataFrame:
@@ -187,23 +195,23 @@ def stops(runs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=STOPS)
 
 
-def _stopped(stopped: pd.DataFrame, found: Sequence[Contest]) -> list[str]:
+def _stopped(stopped: pd.DataFrame, contests: Sequence[Contest]) -> list[str]:
     """A sentence for each contest that was stopped, and what came of it where it went on later."""
-    told = []
+    sentences = []
     for stop in stopped.to_dict("records"):
         since = ""
-        for contest in found:
+        for contest in contests:
             if contest.finished and set(stop["runs"]) <= set(contest.runs.values()):
                 finals = contest.scores(1.0)
                 since = (
                     f"; it went on since, and that choice ends {finals.max() - finals[stop['best']]:.4f} below the best"
                 )
-        told.append(
+        sentences.append(
             f"sweep {stop['sweep']}: {stop['source']} to {stop['target']} of {stop['split']} was stopped at "
             f"{stop['share']:.2f} of its training with {stop['best']} as the best choice, after {stop['looks']} looks; "
             f"expected regret {stop['regret']:.4f}, limit {stop['epsilon']:g}{since}"
         )
-    return told
+    return sentences
 
 
 # ----------------------------------------------------------------------------------------------------------- for people

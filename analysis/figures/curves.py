@@ -52,7 +52,7 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
             dot: Any = {"color": look("base", pale=True).colour, "linewidth": 2}
             entries.append(Line2D([], [], **dot, label="pale: the published networks"))
         figure.legend(handles=entries + _notes(chosen, drawn), loc="outside right upper")
-        about = "\n".join(subject(its) for its in by_origin(drawn)[::-1])
+        about = "\n".join(subject(rows) for rows in by_origin(drawn)[::-1])
         figure.suptitle(about, x=0.01, ha="left", fontsize=10.5)
     return figure, chosen.loc[:, COLUMNS].reset_index(drop=True)
 
@@ -76,11 +76,11 @@ def _are(frame: pd.DataFrame, runs: list[str]) -> pd.Series:
     """Which rows belong to runs with these names or beginnings of ids."""
     rows = pd.Series(False, index=frame.index)
     for wanted in runs:
-        its = (frame["name"].fillna("") == wanted) | frame["run"].str.startswith(wanted)
-        if not wanted or not its.any():
+        matches = (frame["name"].fillna("") == wanted) | frame["run"].str.startswith(wanted)
+        if not wanted or not matches.any():
             names = distinct(pd.Series(frame["name"].dropna()), 60)
             raise BadInput(f"unknown run {wanted!r}; choose from these or give an id: {names}")
-        rows |= its
+        rows |= matches
     return rows
 
 
@@ -100,8 +100,8 @@ def _panel_per_series(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Lin
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(2.2 + 2.5 * columns, 0.9 + 2.4 * rows))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for k, (axes, (series, its)) in enumerate(zip(grid.flat, groups.items(), strict=False)):
-        _draw_runs(axes, its, _last(drawn, "n"), _last(drawn, "x"))
+    for k, (axes, (series, evaluations)) in enumerate(zip(grid.flat, groups.items(), strict=False)):
+        _draw_runs(axes, evaluations, _last(drawn, "n"), _last(drawn, "x"))
         axes.set_title(f"{series}  {look(series).meaning}", fontsize=9)
         if k + columns >= len(groups):  # nothing beneath it
             axes.set_xlabel("Epoch")
@@ -125,14 +125,14 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
 
     Runs of the same series and n differ in their dashes.
     """
-    runs = [its for _, its in drawn.groupby("run", sort=False)]
+    runs = [run for _, run in drawn.groupby("run", sort=False)]
     rank = in_order(drawn["series"]).index
-    runs.sort(key=lambda its: (rank(its["series"].iloc[0]), its["n"].iloc[0]))
-    names = [_name(its.iloc[0]) for its in runs]
+    runs.sort(key=lambda run: (rank(run["series"].iloc[0]), run["n"].iloc[0]))
+    names = [_name(run.iloc[0]) for run in runs]
     dashes: dict[Any, Any] = {}
     entries = []
-    for k, its in enumerate(runs):
-        about: Any = its.iloc[-1]
+    for k, run in enumerate(runs):
+        about: Any = run.iloc[-1]
         series = look(about["series"], about["pale"])
         colour = _shade(series.colour, about["n"], deepest)
         dash = next(dashes.setdefault((about["series"], about["n"]), cycle(DASHES)))
@@ -145,10 +145,10 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
             "markersize": 4,
         }
         axes.plot(
-            its["x"],
-            its["select_top1"],
+            run["x"],
+            run["select_top1"],
             **line,
-            markevery=max(every, len(its) // 20) if every else [],
+            markevery=max(every, len(run) // 20) if every else [],
             markeredgewidth=0,
         )
 

@@ -20,10 +20,10 @@ def draw(table: pd.DataFrame, title: str) -> Figure:
         figure = Figure(figsize=(8, 1.2 + 0.19 * len(table)))
         panels = figure.subplots(1, len(PANELS), sharey=True)
         looks = [look(series) for series in ("BnB", "AnB+", "RnB")]
-        for axes, (column, said), own in zip(panels, PANELS.items(), looks, strict=True):
+        for axes, (column, words), own in zip(panels, PANELS.items(), looks, strict=True):
             colours = [GREY if pd.isna(n) else own.colour for n in table["n"]]
             axes.barh(range(len(table)), table[column], height=0.72, color=colours)
-            axes.set_xlabel(said)
+            axes.set_xlabel(words)
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
             axes.spines[["top", "right"]].set_visible(False)

@@ -59,7 +59,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     """
     metric = metric_for(frame, metric)
     shown = main_experiment(frame)
-    origins = [one_row_per_run(its, metric) for its in by_origin(shown)]
+    origins = [one_row_per_run(rows, metric) for rows in by_origin(shown)]
     overlaid = len(origins) > 1
     order = in_order(pd.concat([runs["series"].dropna() for runs in origins]))
     drawn = [_drawn(runs, order, overlaid, pale=overlaid and runs is origins[0]) for runs in origins]
@@ -75,9 +75,9 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
             entries.append(Line2D([], [], linestyle="", label=f"{len(aside)} not shown: preserved layers"))
         _label(top, bottom, drawn, METRICS[metric])
         beyond = 1.03 if overlaid else 1.14  # of the second axis at the right
-        for axes, its in ((top, entries), (bottom, parts)):
-            axes.legend(handles=its, loc="upper left", bbox_to_anchor=(beyond, 1.0), borderaxespad=0.0)
-    return figure, pd.concat([its.numbers for its in drawn], ignore_index=True)
+        for axes, handles in ((top, entries), (bottom, parts)):
+            axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(beyond, 1.0), borderaxespad=0.0)
+    return figure, pd.concat([origin.numbers for origin in drawn], ignore_index=True)
 
 
 def _drawn(runs: pd.DataFrame, order: list[str], overlaid: bool, pale: bool) -> _Drawn:
@@ -100,17 +100,17 @@ def _draw_points(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> l
     """Every network; what has no place in the means is marked as such. Returns the legend's entries."""
     width = min(0.15, 0.72 * SPREAD / max(1, len(beside) - 2)) / len(drawn)  # of one series of one origin
     placed = []
-    for k, its in enumerate(drawn):
-        runs = its.runs.dropna(subset=["series", "n"]).sort_values(["split", "target", "seed", "run"])
+    for k, origin in enumerate(drawn):
+        runs = origin.runs.dropna(subset=["series", "n"]).sort_values(["split", "target", "seed", "run"])
         cell = runs.groupby(["series", "n"])
         within = (cell.cumcount() + 0.5) / cell["run"].transform(
             "size"
         ) - 0.5  # side by side, lest they hide each other
         centre = runs["n"].astype(float) + [beside[series] for series in runs["series"]]
-        placed.append(marks.dressed(runs.assign(x=centre + width * (within + k - (len(drawn) - 1) / 2)), its.pale))
+        placed.append(marks.dressed(runs.assign(x=centre + width * (within + k - (len(drawn) - 1) / 2)), origin.pale))
     everything = pd.concat(placed)
     floor, strip = marks.span(axes, everything)
-    for bases in {its.bases for its in drawn}:
+    for bases in {origin.bases for origin in drawn}:
         axes.axhline(bases, color=look("base").colour, linestyle=look("base").line, linewidth=0.9, zorder=1)
     for runs in placed:
         marks.networks(axes, runs, floor, strip)
@@ -122,42 +122,42 @@ def _draw_points(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> l
     if len(drawn) > 1:
         dot = marks.edged(marker=look("AnB").marker, color=look("AnB", pale=True).colour)
         entries.append(Line2D([], [], **dot, label="pale: the published networks"))
-    return entries + marks.notes(pd.concat([its.runs for its in drawn]), floor)
+    return entries + marks.notes(pd.concat([origin.runs for origin in drawn]), floor)
 
 
 def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> list[Any]:
     """Lines through the means, the last with the paper's parts shaded. Returns the legend's entries for the parts."""
     heights, sure, plain = {}, False, False
-    deepest = max([1, *(max(its.numbers["n"]) for its in drawn)])
+    deepest = max([1, *(max(origin.numbers["n"]) for origin in drawn)])
     fine = np.linspace(0, deepest, 100 * deepest + 1)
-    for its in drawn:
-        base = look("base", its.pale)
-        axes.plot(0, its.bases, base.marker, color=base.colour, markersize=5.5, zorder=3)
-        axes.axhline(its.bases, color=look("base").colour, linestyle=base.line, linewidth=0.9, zorder=1)
-        heights = {"base": np.full(len(fine), its.bases)}
+    for origin in drawn:
+        base = look("base", origin.pale)
+        axes.plot(0, origin.bases, base.marker, color=base.colour, markersize=5.5, zorder=3)
+        axes.axhline(origin.bases, color=look("base").colour, linestyle=base.line, linewidth=0.9, zorder=1)
+        heights = {"base": np.full(len(fine), origin.bases)}
         for series in [name for name in beside if name != "base"]:
-            rows = its.numbers.loc[its.numbers["series"] == series]
+            rows = origin.numbers.loc[origin.numbers["series"] == series]
             # A copy cut at 0 is a base, where every line starts; it breaks at a cut of which there is no result.
-            n, means = [0, *rows["n"]], [its.bases, *rows["drawn"]]
-            own = look(series, its.pale)
+            n, means = [0, *rows["n"]], [origin.bases, *rows["drawn"]]
+            own = look(series, origin.pale)
             line: Any = {
                 "color": own.colour,
                 "linestyle": own.line,
                 "marker": own.marker,
-                "zorder": 2 if its.pale else 3,
+                "zorder": 2 if origin.pale else 3,
             }
             edge: Any = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markevery": slice(1, None)}
             axes.plot(n, means, **line, **edge, markersize=5.5, linewidth=1.6)
             if (
-                not its.pale
+                not origin.pale
                 and (rows["origin"] == "paper").any()
                 and ((rows["mean"] - rows["drawn"]).abs() > 0.001).any()
             ):
-                axes.plot(n, [its.bases, *rows["mean"]], color=own.colour, linestyle=":", linewidth=1, zorder=2)
+                axes.plot(n, [origin.bases, *rows["mean"]], color=own.colour, linestyle=":", linewidth=1, zorder=2)
                 plain = True
             heights[series] = np.interp(fine, n, means, right=np.nan)
             for row in rows.dropna(subset=["low"]).itertuples():
-                ends = [its.bases + its.unit * row.low, its.bases + its.unit * row.high]  # pyright: ignore
+                ends = [origin.bases + origin.unit * row.low, origin.bases + origin.unit * row.high]  # pyright: ignore
                 axes.plot([row.n + beside[series] / 6] * 2, ends, color=own.colour, linewidth=1.2, zorder=2)  # pyright: ignore
                 sure = True
 
@@ -181,7 +181,7 @@ def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> li
 
 def _label(top: Axes, bottom: Axes, drawn: list[_Drawn], measured: str) -> None:
     """Say what was measured, on what, how often, and where the cuts are."""
-    top.set_title("\n".join(_about(its) for its in reversed(drawn)))
+    top.set_title("\n".join(_about(origin) for origin in reversed(drawn)))
     bottom.set_title(f"Means paired by target ({'; '.join(map(_how_often, reversed(drawn)))})")
     if len(drawn) > 1:
         for axes in (top, bottom):
@@ -195,8 +195,8 @@ def _label(top: Axes, bottom: Axes, drawn: list[_Drawn], measured: str) -> None:
         bottom.secondary_yaxis("right", functions=both).set_ylabel("Points from base (same target)")
 
     cuts = {0: "base"}
-    for its in drawn:
-        cuts |= its.numbers.loc[its.numbers["n"] > 0].set_index("n")["cut"].to_dict()
+    for origin in drawn:
+        cuts |= origin.numbers.loc[origin.numbers["n"] > 0].set_index("n")["cut"].to_dict()
     bottom.set_xticks(list(cuts), [f"{n}\n{name}" for n, name in cuts.items()])
     bottom.set_xlim(-0.5, max(cuts) + 0.5)
     bottom.set_xlabel("Cut n: the first n layers come from a base")
@@ -204,9 +204,9 @@ def _label(top: Axes, bottom: Axes, drawn: list[_Drawn], measured: str) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _about(its: _Drawn) -> str:
+def _about(origin: _Drawn) -> str:
     """Network, data, splits and, where it is mixed, arithmetic of one origin."""
-    runs = its.runs
+    runs = origin.runs
     per_class = runs["examples_per_class"].dropna().unique()
     few = f", {per_class[0]} images per class" if len(per_class) else ""
     kinds = arithmetic(runs).dropna().value_counts().sort_index()
@@ -215,12 +215,12 @@ def _about(its: _Drawn) -> str:
     return f"{marks.subject(runs)}{few}; {splits}" + (f"\nmixed arithmetic: {mixed}" if mixed else "")
 
 
-def _how_often(its: _Drawn) -> str:
+def _how_often(origin: _Drawn) -> str:
     """Over how many splits the means go, and whether there can be intervals."""
-    there = its.numbers.loc[its.numbers["splits"] > 0]
-    copies = there.loc[there["series"] != "base"]
-    per_row = (copies if len(copies) else there)["splits"]
+    rows = origin.numbers.loc[origin.numbers["splits"] > 0]
+    copies = rows.loc[rows["series"] != "base"]
+    per_row = (copies if len(copies) else rows)["splits"]
     least, most = per_row.min(), per_row.max()
     many = f"{most} split{'s' if most != 1 else ''}" if least == most else f"{least} to {most} splits"
     none = ": no intervals" if most < FEWEST else f": no intervals below {FEWEST}" if least < FEWEST else ""
-    return f"{'pale: ' * its.pale}{many}{none}"
+    return f"{'pale: ' * origin.pale}{many}{none}"

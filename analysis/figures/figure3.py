@@ -52,8 +52,8 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     """
     metric = metric_for(frame, metric)
     origins = by_origin(frame.loc[frame["preserved"].fillna(0) == 0])
-    parts = [_part(its, metric, pale=its is not origins[-1]) for its in origins]
-    numbers = pd.concat([its for part in parts for its in _numbers(part)], ignore_index=True)
+    parts = [_part(rows, metric, pale=rows is not origins[-1]) for rows in origins]
+    numbers = pd.concat([rows for part in parts for rows in _numbers(part)], ignore_index=True)
 
     with style():
         figure = Figure(figsize=(9.4, 7.6))
@@ -78,8 +78,8 @@ def _part(frame: pd.DataFrame, metric: str, pale: bool) -> _Part:
     natman, random = kind_of_split(frame) == "natman", kind_of_split(frame) == "random"
     copies, features = frame["series"] == "AnB", frame["treatment"] == "random"
     if frame.loc[natman & copies].empty:
-        there = distinct(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
-        raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of such copies here: {there}")
+        splits = distinct(pd.Series(frame.loc[copies, "split"].dropna())) or "none"
+        raise BadInput(f"figure 3 needs frozen copies AnB on split natman; the splits of such copies here: {splits}")
     kinds = [natman & copies, random & copies, features]
     ended = frame["state"].isin(["done", *marks.FAILED])  # what has no result yet leaves the others as they are
     shown = [kinds[0], *(kind if (kind & ended).any() else None for kind in kinds[1:])]
@@ -92,15 +92,15 @@ def _numbers(part: _Part) -> Iterator[pd.DataFrame]:
     """The rows behind each line of the figure."""
     origin = part.natman["origin"].iloc[0]
     for target, (words, *_) in TARGETS.items():
-        its = compare(part.natman.loc[part.natman["target"] == target])
-        yield its.assign(series=words).pipe(_placed, origin, "top left")
+        rows = compare(part.natman.loc[part.natman["target"] == target])
+        yield rows.assign(series=words).pipe(_placed, origin, "top left")
     if part.features is not None:
         yield compare(part.features).pipe(_placed, origin, "top right")
     for words, runs in {NATMAN: part.natman, RANDOM: part.random, FEATURES: part.features}.items():
         if runs is not None:
-            its = compare(runs).query("series != 'base'")
-            series = its["series"].map(OF_FEATURES.get) if words == FEATURES else words
-            yield its.assign(series=series).pipe(_placed, origin, "bottom")
+            rows = compare(runs).query("series != 'base'")
+            series = rows["series"].map(OF_FEATURES.get) if words == FEATURES else words
+            yield rows.assign(series=series).pipe(_placed, origin, "bottom")
 
 
 def _placed(rows: pd.DataFrame, origin: str, panel: str) -> pd.DataFrame:
@@ -115,8 +115,8 @@ def _draw_targets(axes: Axes, part: _Part, numbers: pd.DataFrame) -> None:
     rows = _rows(numbers, part.natman, "top left")
     colour = part.colour("AnB")
     for target, (words, marker, line) in TARGETS.items():
-        its = rows.loc[rows["series"] == words]
-        axes.plot(its["n"], its["mean"], color=colour, linestyle=line, linewidth=1.6, zorder=2)
+        means = rows.loc[rows["series"] == words]
+        axes.plot(means["n"], means["mean"], color=colour, linestyle=line, linewidth=1.6, zorder=2)
         runs = part.natman.loc[part.natman["target"] == target]
         colours = [part.colour(series) for series in runs["series"]]
         marks.networks(axes, _beside(runs).assign(colour=colours, marker=marker))
@@ -128,9 +128,9 @@ def _draw_features(axes: Axes, part: _Part, runs: pd.DataFrame, numbers: pd.Data
     bases = rows.loc[rows["series"] == "base", "mean"].item()
     for series in in_order(rows["series"]):
         if series != "base":
-            its, own = rows.loc[rows["series"] == series], look(series, part.pale)
+            means, own = rows.loc[rows["series"] == series], look(series, part.pale)
             axes.plot(
-                [0, *its["n"]], [bases, *its["mean"]], color=own.colour, linestyle=own.line, linewidth=1.6, zorder=2
+                [0, *means["n"]], [bases, *means["mean"]], color=own.colour, linestyle=own.line, linewidth=1.6, zorder=2
             )
     marks.networks(axes, marks.dressed(_beside(runs), part.pale))
 
@@ -161,22 +161,22 @@ def _draw_differences(axes: Axes, parts: list[_Part], numbers: pd.DataFrame) -> 
 
     for k, part in enumerate(parts):
         aside = 0.28 * (k - (len(parts) - 1) / 2)  # lest what two origins have beyond the axis overlaps
-        its_rows = _rows(numbers, part.natman, "bottom")
-        for words in dict.fromkeys(its_rows["series"]):
+        origin_rows = _rows(numbers, part.natman, "bottom")
+        for words in dict.fromkeys(origin_rows["series"]):
             colour, marker, line = _looks(words, part.pale)
-            its = its_rows.loc[its_rows["series"] == words]
-            n, heights = np.array([0, *its["n"]], float), np.array([0, *(100 * its["difference"])], float)
+            means = origin_rows.loc[origin_rows["series"] == words]
+            n, heights = np.array([0, *means["n"]], float), np.array([0, *(100 * means["difference"])], float)
             dot: Any = {"marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 6.5}
             seen = np.where(heights >= floor, heights, np.nan)
             (drawn,) = axes.plot(n, heights, color=colour, linestyle=line, linewidth=1.6, zorder=2)
             drawn.set_clip_path(Rectangle((-1, floor), max(n) + 2, 1e3, transform=axes.transData))
             axes.plot(n[1:], seen[1:], color=colour, linestyle="", **dot, zorder=3)
-            sure = its.dropna(subset=["low"])
+            sure = means.dropna(subset=["low"])
             axes.vlines(sure["n"], 100 * sure["low"], 100 * sure["high"], color=colour, linewidth=1.2, zorder=2)
             for place, height in zip(n[heights < floor], heights[heights < floor], strict=True):
                 axes.plot(place + aside, floor - 0.8 * strip, "v", color=colour, markersize=5, zorder=4)
-                told: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": colour, "zorder": 4}
-                axes.text(place + aside, floor - 0.62 * strip, f"{height:.0f}".replace("-", "\N{MINUS SIGN}"), **told)
+                text: Any = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": colour, "zorder": 4}
+                axes.text(place + aside, floor - 0.62 * strip, f"{height:.0f}".replace("-", "\N{MINUS SIGN}"), **text)
 
 
 def _looks(words: str, pale: bool) -> tuple[str, str, Any]:
@@ -211,15 +211,19 @@ def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: p
     for words, marker, line in TARGETS.values():
         entry = {"color": own.colour("AnB"), "marker": marker, "label": f"AnB {words}"}
         entries.append(dot(**entry | {"linestyle": line}))
-    runs = pd.concat([its for part in parts for its in (part.natman, part.features) if its is not None])
+    runs = pd.concat(
+        [appearance for part in parts for appearance in (part.natman, part.features) if appearance is not None]
+    )
     left.legend(handles=entries + marks.notes(pd.concat([part.natman for part in parts])), loc="best")
     features = [part.features for part in parts if part.features is not None]
     if features:
         series = [name for name in in_order(pd.concat(features)["series"]) if name != "base"]
         entries = [dot(color=own.colour("base"), marker="o", label="base")]
         for name in series:
-            its = look(name)
-            entries.append(dot(color=its.colour, marker=its.marker, linestyle=its.line, label=name))
+            appearance = look(name)
+            entries.append(
+                dot(color=appearance.colour, marker=appearance.marker, linestyle=appearance.line, label=name)
+            )
         right.legend(handles=entries + marks.notes(pd.concat(features)), loc="best")
     entries = []
     for words in dict.fromkeys(numbers.loc[numbers["panel"] == "bottom", "series"]):

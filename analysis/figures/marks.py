@@ -60,9 +60,9 @@ def networks(axes: Axes, runs: pd.DataFrame, floor: float = -np.inf, strip: floa
     base has changed since.
     """
     kind: Any
-    for kind, its in runs.groupby(["colour", "marker"], sort=False):
+    for kind, group in runs.groupby(["colour", "marker"], sort=False):
         colour, marker = kind
-        good, failed = its.loc[its["counts"]], its.loc[its["state"].isin(FAILED)]
+        good, failed = group.loc[group["counts"]], group.loc[group["state"].isin(FAILED)]
         axes.plot(good["x"], good["value"], **edged(marker=marker, color=colour), zorder=3)
         height = failed["value"].where(failed["value"] >= floor, floor - 0.25 * strip)
         hollow: Any = {"linestyle": "", "marker": marker, "color": colour, "markersize": 6, "mfc": "white"}
@@ -88,8 +88,8 @@ def notes(runs: pd.DataFrame, floor: float = -np.inf) -> list[Line2D]:
         entries.append(Line2D([], [], marker="s", mfc="white", **grey, label=label))
     without = runs.loc[~runs["counts"] & ~runs["state"].isin(FAILED)]
     if len(without):
-        told = without.assign(state=without["state"].replace("done", "done without it"))
-        entries.append(Line2D([], [], marker="x", **grey, label=f"no result: {counted(told)}"))
+        absent = without.assign(state=without["state"].replace("done", "done without it"))
+        entries.append(Line2D([], [], marker="x", **grey, label=f"no result: {counted(absent)}"))
     unpaired = good.loc[~good["target_half"].isin(good.loc[good["series"] == "base", "target_half"])]
     if len(unpaired):
         entries.append(Line2D([], [], linestyle="", label=f"{len(unpaired)} not in the means: no base of their target"))

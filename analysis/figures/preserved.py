@@ -32,7 +32,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     Source: the notebook in the authors' repository yosinski/convnet_transfer; not in the paper.
     """
     metric = metric_for(frame, metric or ("select_top1" if "paper" in set(frame["origin"]) else None))
-    origins = [one_row_per_run(its, metric) for its in by_origin(_of_this_figure(frame))]
+    origins = [one_row_per_run(runs, metric) for runs in by_origin(_of_this_figure(frame))]
     overlaid = len(origins) > 1
     numbers = pd.concat([_numbers(runs) for runs in origins], ignore_index=True)
 
@@ -63,7 +63,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         entries += marks.notes(networks, floor)
         figure.legend(handles=entries, loc="outside right upper")
         about = "\n".join(
-            f"{marks.subject(its)}; {distinct(pd.Series(its['split'].dropna()), 6)}" for its in origins[::-1]
+            f"{marks.subject(runs)}; {distinct(pd.Series(runs['split'].dropna()), 6)}" for runs in origins[::-1]
         )
         figure.suptitle(about, x=0.01, ha="left", fontsize=10.5)
     return figure, numbers
@@ -75,26 +75,26 @@ def _of_this_figure(frame: pd.DataFrame) -> pd.DataFrame:
     copies: Any = frame["series"].isin(SERIES) & notebook
     kept = frame.loc[copies & (frame["preserved"].fillna(0) > 0), "target_half"]
     if kept.empty:
-        there = distinct(pd.Series(frame["series"].dropna())) or "none"
-        raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {there}")
+        series = distinct(pd.Series(frame["series"].dropna())) or "none"
+        raise BadInput(f"figure preserved needs copies with preserved layers; these runs have none: {series}")
     return with_their_bases(frame, copies & frame["target_half"].isin(kept))
 
 
 def _subset(runs: pd.DataFrame, series: str, preserved: int) -> pd.DataFrame:
     """The copies of one line, and the bases of their targets."""
-    its = runs.loc[(runs["series"] == series) & (runs["preserved"] == preserved)]
-    bases = runs.loc[(runs["series"] == "base") & runs["target_half"].isin(its["target_half"])]
-    return pd.concat([its, bases])
+    copies = runs.loc[(runs["series"] == series) & (runs["preserved"] == preserved)]
+    bases = runs.loc[(runs["series"] == "base") & runs["target_half"].isin(copies["target_half"])]
+    return pd.concat([copies, bases])
 
 
 def _numbers(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for series in SERIES:
         for k in sorted(runs.loc[runs["series"] == series, "preserved"].unique()):
-            its = compare(_subset(runs, series, k)).query("series != 'base'").sort_values("n")
-            its.insert(0, "origin", runs["origin"].iloc[0])
-            its.insert(2, "preserved", k)
-            rows.append(its)
+            means = compare(_subset(runs, series, k)).query("series != 'base'").sort_values("n")
+            means.insert(0, "origin", runs["origin"].iloc[0])
+            means.insert(2, "preserved", k)
+            rows.append(means)
     return pd.concat(rows)
 
 
@@ -122,10 +122,10 @@ def _draw_means(
     axes.axhline(bases, color=look("base").colour, linestyle="--", linewidth=0.9, zorder=1)
     networks = [runs.iloc[:0].assign(x=0.0, colour="", marker="")]
     for k in kinds:
-        its, aside = rows.loc[rows["preserved"] == k], ASIDE * (k - 1)
+        means, aside = rows.loc[rows["preserved"] == k], ASIDE * (k - 1)
         colour, marker = _colour(series, k, max(numbers["preserved"]), pale), MARKERS[k % len(MARKERS)]
         dot = marks.edged(marker=marker, color=colour, linestyle=DASHES[k % len(DASHES)])
-        axes.plot(its["n"] + aside, bases + unit * its["difference"], **dot, linewidth=1.5, zorder=2 if pale else 3)
+        axes.plot(means["n"] + aside, bases + unit * means["difference"], **dot, linewidth=1.5, zorder=2 if pale else 3)
         copies = _subset(runs, series, k)
         copies = (relative(copies, unit) if overlaid else copies).query("series != 'base'")
         networks.append(copies.assign(x=copies["n"] + aside, colour=colour, marker=marker))
@@ -134,8 +134,8 @@ def _draw_means(
 
 def _draw_networks(axes: Axes, runs: pd.DataFrame, floor: float, strip: float) -> None:
     """Small bars for the networks that count, since the means have the markers; the others as in every figure."""
-    for colour, its in runs.loc[runs["counts"]].groupby("colour"):
-        axes.plot(its["x"], its["value"], "_", color=colour, markersize=6, markeredgewidth=1, zorder=1.5)
+    for colour, networks in runs.loc[runs["counts"]].groupby("colour"):
+        axes.plot(networks["x"], networks["value"], "_", color=colour, markersize=6, markeredgewidth=1, zorder=1.5)
     marks.networks(axes, runs.loc[~runs["counts"]], floor, strip)
 
 

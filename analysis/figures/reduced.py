@@ -32,9 +32,9 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     bases = frame.loc[(frame["treatment"] == "base")]
     few = bases.loc[bases["examples_per_class"].notna()]
     if few.empty:
-        there = distinct(pd.Series(frame["treatment"].dropna()))
-        raise BadInput(f"figure S1 needs bases with examples_per_class; these runs are: {there}, on all images")
-    origins = [_few(its, metric) for its in by_origin(few)]
+        treatments = distinct(pd.Series(frame["treatment"].dropna()))
+        raise BadInput(f"figure S1 needs bases with examples_per_class; these runs are: {treatments}, on all images")
+    origins = [_few(rows, metric) for rows in by_origin(few)]
     whole = bases.loc[
         bases["examples_per_class"].isna() & bases["target_half"].isin(few["target_half"]) & bases["last"]
     ]
@@ -58,8 +58,8 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
 
 def _few(bases: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One row per base; those with different numbers of images are not averaged, so they are checked one by one."""
-    for _, its in bases.assign(examples_per_class=0).groupby("origin"):
-        one_row_per_run(its, metric)  # refuses mixtures of anything else
+    for _, rows in bases.assign(examples_per_class=0).groupby("origin"):
+        one_row_per_run(rows, metric)  # refuses mixtures of anything else
     last = bases.loc[bases["last"]]
     counts = (last["state"] == "done") & last[metric].notna()
     return last.assign(value=last[metric], counts=counts).sort_values(["split", "target", "examples_per_class"])
@@ -76,20 +76,22 @@ def _lines(axes: Any, runs: pd.DataFrame, whole: pd.DataFrame, pale: bool) -> li
     """One line and its networks per target, in both panels. Returns the legend's entries."""
     colour = look("base", pale).colour if pale or set(runs["origin"]) == {"paper"} else look("BnB").colour
     entries = []
-    for k, (_, its) in enumerate(runs.groupby("target_half", sort=False)):
+    for k, (_, bases) in enumerate(runs.groupby("target_half", sort=False)):
         marker = MARKERS[k % len(MARKERS)]
-        rows = _numbers(its)
-        full = whole.loc[whole["counts"] & (whole["target_half"] == its["target_half"].iloc[0]), "value"].mean()
-        about: Any = its.iloc[0]
+        rows = _numbers(bases)
+        full = whole.loc[whole["counts"] & (whole["target_half"] == bases["target_half"].iloc[0]), "value"].mean()
+        about: Any = bases.iloc[0]
         whose = "" if about["split"] == "all" else f", half {about['target']} of {about['split']}"
         for panel in axes:
             panel.plot(rows["examples_per_class"].astype(float), rows["mean"], color=colour, linewidth=1.4, zorder=2)
-            marks.networks(panel, its.assign(x=its["examples_per_class"].astype(float), colour=colour, marker=marker))
+            marks.networks(
+                panel, bases.assign(x=bases["examples_per_class"].astype(float), colour=colour, marker=marker)
+            )
             panel.axhline(1 / about["classes"], color=colour, linestyle=":", linewidth=1.1, zorder=1)
             if pd.notna(full):
                 panel.axhline(full, color=colour, linestyle="--", linewidth=0.9, zorder=1)
         dot: Any = marks.edged(color=colour, marker=marker, linestyle="-", linewidth=1.4)
-        entries.append(Line2D([], [], **dot, label=f"{marks.subject(its)}{whose}"))
+        entries.append(Line2D([], [], **dot, label=f"{marks.subject(bases)}{whose}"))
     return entries
 
 

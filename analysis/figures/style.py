@@ -50,24 +50,24 @@ def looks() -> dict[str, Look]:
     further = [name for name in copies() if of_relation("transfer", name) not in _OF_THE_PAPER]
     first = [name for name in copies() if name not in further]
     pairs = [(to, name) for names in (first, further) for to in _LINES for name in names]
-    found, series = {}, ""
+    by_series, series = {}, ""
     for to, name in [("base", "base"), *pairs, ("outside", "outside"), ("random", "random")]:
         series, meaning = of_relation(to, name), TREATMENTS[name].meaning
         colour, marker, line = _OF_THE_PAPER.get(series) or ("", "", _LINES[to])
         if name in further:
             number, marker = _OTHERS[further.index(name) % len(_OTHERS)]
             colour = _COLOURS[number]
-        found[series] = Look(f"{to}, {meaning}" if to in _LINES else meaning, colour, marker, line)
-    random = found[series]
+        by_series[series] = Look(f"{to}, {meaning}" if to in _LINES else meaning, colour, marker, line)
+    random = by_series[series]
     for initialiser, (number, marker) in INITIALISERS.items():
-        found[f"{series} {initialiser}"] = replace(random, colour=_COLOURS[number], marker=marker)
-    return found
+        by_series[f"{series} {initialiser}"] = replace(random, colour=_COLOURS[number], marker=marker)
+    return by_series
 
 
 def look(series: str, pale: bool = False) -> Look:
     """The look of a series. pale: as published networks are drawn beneath a user's own."""
-    its = looks()[series]
-    return replace(its, colour=faded(its.colour)) if pale else its
+    own = looks()[series]
+    return replace(own, colour=faded(own.colour)) if pale else own
 
 
 def faded(colour: str) -> str:

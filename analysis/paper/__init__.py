@@ -30,20 +30,23 @@ def networks(where: Mapping[str, str] | None = None) -> pd.DataFrame:
     training loss that the health of records goes by is not in the logs, and the validation loss alone says little,
     since it is as high where images were learned by heart. where: as in `analysis.frame.frame`.
     """
-    told = [*map(_network, _rows("networks.csv")), *map(_preserved, _rows("preserved.csv"))]
-    of_runs = pd.DataFrame(told).sort_values("run", ignore_index=True)
+    descriptions = [*map(_network, _rows("networks.csv")), *map(_preserved, _rows("preserved.csv"))]
+    of_runs = pd.DataFrame(descriptions).sort_values("run", ignore_index=True)
     curves = _read("curves.csv.gz").rename(
         columns={"network": "run", "iteration": "step", "valid_top1": "select_top1", "valid_loss": "select_loss"}
     )
-    its = of_runs.reset_index(names="k")[["k", "run", "top1"]].merge(curves, on="run", how="left")
-    its["select_top1"] = its["select_top1"].fillna(its["top1"])
-    its = its.sort_values(["k", "step"], kind="stable").reindex(columns=["k", *EVALUATION])
+    evaluations = of_runs.reset_index(names="k")[["k", "run", "top1"]].merge(curves, on="run", how="left")
+    evaluations["select_top1"] = evaluations["select_top1"].fillna(evaluations["top1"])
+    evaluations = evaluations.sort_values(["k", "step"], kind="stable").reindex(columns=["k", *EVALUATION])
 
-    counts, last = its.groupby("k")["step"].count(), its.drop_duplicates("k", keep="last").set_index("k")
+    counts, last = (
+        evaluations.groupby("k")["step"].count(),
+        evaluations.drop_duplicates("k", keep="last").set_index("k"),
+    )
     measured, stuck = last["select_top1"].notna(), _stuck(last.join(of_runs["classes"]))
     of_runs["state"] = np.select([stuck, measured], ["stuck", "done"], "missing")
     of_runs["lost"] = (of_runs.pop("evaluations") - counts).where(counts > 0).mask(~measured, 0)
-    return filtered(joined(of_runs.drop(columns="top1"), its), where or {})
+    return filtered(joined(of_runs.drop(columns="top1"), evaluations), where or {})
 
 
 def _read(name: str) -> pd.DataFrame:
@@ -72,7 +75,7 @@ def _network(row: dict[str, Any]) -> dict[str, Any]:
     kind, split = row["kind"], row["split_or_images"]
     halves = kind in ("base", "copy")  # the others are trained on all classes
     treatment = {"random": "random", "copy": "tuned" if row["tuned"] else "frozen"}.get(kind, "base")
-    told: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "split": "all",
         "classes": 1000,
         "recipe": "paper",
@@ -80,21 +83,21 @@ def _network(row: dict[str, Any]) -> dict[str, Any]:
         "target_half": "netbase",
     }
     if kind == "reduced":
-        told |= {"recipe": "paper-reduced", "examples_per_class": int(split)}
+        columns |= {"recipe": "paper-reduced", "examples_per_class": int(split)}
     if kind == "random":
-        told |= {"below": "gaussian"}
+        columns |= {"below": "gaussian"}
     if halves:
-        told |= _halves(split, row["source"], row["target"])
-    about = _columns(row["network"], treatment, row["n"] or 0, told)
+        columns |= _halves(split, row["source"], row["target"])
+    about = _columns(row["network"], treatment, row["n"] or 0, columns)
     return {**about, "evaluations": EVALUATIONS.get(kind, 450), "top1": None}
 
 
 def _preserved(row: dict[str, Any]) -> dict[str, Any]:
     """One of the notebook's networks: of split 0, cut from its base A."""
     target = "A" if row["treatment"] == "BnB" else "B"
-    told = {"recipe": "paper-preserved", "preserved": row["preserved"], **_halves("0", "A", target)}
+    columns = {"recipe": "paper-preserved", "preserved": row["preserved"], **_halves("0", "A", target)}
     name = f"preserved{row['preserved']}-0A0{target}_1_{row['n']}"
-    return {**_columns(name, "frozen", row["n"], told), "evaluations": 0, "top1": row["valid_top1"]}
+    return {**_columns(name, "frozen", row["n"], columns), "evaluations": 0, "top1": row["valid_top1"]}
 
 
 def _halves(split: str, source: str | None, target: str) -> dict[str, Any]:
@@ -112,15 +115,17 @@ def _halves(split: str, source: str | None, target: str) -> dict[str, Any]:
     }
 
 
-def _columns(name: str, treatment: str, n: int, told: dict[str, Any]) -> dict[str, Any]:
+def _columns(name: str, treatment: str, n: int, own_columns: dict[str, Any]) -> dict[str, Any]:
     """What every network's rows hold; told: the columns that are known of this one."""
-    halves = {"treatment": treatment, "half": told["target_half"], "source": told.get("source_half")}
-    source = "R" if treatment == "random" else told.get("source") or ""
-    kept = f"+{told['preserved']}" if told.get("preserved") else ""
+    halves = {"treatment": treatment, "half": own_columns["target_half"], "source": own_columns.get("source_half")}
+    source = "R" if treatment == "random" else own_columns.get("source") or ""
+    kept = f"+{own_columns['preserved']}" if own_columns.get("preserved") else ""
     return {
         "origin": "paper",
         "run": name,
-        "name": notation(source, f"{n}{kept}", told["target"], treatment) if n else f"base{told['target']}",
+        "name": notation(source, f"{n}{kept}", own_columns["target"], treatment)
+        if n
+        else f"base{own_columns['target']}",
         "treatment": treatment,
         "relation": relation(halves),
         "series": series(halves),
@@ -130,5 +135,5 @@ def _columns(name: str, treatment: str, n: int, told: dict[str, Any]) -> dict[st
         "network": "caffenet",
         "data": "imagenet",
         "stale": False,
-        **told,
+        **own_columns,
     }
