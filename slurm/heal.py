@@ -54,7 +54,7 @@ def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
 def healing(seen: Sequence[Sight], chosen: Profile | None) -> Healing:
     """Failed runs, the copies that they blocked, and stale ones; out of memory or time, they get twice as much.
 
-    given: the profile to start from; None: that of each run's last submission.
+    chosen: the profile to start from; None: that of each run's last submission.
     """
     outcome = Healing(defaultdict(list), {}, [])
     failed = {sight.entry.id for sight in seen if sight.state == "failed"}

@@ -77,9 +77,8 @@ def cost(answer: Answer, measured: list[str]) -> Figure:
         for axes, name in zip(panels, measured, strict=False):
             words, unit = COSTS[name]
             priced = rows.dropna(subset=[name])
-            share = (priced[name] / priced[name].max()).round(
-                2
-            )  # packs are timed, not copies: a percent is no difference
+            # Packs are timed, not copies: a difference of one percent means nothing.
+            share = (priced[name] / priced[name].max()).round(2)
             front = pareto(share.to_numpy(float), priced["points"].to_numpy(float))
             edge = priced.loc[front].sort_values(name)
             axes.plot(edge[name] / unit, edge["points"], color=GREY, linewidth=0.8, drawstyle="steps-post", zorder=1)

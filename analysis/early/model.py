@@ -287,7 +287,7 @@ def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None)
 
     share, step; best and final: today's best choice and the final one; change, regret: predicted, NaN where nothing can
     be concluded or only from the same split; changed, lost: what came of it; score, ends, highest: the score of
-    today's best, what it ends at, and what the final best ends at. contest: index into found.
+    today's best, what it ends at, and what the final best ends at. contest: index into contests.
     """
     rows = []
     for k, contest in enumerate(contests):
@@ -322,7 +322,7 @@ def standing(contests: Sequence[Contest]) -> pd.DataFrame:
     """Where the contests that are not finished stand, as far as all their choices have got: one row each.
 
     best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
-    be concluded, which `why` explains; learned: from so many finished contests among `found`.
+    be concluded, which `why` explains; learned: from so many finished contests among `contests`.
     """
     about = ["origin", "split", "source", "target", "seed"]
     fields = ["share", "best", "change", "regret", "learned"]

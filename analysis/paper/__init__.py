@@ -116,7 +116,7 @@ def _halves(split: str, source: str | None, target: str) -> dict[str, Any]:
 
 
 def _columns(name: str, treatment: str, n: int, own_columns: dict[str, Any]) -> dict[str, Any]:
-    """What every network's rows hold; told: the columns that are known of this one."""
+    """What every network's rows hold; own_columns: those that this network adds or changes."""
     halves = {"treatment": treatment, "half": own_columns["target_half"], "source": own_columns.get("source_half")}
     source = "R" if treatment == "random" else own_columns.get("source") or ""
     kept = f"+{own_columns['preserved']}" if own_columns.get("preserved") else ""
