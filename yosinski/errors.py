@@ -17,7 +17,7 @@ class Failure(RuntimeError):
 
 
 def choose(what: str, value: str, valid: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    """Return `given` if it is among the valid choices, else raise BadInput that lists them."""
+    """Return `value` if it is among the valid choices, else raise BadInput that lists them."""
     if value not in valid:
         raise BadInput(f"unknown {what} {value!r}; choose from: {', '.join(valid)}")
     return value

@@ -74,7 +74,7 @@ def table(plan: Plan) -> Table:
 
 
 def summary(plan: Plan) -> str:
-    """What there is, what is left and what that costs, in a few lines."""
+    """The runs of a plan, those that are left and what they cost, in a few lines."""
     left = plan.left
     edges = sum(run.parent is not None for run in plan.runs)
     states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())

@@ -42,7 +42,7 @@ def show_plan(options: argparse.Namespace) -> int:
 
 
 def _sum_up(plan: Any, console: Any) -> None:
-    """What there is and what is left, and what has to be said of data sets and of weights from outside."""
+    """Print a summary of the plan, and notes on data sets and on weights from outside."""
     from yosinski.cli import display
 
     for line in (display.summary(plan), *notes(plan.runs)):

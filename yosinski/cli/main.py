@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     options = parser(words).parse_args(words)
     if getattr(options, "runs", None) is not None:
-        specs.know_networks(options.runs)  # so that they can be asked for, whatever became of their files
+        specs.know_networks(options.runs)  # so that they can be named even if their files are gone or have changed
     try:
         with one_look(getattr(options, "stores", None), lambda line: print(f"yosinski: {line}", file=sys.stderr)):
             return options.command(options) or 0

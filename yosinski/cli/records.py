@@ -163,7 +163,7 @@ def show_halves(options: argparse.Namespace) -> None:
     from yosinski.data.sources import synsets
 
     text = options.data or ("imagenet" if options.split.startswith("paper:") else "emoji")
-    card = synsets.card() if text == "imagenet" else find.card(text)  # for names alone nobody needs images
+    card = synsets.card() if text == "imagenet" else find.card(text)  # names need no images
     halves = split(card, options.split)
     if options.json:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))

@@ -84,7 +84,7 @@ def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
 
 
 def _papers(card: Card, name: str, which: str) -> tuple[list[str], list[str]]:
-    """The paper's halves: of exactly the 1000 classes of ILSVRC-2012, whatever else there is."""
+    """The paper's halves: of exactly the 1000 classes of ILSVRC-2012; other classes of the card are left out."""
     imagenet = synsets.card()
     missing = sorted(set(imagenet.classes) - set(card.classes))
     if missing:

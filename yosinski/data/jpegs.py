@@ -95,7 +95,7 @@ def orientation(content: bytes) -> int:
 
 
 def _without(content: bytes, count: int, marker: bytes) -> bytes:
-    """A JPEG without the superfluous bytes before the first of these markers that has so many; empty if none has."""
+    """A JPEG without the `count` superfluous bytes before the first such marker that has them; empty if none has."""
     for match in islice(re.finditer(re.escape(marker), content), PLACES):
         start = match.start()
         if _said(content[:start] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":

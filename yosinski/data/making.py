@@ -88,7 +88,7 @@ class Making:
         return [shard for shard in store.shards(len(self.listing.images)) if not _note(self.partial, shard).exists()]
 
     def seconds(self, workers: int, sample: int = 32) -> float:
-        """How long so many processes will take for what is left, judged by some images."""
+        """Estimated seconds for the images that are left, with so many processes, from a sample of images."""
         left = sum(shard.stop - shard.start for shard in self.left)
         images = self.listing.images
         with _processes(1) as pool:
@@ -146,7 +146,7 @@ def fill(
         try:
             target = store.location(image_files.card(making.place, making.stores, making.listing), making.stores)
             if (target / "store.json").exists():
-                return target  # somebody else has made it meanwhile
+                return target  # another process has made it in the meantime
             broken = _glance(making, advance)
             refuse(making, broken, skip_broken)
             _make_room(here / "images.npy", total, making.place.side)

@@ -148,7 +148,7 @@ class Place:
 
     @property
     def source(self) -> str:
-        """The text of what is found there, whatever the geometry."""
+        """The text of the data set without its geometry."""
         return ":".join(str(part) for part in (self.kind, self.dataset, self.path) if part)
 
     @property

@@ -59,7 +59,7 @@ Segment = Conv | Linear
 class SegmentCost:
     """What a segment takes: parameters, and FLOPs of one image's forward pass (a multiply-add counts two).
 
-    Only convolutions and matrix products count; pooling and normalisation are nothing beside them.
+    Only convolutions and matrix products count; pooling and normalisation cost little in comparison.
     """
 
     name: str

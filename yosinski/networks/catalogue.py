@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from yosinski.networks.tracing.segments import Piece
 
-GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted otherwise
+GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted in another way
 HOW = 'pip install "yosinski[timm]"'
 
 

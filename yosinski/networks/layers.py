@@ -93,7 +93,7 @@ class Masks:
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
         """0 for what is dropped, 1 / (1 - rate) for what is kept; type and device as `like`.
 
-        axes: what shares its place in the first so many axes shares its fate; None: shape as `like`.
+        axes: outputs with the same indices in the first `axes` axes are kept or dropped together; None: each by itself.
         """
         if layer not in self.drawn:
             shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
@@ -135,6 +135,6 @@ class Dropout(nn.Module):
 def channels_last(network: Network) -> Network:
     """Let all tensors of four axes lie in memory with the second axis last: so convolutions are faster on the CPU."""
     for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.ndim == 4:  # torch's own `to` fails for those of five
+        if tensor.ndim == 4:  # torch's own `to` fails for tensors of five axes
             tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return network

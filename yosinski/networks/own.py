@@ -131,7 +131,7 @@ def keep(runs: Path, own: Own) -> None:
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_bytes(text)
         files.write_json(temporary / "network.json", _as_json(own))
-        with suppress(OSError):  # somebody else was quicker
+        with suppress(OSError):  # another process has put it there
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

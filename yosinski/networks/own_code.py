@@ -181,7 +181,7 @@ class Code:
         return self.line(*(own or others)[-1]) if own or others else ""
 
     def line(self, file: str, number: int) -> str:
-        """A line of a source: of this code as it was executed, whatever has become of the file since."""
+        """A line of a source; of this code as it was executed, even if the file has changed since."""
         path = self._path(file)
         if path is None:
             return f"{'/'.join(Path(file).parts[-3:])}, line {number}: {linecache.getline(file, number).strip()}"

@@ -44,7 +44,7 @@ class Head:
     flops_per_output: int
 
     def cost(self, outputs: int) -> SegmentCost:
-        """With so many outputs."""
+        """The same with this number of outputs."""
         parameters = self.parameters + outputs * self.parameters_per_output
         return SegmentCost("head", parameters, self.flops + outputs * self.flops_per_output, (outputs,))
 

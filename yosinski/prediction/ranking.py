@@ -170,7 +170,7 @@ def check_images(source: Base, target: Half, stored: int) -> None:
 
 
 def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
-    """At most so many of the images, drawn from every class alike; all of them if they are no more."""
+    """At most `most` of the images, the same number drawn from every class; all images if there are no more."""
     if len(images.rows) <= most:
         return images
     each = most // images.classes

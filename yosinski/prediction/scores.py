@@ -2,7 +2,7 @@
 
 Features are float64 [n, d], labels int64 [n] in 0..K-1, each class there at least once. H-score, LogME, TransRate and
 CKA do not change when the features are rotated, so that their singular value decomposition is all that they need.
-Whatever is returned, more is better.
+For every score, more is better.
 """
 
 from collections.abc import Mapping, Sequence

@@ -31,7 +31,7 @@ WRAPPERS = re.compile(r"(?:^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint
 AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads that googlenet and inception_v3 have for training only
 # DenseNet's older files, torchvision's own among them, have a dot where the names now have none.
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
-COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it matters to nobody here
+COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it is not used here
 TAKEN = "taken"
 
 
@@ -80,7 +80,7 @@ class Wanted:
         return self.ours[name].split(".")[0] == first and self.shape(name)[1:2] == (3,) and len(self.shape(name)) == 4
 
     def fits(self, name: str, tensor: Tensor) -> bool:
-        """Whether a tensor below the head has the right shape, whatever it takes for channels of the image."""
+        """Whether a tensor below the head has the right shape, except for the number of image channels."""
         has, wants = tensor.shape, self.shape(name)
         return has == wants or (self.sees(name) and (*has[:1], *has[2:]) == (*wants[:1], *wants[2:]))
 

@@ -83,7 +83,7 @@ class Attempt:
         write_json(self.path / "progress.json", beat, durable=False)
 
     def show_life(self) -> None:
-        """Let nobody think that this attempt is over, while it is not its turn."""
+        """Show that this attempt is still alive while it waits for its turn."""
         self.check()
         os.utime(self.path / f"claim.{self.number}.json")
 

@@ -27,12 +27,12 @@ class Clock:
         self.start()
 
     def start(self) -> None:
-        """Begin a lap now: what has passed since the last one is nobody's."""
+        """Begin a lap now: the time since the last lap is assigned to no member."""
         self.began = time.perf_counter()
 
     @contextlib.contextmanager
     def of(self, members: Collection[Timed], flops: float) -> Iterator[None]:
-        """A piece of work that these members cause, of so many FLOPs."""
+        """Time a piece of work that these members need; `flops` is its number of FLOPs."""
         began = time.perf_counter()
         yield
         amount = time.perf_counter() - began if self.by == "time" else flops

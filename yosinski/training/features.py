@@ -23,7 +23,7 @@ from yosinski.identity import digest
 AT_A_TIME = 256  # images: the last bits of a feature may depend on it, so it is the same whatever the recipe's batches
 CHUNK = 1 << 24  # bytes that are read at once to compare a checksum
 
-Look = Callable[[], None]  # shows life, and raises whatever shall end the work
+Look = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,12 @@ def stored(
     of = dict(zip(paths, keys, strict=True))
     by_path = {path: opened(path, key, look) for path, key in of.items()}
     with contextlib.ExitStack() as locks:
-        for path in sorted(path for path in by_path if by_path[path] is None):  # in one order: nobody waits in a circle
+        for path in sorted(
+            path for path in by_path if by_path[path] is None
+        ):  # in one order, so that no two processes wait for each other
             locks.enter_context(files.lock(_partial(path), look))
             locks.callback(shutil.rmtree, _partial(path), ignore_errors=True)
-            by_path[path] = opened(path, of[path], look)  # somebody may have made it meanwhile
+            by_path[path] = opened(path, of[path], look)  # another process may have made it in the meantime
         missing = [path for path in by_path if by_path[path] is None]
         if missing:
             _make(stores, {path: of[path] for path in missing}, compute([paths.index(path) for path in missing]), look)

@@ -70,7 +70,7 @@ def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray
             np.savez(file, sums=sums, squares=squares, images=len(rows))
 
     if stores is not None:
-        with contextlib.suppress(OSError):  # somebody else's stores: then everybody counts
+        with contextlib.suppress(OSError):  # the stores directory is not writable: every process counts for itself
             path.parent.mkdir(exist_ok=True)
             files.replace(path, write)
     return sums, squares

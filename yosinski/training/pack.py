@@ -51,8 +51,8 @@ class Member:
     seconds: float = 0.0
     seconds_by: str = ""  # how those of the pack were shared out, see `Clock`; "pack": evenly, by an earlier version
     train_loss: float = math.nan
-    held: int = -1  # so many of the first segments have not been trained yet
-    shared: int = 0  # so many of them are computed without gradients, and once for all members of the same origin
+    held: int = -1  # number of first segments that have not been trained yet
+    shared: int = 0  # number of these that are computed without gradients, and once for all members of the same origin
     training: float = 0.0  # FLOPs of a step above them, for one image
     evaluating: float = 0.0  # of an evaluation
     resting: bool = True  # not ready for training
@@ -147,7 +147,7 @@ def at_cuts(
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
-    known: features that need not be computed; if they are everybody's, there need be no images.
+    computed: features that are already computed; if all members have them, `images` may be None.
     """
     inputs: list[Batch | torch.Tensor | None] = [(computed or {}).get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}

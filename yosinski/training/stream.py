@@ -115,7 +115,7 @@ class Stream:
         return crops(images, rows, self.side, shown.corners, shown.mirrored)
 
     def viewed(self, size: int) -> Iterator[Batch]:
-        """Every view of the used images, view by view, at most so many at a time."""
+        """Every view of the used images, view by view, in batches of at most `size`."""
         for view in range(self.views):
             for start in range(0, len(self.used), size):
                 part = self.used[start : start + size]

@@ -68,7 +68,10 @@ def list_images(place: Place) -> Listing:
 
 
 def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
-    """Which set a folder or a list is, by its name; None if it is none. eval/ is what there is nothing else for."""
+    """Which set a folder or a list is, by its name; None if it is none.
+
+    eval/ is `test` if there is a set `select` and none `test`, else `select`.
+    """
     set_name = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
     if set_name != "eval":
         return set_name

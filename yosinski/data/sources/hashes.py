@@ -46,7 +46,7 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
             digests[k] = content
             if states[k].changed < now - SETTLED * 1e9:
                 fresh.remove(k)
-    finally:  # what has been read need not be read again, whatever came in between
+    finally:  # keep the hashes of the files that were read, even after an error
         if len(fresh) < len(unread):
             _remember(note, {states[k]: content for k, content in enumerate(digests) if content and k not in fresh})
     return [content.hex() for content in digests if content]

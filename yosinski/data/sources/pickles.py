@@ -19,7 +19,7 @@ LITERALS = frozenset(  # opcodes that put down a number, a text or bytes
 
 
 class Name(str):
-    """A global, as "module name"; nobody looks it up."""
+    """A global, as "module name"; it is never imported."""
 
 
 @dataclass(eq=False)
@@ -57,8 +57,8 @@ def array(value: Any) -> np.ndarray:
 def plain(content: bytes | IO[bytes], references: list[Persistent] | None = None) -> Any:
     """The plain data in a pickle: what a pickle would import or call stays a name, and runs nothing.
 
-    Of a file the next pickle is read, up to its end. Sets become lists. asked: gets all that the pickle asks its reader
-    for. ValueError for what is no pickle.
+    Of a file the next pickle is read, up to its end. Sets become lists. references: a list to
+    which all that the pickle refers to outside of itself is added. ValueError for what is no pickle.
     """
     stack = _Stack([] if references is None else references)
     try:

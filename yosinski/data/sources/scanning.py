@@ -56,7 +56,7 @@ class Unused:
         self.told: list[str] = []
 
     def add(self, what: str, example: str, count: int = 1) -> None:
-        """So many more of a kind."""
+        """Count more files of a kind."""
         before, first = self.found.get(what, (0, example))
         self.found[what] = before + count, min(first, example)
 
@@ -72,7 +72,7 @@ class Unused:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For people, those of most first."""
+        """Lines for people, the most frequent kinds first."""
         kinds = sorted(self.found.items(), key=lambda kind: (-kind[1][0], kind[0]))
         counts = [f"not used: {what}: {count:,} ({printable(example)})" for what, (count, example) in kinds]
         return (*self.told, *counts)

@@ -136,7 +136,7 @@ def trace(model: nn.Module, name: Name) -> fx.Graph:
     graphs = []
     for mode in (False, True):
         for constant in [attribute for attribute in vars(model) if attribute.startswith("_tensor_constant")]:
-            delattr(model, constant)  # of the trace before; otherwise those of this one are called otherwise
+            delattr(model, constant)  # of the earlier trace; if kept, the constants of this trace would get other names
         try:
             graphs.append(_Tracer(name).trace(model.train(mode)))
         except Exception as error:

@@ -90,7 +90,7 @@ def operations(model: nn.Module, name: Name) -> fx.Graph:
 
 @torch.no_grad()
 def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.Node, torch.Tensor]]:
-    """What comes of those operations that always give the same."""
+    """The nodes of constant operations, each with its value."""
     values: dict[fx.Node, Any] = {}
     for node in nodes:
         if not is_constant(node):
@@ -225,7 +225,7 @@ def _at(path: str, place: str) -> str:
 
 
 class _NoChance(TorchDispatchMode):
-    """Raises where random numbers are drawn: they would not be those of the step."""
+    """Raise where random numbers are drawn: they would not depend on the seed of the step."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -258,7 +258,7 @@ def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece
     raise BadInput(f"{what}: no parameter of its last segment has as many rows as there are classes")
 
 
-# What it is known by
+# What identifies a network
 
 
 def _told(model: nn.Module, node: fx.Node) -> list[Any]:
@@ -282,7 +282,7 @@ def _text(value: Any) -> str:
 def _values(named: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
     """Tensors as JSON values: numbers by their bytes if they are whole, else by norms, in three digits.
 
-    The last digits of what is computed in floating point are not those of another machine.
+    The last digits of floating-point results differ between machines.
     """
     values: dict[str, list[Any]] = {}
     for name, tensor in sorted(named.items()):

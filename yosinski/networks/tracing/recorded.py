@@ -101,7 +101,7 @@ def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
 
 
 def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
-    """Untraceable if an operation makes of all images of a batch what is no longer one thing for each of them."""
+    """Untraceable if an operation mixes the images of a batch, so that its result has not one part per image."""
     one_each, *inputs = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
     whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
     made = node.meta.get("factory") or _called(node).startswith("new_")  # of which it takes the type alone
@@ -136,7 +136,7 @@ def _beside(node: fx.Node) -> dict[str, Any]:
 
 
 def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx.Node:
-    """Before a node a new one: so many times the size of a tensor along an axis."""
+    """A new node, inserted before `node`: `share` times the size of a tensor along an axis."""
     steps = [("call_method", "size", (at_hand, axis))]
     steps += [("call_function", operator.mul, (share.numerator,))] if share.numerator != 1 else []
     steps += [("call_function", operator.floordiv, (share.denominator,))] if share.denominator != 1 else []
@@ -182,7 +182,7 @@ def _reshape(nodes: list[fx.Node]) -> None:
 
 
 def _place_factories(graph: fx.Graph) -> None:
-    """Let tensors that are made in every pass anew lie where the images do."""
+    """Put tensors that are created in every pass on the device of the images."""
     for node in list(graph.nodes):
         if node.meta.get("factory") and not node.meta["constant"] and node.op != "call_module":
             anchor = node.meta["anchor"]

@@ -149,7 +149,9 @@ class Recorder(TorchFunctionMode):
         if op != "call_module" and (written := changed & self.held.keys()):
             raise Untraceable(f"it writes to {self.held[written.pop()]} in its forward")
         same = set(map(id, inputs)) & set(map(id, leaves(value)))
-        if same and not changed:  # what does nothing may return what it is given, for which its node must not stand
+        if (
+            same and not changed
+        ):  # an operation that returns its input unchanged: its node must not replace that of the input
             value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
         first = self.known(inputs[0]) if inputs else None
 

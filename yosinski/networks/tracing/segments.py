@@ -157,7 +157,7 @@ def _named(model: nn.Module, main: fx.Node, weights: set[int], own: set[int]) ->
 
 
 def carried(nodes: Sequence[fx.Node], stop: int) -> fx.Node:
-    """What comes out of nodes[:stop]: the tensor that all later ones use."""
+    """The node of nodes[:stop] whose tensor the later nodes use."""
     if stop == len(nodes):
         return nodes[-1].all_input_nodes[0]
     inside = set(nodes[:stop])
@@ -172,7 +172,7 @@ def split(model: nn.Module, nodes: Sequence[fx.Node], pieces: Iterable[Piece]) -
     for piece in pieces:
         graph = fx.Graph()
         put = {carrier: graph.placeholder("x")}
-        if _is_changed(carrier, nodes[piece.start : piece.stop]):  # it may be somebody else's features, too
+        if _is_changed(carrier, nodes[piece.start : piece.stop]):  # other networks may use the same features
             put[carrier] = graph.call_method("clone", (put[carrier],))
         if piece.start == 0:
             put[carrier] = graph.call_module(STANDARDISE, (put[carrier],))
