@@ -17,9 +17,14 @@ from yosinski.networks.cuts import chosen
 
 def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[TreatmentName]) -> list[Run]:
     """Copies with this target, cut from these bases, in all these ways; BadInput for a treatment without a parent."""
+    check_treatments(treatments)
+    return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
+
+
+def check_treatments(treatments: Sequence[TreatmentName]) -> None:
+    """BadInput for a treatment without a parent: sweeps make such runs otherwise."""
     for treatment in treatments:
         choose("treatment", treatment, that_have_a_parent())
-    return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
 
 
 def random_features(target: Run, source: Run, cuts: Sequence[int], initialisers: Sequence[str]) -> list[Run]:
@@ -62,7 +67,7 @@ def all_classes(card: Card) -> Half:
 
 
 def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
-    """The cuts that are asked for by number, name or word (see `yosinski.cuts`), or all of the network's."""
+    """The cuts that are asked for by number, name or word (see `yosinski.networks.cuts`), or all of the network's."""
     none_empty(cuts=cuts)
     return chosen(network, cuts)
 

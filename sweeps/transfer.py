@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from sweeps.grid import cuts_of, half_named, none_empty
+from sweeps.grid import check_treatments, cuts_of, half_named, none_empty
 from yosinski.data import find, place
-from yosinski.errors import BadInput, choose
+from yosinski.errors import BadInput
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName, copies
+from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.catalogue import architecture
 from yosinski.pretrained import outside
 
@@ -27,14 +27,13 @@ def transfer(
 ) -> list[Run]:
     """Copies WnB, WnB+ of weights from outside, trained on all classes of a data set (or on a half: `random:0:B`).
 
-    weights: "" for what the network's library takes by default; see `yosinski.outside`. scratch: also the base that
-    is trained on the same images without them; selffers: also copies BnB, BnB+ of that base, which tell co-adaptation
-    from specificity. Images are stored as large, and resized with the filter, as the weights have seen theirs, unless
-    the text of the data set says otherwise.
+    weights: "" for what the network's library takes by default; see `yosinski.pretrained.source`. scratch: also the
+    base that is trained on the same images without them; selffers: also copies BnB, BnB+ of that base, which tell co-
+    adaptation from specificity. Images are stored as large, and resized with the filter, as the weights have seen
+    theirs, unless the text of the data set says otherwise.
     """
     none_empty(treatments=treatments, seeds=seeds)
-    for treatment in treatments:
-        choose("treatment", treatment, copies())
+    check_treatments(treatments)
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
     wanted, recipe = cuts_of(network, cuts), recipe or usual(network)

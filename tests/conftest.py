@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,13 +28,6 @@ SMALL = {
 def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is remembered of directories does not go where the user's caches are."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("caches"))
-
-
-@pytest.fixture(autouse=True)
-def no_stores_of_others() -> Iterator[None]:
-    """Where the stores are, `main` tells the processes that it starts: not those of the next test."""
-    yield
-    os.environ.pop("YOSINSKI_STORES", None)
 
 
 @pytest.fixture(scope="session")

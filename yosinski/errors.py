@@ -1,4 +1,7 @@
-"""What is wrong, and whose business it is: the user's (`BadInput`, exit status 2) or the run's (`Failure`, 1)."""
+"""What is wrong, and whose business it is: the user's (`BadInput`, exit status 2) or the run's (`Failure`, 1).
+
+Also what messages are made of: names that can be printed, and commands that can be repeated.
+"""
 
 import os
 import shlex

@@ -135,8 +135,12 @@ def train_together(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            about = shared.stream.steps, shared.arithmetic, failures, stopping
-            train(Pulse(members, *about), shared.stream, shared.where.stores)  # nothing here may keep the members
+            # Without a name of its own: what is kept here is not given back where memory is too small.
+            train(
+                Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
+                shared.stream,
+                shared.where.stores,
+            )
         return
     except RuntimeError as error:
         if not is_out_of_memory(error):

@@ -13,7 +13,7 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(hashed[:16], "little")))
 
 
-def _seed(*key: str | int) -> int:
+def seed_of(*key: str | int) -> int:
     """A number for torch's generators that depends on the key alone."""
     hashed = hashlib.sha256(canonical(("weights", *key)).encode()).digest()
     return int.from_bytes(hashed[:8], "little") >> 1

@@ -14,7 +14,7 @@ from sweeps.grid import all_classes
 from yosinski.cli.main import main
 from yosinski.data import find, image_files, look, making
 from yosinski.data import store as data_stores
-from yosinski.data.look import usual_stores
+from yosinski.data.look import one_look, usual_stores
 from yosinski.data.place import RULE, Place, suited
 from yosinski.data.sources import hashes, imagenet, kinds, synsets
 from yosinski.errors import BadInput
@@ -346,8 +346,8 @@ def test_a_list_with_a_label_changed_is_another_data_set(here: Path) -> None:
     os.utime(text, ns=(then.st_atime_ns, then.st_mtime_ns))
     with pytest.raises(BadInput, match=rf"{made} was made of .*: \d of another class or set \(.*v1/ok/1.bmp"):
         find.card("list-16:all.txt")
-    os.environ["YOSINSKI_STORES"] = str(here.parent / "others")
-    assert find.card("list-16:all.txt").fingerprint not in made.name
+    with one_look(here.parent / "others"):
+        assert find.card("list-16:all.txt").fingerprint not in made.name
 
 
 def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

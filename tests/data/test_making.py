@@ -30,6 +30,7 @@ from yosinski.data.card import SETS
 from yosinski.data.decoding import decode
 from yosinski.data.half import Half
 from yosinski.data.halves import split
+from yosinski.data.look import one_look
 from yosinski.data.making import Making
 from yosinski.errors import BadInput, Failure
 
@@ -357,8 +358,8 @@ def test_too_few_whole_images_are_refused_and_a_card_is_that_of_its_store(tmp_pa
         path.write_bytes(whole[:-40])
         if image is first:
             made = filled(tree, tmp_path / "stores", "imagefolder-16", skip_broken=True)
-            os.environ["YOSINSKI_STORES"] = str(tmp_path / "stores")
-            card = find.card(f"imagefolder-16:{tree}")
+            with one_look(tmp_path / "stores"):
+                card = find.card(f"imagefolder-16:{tree}")
             assert card == data_stores.described_card(data_stores.description(made))
             assert card.images == {"train": (1, 2), "select": (1, 1), "test": (1, 1)}
             assert making.begin(f"imagefolder-16:{tree}", tmp_path / "stores") == made

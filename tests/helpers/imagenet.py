@@ -2,7 +2,6 @@
 
 import colorsys
 import csv
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -94,9 +93,3 @@ def picture(k: int, of: int, draw: np.random.Generator, sizes: tuple[int, int]) 
     colour = np.array(colorsys.hsv_to_rgb(k / of, 0.9, 1.0))
     pixels = 255 * wave[..., None] * colour + draw.normal(0, 12, (height, width, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def remade(path: Path, **values: object) -> Path:
-    """The same tree, made anew with other values."""
-    shutil.rmtree(path)
-    return make_tree(path, **values)  # pyright: ignore[reportArgumentType]

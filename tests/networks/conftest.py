@@ -9,7 +9,7 @@ from own_files import forget
 
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """One thread, and generators that stand where they stood."""
+    """Generators that stand where they stood, and one thread: two processes with two each take eight times as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng():

@@ -1,7 +1,5 @@
 """Networks of torchvision and timm in segments: their names, and that head and tail together are the whole."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -28,15 +26,7 @@ QUICK = (
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    """One thread: two processes with two each, on two cores, take eight times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def names(network: str) -> list[str]:

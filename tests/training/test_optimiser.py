@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ended import numbers
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -79,16 +80,6 @@ def changed(run: Run, **values: Any) -> Run:
 
 def weights(where: Where, run: Run) -> dict[str, torch.Tensor]:
     return load_file(specs.folder(where.runs, run.id) / "weights.safetensors")
-
-
-def numbers(where: Where, run: Run) -> dict[str, Any]:
-    """All of a run's results that must not depend on how it was trained."""
-    path = specs.folder(where.runs, run.id)
-    record = states.read_record(path)
-    assert record is not None
-    kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
-    curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
-    return {**kept, "curve": curve}
 
 
 def set_apart(where: Where, runs: list[Run]) -> None:

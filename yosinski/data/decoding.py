@@ -1,8 +1,8 @@
 """From the bytes of an image file to the pixels of a store: one rule for all kinds of file.
 
 What is stored is, to the byte, what the lines in docs/your-network.md make of a file with plain Pillow and torchvision;
-`yosinski.export.PICTURES` says it in words. Images are decoded at full resolution (no draft mode). Pillow reads them
-and says what is broken, but JPEGs with nothing odd about them are simplejpeg's: the same pixels, by the same
+`yosinski.pretrained.export.PICTURES` says it in words. Images are decoded at full resolution (no draft mode). Pillow
+reads them and says what is broken, but JPEGs with nothing odd about them are simplejpeg's: the same pixels, by the same
 libjpeg-turbo, in little more than half the time.
 
 They are resized with an antialiased filter. Bilinear and bicubic are torch's, in a third of Pillow's time: a store

@@ -13,7 +13,7 @@ class Half:
 
     `data` says where the data set is found, `letter` and `split` what a sweep calls the half ("A" of "random:0");
     the half itself is identified by its digest, which covers neither. `rule` is that by which its images were listed
-    and prepared (`yosinski.data.RULE`): the fingerprint covers it.
+    and prepared (`yosinski.data.place.RULE`): the fingerprint covers it.
     """
 
     data: str = field(compare=False)

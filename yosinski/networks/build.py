@@ -14,7 +14,7 @@ from torch import nn
 from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
 from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, Standardise, channels_last
-from yosinski.randomness import _seed
+from yosinski.randomness import seed_of
 
 
 def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str | int) -> nn.Sequential:
@@ -34,7 +34,7 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
     """
     described = architecture(name)
     if not isinstance(described, Architecture):
-        return channels_last(segmented(name, outputs, mean_side, _seed(*key)))
+        return channels_last(segmented(name, outputs, mean_side, seed_of(*key)))
     children: OrderedDict[str, nn.Module] = OrderedDict()
     shapes = [(3, described.side, described.side), *(cost.shape for cost in described.costs(outputs))]
     for k, (segment, shape) in enumerate(zip(described.segments, shapes, strict=False)):
@@ -101,7 +101,7 @@ def initialise(
     """
     if initialiser == "own":
         return
-    random = torch.Generator().manual_seed(_seed(*key))
+    random = torch.Generator().manual_seed(seed_of(*key))
     for module in segment.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight
