@@ -44,7 +44,7 @@ def took(code: str, cache: Path) -> str:
 
 def main() -> None:
     """Write, and ask four times."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "directory", nargs="?", type=Path, help="where the files are written (default: a temporary one)"
     )
@@ -56,7 +56,7 @@ def main() -> None:
         write(path, given.images)
         time.sleep(SETTLED + 1)  # before, no hash is remembered
         card = f"find.card('imagefolder:{path}')"
-        print(f"python: {took('from yosinski.data import cards', cache)}")
+        print(f"python: {took('from yosinski.data import find', cache)}")
         print(f"first card of {given.images:,} files: {took(card, cache)}")
         print(f"nothing changed: {took(card, cache)}")
         (path / "class 07" / f"{7:06d}.jpg").write_bytes(b"other")
