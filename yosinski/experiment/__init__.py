@@ -1,1 +1,1 @@
-"""What is trained: runs with their treatments, recipes and costs. No torch."""
+"""Runs: what is trained, with treatments, recipes and costs. No torch."""

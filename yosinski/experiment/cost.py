@@ -1,4 +1,4 @@
-"""What a run costs, counted from its architecture before anything is trained. No torch."""
+"""The cost of a run, counted from its architecture before training. No torch."""
 
 import math
 from collections import defaultdict
@@ -17,7 +17,7 @@ from yosinski.networks.catalogue import architecture
 
 @dataclass(frozen=True)
 class RunCost:
-    """Parameters, steps and FLOPs (a multiply-add counts two) of one run trained alone."""
+    """Parameters, steps and FLOPs of one run trained alone. A multiply-add counts as two FLOPs."""
 
     parameters: int
     trained_parameters: int
@@ -26,13 +26,13 @@ class RunCost:
 
 
 def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> int:
-    """How many images of a set the run's half has."""
+    """Number of images in one set of the run's half."""
     domains = max(1, len(run.half.domain)) if domains is None else domains
     return _images(card, run.half, set_name, domains, run.examples_per_class if set_name == "train" else None)
 
 
 def check_batch(run: Run, card: Card) -> None:
-    """BadInput if a step would show one image only to a segment whose batch norm cannot be trained on one."""
+    """Raise BadInput if a batch of one image would reach batch norm that needs at least two values per channel."""
     used = run.recipe.norm_below != "frozen"
     paired = [n for n in architecture(run.network).paired if used or math.isfinite(run.begins(n))]
     train = images(run, card, "train")
@@ -48,7 +48,7 @@ def check_batch(run: Run, card: Card) -> None:
 
 
 def unseen_domains(run: Run, card: Card) -> int:
-    """How many domains of the data set the half leaves out for evaluation alone."""
+    """Number of domains that the half does not train on and that are used in evaluation only."""
     return 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
 
 
@@ -65,24 +65,24 @@ def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | 
 
 @lru_cache
 def layers(network: str, outputs: int) -> list[SegmentCost]:
-    """What each segment of a network takes, the head last."""
+    """The cost of each segment of a network. The head is last."""
     return architecture(network).costs(outputs)
 
 
 def cost(run: Run, card: Card | None) -> RunCost:
-    """Forward everywhere, backward as far down as something is trained, and all evaluations.
+    """The cost of a run: forward passes, backward passes down to the lowest trained segment, and all evaluations.
 
-    card: of the half's data set; None: a base from outside, of which nothing is trained here.
+    card: of the half's data set; None for a base from outside, which is not trained here.
 
-    Where a segment's weights are trained its backward pass costs twice the forward one, where gradients only pass
-    through it as much as that. A segment that is trained from some time on costs so much from then on. As long as a
-    copy stands on stored features, what lies below them costs a forward pass of every view and select image, once.
+    The backward pass of a segment costs twice its forward pass if its weights are trained, and as much as its forward
+    pass if gradients only pass through it. A segment that is unfrozen later costs this from then on. While a copy
+    trains on stored features, the segments below them cost one forward pass per view and select image in total.
     """
     rows = layers(run.network, run.outputs)
     if card is None:
         return RunCost(sum(row.parameters for row in rows), 0, 0, 0)
     forward = sum(row.flops for row in rows)
-    backward, reached = 0.0, 1.0  # the share of the training after which gradients reach the segment
+    backward, reached = 0.0, 1.0  # share of the training after which gradients reach the segment
     for n, row in enumerate(rows, 1):
         reached = min(reached, run.begins(n))
         backward += row.flops * (1 - reached + max(0.0, 1 - run.begins(n)))
@@ -92,10 +92,10 @@ def cost(run: Run, card: Card | None) -> RunCost:
     selections = (len(run.recipe.evaluated(steps)) + 1) * selected
     evaluated = selections + images(run, card, "test") + images(run, card, "test", unseen_domains(run, card))
     saved = 0.0
-    if held := standing(run):
-        share = min(run.begins(n) for n in range(1, held + 1))
+    if depth := standing(run):
+        share = min(run.begins(n) for n in range(1, depth + 1))
         passes = min(1.0, share) * (shown + selections) - (run.recipe.views * train + selected)
-        saved = passes * sum(row.flops for row in rows[:held])
+        saved = passes * sum(row.flops for row in rows[:depth])
     return RunCost(
         parameters=sum(row.parameters for row in rows),
         trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
@@ -105,10 +105,10 @@ def cost(run: Run, card: Card | None) -> RunCost:
 
 
 def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
-    """The FLOPs that each of these runs causes if they are trained together; they agree in target and recipe.
+    """FLOPs that each run causes if the runs are trained together. The runs agree in target and recipe.
 
-    What no run has trained yet is computed once for all that begin with the same segments, and counts as evenly shared;
-    with stored features it is computed once and for all.
+    Segments that are not trained yet are computed once for all runs that begin with the same segments, and their FLOPs
+    are divided evenly among these runs. With stored features these segments are computed only once in the training.
     """
     if card is None:
         return [0.0] * len(runs)
@@ -136,13 +136,13 @@ def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
 
 
 def shared(run: Run, done: float) -> int:
-    """How many of the first segments are computed without gradients, and once for all that begin with the same ones."""
+    """Number of first segments that are computed without gradients, once for all runs that begin with them."""
     changing = run.recipe.norm_below == "batch" or run.recipe.affine_below
     return 0 if changing else run.held(done)
 
 
 def above(run: Run, done: float, trained: bool = False) -> float:
-    """FLOPs of one image in the segments that a run shares with nobody, in evaluation or (`trained`) in training."""
+    """FLOPs per image in the segments that a run does not share, in evaluation or (`trained`) in training."""
     rows, first = layers(run.network, run.outputs), shared(run, done)
     flops = sum(row.flops for row in rows[first:])
     begun = [run.begins(n) <= done for n in range(1, len(rows) + 1)]
@@ -153,9 +153,9 @@ def above(run: Run, done: float, trained: bool = False) -> float:
 
 
 def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[float]:
-    """FLOPs of one image in the segments that runs share, each divided among those that begin with it.
+    """FLOPs per image in the shared segments, divided evenly among the runs that begin with them.
 
-    computed: whether a run has them computed; the others take no part.
+    computed: for each run, whether these segments are computed for it; the other runs do not share the cost.
     """
     depths = [shared(run, done) if part else 0 for run, part in zip(runs, computed, strict=True)]
     sharing: dict[Hashable, list[int]] = defaultdict(list)
@@ -170,30 +170,30 @@ def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[f
 
 
 def origin(run: Run) -> Hashable:
-    """What the first segments of runs in a pack have in common where they can be computed once."""
+    """Key of the weights in a run's first segments. Runs of a pack with equal keys can share these segments."""
     return run.parent.id if run.parent else None, run.below
 
 
 def stands(run: Run, done: float) -> bool:
-    """Whether a run takes stored features when so much of the training is done."""
+    """Whether a run uses stored features after this share of the training."""
     return 0 < standing(run) == shared(run, done)
 
 
 def standing(run: Run) -> int:
-    """The cut at which a run begins with stored features, 0 if it computes everything."""
+    """The cut at which a run begins with stored features; 0 if it computes all segments."""
     return run.held(0.0) if run.recipe.views and run.role == "copy" else 0
 
 
 def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
-    """Bytes of the stored features of these runs; those that begin with the same segments and pictures share them."""
+    """Size in bytes of the stored features of these runs. Runs with the same first segments and images share them."""
     sizes: dict[Hashable, int] = {}
     for run in runs:
-        if held := standing(run):
+        if depth := standing(run):
             recipe, card = run.recipe, cards[run.half.data]
             trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
             crops = run.half.digest, run.examples_per_class, recipe.views, *recipe.crops.items()
             pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
-            sizes[run.network, held, trunk, crops] = (
-                4 * math.prod(layers(run.network, run.outputs)[held - 1].shape) * pictures
+            sizes[run.network, depth, trunk, crops] = (
+                4 * math.prod(layers(run.network, run.outputs)[depth - 1].shape) * pictures
             )
     return sum(sizes.values())

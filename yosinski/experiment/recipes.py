@@ -1,4 +1,4 @@
-"""How networks are trained: named recipes, each with its source, command, hardware, cost and what it reached."""
+"""How networks are trained: named recipes, each with its source, command, hardware, cost and accuracy."""
 
 import math
 from collections.abc import Mapping
@@ -16,42 +16,42 @@ CROPS = ("augment", "shift", "mirror", "least_area", "most_area", "aspect")  # v
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Named recipes, with what they cost and reach, are in `recipes.py`."""
+    """How a network is trained. The named recipes are at the end of this module."""
 
-    epochs: float  # passes over the half's training images; 0: so many `iterations`
+    epochs: float  # passes over the half's training images; 0 if `iterations` is set
     batch_size: int
     learning_rate: float  # the highest
-    warmup: float  # share of the steps in which the rate rises, as half a cosine
+    warmup: float  # share of the steps in which the rate rises along half a cosine
     momentum: float
     weight_decay: float
     clip: float  # the gradient's norm is clipped at this; 0: never
-    augment: bool  # random crops and mirror images; without: the crop in the middle
+    augment: bool  # random crops and mirror images; without it, the crop in the middle
     shift: int  # pixels of black around stored images, into which crops may reach
     initialiser: str
-    evaluations: int = 20  # on the select images, spread evenly over training; the last one at its end
-    iterations: int = 0  # steps of training; 0: so many `epochs`
+    evaluations: int = 20  # on the select images, evenly spaced over training; the last one at the end
+    iterations: int = 0  # steps of training; 0 if `epochs` is set
     schedule: str = "cosine"  # after the warm-up: half a cosine down to zero, or "step"
-    step_every: int = 0  # "step": after so many steps the rate is multiplied ...
-    gamma: float = 1.0  # ... by this, again and again
+    step_every: int = 0  # schedule "step": after every `step_every` steps the rate is multiplied ...
+    gamma: float = 1.0  # ... by this factor
     solver: str = "nesterov"  # or "caffe": v = momentum * v + rate * gradient, w = w - v
     bias_rate: float = 1.0  # the biases' learning rate, in multiples of the weights'
     bias_decay: float = 1.0  # the biases' weight decay, likewise
     mean: str = "channel"  # what is subtracted: one mean per channel, or the mean "image" at the crop's place
     scale: bool = True  # divide by the standard deviation per channel
     outputs: int = 0  # of the head; 0: one per class of the half
-    dropout_below: bool = False  # whether layers below a frozen cut go on dropping outputs in training
+    dropout_below: bool = False  # whether dropout below a frozen cut is active in training
     norm_below: str = "frozen"  # batch norm's statistics below a frozen cut: "frozen", "batch" or "recalibrated"
-    affine_below: bool = False  # whether batch norm's scales and offsets are trained there all the same
-    layer_decay: float = 0.5  # treatment "decayed": the rate is multiplied by this with every segment below the cut
-    probe: float = 0.5  # treatment "probed": the share of the steps in which the copied segments are frozen
-    thaw: float = 0.5  # treatment "thawed": the share of the steps over which they are unfrozen, from the cut down
-    views: int = 0  # of every image, on which copies train by stored features; 0: ever new ones, as bases always see
+    affine_below: bool = False  # whether batch norm's scales and offsets are trained below a frozen cut
+    layer_decay: float = 0.5  # treatment "decayed": factor on the rate per segment below the cut
+    probe: float = 0.5  # treatment "probed": share of the steps in which the copied segments are frozen
+    thaw: float = 0.5  # treatment "thawed": share of the steps in which they are unfrozen, from the cut down
+    views: int = 0  # number of stored views per image, for copies; 0: new views in every epoch, as for bases
     mirror: bool = later(True)  # whether `augment` mirrors half of the crops
-    least_area: float = later(0.0)  # of crops that are resized to what the network sees: from this share of the image
-    most_area: float = later(1.0)  # ... up to this; `least_area` 0: crops are as large as what the network sees
-    aspect: float = later(1.0)  # ... and up to so many times wider than high, or higher than wide
+    least_area: float = later(0.0)  # smallest area of a random crop, as a share of the image; such crops are resized
+    most_area: float = later(1.0)  # largest area; with `least_area` 0 crops have the size of the network's input
+    aspect: float = later(1.0)  # largest ratio of a random crop's longer side to its shorter side
     optimiser: str = later("sgd")  # or "adamw", with `momentum` as its first beta
-    label_smoothing: float = later(0.0)  # share of the target, in training, that is spread over all outputs
+    label_smoothing: float = later(0.0)  # share of the training target that is spread evenly over all outputs
 
     def __post_init__(self) -> None:
         for value in fields(self):
@@ -131,7 +131,7 @@ class Recipe:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """The values by name, without later ones that are as before; shared, not to be changed."""
+        """The values by name, without later ones that have their default. Shared: do not change it."""
         return told(self)
 
     @cached_property
@@ -141,15 +141,15 @@ class Recipe:
 
     @property
     def crops(self) -> dict[str, Any]:
-        """Those of these values on which training crops depend."""
+        """The values on which training crops depend."""
         return {name: value for name, value in self.values.items() if name in CROPS}
 
     def steps(self, images: int) -> int:
-        """How many steps a training on so many images takes; incomplete batches are left out of an epoch."""
+        """Number of training steps for this number of images. Incomplete batches are left out of an epoch."""
         return self.iterations or max(1, round(self.epochs * (images // min(self.batch_size, images))))
 
     def rate(self, step: int, steps: int) -> float:
-        """The weights' learning rate in step 0..steps-1: constant between drops, or half a cosine up and one down."""
+        """The weights' learning rate in step 0..steps-1, by the schedule of the recipe."""
         if self.schedule == "step":
             return self.learning_rate * self.gamma ** (step // self.step_every)
         done = (step + 1) / steps
@@ -158,17 +158,17 @@ class Recipe:
         return self.learning_rate * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
     def evaluated(self, steps: int) -> list[int]:
-        """The numbers of steps after which the network is evaluated; fewer than `evaluations` in a short training."""
+        """The steps after which the network is evaluated; fewer than `evaluations` in a short training."""
         return sorted({max(1, round(steps * k / self.evaluations)) for k in range(1, self.evaluations + 1)})
 
     def with_values(self, values: Mapping[str, Any]) -> "Recipe":
-        """Change some values; unknown names and wrong types raise BadInput."""
+        """A recipe with some values changed. Unknown names and wrong types raise BadInput."""
         for name in values:
             choose("recipe value", name, [value.name for value in fields(self)])
         return replace(self, **values)
 
 
-# Source: tried out on splits random:100 and above of emoji (docs/log.md), then frozen.
+# Source: tuned on splits random:100 and above of emoji (docs/log.md), then frozen.
 # Command: yosinski run figure2
 # Hardware and cost: two cores without bfloat16, 58 networks in 21 min.
 # Reached: base 0.82 on test images; at n = 7 BnB 0.81, AnB 0.67 (means of both directions of split random:0).
@@ -186,17 +186,17 @@ EMOJI = Recipe(
     evaluations=20,
 )
 
-# Source: the above, cut down until bases are no longer trained to convergence.
-# For trying out sweeps and for tests; its figures mean nothing.
+# Source: EMOJI, shortened; bases are not trained to convergence. For trying out sweeps and for tests: accuracies are
+# meaningless.
 SKETCH = EMOJI.with_values({"epochs": 4.0, "evaluations": 4})
 
 # Source: the training definitions and solvers of github.com/yosinski/convnet_transfer, Caffe's reference model of 2014.
-# What is different here is in docs/paper.md.
+# The differences are in docs/paper.md.
 # Command: yosinski submit paper --data imagenet:PATH --profile PROFILE
 # Hardware and cost: the paper says 9.5 days on a GPU for each network; 5.2e17 FLOPs for a base.
 # Expected, from the published logs (mean of the 10 highest accuracies): base halves 0.625 on average, 0.615 to 0.634;
 # all 1000 classes 0.576; paired with their base BnB -0.030 and AnB -0.047 at n = 5, 0.000 and -0.083 at n = 7.
-# Nobody has trained it to the end with this code.
+# Not trained to the end with this code.
 PAPER = Recipe(
     epochs=0.0,
     iterations=450_000,
@@ -222,20 +222,20 @@ PAPER = Recipe(
     evaluations=450,
 )
 
-# Source: the same, for networks on the first images of each class only (the supplement's reduced data).
+# Source: PAPER, for networks trained on the first images of each class (the supplement's reduced data).
 # Command: yosinski submit reduced --data imagenet:PATH -p network=caffenet -p recipe=paper-reduced --profile PROFILE
-# Expected, from the published logs: 0.55 with 1300 images per class, 0.54 with 1000, 0.48 with 500, 0.38 with 250; with
-# 5 to 100 they never left a loss of ln 1000, which is a failed optimisation and no effect of the data.
+# Expected, from the published logs: 0.55 with 1300 images per class, 0.54 with 1000, 0.48 with 500, 0.38 with 250. With
+# 5 to 100 the loss stayed at ln 1000: the optimisation failed, which is no effect of the data.
 PAPER_REDUCED = PAPER.with_values(
     {"learning_rate": 0.0125, "step_every": 64_000, "iterations": 200_000, "evaluations": 200}
 )
 
-# Source: what is usual for this network now: Nesterov's momentum, a warm-up and one cosine instead of drops, He's
+# Source: current practice for this network: Nesterov's momentum, a warm-up and one cosine instead of drops, He's
 # initialiser, channel moments, the rate and batch of torchvision's reference training of AlexNet (0.01 at 256), a third
-# of the paper's steps. Outputs fit the half and nothing is dropped below a frozen cut, so frozen features are the same
-# in training and evaluation. docs/paper.md compares it with the above, line by line.
+# of the paper's steps. The head has one output per class of the half, and dropout below a frozen cut is off, so frozen
+# features are the same in training and evaluation. docs/paper.md compares it with PAPER, line by line.
 # Command: yosinski submit figure2 --data imagenet:PATH -p network=caffenet -p recipe=modern --profile PROFILE
-# Cost: 1.7e17 FLOPs for a base on 650,000 images. What it reaches has not been measured.
+# Cost: 1.7e17 FLOPs for a base on 650,000 images. Its accuracy has not been measured.
 MODERN = Recipe(
     epochs=60.0,
     batch_size=256,
@@ -250,17 +250,17 @@ MODERN = Recipe(
     evaluations=60,
 )
 
-# Source: SGD with Nesterov's momentum under one cosine, as Kornblith, Shlens and Le (2019) fine-tune; they search rates
-# and weight decays over several decades for every data set, this is one for all. With batches of 64 as one GPU
-# holds them; a warm-up, since the new layers begin at random above trained ones; new layers as torch draws them.
+# Source: SGD with Nesterov's momentum under one cosine, as Kornblith, Shlens and Le (2019) fine-tune. They search rates
+# and weight decays over several decades for every data set; here one value is used for all. Batches of 64 fit one GPU.
+# A warm-up, because the new layers start from random weights above trained ones; new layers as torch initialises them.
 # Command: yosinski plan transfer --data imagefolder:PATH
 # Reached, cutting one small network with batch norm for 2,000 images of 100 other classes (docs/log.md): W7B+ 0.816 on
 # select images, from scratch 0.463; with a rate of 0.01 0.784, of 0.1 0.820, in 60 epochs 0.831. That network had been
-# trained with 0.075 for 64 images; those of ImageNet have mostly seen 0.025, so the rate is below 0.1. From scratch 20
-# epochs on few images are not enough: such a base is what the same training gives without the weights, not the best
-# there is. Crops are as large as what the network sees, out of stored images that are 8/7 as large. Crops of all sizes,
-# which others mostly fine-tune with, are asked for: -p recipe.least_area=0.08 -p recipe.aspect=1.333. What they change
-# has not been measured, and the ids of runs with this recipe stay what they are.
+# trained with a rate of 0.075 per 64 images; networks for ImageNet mostly with 0.025, so the rate is below 0.1. From
+# scratch, 20 epochs on few images are not enough: such a base shows the same training without the weights, not the best
+# possible network. Crops have the size of the network's input, from stored images with sides 8/7 as large. Crops of
+# random size, which are more common in fine-tuning, are an option: -p recipe.least_area=0.08 -p recipe.aspect=1.333.
+# Their effect has not been measured. They are no default, so that the ids of runs with this recipe stay the same.
 FINETUNE = Recipe(
     epochs=20.0,
     batch_size=64,
@@ -275,8 +275,8 @@ FINETUNE = Recipe(
     evaluations=20,
 )
 
-# Stands in the spec of a base from outside for whatever it was trained with. Of its values only those matter that a
-# copy must share: one mean and one deviation per channel.
+# In the spec of a base from outside it replaces the unknown recipe. Only the values that a copy must share are used:
+# one mean and one standard deviation per channel.
 OUTSIDE = Recipe(
     epochs=1.0,
     batch_size=1,
@@ -300,11 +300,11 @@ RECIPES = {
     "finetune": FINETUNE,
 }
 
-USUAL = {"alexnet32": EMOJI, "caffenet": PAPER}  # by network, where nothing else is said
+USUAL = {"alexnet32": EMOJI, "caffenet": PAPER}  # default recipe by network
 
 
 def usual(network: str) -> Recipe:
-    """The recipe with which a network is trained unless another one is asked for; BadInput if there is none such."""
+    """The default recipe of a network. BadInput if there is none."""
     architecture(network)
     return USUAL.get(network, FINETUNE)
 

@@ -1,6 +1,6 @@
-"""What is trained: a run, fully specified. Its id is the hash of everything that its numbers depend on.
+"""A run: a full specification of one training. Its id is the hash of everything that its numbers depend on.
 
-Nothing here knows of devices, precision, packs or clusters: they are never part of the id.
+Devices, precision, packs and clusters are not part of a run, and never part of its id.
 """
 
 import math
@@ -16,7 +16,7 @@ from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, Treatment
 from yosinski.identity import changed, digest
 from yosinski.networks.catalogue import architecture, identity_of, name_of
 
-SEMANTICS = 3  # bump by hand when the same spec would now give other numbers
+SEMANTICS = 3  # increase by hand when the same spec would give other numbers
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Run:
 
     What happens below the cut n of a copy is its `treatment`:
 
-    frozen    segments 1..n never change; the next `preserved` ones may start as the parent's, too, and are trained
+    frozen    segments 1..n never change; the next `preserved` ones may start as the parent's and are trained
     tuned     everything is trained
-    decayed   the same, at a rate that falls by `recipe.layer_decay` with every segment from the cut down
-    probed    frozen for the first `recipe.probe` of the steps, then tuned, each part with a schedule of its own
-    thawed    frozen at first; from the cut down one segment after another is tuned, within `recipe.thaw` of the steps
-    single    all segments but the head are the parent's, and only segment n is trained, with the head
+    decayed   as tuned; the rate is multiplied by `recipe.layer_decay` for every segment from the cut down
+    probed    frozen for the first `recipe.probe` of the steps, then tuned; each part has its own schedule
+    thawed    frozen first; the segments are unfrozen one by one, from the cut down, within `recipe.thaw` of the steps
+    single    all segments but the head are the parent's; only segment n and the head are trained
 
-    "random" keeps the first n segments as `below` initialises them, frozen. It has no parent, unless `below` is
-    "matched": then every tensor is Gaussian with mean and deviation of the parent's. "outside" is a base that somebody
-    else has trained; its half stands for whatever it was trained on.
+    "random" keeps the first n segments frozen as `below` initialises them. It has no parent, unless `below` is
+    "matched": then every tensor is Gaussian with the mean and standard deviation of the parent's tensor. "outside" is a
+    base that was trained elsewhere; its half stands for its unknown training data.
     """
 
     network: str
@@ -45,11 +45,11 @@ class Run:
     cut: int = 0
     parent: "Run | None" = None
     below: str | None = None  # initialiser of random frozen features
-    examples_per_class: int | None = None  # the first so many training images of each class; None: all
-    preserved: int = 0  # so many segments above a frozen cut start as the parent's
+    examples_per_class: int | None = None  # number of training images used of each class, the first ones; None: all
+    preserved: int = 0  # number of segments above a frozen cut that start as the parent's
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "network", name_of(self.network))  # a file is looked at once, and known by its content
+        object.__setattr__(self, "network", name_of(self.network))  # a file is read once, and identified by its content
         choose("treatment", self.treatment, list(TREATMENTS))
         last = len(self.cuts)
         if self.is_base and self.cut != 0:
@@ -93,7 +93,7 @@ class Run:
         below: str | None = None,
         preserved: int = 0,
     ) -> "Run":
-        """A copy with this base's target, recipe and seed, cut from `parent` (or with random features below)."""
+        """A copy with this base's target, recipe and seed, cut from `parent` or with random features below."""
         return replace(self, treatment=treatment, cut=cut, parent=parent, below=below, preserved=preserved)
 
     @property
@@ -103,16 +103,16 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is trained here: all but bases from outside are."""
+        """Whether it is trained here: false for bases from outside."""
         return self.treatment != "outside"
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """The names of the segments n = 1..N below which this network can be cut."""
+        """The names of the segments n = 1..N after which this network can be cut."""
         return architecture(self.network).cuts
 
     def check_side(self, stored: int) -> None:
-        """BadInput if images stored with so many pixels a side are too small for this network, or far too large."""
+        """BadInput unless the side of stored images, in pixels, is one to two times the side of the network's input."""
         side = architecture(self.network).side
         if not side <= stored <= 2 * side:
             raise BadInput(
@@ -122,38 +122,38 @@ class Run:
 
     @property
     def role(self) -> Literal["base", "copy"]:
-        """Bases draw their batches and initial weights from other keys than copies do."""
+        """Part of the random keys: bases and copies draw different batches and initial weights."""
         return "base" if self.is_base else "copy"
 
     @property
     def how(self) -> Treatment:
-        """The entry of its treatment."""
+        """Its treatment, as an entry of the table."""
         return TREATMENTS[self.treatment]
 
     @cached_property
     def at(self) -> Cut:
-        """Where it is cut."""
+        """Its cut, with the recipe."""
         return Cut(self.cut, len(self.cuts), self.preserved, self.recipe)
 
     @property
     def kept(self) -> int:
-        """How many of the first segments start as the parent's."""
+        """Number of first segments that start as the parent's."""
         return self.how.kept(self.at) if self.how.copied else 0
 
     def begins(self, n: int) -> float:
-        """The share of the training after which segment n = 1..N + 1 (the last is the head) is trained, too.
+        """The share of the training after which segment n = 1..N + 1 is trained; infinite if it never is.
 
-        Infinite for one that never is.
+        Segment N + 1 is the head.
         """
         return self.how.begins(self.at, n)
 
     def held(self, done: float) -> int:
-        """How many of the first segments have not been trained when so much of the training is done."""
+        """Number of first segments that have not been trained yet after this share of the training."""
         return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
 
     @property
     def frozen(self) -> int:
-        """How many of the first segments never change."""
+        """Number of first segments that never change."""
         return self.held(1.0)
 
     @cached_property
@@ -162,17 +162,17 @@ class Run:
         return tuple(n for n in range(1, len(self.cuts) + 1) if math.isinf(self.begins(n)))
 
     def rate(self, step: int, steps: int) -> float:
-        """The weights' learning rate in step 0..steps - 1; each part of one that restarts has a whole schedule."""
+        """The weights' learning rate in step 0..steps - 1. If the schedule restarts, each part has a whole schedule."""
         first = math.ceil(self.how.restart(self.at) * steps)
         return self.recipe.rate(step, first) if step < first else self.recipe.rate(step - first, steps - first)
 
     def pace(self, n: int) -> float:
-        """The learning rate of segment n in multiples of that of the new segments."""
+        """The learning rate of segment n as a multiple of the new segments' rate."""
         return self.how.pace(self.at, n)
 
     @property
     def outputs(self) -> int:
-        """How many outputs the head has."""
+        """Number of outputs of the head."""
         return self.recipe.outputs or len(self.half.classes)
 
     @property
@@ -184,7 +184,7 @@ class Run:
     def spec(self) -> dict[str, Any]:
         """Everything that the numbers depend on, as JSON values; the id is its hash.
 
-        Fields of a run that came later are in it only where they are not as before (`identity.later`).
+        Fields that were added later are left out where they have their default (`identity.later`).
         """
         return {
             "semantics": SEMANTICS,
@@ -209,11 +209,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: the next two preserved."""
+        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: two preserved segments."""
         return self.named(str(self.cut))
 
     def named(self, cuts: str) -> str:
-        """The name of this run, or of several that differ in their cuts only: A1-7B+."""
+        """The name of this run, or of several runs that differ only in their cuts: A1-7B+."""
         if self.is_base:
             return f"{self.treatment}{self.half.name}"
         source = self.parent.half.name if self.parent and self.how.copied else "R"
@@ -225,7 +225,7 @@ class Run:
 
 
 def unknown(spec: Mapping[str, Any]) -> list[str]:
-    """What a spec has that this version does not know, in words: a newer version wrote it."""
+    """The values in a spec that this version does not know, for messages: a newer version wrote it."""
     of_run = {"semantics", "source", *(field.name for field in fields(Run))}
     of_recipe = {field.name for field in fields(Recipe)}
     return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [

@@ -1,4 +1,4 @@
-"""Treatments: what happens to the layers below the cut. One entry of the table says all that is particular to one."""
+"""Treatments: what happens to the segments below the cut. Each treatment is one entry of a table."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ from yosinski.experiment.recipes import Recipe
 
 
 class Cut(NamedTuple):
-    """Where a network is cut, and by which recipe it is trained: n of its N = `last` segments lie below."""
+    """Where a network is cut, and its recipe: n of its N = `last` segments lie below the cut."""
 
     n: int
     last: int
-    preserved: int  # so many segments above the cut start as the parent's, too
+    preserved: int  # number of segments above the cut that also start as the parent's
     recipe: Recipe
 
 
@@ -35,13 +35,17 @@ def _even(cut: Cut, n: int) -> float:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is particular to one treatment; segments are counted n = 1..N + 1, the last is the head.
+    """Definition of one treatment. Segments are counted n = 1..N + 1; the last is the head.
 
-    mark: follows the name of a run in the paper's notation, A3B+; meaning: for legends; advice: what to do with a
-    network that is cut; copied: whether it has a parent, of which it keeps the first segments, and `kept` how many;
-    preserves: whether further ones may start as the parent's; begins: the share of the training after which a segment
-    is trained, infinite for never; restart: that after which the schedule of rates begins anew; pace: a segment's rate
-    in multiples of that of the new ones.
+    mark: end of a run's name in the paper's notation, A3B+
+    meaning: for legends
+    advice: for recommendations
+    copied: whether the run has a parent and keeps its first segments
+    kept: number of segments that are kept
+    preserves: whether further segments may start as the parent's
+    begins: share of the training after which a segment is trained; infinite for never
+    restart: share of the training after which the schedule of rates starts again
+    pace: rate of a segment as a multiple of the new segments' rate
     """
 
     name: str
@@ -112,20 +116,17 @@ TreatmentName = Annotated[str, TREATMENTS]
 
 
 def copies() -> list[str]:
-    """The names of treatments that have a parent."""
+    """The names of the treatments that have a parent."""
     return [name for name, treatment in TREATMENTS.items() if treatment.copied]
 
 
-# Notation
-
-
 def notation(source: str, cut: str | int, target: str, treatment: str) -> str:
-    """A copy, or random features, as the paper writes it: A3B+ is cut at 3 from A's base and fine-tuned on B."""
+    """A copy, or random features, in the paper's notation: A3B+ is A's base cut at 3 and fine-tuned on B."""
     return f"{source}{cut}{target}{TREATMENTS[treatment].mark}"
 
 
 def relation(spec: Mapping[str, Any]) -> str:
-    """How a run's source and target are related: base (or outside), selffer, transfer or random."""
+    """The relation of a run's source and target: base (or outside), selffer, transfer or random."""
     if spec["treatment"] not in copies():
         return spec["treatment"]
     return "selffer" if spec["source"] == spec["half"] else "transfer"
@@ -137,12 +138,12 @@ def series(spec: Mapping[str, Any]) -> str:
 
 
 def of_relation(related: str, treatment: str) -> str:
-    """The same, for a relation and a treatment."""
+    """The series of a relation and a treatment."""
     source = {"selffer": "B", "transfer": "A", "random": "R"}.get(related)
     return notation(source, "n", "B", treatment) if source else treatment
 
 
 def every_series() -> list[str]:
-    """All that there are, in the order of tables and legends."""
+    """All series, in the order of tables and legends."""
     related = [of_relation(to, name) for to in ("selffer", "transfer") for name in copies()]
     return ["base", "outside", *related, of_relation("random", "random")]
