@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, polygamma, psi
 
-SLICES = 8  # of the prior of each ratio of standard deviations
+from analysis.advice.contrasts import trigamma_inverse
+
+SLICES = 8  # of the prior of the ratio of variances
+CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
+WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
+FITTED = 5  # steps to the variances whose residuals have those that were found
+LONE = 4.0  # degrees of freedom that other treatments' variances are worth for a treatment with a single choice
 DRAWS = 20_000
 SURE = 0.95  # of the set that is not told apart from the best
 
@@ -18,106 +24,220 @@ SURE = 0.95  # of the set that is not told apart from the best
 class Cells:
     """Where measurements stand: cell k is of a replicate (split), a target half in it, and a choice; codes from 0, [N].
 
-    Cells may be missing, but every choice has at least one.
+    Cells may be missing, but every choice has at least one. treatment: the code of every choice's treatment, cut: its
+    n in units of the usual distance between neighbouring cuts, [p] both. extra: variance that a measurement has beyond
+    that of others of its choice, [N], in squared units of the measurements.
     """
 
     replicate: np.ndarray
     target: np.ndarray
     choice: np.ndarray
+    treatment: np.ndarray
+    cut: np.ndarray
+    extra: np.ndarray
 
     @property
     def choices(self) -> int:
         """How many there are."""
-        return int(self.choice.max()) + 1
+        return len(self.treatment)
 
     @cached_property
-    def patterns(self) -> list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
-        """Replicates with the same targets and choices have the same covariance: target and choice [m], their cells."""
-        alike: dict[bytes, tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = {}
+    def patterns(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]]:
+        """Replicates with the same targets, choices and extra variances have the same covariance.
+
+        For each such group: target, choice and extra [m], and the cells of every replicate.
+        """
+        alike: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]] = {}
         order = np.lexsort((self.choice, self.target))
         for replicate in np.unique(self.replicate):
             cells = order[self.replicate[order] == replicate]
             target = np.unique(self.target[cells], return_inverse=True)[1]
-            key = np.stack([target, self.choice[cells]]).tobytes()
-            alike.setdefault(key, (target, self.choice[cells], []))[2].append(cells)
+            key = np.concatenate([target, self.choice[cells], self.extra[cells]]).tobytes()
+            alike.setdefault(key, (target, self.choice[cells], self.extra[cells], []))[3].append(cells)
         return list(alike.values())
+
+    def correlation(self, neighbours: float) -> np.ndarray:
+        """Of luck between choices, [p, p]: `neighbours` to the power of the distance in cuts; 0 across treatments."""
+        same = np.equal.outer(self.treatment, self.treatment)
+        return np.where(same, np.float_power(neighbours, np.abs(np.subtract.outer(self.cut, self.cut))), 0.0)
+
+
+def cells(
+    replicate: np.ndarray,
+    target: np.ndarray,
+    choice: np.ndarray,
+    treatment: np.ndarray,
+    n: np.ndarray,
+    extra: np.ndarray | None = None,
+) -> Cells:
+    """`Cells` from the cuts n [p] of the choices as numbers of segments; a treatment's usual distance counts as 1."""
+    gaps = [np.diff(np.unique(n[treatment == code])) for code in np.unique(treatment)]
+    unit = float(np.median(np.concatenate(gaps))) if any(len(gap) for gap in gaps) else 1.0
+    more = np.zeros(len(choice)) if extra is None else extra
+    return Cells(replicate, target, choice, treatment, np.asarray(n, float) / unit, more)
+
+
+def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
+    """The variance of a measurement of each choice around target + choice, [p], for y [N].
+
+    Of the residuals of that additive fit; variances of one treatment are squeezed towards their trend over n (a line in
+    the logarithm), as those of contrasts are (`contrasts.moderated`): fine-tuned copies may vary less than frozen ones,
+    and these the more, the deeper they are cut. A choice with a single replicate has that of the trend.
+    """
+    p = cells.choices
+    levels = np.eye(int(cells.target.max()) + 1)[cells.target]
+    design = np.hstack([levels, np.eye(p)[cells.choice]])
+    hat = design @ np.linalg.pinv(design)
+    number = np.bincount(cells.choice, minlength=p)
+    squares = np.bincount(cells.choice, (y - hat @ y) ** 2, p)
+    free = np.bincount(cells.choice, 1 - np.diag(hat), p)
+    replicates = np.array([len(np.unique(cells.replicate[cells.choice == code])) for code in range(p)])
+    known = (replicates > 1) & (free > 0.5)
+    if not known.any():
+        return np.full(p, max(squares.sum() / max(free.sum(), 1.0), np.finfo(float).tiny))
+    variance = squares / np.maximum(free, 0.5)
+    variance = np.maximum(variance, 1e-3 * np.median(variance[known]) or np.finfo(float).tiny)
+    # Both directions of a split are not two replicates.
+    df = np.maximum(free * np.maximum(replicates - 1, 0.5) / np.maximum(number - 1, 0.5), 0.5)
+    log, noise = np.log(variance) - psi(df / 2) + np.log(df / 2), polygamma(1, df / 2)
+    trend, beyond = _trend(cells, log, noise, known)
+    d0 = 2 * trigamma_inverse(beyond) if beyond > 1e-6 else np.inf
+    usual = np.exp(trend + (psi(d0 / 2) - np.log(d0 / 2) if np.isfinite(d0) else 0))
+    lone = np.bincount(cells.treatment[known], minlength=int(cells.treatment.max()) + 1)[cells.treatment] < 2
+    weight = np.where(lone, min(d0, LONE), d0)
+    squeezed = np.where(np.isinf(weight), usual, (np.minimum(weight, 1e9) * usual + df * variance) / (weight + df))
+    return np.where(known, squeezed, usual)
+
+
+def _trend(cells: Cells, log: np.ndarray, noise: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    """The trend of log variances [p] over n, by treatment, and their variance beyond it that sampling leaves."""
+    fitted = np.full(cells.choices, np.average(log[known], weights=1 / noise[known]))
+    squares = free = 0.0
+    for code in np.unique(cells.treatment):
+        members = cells.treatment == code
+        measured = members & known
+        if measured.sum() < 2:
+            continue
+        line = np.vander(cells.cut, 2 if measured.sum() > 3 else 1)
+        root = 1 / np.sqrt(noise[measured])
+        slope = np.linalg.lstsq(line[measured] * root[:, None], log[measured] * root, rcond=None)[0]
+        fitted[members] = line[members] @ slope
+        left = measured.sum() - line.shape[1]
+        squares += ((log - fitted)[measured] ** 2).sum() - left * noise[measured].mean()
+        free += left
+    return fitted, squares / free if free else 0.0
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What measurements y [N, G] of G experiments with the same cells say of the p choices.
+    """What measurements say of the p choices, as differences from the first one.
 
-    Given the variance ratios (one of L combinations, with weights [L, G]), the means of the choices are multivariate t
-    with `df` degrees of freedom, centre [L, p, G] and scale root root' spread, root [L, p, p], spread [L, G].
+    Given the ratio and the correlation (one of L combinations, with weights [L]), the differences are multivariate t
+    with `df` degrees of freedom, centre [L, p - 1] and scale root root' spread, root [L, p - 1, p - 1], spread [L].
     """
 
     weights: np.ndarray
     centre: np.ndarray
     root: np.ndarray
     spread: np.ndarray
-    df: int
-    mixed: np.ndarray  # the ratio of choice x split in each combination, [L]
+    df: float
 
     def means(self) -> np.ndarray:
-        """Of every choice, [p, G]."""
-        return np.einsum("lg,lpg->pg", self.weights, self.centre)
+        """Of every choice, less that of the first, [p]."""
+        return np.concatenate([[0.0], self.weights @ self.centre])
 
-    def per_replicate(self, targets: float, g: int = 0) -> float:
-        """Standard deviation of the difference of two choices in one replicate that has so many targets."""
-        of_rest = self.spread[:, g] * self.df / max(self.df - 2, 1)
-        return float(np.sqrt(2 * (self.weights[:, g] * of_rest * (self.mixed + 1 / targets)).sum()))
-
-    def draws(self, rng: np.random.Generator, number: int = DRAWS, g: int = 0) -> np.ndarray:
-        """Of the means of all choices in experiment g, with everything that is not known of the variances, [draws, p].
-
-        The same random numbers move every choice, so that a level that all share cancels in their differences.
-        """
-        ratio = rng.choice(len(self.weights), number, p=self.weights[:, g])
-        spread = self.spread[ratio, g] * self.df / rng.chisquare(self.df, number)
+    def draws(self, rng: np.random.Generator, number: int = DRAWS) -> np.ndarray:
+        """Of the means of all choices less that of the first, with what is not known of the variances, [draws, p]."""
+        chosen = rng.choice(len(self.weights), number, p=self.weights)
+        scale = np.sqrt(self.spread[chosen] * self.df / rng.chisquare(self.df, number))
         normal = rng.standard_normal((number, self.root.shape[1]))
-        return self.centre[ratio, :, g] + np.sqrt(spread)[:, None] * np.einsum("dpq,dq->dp", self.root[ratio], normal)
+        drawn = np.zeros((number, 1 + normal.shape[1]))
+        for combination in np.unique(chosen):
+            rows = chosen == combination
+            drawn[rows, 1:] = self.centre[combination] + scale[rows, None] * (normal[rows] @ self.root[combination].T)
+        return drawn
 
 
 def posterior(cells: Cells, y: np.ndarray) -> Posterior:
-    """The mixed model y = choice + split + target in split + choice x split + rest, of y [N] or [N, G] in any unit.
+    """The mixed model y = target + choice + choice x split + rest, of y [N] in any unit.
 
-    Choices are fixed, the others random and normal. With r a vector of the three ratios of variances to that of the
-    rest, V(r) is known, and flat priors on the choices and on the log of the rest's variance leave the restricted
-    likelihood of r, which is summed over a grid: the midpoints of equal slices of half-Cauchy priors on the ratios of
-    standard deviations (Gelman, Bayesian Analysis 1, 2006). So nothing is plugged in and nothing iterates. Needs more
-    cells than choices. Where a choice has one target per split, choice x split and the rest are told apart by the
-    prior only, which their sum does not feel.
+    Targets and choices are free. The other two are random and normal with covariance
+    D^(1/2) R D^(1/2) between the choices of one split, and of one target: D are the variances of `spread`, R the
+    correlations of `Cells.correlation`, since neighbouring cuts share their luck. Their ratio is between 0 and
+    infinity, with a half-Cauchy prior on that of standard deviations (Gelman, Bayesian Analysis 1, 2006), cut into
+    equal slices; the correlation of neighbours is one of `CORRELATIONS`. Given both, a flat prior on the logarithm of
+    the common scale leaves the restricted likelihood, which is summed over the grid: nothing iterates. Where a choice
+    has one target per split, the two variances are told apart by the prior only, which their sum does not feel.
+
+    The degrees of freedom of the scale are those of as many independent choices as the correlated ones are worth,
+    p / (1 + (p - 1) r2) with r2 their mean squared correlation, as in `contrasts.moderated`. Needs more cells than
+    targets and choices.
     """
-    y = np.atleast_2d(y.T).T
-    level = y.mean(axis=0)
-    y = y - level
+    p, targets = cells.choices, len(np.unique(cells.target))
+    y = y - y.mean()
+    variance = spread(cells, y)
     slices = np.tan(np.pi / 2 * (np.arange(SLICES) + 0.5) / SLICES) ** 2
-    split, target, mixed = (axis.ravel()[:, None, None] for axis in np.meshgrid(slices, slices, slices))
-    p = cells.choices
-    a, b, square, logdet = np.zeros((SLICES**3, p, p)), 0.0, 0.0, 0.0
-    for of_target, of_choice, replicates in cells.patterns:
-        same_target, same_choice = np.equal.outer(of_target, of_target), np.equal.outer(of_choice, of_choice)
-        v = np.eye(len(of_target)) + split + target * same_target + mixed * same_choice
+    mixed, neighbours = (axis.ravel() for axis in np.meshgrid(slices, CORRELATIONS))
+    of_correlation = {rho: _covariance(variance, cells.correlation(rho)) for rho in CORRELATIONS}
+    luck = np.stack([of_correlation[rho] for rho in neighbours])
+    a, b, square, logdet = np.zeros((len(mixed), p - 1, p - 1)), 0.0, 0.0, 0.0
+    for of_target, of_choice, extra, replicates in cells.patterns:
+        same_target = np.equal.outer(of_target, of_target)
+        shared = luck[:, of_choice][:, :, of_choice]
+        v = shared * (same_target + mixed[:, None, None])
+        # The scale of v is 1 / (1 + mixed) where `variance` is that of single measurements; `extra` is not scaled.
+        v = v + np.diag(extra) * (1 + mixed)[:, None, None]
         w = np.linalg.inv(v)
-        x = np.eye(p)[of_choice]
-        of_all = y[np.stack(replicates)]  # [replicates, m, G]
-        wy = w @ of_all.sum(axis=0)
+        levels = np.eye(of_target.max() + 1)[of_target]
+        of_levels = levels.T @ w @ levels
+        w = w - w @ levels @ np.linalg.solve(of_levels, levels.T @ w)  # nothing is left of the levels of targets
+        x = np.eye(p)[of_choice][:, 1:]
+        of_all = y[np.stack(replicates)]  # [replicates, m]
+        weighted = of_all @ w  # [L, replicates, m]
         a += len(replicates) * (x.T @ w @ x)
-        b = b + x.T @ wy
-        square = square + sum(np.einsum("mg,lmg->lg", measurements, w @ measurements) for measurements in of_all)
-        logdet = logdet + len(replicates) * np.linalg.slogdet(v)[1]
+        b = b + weighted.sum(axis=1) @ x
+        square = square + (weighted * of_all).sum(axis=(1, 2))
+        logdet = logdet + len(replicates) * (np.linalg.slogdet(v)[1] + np.linalg.slogdet(of_levels)[1])
+    a = a + WEAK * np.trace(a, axis1=1, axis2=2)[:, None, None] / p * np.eye(p - 1)
     covariance = np.linalg.inv(a)
-    centre = covariance @ b
-    df = len(y) - p
-    rest = np.maximum(square - np.einsum("lpg,lpg->lg", centre, b), np.finfo(float).tiny)
-    fits = -0.5 * (logdet + np.linalg.slogdet(a)[1])[:, None] - 0.5 * df * np.log(rest)
-    weights = np.exp(fits - logsumexp(fits, axis=0))
-    return Posterior(weights, centre + level, np.linalg.cholesky(covariance), rest / df, df, mixed.ravel())
+    centre = (covariance @ b[..., None])[..., 0]  # pyright: ignore
+    free = len(y) - targets - (p - 1)
+    rest = np.maximum(square - (centre * b).sum(axis=1), np.finfo(float).tiny)
+    fits = -0.5 * (logdet + np.linalg.slogdet(a)[1]) - 0.5 * free * np.log(rest)
+    weights = np.exp(fits - logsumexp(fits))
+    return Posterior(weights, centre, np.linalg.cholesky(covariance), rest / free, _freedom(cells, weights, free))
+
+
+def _covariance(variance: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """Of luck between choices, [p, p], from the variances of residuals, which lack what choices of a target share."""
+    if len(variance) < 3:
+        return correlation * np.sqrt(np.outer(variance, variance))
+    full = variance
+    for _ in range(FITTED):
+        covariance = correlation * np.sqrt(np.outer(full, full))
+        left = np.diag(covariance) - 2 * covariance.mean(axis=0) + covariance.mean()
+        full = full * variance * (1 - 1 / len(variance)) / np.maximum(left, 0.05 * full)
+    return correlation * np.sqrt(np.outer(full, full))
+
+
+def _freedom(cells: Cells, weights: np.ndarray, free: int) -> float:
+    p, replicates = cells.choices, len(np.unique(cells.replicate))
+    if p < 2 or replicates < 2:
+        return free
+    between = ~np.eye(p, dtype=bool)
+    alike = [float((cells.correlation(rho)[between] ** 2).mean()) for rho in CORRELATIONS]
+    squared = float(np.repeat(alike, SLICES) @ weights)
+    return max(1.0, min(free, (replicates - 1) * p / (1 + (p - 1) * squared)))
 
 
 def best(draws: np.ndarray) -> np.ndarray:
     """The probability that each choice is the best one, [p]."""
     return np.bincount(draws.argmax(axis=1), minlength=draws.shape[1]) / len(draws)
+
+
+def behind(draws: np.ndarray) -> np.ndarray:
+    """How far each choice is below the best one, [draws, p]; its mean over draws is the expected regret."""
+    return draws.max(axis=1, keepdims=True) - draws
 
 
 def not_told_from_best(draws: np.ndarray, sure: float = SURE) -> np.ndarray:
@@ -127,6 +247,7 @@ def not_told_from_best(draws: np.ndarray, sure: float = SURE) -> np.ndarray:
     quantile of the largest of such differences, were i the best (one-sided, as in Dunnett's test with i as control).
     The best choice stays with probability `sure`, whichever it is. Source: Hsu, Multiple Comparisons (1996), chapter 4.
     """
+    draws = draws - draws.mean(axis=1, keepdims=True)  # a level that all share would take the digits of the covariance
     means, covariance = draws.mean(axis=0), np.cov(draws.T)
     among = np.zeros(len(means), dtype=bool)
     for i in range(len(means)):
@@ -144,5 +265,5 @@ def one_standard_error(draws: np.ndarray) -> np.ndarray:
     Source: the rule of Breiman, Friedman, Olshen and Stone (1984), section 3.4.3, with the error of paired differences.
     """
     means = draws.mean(axis=0)
-    behind = draws[:, [int(means.argmax())]] - draws
-    return behind.mean(axis=0) <= behind.std(axis=0)
+    gap = draws[:, [int(means.argmax())]] - draws
+    return gap.mean(axis=0) <= gap.std(axis=0)

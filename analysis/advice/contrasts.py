@@ -31,6 +31,7 @@ CONTRASTS = (
     Contrast("G", "gain of fine-tuned transfer over the selffer", "AnB+", "BnB+"),
     Contrast("T", "fine-tuned transfer against the base", "AnB+", "base"),
 )
+TREND = 4  # cuts, from which on variances may have a trend over n
 PAIRED_BY = ["replicate", "target_half", "seed"]
 
 
@@ -100,13 +101,14 @@ def intervals(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def moderated(means: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Of every column of [splits, cuts] its variance, squeezed towards those of the others, and degrees of freedom.
+    """Of every column of [splits, cuts] its variance, squeezed towards the trend over cuts, and degrees of freedom.
 
-    With d degrees of freedom and variance s2 at a cut and the prior's d0 and s02: (d0 s02 + d s2) / (d0 + d), with
-    d0 + d degrees of freedom, but no more than all cuts have together. Cuts share bases and pictures, so together they
-    have fewer than their sum: k cuts with mean squared correlation r2 count as k / (1 + (k - 1) r2) independent ones.
-    NaN for columns of fewer than three splits.
-    Source: Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004), article 3; the limit is limma's, but for the correlation.
+    With d degrees of freedom and variance s2 at a cut, d0 those of the prior and s02 its trend there: (d0 s02 + d s2) /
+    (d0 + d), with d0 + d degrees of freedom, but no more than all cuts have together. Cuts share bases and pictures,
+    so together they have fewer than their sum: k cuts with mean squared correlation r2 count as
+    k / (1 + (k - 1) r2) independent ones. NaN for columns of fewer than three splits.
+    Source: Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004), article 3, with the trend of limma's `trend=TRUE`; the limit
+    is limma's, but for the correlation.
     """
     own = means.loc[:, means.notna().sum() >= FEWEST]
     df = (own.notna().sum() - 1).astype(float)
@@ -114,7 +116,7 @@ def moderated(means: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
         nothing = pd.Series(math.nan, means.columns)
         return nothing, nothing
     variance = own.var()
-    d0, s02 = prior(variance.to_numpy(), df.to_numpy())
+    d0, s02 = prior(variance.to_numpy(), df.to_numpy(), np.asarray(own.columns, float))
     squeezed = (d0 * s02 + df * variance) / (d0 + df) if math.isfinite(d0) else df * 0 + s02
     k = own.shape[1]
     r2 = own.corr(min_periods=FEWEST).to_numpy()[~np.eye(k, dtype=bool)] ** 2
@@ -123,25 +125,28 @@ def moderated(means: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return squeezed.reindex(means.columns), np.minimum(df + d0, most).reindex(means.columns)
 
 
-def prior(variance: np.ndarray, df: np.ndarray) -> tuple[float, float]:
-    """d0 and s02 of the scaled inverse chi-squared prior of these variances [k] with df [k] degrees of freedom.
+def prior(variance: np.ndarray, df: np.ndarray, n: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+    """d0 and s02 [k] of the scaled inverse chi-squared prior of variances [k] with df [k] degrees of freedom, at cuts n.
 
-    From the mean and variance of log s2, whose distribution is a shifted log F: trigamma(d0 / 2) is their variance
-    beyond what sampling explains. d0 is infinite where sampling explains it all, and 0 for a single variance.
+    From log s2, whose distribution is a shifted log F: its mean is a line over n from four cuts on (deep cuts may be
+    noisier), constant otherwise or without n; trigamma(d0 / 2) is its variance around that beyond what sampling
+    explains. d0 is infinite where sampling explains it all, and 0 for a single variance.
     Source: Smyth (2004), section 6.2.
     """
     if len(variance) < 2:
-        return 0.0, float(variance[0])
+        return 0.0, variance
     floor = 1e-5 * np.median(variance) or np.finfo(float).tiny  # equal values by chance; as in limma
     e = np.log(np.maximum(variance, floor)) - psi(df / 2) + np.log(df / 2)
-    beyond = e.var(ddof=1) - polygamma(1, df / 2).mean()
+    line = np.vander(np.arange(len(e)) if n is None else n, 2 if n is not None and len(e) >= TREND else 1)
+    trend = line @ np.linalg.lstsq(line, e, rcond=None)[0]
+    beyond = ((e - trend) ** 2).sum() / (len(e) - line.shape[1]) - polygamma(1, df / 2).mean()
     if beyond <= 0:
-        return math.inf, math.exp(e.mean())
-    d0 = 2 * _trigamma_inverse(beyond)
-    return d0, math.exp(e.mean() + psi(d0 / 2) - math.log(d0 / 2))
+        return math.inf, np.exp(trend)
+    d0 = 2 * trigamma_inverse(beyond)
+    return d0, np.exp(trend + psi(d0 / 2) - math.log(d0 / 2))
 
 
-def _trigamma_inverse(y: float) -> float:
+def trigamma_inverse(y: float) -> float:
     """The x > 0 with trigamma(x) = y, bracketed by 1/x < trigamma(x) < 1/x + 1/x^2."""
     return float(brentq(lambda x: float(polygamma(1, x)) - y, 1 / (y + 1), 2 / y + 2 / math.sqrt(y)))  # pyright: ignore
 
