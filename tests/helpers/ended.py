@@ -8,6 +8,8 @@ from yosinski.environment import Where
 from yosinski.experiment.run import Run
 from yosinski.records import specs, states
 
+RESULTS = ("state", "metrics", "per_class", "right", "weights", "certificate", "steps")
+
 
 def after(looks: int) -> Callable[[], bool]:
     """A `stopping` that says so from that look on; there is one after each step and in each batch of an evaluation."""
@@ -20,7 +22,7 @@ def numbers(where: Where, run: Run) -> dict[str, Any]:
     path = specs.folder(where.runs, run.id)
     record = states.read_record(path)
     assert record is not None
-    kept = {name: record[name] for name in ("state", "metrics", "per_class", "weights", "certificate", "steps")}
+    kept = {name: record[name] for name in RESULTS}
     curve = [{k: v for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
     return {**kept, "curve": curve}
 

@@ -36,12 +36,21 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Score:
-    """A network's result on an image set: mean cross-entropy, top-1 accuracy, and per class how many are right."""
+    """A network's result on an image set: mean cross-entropy, and for each image whether it was right, bool [n]."""
 
     images: ImageSet
     loss: float
-    top1: float
-    correct: list[int]
+    right: np.ndarray
+
+    @property
+    def top1(self) -> float:
+        """The share of images on which it was right."""
+        return float(self.right.sum() / len(self.right))
+
+    @property
+    def correct(self) -> list[int]:
+        """On how many images of each class it was right."""
+        return np.bincount(self.images.labels[self.right], minlength=self.images.classes).tolist()
 
 
 def image_set(store: Store, run: Run, name: str, unseen: bool = False) -> ImageSet:
@@ -71,7 +80,7 @@ def evaluate(
     for member in members:
         member.rest()
     losses = [0.0] * len(members)
-    correct = [np.zeros(images.classes, int) for _ in members]
+    right = np.zeros((len(members), len(images.rows)), bool)
     held = {member: member.shared for member in members}
     total = len(images.rows)
     for start in range(0, total, images.at_a_time):
@@ -91,9 +100,8 @@ def evaluate(
                 outputs.append(member.logits(taken, arithmetic))
         for k, output in enumerate(outputs):
             losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
-            right = labels[output.argmax(1) == labels]
-            correct[k] += np.bincount(right.cpu().numpy(), minlength=images.classes)
-    return [Score(images, loss / total, c.sum() / total, c.tolist()) for loss, c in zip(losses, correct, strict=True)]
+            right[k, part] = (output.argmax(1) == labels).cpu().numpy()
+    return [Score(images, loss / total, bits) for loss, bits in zip(losses, right, strict=True)]
 
 
 def health(
@@ -104,7 +112,7 @@ def health(
         return "diverged", "the training loss is not finite"
     for score in scores:
         if score.images.name == "select":
-            why = judged(member.train_loss, chance, sum(score.correct), len(score.images.rows))
+            why = judged(member.train_loss, chance, int(score.right.sum()), len(score.images.rows))
             if why:
                 return "stuck", why
     return "done", None

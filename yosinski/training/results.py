@@ -11,6 +11,7 @@ from yosinski.environment import environment, peak_memory
 from yosinski.errors import Failure
 from yosinski.experiment.cost import cost, in_pack
 from yosinski.networks.tensors import fingerprint
+from yosinski.records.right import packed
 from yosinski.training import surgery
 from yosinski.training.arithmetic import Arithmetic, gpu_environment, gpu_memory
 from yosinski.training.evaluation import ImageSet, Score, chance, health
@@ -38,7 +39,7 @@ class Results:
                 "learning_rate": member.run.rate(member.step - 1, self.stream.steps),
                 "train_loss": member.train_loss,
                 "select_loss": score.loss,
-                "select_top1": float(score.top1),
+                "select_top1": score.top1,
                 "seconds": member.seconds,
             }
         )
@@ -63,7 +64,7 @@ class Results:
                 "metrics": finite(
                     {"train_loss": member.train_loss}
                     | {f"{score.images.name}_loss": score.loss for score in scores}
-                    | {f"{score.images.name}_top1": float(score.top1) for score in scores}
+                    | {f"{score.images.name}_top1": score.top1 for score in scores}
                 ),
                 "per_class": {
                     score.images.name: {
@@ -72,6 +73,7 @@ class Results:
                     }
                     for score in scores
                 },
+                "right": {score.images.name: packed(score.right) for score in scores},
                 "parameters": sum(p.numel() for p in member.network.parameters()),
                 "trained_parameters": sum(p.numel() for p in member.trained.values()),
                 "flops": cost(member.run, self.stream.store.card).flops,

@@ -1,0 +1,195 @@
+"""What a choice of images has to do with accuracies: bits of all runs side by side, and how they covary over images.
+
+Runs that are evaluated on the same images are right and wrong on much the same ones. How much further images would move
+the accuracies of choices, and how much they would move them together, is the covariance over images of the choices'
+probabilities of being right.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from yosinski import files
+from yosinski.data.half import Half
+from yosinski.errors import BadInput
+from yosinski.records import specs, states
+from yosinski.records.right import right
+
+IDENTITY = ["data", "class", "domain", "division", "k"]
+
+
+@dataclass
+class Bits:
+    """Which runs were right on which images.
+
+    runs: the rows that were asked for, of runs that have bits. images: one row per image that any of them has seen,
+    with what makes it the same one in several halves: `data` (the fingerprint), `class`, `domain` (joined by +),
+    `division` (0 but for select images) and `k`, its number within these. right: int8 [runs, images]: 1, 0, or -1 for
+    an image that a run has not seen. without: ids of runs that have no bits, or no half that could be read.
+    """
+
+    runs: pd.DataFrame
+    images: pd.DataFrame
+    right: np.ndarray
+    without: list[str]
+
+
+def bits(directory: Path, runs: pd.DataFrame, image_set: str) -> Bits:
+    """The bits of runs (columns `run`, `target_half`, `choice`, `replicate`) on their `select`, `test` or `unseen` set.
+
+    Every record is read once. BadInput if a record's bits are not those that its counts speak of, or is damaged.
+    """
+    halves: dict[str, Half | None] = {}
+    found: dict[str, tuple[np.ndarray, tuple[Hashable, ...]]] = {}
+    layouts: dict[tuple[Hashable, ...], list[tuple[tuple[Any, ...], int]]] = {}  # the classes of a half, and how many
+    for run, digest in runs[["run", "target_half"]].drop_duplicates().itertuples(index=False):
+        record = states.read_record(specs.folder(directory, run)) or {}
+        bits_of_run = right(record, image_set, run)
+        if digest not in halves:
+            halves[digest] = _half(directory, digest)
+        half = halves[digest]
+        if bits_of_run is None or half is None:
+            continue
+        counts = record["per_class"][image_set]["images"]
+        if len(counts) != len(half.classes):
+            what = f"record of run {run}, set {image_set!r}"
+            raise BadInput(f"{what}: per_class counts {len(counts)} classes, its half has {len(half.classes)}")
+        layout = digest, *counts
+        if layout not in layouts:
+            keys = [_identity(half, name, image_set) for name in half.classes]
+            layouts[layout] = list(zip(keys, counts, strict=True))
+        found[run] = bits_of_run, layout
+
+    most: dict[tuple[Any, ...], int] = {}
+    for layout in layouts.values():
+        for key, count in layout:
+            most[key] = max(count, most.get(key, 0))
+    first = dict(zip(most, np.cumsum([0, *most.values()]).tolist(), strict=False))
+    columns = {
+        name: np.concatenate([np.arange(first[key], first[key] + count) for key, count in layout])
+        for name, layout in layouts.items()
+    }
+    kept = runs.loc[runs["run"].isin(list(found))].reset_index(drop=True)
+    matrix = np.full((len(kept), sum(most.values())), -1, np.int8)
+    for row, run in enumerate(kept["run"]):
+        its, layout = found[run]
+        matrix[row, columns[layout]] = its
+    images = pd.DataFrame([(*key, k) for key, count in most.items() for k in range(count)], columns=IDENTITY)
+    without = [run for run in runs["run"].drop_duplicates() if run not in found]
+    return Bits(kept, images, matrix, without)
+
+
+def _half(directory: Path, digest: str) -> Half | None:
+    try:
+        return specs.load_half(directory, digest)
+    except (files.Damaged, BadInput):
+        return None
+
+
+def _identity(half: Half, name: str, image_set: str) -> tuple[Any, ...]:
+    """What images of a class have in common in all halves in which the k-th is the same."""
+    return half.fingerprint, name, "+".join(sorted(half.domain)), 0
+
+
+@dataclass
+class Covariance:
+    """Over images, of the probabilities that choices are right, in accuracy squared, per image.
+
+    matrix: [choices, choices], positive semidefinite; estimate: the same before its negative eigenvalues were cut,
+    which is unbiased. share: what these are multiplied with to get the covariance of the choices' means over replicates
+    that further images alone would make: 1/n where all see the same n images, else the sum over images of the products
+    of their weights in both means. alone: choices with one replicate only. Their own variance is that of single
+    networks, in which there is also what differs from training to training: it is too large rather than too small.
+    """
+
+    matrix: pd.DataFrame
+    estimate: pd.DataFrame
+    share: pd.DataFrame
+    alone: list[Hashable]
+
+    @property
+    def of_means(self) -> pd.DataFrame:
+        """The covariance of the choices' mean accuracies that further images alone would make, positive semidefinite.
+
+        Exactly that of the estimate if images are drawn from all classes alike; see `covariance`.
+        """
+        return self.matrix * self.share
+
+
+def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
+    """The covariance over images of the choices' probabilities of being right, from bits of different replicates.
+
+    For choices c and d: the mean, over pairs of replicates r != s, of the covariance over images of bit[c, r] and
+    bit[d, s], with images that one of both lacks left out. Bits of one and the same training are no part of it, since
+    what is by chance in that would pass for a property of images; it is unbiased, and so are the differences of two
+    choices. Several runs of a choice in a replicate are averaged where they share images. Where c and d have no pair of
+    different replicates, those of the same one are taken; where they share no image, it is 0.
+
+    within_classes: deviations are those from the mean of their class, for images that are drawn anew class by class in
+    the same numbers, as those of a data set mostly are. Otherwise how classes (and the halves that they are in) differ
+    counts as well, which is too much then.
+
+    Source: the two-way random effects of readers and cases, Roe and Metz, Acad. Radiol. 4 (1997); Gallas, Bandos,
+    Samuelson and Wagner, Commun. Stat. Theory Methods 38 (2009).
+    """
+    of_run, choices = pd.factorize(bits.runs["choice"])
+    replicate_of_run, replicates = pd.factorize(bits.runs["replicate"])
+    groups, group_of_run = np.unique(of_run * len(replicates) + replicate_of_run, return_inverse=True)
+    rates = np.zeros((len(groups), bits.right.shape[1]))
+    seen = np.zeros_like(rates)
+    for k in range(len(groups)):
+        its = bits.right[group_of_run == k]
+        many = (its >= 0).sum(0)
+        rates[k], seen[k] = (its == 1).sum(0) / np.maximum(many, 1), many > 0
+    choice, replicate = np.divmod(groups, max(1, len(replicates)))
+    belongs = (choice[None] == np.arange(len(choices))[:, None]).astype(float)
+
+    classes = bits.images.groupby(["data", "class"], sort=False).ngroup().to_numpy()
+    between = _between(rates, seen, classes if within_classes else np.zeros_like(classes))
+    known = np.isfinite(between)
+    of_pairs = np.where(known, between, 0)
+    different = known & (replicate[:, None] != replicate[None])
+    same = known & ~different
+
+    def mean(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        number = belongs @ chosen @ belongs.T
+        return belongs @ (of_pairs * chosen) @ belongs.T / np.maximum(number, 1), number > 0
+
+    (crossed, some), (within, _) = mean(different), mean(same)
+    estimate = np.where(some, crossed, within)
+    values, vectors = np.linalg.eigh(estimate)
+    weights = belongs @ (seen / np.maximum(seen.sum(1, keepdims=True), 1)) / belongs.sum(1, keepdims=True)
+
+    def table(matrix: np.ndarray) -> pd.DataFrame:
+        index = pd.Index(list(choices), name="choice", tupleize_cols=False)
+        return pd.DataFrame(matrix, index=index, columns=index)
+
+    alone = [choice for choice, crossing in zip(choices, some.diagonal(), strict=True) if not crossing]
+    cut = (vectors * np.maximum(values, 0)) @ vectors.T
+    return Covariance(table(cut), table(estimate), table(weights @ weights.T), alone)
+
+
+def _between(rates: np.ndarray, seen: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Covariances within strata between rows of rates [g, images] over the images that both have seen (1, else 0).
+
+    NaN where no stratum has two such images. rates: 0 where not seen. strata: int [images].
+    """
+    products, free = rates @ rates.T, np.zeros((len(rates), len(rates)))
+    for stratum in range(int(strata.max(initial=-1)) + 1):
+        here = strata == stratum
+        shared, sums = seen[:, here] @ seen[:, here].T, rates[:, here] @ seen[:, here].T
+        products -= sums * sums.T / np.maximum(shared, 1)
+        free += np.maximum(shared - 1, 0)
+    return np.where(free > 0, products / np.maximum(free, 1), np.nan)
+
+
+def worth(accuracy: Any, images: Any) -> Any:
+    """The standard error, in points, of an accuracy on so many images alone: binomial, for records without bits.
+
+    It is that of one network; of the difference of two networks on the same images it says nothing.
+    """
+    return 100 * np.sqrt(accuracy * (1 - accuracy) / images)
