@@ -1,4 +1,4 @@
-"""Where to cut in a block of runs: every choice with its score, its probability of being best, and its cost."""
+"""Where to cut in a block of runs: every choice with its score, how far it may be from the best one, and its cost."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.advice import images
 from analysis.advice.blocks import Block
-from analysis.advice.choice import Cells, best, not_told_from_best, one_standard_error, posterior
+from analysis.advice.choice import Posterior, behind, best, cells, luck, not_told_from_best, overlapping, posterior
+from analysis.advice.classes import SETS, counts
 from analysis.advice.contrasts import differences, intervals, split_means
 from analysis.paired import FEWEST
+from yosinski.errors import BadInput
 from yosinski.experiment.treatments import notation
 from yosinski.networks.architectures import ARCHITECTURES
 
 COSTS = ["trained_parameters", "parameters", "flops", "seconds", "memory"]
 OUTPUTS = 1000  # of the published networks' heads, on halves, too; records name their own
-POWER = 4.0  # standard errors at which a worse choice is left out of the set; docs/where-to-cut.md has how often
-TELL = 1.0  # points that should be told apart
+MATTERS = 1.0  # points, below which a difference does not matter
+ENOUGH = 0.95  # probability with which a choice is recommended
+FAILED = 0.2  # share of a choice's runs that may fail
+OVER = ("stuck", "diverged")  # how trainings fail
 
 
 @dataclass
@@ -28,92 +33,211 @@ class Answer:
                               trained from scratch, n = 0
     treatment, series         as in the frame
     splits, targets, runs     how many count
-    points, error             difference from `top` and its standard error, of the model; without it the difference
-                              from the base, and NaN
-    p_best, among, within     probability of being the best; not told from the best; within one standard error of it
+    failed                    how many were trained, and got stuck or diverged
+    points, low, high         difference from `reference` and its 95 % interval; without a model the interval is empty
+    behind                    expected distance from the best choice, in points: the regret of taking this one
+    within                    P(within): the probability that it is less than `matters` below the best one
+    p_best, among             probability of being the best; not told from the best
+    fragile                   whether too many of its runs failed for a recommendation
     trained_parameters, ...   `COSTS`, means over runs
     """
 
     rows: pd.DataFrame
+    matters: float = MATTERS
     why_not: str = ""  # there is no comparison
-    top: str = ""
-    cheapest: str = ""  # of those not told from the best
-    modest: str = ""  # the cheapest within one standard error
+    reference: str = ""  # what points are differences from: "base", or "" for the mean of all choices
+    top: str = ""  # the highest mean of those that may be recommended
+    cheapest: str = ""  # with P(within) of at least `ENOUGH`, if any
     by: str = ""  # which cost
-    splits_needed: int = 0  # to tell choices apart that differ by `TELL` points
+    limit: float = float("nan")  # points, the smallest difference of which P(within) of `top` would be `ENOUGH`
+    treatments: dict[str, float] = field(default_factory=dict)  # the probability that the best choice is of each series
     test: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `top`: `test_top1` and its difference from the base
+    trainings: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # draws without images, [draws, rows]
+    images: np.ndarray = field(
+        default_factory=lambda: np.empty((0, 0))
+    )  # covariance by images, points squared, [rows, rows]
+    luck: float = 0.0  # points, by which the score of `top` is expected to be too high because it was chosen
+    failed: dict[str, int] = field(default_factory=dict)  # choices of which every run failed, and how many
+    no_bits: float = 0.0  # points (standard error) that so many images alone are worth, where records have no bits
 
     @property
     def among(self) -> pd.DataFrame:
         """The rows that are not told from the best; all of them without a comparison."""
         return self.rows.loc[self.rows["among"]] if self.top else self.rows
 
+    @property
+    def recommended(self) -> pd.DataFrame:
+        """The rows with P(within) of at least `ENOUGH` that did not fail too often, the highest mean first."""
+        return (
+            self.rows.loc[(self.rows["within"] >= ENOUGH) & ~self.rows["fragile"]] if self.top else self.rows.iloc[:0]
+        )
 
-def answer(block: Block, seed: int = 0) -> Answer:
-    """What the runs of a block say of transfer copies at every cut, and of training from scratch."""
+    def row(self, choice: str) -> Any:
+        """The row of a choice."""
+        return self.rows.loc[self.rows["choice"] == choice].iloc[0]
+
+
+def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
+    """What the runs of a block say of transfer copies at every cut, and of training from scratch.
+
+    matters: points, the difference below which the user does not care. BadInput: not above 0.
+    """
+    if not matters > 0:
+        raise BadInput(f"differences that matter must be above 0 points, not {matters:g}")
     runs = candidates(block)
     rows: Any = _counted(block, runs)
+    failed = {str(k): int(v) for k, v in failures(block).items() if k not in set(rows["choice"])}
     if not (rows["n"] > 0).any():
-        return Answer(rows, "no transfer copy is done")
-    of_cell: Any = runs.groupby(["replicate", "target_half", "choice"])["value"].mean()
-    means = of_cell.reset_index()
+        return Answer(rows, matters, "no transfer copy is done", failed=failed)
+    reference = "base" if "base" in set(rows["choice"]) else ""
+    means = measurements(runs)
     few = block.number < FEWEST
     spare = len(means) - len(rows)
     if few or len(rows) < 2 or spare < FEWEST:
         why = (
-            f"{block.number} {block.replicates}(s), and at least {FEWEST} are needed"
+            f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
             if few
             else f"{len(means)} measurements of {len(rows)} choices leave nothing to tell luck by"
         )
-        points: Any = 100 * (runs["value"] - runs["target_half"].map(_bases(runs)))
+        level: Any = _bases(runs) if reference else runs.groupby("target_half")["value"].mean()
+        points: Any = 100 * (runs["value"] - runs["target_half"].map(level))
         rows["points"] = rows["choice"].map(points.groupby(runs["choice"]).mean())
-        return Answer(rows.sort_values("points", ascending=False, ignore_index=True), why)
+        rows = rows.sort_values("points", ascending=False, ignore_index=True)
+        return Answer(rows, matters, why, reference, failed=failed)
 
-    codes = {name: np.unique(means[name], return_inverse=True) for name in ("replicate", "target_half", "choice")}
-    names, choice = codes["choice"]
-    fitted = posterior(Cells(codes["replicate"][1], codes["target_half"][1], choice), 100 * means["value"].to_numpy())
-    draws = fitted.draws(np.random.default_rng(seed))
-    expected = draws.mean(axis=0)
-    behind = draws - draws[:, [int(expected.argmax())]]
-    of_choice = pd.DataFrame(
-        {
-            "points": behind.mean(axis=0),
-            "error": behind.std(axis=0),
-            "p_best": best(draws),
-            "among": not_told_from_best(draws),
-            "within": one_standard_error(draws),
-        },
-        index=names,
-    )
-    rows = rows.drop(columns=["points", "error", "p_best", "among", "within"]).join(of_choice, on="choice")
-    rows = rows.sort_values("points", ascending=False, ignore_index=True)
+    names = rows["choice"].to_numpy()
+    fitted, of_images, no_bits = _fitted(block, runs, means, rows)
+    rng = np.random.default_rng(seed)
+    trainings = fitted.draws(rng).astype(np.float32)
+    draws = trainings + by_images(of_images, len(trainings), rng)
+    from_reference = draws - (draws[:, [list(names).index("base")]] if reference else draws.mean(axis=1, keepdims=True))
+    gap = behind(draws)
+    of_choice: Any = {
+        "points": from_reference.mean(axis=0),
+        "behind": gap.mean(axis=0),
+        "within": (gap < matters).mean(axis=0),
+        "p_best": best(draws),
+        "among": not_told_from_best(draws),
+    }
+    of_choice["low"], of_choice["high"] = np.quantile(from_reference, [0.025, 0.975], axis=0)
+    rows = rows.assign(**of_choice)
+    if reference:  # of the base itself there is no interval
+        rows.loc[rows["choice"] == "base", ["low", "high"]] = np.nan
+    order = rows["points"].to_numpy().argsort(kind="stable")[::-1]
+    rows = rows.iloc[order].reset_index(drop=True)
+    sound = rows.loc[~rows["fragile"]]
     by = next((cost for cost in ("flops", "trained_parameters") if rows[cost].notna().all()), "")
-    priced = rows.sort_values([by, "points"], ascending=[True, False]) if by else rows
-    targets = means.groupby("replicate")["target_half"].nunique().median()
+    top = str((sound if len(sound) else rows)["choice"].iloc[0])
+    good = sound.loc[sound["within"] >= ENOUGH]
+    priced = good.sort_values([by, "points"], ascending=[True, False]) if by else good
+    winner = rows["series"].to_numpy()[np.argmax(draws[:, order], axis=1)]
     return Answer(
         rows,
-        top=str(rows["choice"].iloc[0]),
-        cheapest=str(priced.loc[priced["among"], "choice"].iloc[0]),
-        modest=str(priced.loc[priced["within"], "choice"].iloc[0]),
+        matters,
+        reference=reference,
+        top=top,
+        cheapest=str(priced["choice"].iloc[0]) if by and len(priced) else "",
         by=by,
-        splits_needed=max(FEWEST, int(np.ceil((POWER * fitted.per_replicate(targets) / TELL) ** 2))),
-        test=_test(block, runs, str(rows["choice"].iloc[0])),
+        limit=float(np.quantile(gap[:, list(names).index(top)], ENOUGH)),
+        treatments={str(k): float(v) for k, v in pd.Series(winner).value_counts(normalize=True).items()},
+        test=_test(block, runs, top),
+        trainings=trainings[:, order],
+        images=of_images[np.ix_(order, order)],
+        luck=luck(trainings - (trainings[:, [list(names).index("base")]] if reference else 0)),
+        failed=failed,
+        no_bits=no_bits,
     )
+
+
+def measurements(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per replicate, target and choice: the mean `value` of its runs, their `number`, and its `extra` variance.
+
+    runs: as from `candidates`. extra: in accuracy squared, of predicted values (column `error`), and of means over
+    fewer runs than others have, where the spread within a cell is known: choices with fewer seeds weigh less.
+    """
+    cell: Any = runs.assign(predicted=runs["error"] ** 2).groupby(["replicate", "target_half", "choice"])
+    means = cell.agg(
+        value=("value", "mean"), number=("value", "size"), within=("value", "var"), predicted=("predicted", "mean")
+    )
+    means = means.reset_index()
+    several = means.loc[means["number"] > 1]
+    pooled = float(np.average(several["within"], weights=several["number"] - 1)) if len(several) else 0.0
+    fewer = 1 / means["number"] - 1 / means["number"].max()
+    return means.assign(extra=pooled * fewer + means["predicted"] / means["number"])
 
 
 def candidates(block: Block) -> pd.DataFrame:
     """The runs among which there is a choice: transfer copies and bases of their targets, with their `choice`."""
-    good = block.good
-    copies = good.loc[good["relation"] == "transfer"]
-    bases = good.loc[(good["relation"] == "base") & good["target_half"].isin(copies["target_half"])]
-    runs = pd.concat([bases, copies])
+    runs = _named(block, block.good)
+    copies = runs.loc[runs["relation"] == "transfer"]
+    bases = runs.loc[(runs["relation"] == "base") & runs["target_half"].isin(copies["target_half"])]
+    return pd.concat([bases, copies])
+
+
+def failures(block: Block) -> pd.Series:
+    """How many runs of each choice were trained and got stuck or diverged, by choice."""
+    failed = block.runs["state"].isin(OVER) & block.runs["relation"].isin(["base", "transfer"]) & ~block.runs["stale"]
+    return _named(block, block.runs.loc[failed]).groupby("choice").size()
+
+
+def _named(block: Block, runs: Any) -> Any:
     source = "W" if block.weights else "A"  # as the copies of weights from outside are called
-    return runs.assign(
-        choice=[
-            notation(source, n, "B", treatment) if n else "base"
-            for treatment, n in zip(runs["treatment"], runs["n"], strict=True)
-        ]
+    pairs = zip(runs["treatment"], runs["n"], strict=True)
+    return runs.assign(choice=[notation(source, n, "B", treatment) if n else "base" for treatment, n in pairs])
+
+
+def _fitted(block: Block, runs: Any, means: Any, rows: Any) -> tuple[Posterior, np.ndarray, float]:
+    """The posterior of the choices in the order of rows, in points; their covariance by images; `no_bits`."""
+    codes = {name: k for k, name in enumerate(rows["choice"])}
+    where = cells(
+        pd.factorize(means["replicate"])[0],
+        pd.factorize(means["replicate"] + "\n" + means["target_half"])[0],
+        means["choice"].map(codes).to_numpy(int),
+        pd.factorize(rows["series"])[0],
+        rows["n"].to_numpy(float),
+        1e4 * means["extra"].to_numpy(float),
     )
+    fitted = posterior(where, 100 * means["value"].to_numpy(float))
+    if block.replicates == "division":
+        return overlapping(fitted, block.number, *_sizes(block, runs)), np.zeros((len(rows),) * 2), 0.0
+    return fitted, *_images(block, runs, list(codes))
+
+
+def _sizes(block: Block, runs: Any) -> tuple[float, float]:
+    """How many images a run was trained on, and how many it was measured on: means; NaN where that is not known."""
+    trained = runs["step"] / runs["epoch"] * runs["recipe_batch_size"]
+    counted: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
+    measured = counted.groupby("run")["images"].sum().mean() if len(counted) else np.nan
+    return float(trained.mean()), float(measured)
+
+
+def _images(block: Block, runs: pd.DataFrame, names: list[str]) -> tuple[np.ndarray, float]:
+    """The covariance of the choices by images, in points squared, beyond what replicates show; what images are worth.
+
+    The latter is the standard error of an accuracy by images alone, in points, where records have no bits: 0 where they
+    have, or where nothing is known of how many images there were.
+    """
+    nothing = np.zeros((len(names),) * 2)
+    if block.directory is None:
+        return nothing, 0.0
+    found = images.bits(block.directory, runs, SETS[block.metric])
+    if set(found.runs["choice"]) != set(names):
+        counted: Any = counts(block.directory, runs, SETS[block.metric])[0]
+        if counted.empty:
+            return nothing, 0.0
+        number = counted.groupby("run")["images"].sum().mean()
+        accuracy = counted["correct"].sum() / counted["images"].sum()
+        return nothing, float(images.worth(accuracy, number))
+    few = len(found.images) < 2 * len(found.images.drop_duplicates(["data", "class"]))
+    by_images = images.covariance(found, within_classes=not few).beyond_replicates
+    return 1e4 * by_images.loc[names, names].to_numpy(float), 0.0
+
+
+def by_images(covariance: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws [number, p] of what other images would add to the means of the choices, float32, points."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    return (rng.standard_normal((number, len(values))) @ root.T).astype(np.float32)
 
 
 def _bases(runs: pd.DataFrame) -> Any:
@@ -124,7 +248,7 @@ def _counted(block: Block, runs: pd.DataFrame) -> pd.DataFrame:
     """One row per choice: how often it was trained, and what it cost."""
     priced = _priced(runs)
     grouped = priced.groupby(["choice", "series", "n"])
-    rows = grouped.agg(
+    rows: Any = grouped.agg(
         treatment=("treatment", "first"),
         cut=("cut", "first"),
         splits=("replicate", "nunique"),
@@ -133,8 +257,11 @@ def _counted(block: Block, runs: pd.DataFrame) -> pd.DataFrame:
         **{name: (name, "mean") for name in COSTS},
     ).reset_index()
     rows["n"] = rows["n"].astype("int64")
-    empty = {"points": np.nan, "error": np.nan, "p_best": np.nan, "among": False, "within": False}
-    return rows.assign(**empty).sort_values(["series", "n"], ignore_index=True)
+    rows["failed"] = rows["choice"].map(failures(block).to_dict()).fillna(0).astype("int64")
+    share = rows["failed"] / (rows["failed"] + rows["runs"])
+    rows["fragile"] = (share > FAILED) | ((rows["failed"] > 0) & (rows["splits"] < FEWEST))
+    empty = dict.fromkeys(("points", "low", "high", "behind", "within", "p_best"), np.nan)
+    return rows.assign(**empty, among=False).sort_values(["series", "n"], ignore_index=True)
 
 
 def _priced(runs: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from yosinski.errors import BadInput
 
 # In what copies and bases agree.
 ALIKE = ["origin", "network", "data", "rule", "kind", "semantics", "recipe", "examples_per_class"]
+VARIED = ["split", "division", "seed"]  # what replicates can be of, the widest first
 OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 
 
@@ -47,8 +48,8 @@ class Block:
 
     @cached_property
     def replicates(self) -> str:
-        """What intervals go over: "split", or "seed" where one split has at least three."""
-        return "split" if self.runs["replicate"].equals(self.runs["split"]) else "seed"
+        """What intervals go over: "split", or "division" or "seed" where fewer than three splits compare choices."""
+        return replicates_of(self.runs)
 
     @cached_property
     def number(self) -> int:
@@ -120,15 +121,35 @@ def one_row_each(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The last row of every run, with `value` (the metric), `counts` and `replicate`.
 
     counts: whether the run is done, has a value, and was not cut from weights that its base no longer has.
-    replicate: the split; where there is one split only and at least three seeds, the seed.
+    replicate: the split, division or seed (`replicates_of`), with the split and division that it is of, if these vary.
     """
     runs = frame.loc[frame["last"]].reset_index(drop=True)
     value = runs[metric]
     runs = runs.assign(value=value, counts=(runs["state"] == "done") & value.notna() & ~runs["stale"])
-    for name in ("seed", "split"):
+    if "division" not in runs:
+        runs["division"] = 0  # TEMPORARY
+    for name in VARIED:
         runs[name] = runs[name].astype("string").fillna("")
-    seeds = runs["split"].nunique() == 1 and runs.loc[runs["counts"], "seed"].nunique() >= FEWEST
-    return runs.assign(replicate=runs["seed" if seeds else "split"])
+    of_what = replicates_of(runs)
+    varying = [name for name in VARIED if runs.loc[runs["counts"], name].nunique() > 1]
+    columns = list(dict.fromkeys([*varying[: varying.index(of_what) if of_what in varying else 0], of_what]))
+    return runs.assign(replicate=runs[columns].agg(" ".join, axis=1).astype("string"))
+
+
+def replicates_of(runs: pd.DataFrame) -> str:
+    """What replicates of these runs are: "split", "division" or "seed".
+
+    Splits, where three of them compare two choices (or a choice and the base) that count. Otherwise divisions of each
+    split stand in for them, and otherwise seeds of each division, where three of these compare. So a run of one more
+    split takes nothing away from what those of another one say.
+    """
+    good: Any = runs.loc[runs["counts"] & runs["relation"].isin(["base", "transfer"])]
+    choice = good["treatment"].astype(str) + good["n"].astype(str)
+    for k, name in enumerate(VARIED):
+        number = choice.groupby([good[column] for column in VARIED[: k + 1]]).nunique()
+        if good[name].nunique() > 1 and (number > 1).sum() >= FEWEST:
+            return name
+    return "split"
 
 
 def caveats(block: Block) -> list[str]:

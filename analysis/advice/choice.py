@@ -3,7 +3,7 @@
 `docs/where-to-cut.md` has the formulas with their sources, and what simulations say of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
-LONE = 4.0  # degrees of freedom that other treatments' variances are worth for a treatment with a single choice
+APART = 1.0  # by how much variances of treatments differ, in the logarithm: about by a factor of e
 DRAWS = 20_000
 SURE = 0.95  # of the set that is not told apart from the best
 
@@ -82,7 +82,8 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
 
     Of the residuals of that additive fit; variances of one treatment are squeezed towards their trend over n (a line in
     the logarithm), as those of contrasts are (`contrasts.moderated`): fine-tuned copies may vary less than frozen ones,
-    and these the more, the deeper they are cut. A choice with a single replicate has that of the trend.
+    and these the more, the deeper they are cut. Trends of treatments of which little is known are squeezed towards the
+    mean of all. A choice with a single replicate has the variance of its trend.
     """
     p = cells.choices
     levels = np.eye(int(cells.target.max()) + 1)[cells.target]
@@ -102,28 +103,33 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
     log, noise = np.log(variance) - psi(df / 2) + np.log(df / 2), polygamma(1, df / 2)
     trend, beyond = _trend(cells, log, noise, known)
     d0 = 2 * trigamma_inverse(beyond) if beyond > 1e-6 else np.inf
-    usual = np.exp(trend + (psi(d0 / 2) - np.log(d0 / 2) if np.isfinite(d0) else 0))
+    if not np.isfinite(d0):
+        return np.exp(trend)
+    usual = np.exp(trend + psi(d0 / 2) - np.log(d0 / 2))
     lone = np.bincount(cells.treatment[known], minlength=int(cells.treatment.max()) + 1)[cells.treatment] < 2
-    weight = np.where(lone, min(d0, LONE), d0)
-    squeezed = np.where(np.isinf(weight), usual, (np.minimum(weight, 1e9) * usual + df * variance) / (weight + df))
-    return np.where(known, squeezed, usual)
+    return np.where(known & ~lone, (d0 * usual + df * variance) / (d0 + df), np.where(lone, np.exp(trend), usual))
 
 
 def _trend(cells: Cells, log: np.ndarray, noise: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
-    """The trend of log variances [p] over n, by treatment, and their variance beyond it that sampling leaves."""
-    fitted = np.full(cells.choices, np.average(log[known], weights=1 / noise[known]))
+    """The trend of log variances [p] over n, by treatment, and their variance beyond it that sampling leaves.
+
+    Each treatment's is squeezed towards the mean of all, with a standard deviation of `APART` between treatments.
+    """
+    usual = np.average(log[known], weights=1 / noise[known])
+    fitted = np.full(cells.choices, usual)
     squares = free = 0.0
     for code in np.unique(cells.treatment):
         members = cells.treatment == code
         measured = members & known
-        if measured.sum() < 2:
+        if not measured.any():
             continue
         line = np.vander(cells.cut, 2 if measured.sum() > 3 else 1)
         root = 1 / np.sqrt(noise[measured])
-        slope = np.linalg.lstsq(line[measured] * root[:, None], log[measured] * root, rcond=None)[0]
-        fitted[members] = line[members] @ slope
+        own = line @ np.linalg.lstsq(line[measured] * root[:, None], log[measured] * root, rcond=None)[0]
+        certain = (1 / noise[measured]).sum()
+        fitted[members] = usual + (own[members] - usual) * certain / (certain + 1 / APART**2)
         left = measured.sum() - line.shape[1]
-        squares += ((log - fitted)[measured] ** 2).sum() - left * noise[measured].mean()
+        squares += ((log - own)[measured] ** 2).sum() - left * noise[measured].mean()
         free += left
     return fitted, squares / free if free else 0.0
 
@@ -230,6 +236,16 @@ def _freedom(cells: Cells, weights: np.ndarray, free: int) -> float:
     return max(1.0, min(free, (replicates - 1) * p / (1 + (p - 1) * squared)))
 
 
+def overlapping(fitted: Posterior, replicates: int, trained: float, measured: float) -> Posterior:
+    """The posterior where replicates are divisions of the same images, which share most of what they are trained on.
+
+    trained, measured: how many images each was trained and measured on. Variances of means over K divisions are
+    1 / K + measured / trained times that of one, in place of 1 / K.
+    Source: Nadeau and Bengio, Machine Learning 52 (2003), the corrected resampled t.
+    """
+    return replace(fitted, spread=fitted.spread * (1 + replicates * measured / trained))
+
+
 def best(draws: np.ndarray) -> np.ndarray:
     """The probability that each choice is the best one, [p]."""
     return np.bincount(draws.argmax(axis=1), minlength=draws.shape[1]) / len(draws)
@@ -238,6 +254,17 @@ def best(draws: np.ndarray) -> np.ndarray:
 def behind(draws: np.ndarray) -> np.ndarray:
     """How far each choice is below the best one, [draws, p]; its mean over draws is the expected regret."""
     return draws.max(axis=1, keepdims=True) - draws
+
+
+def luck(draws: np.ndarray) -> float:
+    """By how much the score of the highest mean is expected to be too high, since it was chosen for being high.
+
+    As a parametric bootstrap has it: were the means the truth, and new estimates drawn around them, the highest of
+    these would be above its own truth by so much. Source: Efron and Tibshirani, An Introduction to the Bootstrap
+    (1993), chapter 10.
+    """
+    chosen = draws.argmax(axis=1)
+    return float((draws[np.arange(len(draws)), chosen] - draws.mean(axis=0)[chosen]).mean())
 
 
 def not_told_from_best(draws: np.ndarray, sure: float = SURE) -> np.ndarray:
@@ -257,13 +284,3 @@ def not_told_from_best(draws: np.ndarray, sure: float = SURE) -> np.ndarray:
         chance = ((draws - means - (draws[:, [i]] - means[i])) / error).max(axis=1)
         among[i] = ahead.max() <= np.quantile(chance, sure)
     return among
-
-
-def one_standard_error(draws: np.ndarray) -> np.ndarray:
-    """Whether each choice is within one standard error, of their difference, of the one with the highest mean, [p].
-
-    Source: the rule of Breiman, Friedman, Olshen and Stone (1984), section 3.4.3, with the error of paired differences.
-    """
-    means = draws.mean(axis=0)
-    gap = draws[:, [int(means.argmax())]] - draws
-    return gap.mean(axis=0) <= gap.std(axis=0)

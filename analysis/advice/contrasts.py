@@ -126,7 +126,7 @@ def moderated(means: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 
 def prior(variance: np.ndarray, df: np.ndarray, n: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """d0 and s02 [k] of the scaled inverse chi-squared prior of variances [k] with df [k] degrees of freedom, at cuts n.
+    """d0 and s02 [k] of the scaled inverse chi-squared prior of variances [k] at cuts n with df [k] degrees of freedom.
 
     From log s2, whose distribution is a shifted log F: its mean is a line over n from four cuts on (deep cuts may be
     noisier), constant otherwise or without n; trigamma(d0 / 2) is its variance around that beyond what sampling

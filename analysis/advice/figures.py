@@ -6,38 +6,42 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.advice.answer import Answer
+from analysis.advice.answer import ENOUGH, Answer
 from analysis.advice.contrasts import CONTRASTS
 from analysis.figures.style import GREY, in_order, look, style
+from analysis.paired import FEWEST
 
 COSTS = {  # column of the frame -> what it is called, and its unit
     "trained_parameters": ("trained parameters (million)", 1e6),
     "flops": ("training FLOPs (1e12)", 1e12),
     "seconds": ("seconds", 1.0),
-    "memory": ("memory (GB)", 1e9),
 }
 _OF_CONTRAST = {"C": "BnB", "S": "AnB", "G": "AnB+", "T": "BnB+"}  # whose colour
 
 
 def choices(answer: Answer) -> Figure:
-    """Every choice: its difference from the best with two standard errors, and its probability of being the best."""
-    rows = answer.rows.iloc[::-1].reset_index(drop=True)
+    """Every choice: its difference from the base with its 95 % interval, and P(within).
+
+    Open markers: choices on fewer than three replicates, whose errors are those of the others.
+    """
+    rows: Any = answer.rows.iloc[::-1].reset_index(drop=True)
     with style():
         figure = Figure(figsize=(8.4, 0.8 + 0.27 * len(rows)))
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
         for k, row in enumerate(rows.itertuples()):
             choice: Any = row
             own = look(choice.series)
-            left.errorbar(
-                choice.points, k, xerr=2 * choice.error, fmt=own.marker, color=own.colour,
-                mfc=own.colour if choice.among else "white",
-            )  # fmt: skip
-            right.barh(k, choice.p_best, color=own.colour)
+            few = choice.splits < FEWEST
+            left.plot(choice.points, k, own.marker, color=own.colour, mfc="white" if few else own.colour)
+            left.hlines(k, choice.low, choice.high, color=own.colour)
+            right.barh(k, choice.within, color=own.colour)
         left.axvline(0, color=GREY, linewidth=0.8, linestyle="--")
         left.set_yticks(range(len(rows)), rows["choice"])
-        left.set_xlabel(f"Points from {answer.top}, with two standard errors")
-        left.set_title("Filled: not told from the best")
-        right.set_xlabel("P(best)")
+        left.set_xlabel(f"Points from {answer.reference or 'the mean'}, with 95 % intervals")
+        if (rows["splits"] < FEWEST).any():
+            left.set_title(f"Open: on fewer than {FEWEST} replicates")
+        right.axvline(ENOUGH, color=GREY, linewidth=0.8, linestyle=":")
+        right.set_xlabel(f"P(within {answer.matters:g})")
         right.set_xlim(0, 1)
     return figure
 
@@ -85,15 +89,30 @@ def cost(answer: Answer, measured: list[str]) -> Figure:
             for series, some in priced.groupby("series"):
                 own = look(str(series))
                 axes.plot(some[name] / unit, some["points"], own.marker, color=own.colour, label=str(series))
-            for row in edge.itertuples():
-                point: Any = (getattr(row, name) / unit, row.points)
-                axes.annotate(str(row.choice), point, xytext=(3, 3), textcoords="offset points", fontsize=7.5)
+            _label(axes, [(str(row.choice), getattr(row, name) / unit, row.points) for row in edge.itertuples()])
             axes.set_xlabel(words[:1].upper() + words[1:])
         for axes in panels[len(measured) :]:
             axes.set_axis_off()
-        panels[0].set_ylabel(f"Points from {answer.top or 'base'}")
+        panels[0].set_ylabel(f"Points from {answer.reference or 'the mean'}")
         panels[0].legend(loc="lower right")
     return figure
+
+
+def _label(axes: Any, points: list[tuple[str, float, float]]) -> None:
+    """Write names beside points: inside the axes, and none over another one, moved up or down as far as it takes."""
+    low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    line = 0.055 * (top - bottom)
+    taken: list[float] = []
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        at = min(y, taken[-1] - line) if taken else min(y, top - line)
+        taken.append(at)
+        right = x > low + 0.75 * (high - low)
+        axes.annotate(
+            name, (x, y), xytext=(x, at), textcoords="data", fontsize=7.5, va="center", ha="right" if right else "left",
+            bbox={"pad": 4, "alpha": 0}, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": GREY} if abs(at - y) > line / 2 else None,
+        )  # fmt: skip
 
 
 def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -102,13 +102,16 @@ class Covariance:
     matrix: [choices, choices], positive semidefinite; estimate: the same before its negative eigenvalues were cut,
     which is unbiased. share: what these are multiplied with to get the covariance of the choices' means over replicates
     that further images alone would make: 1/n where all see the same n images, else the sum over images of the products
-    of their weights in both means. alone: choices with one replicate only. Their own variance is that of single
-    networks, in which there is also what differs from training to training: it is too large rather than too small.
+    of their weights in both means. common: the same for two different replicates, which is what the spread between
+    replicates does not show: 0 where each has images of its own. alone: choices with one replicate only. Their own
+    variance is that of single networks, in which there is also what differs from training to training: it is too large
+    rather than too small.
     """
 
     matrix: pd.DataFrame
     estimate: pd.DataFrame
     share: pd.DataFrame
+    common: pd.DataFrame
     alone: list[Hashable]
 
     @property
@@ -118,6 +121,11 @@ class Covariance:
         Exactly that of the estimate if images are drawn from all classes alike; see `covariance`.
         """
         return self.matrix * self.share
+
+    @property
+    def beyond_replicates(self) -> pd.DataFrame:
+        """That part of `of_means` which the spread between replicates lacks, since they share images."""
+        return self.matrix * self.common
 
 
 def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
@@ -162,7 +170,12 @@ def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
     (crossed, some), (within, _) = mean(different), mean(same)
     estimate = np.where(some, crossed, within)
     values, vectors = np.linalg.eigh(estimate)
-    weights = belongs @ (seen / np.maximum(seen.sum(1, keepdims=True), 1)) / belongs.sum(1, keepdims=True)
+    of_images = seen / np.maximum(seen.sum(1, keepdims=True), 1)
+    weights = belongs @ of_images / belongs.sum(1, keepdims=True)
+    pairs = replicate[:, None] != replicate[None]
+    number = belongs @ pairs @ belongs.T
+    products = belongs @ (of_images @ of_images.T * pairs) @ belongs.T
+    common = np.where(number > 0, products / np.maximum(number, 1), weights @ weights.T)
 
     def table(matrix: np.ndarray) -> pd.DataFrame:
         index = pd.Index(list(choices), name="choice", tupleize_cols=False)
@@ -170,7 +183,7 @@ def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
 
     alone = [choice for choice, crossing in zip(choices, some.diagonal(), strict=True) if not crossing]
     cut = (vectors * np.maximum(values, 0)) @ vectors.T
-    return Covariance(table(cut), table(estimate), table(weights @ weights.T), alone)
+    return Covariance(table(cut), table(estimate), table(weights @ weights.T), table(common), alone)
 
 
 def _between(rates: np.ndarray, seen: np.ndarray, strata: np.ndarray) -> np.ndarray:

@@ -59,7 +59,10 @@ def page(report: Report) -> str:
             parts += [f"<p>{html.escape(sentence)}</p>" for sentence in section.text]
             parts += [_image(name, draw()) for name, draw in section.figures.items()]
             parts += [_html_table(table.title, table.shown) for table in section.tables]
-            parts += [f"<pre>{html.escape(text)}</pre>" for text in section.files.values()]
+            parts += [
+                f"<details><summary>settle{kind}</summary><pre>{html.escape(text)}</pre></details>"
+                for kind, text in section.files.items()
+            ]
     return _PAGE.format(title=html.escape(report.title), body="\n".join(parts))
 
 

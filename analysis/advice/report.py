@@ -12,18 +12,18 @@ from matplotlib.figure import Figure
 
 from analysis.advice import classes
 from analysis.advice import figures as plots
-from analysis.advice.answer import TELL, Answer
+from analysis.advice.answer import MATTERS, Answer
 from analysis.advice.answer import answer as answer_of
 from analysis.advice.blocks import Block, blocks, caveats
 from analysis.advice.contrasts import CONTRASTS, decompose
 from analysis.advice.predictors import judge
+from analysis.advice.recommendation import advice, filled, interval, sentences, shown, signed
 from analysis.advice.settle import settling
 from analysis.early.model import METRICS as EARLY
 from analysis.early.table import still_open, stops
 from analysis.paired import FEWEST
 from analysis.tables import Table
 from yosinski.errors import command
-from yosinski.experiment.treatments import TREATMENTS
 
 SHOWN_CLASSES = 10
 
@@ -78,9 +78,13 @@ def advise(
     metric: str | None = None,
     directory: Path | None = None,
     groups: Mapping[str, Mapping[str, str]] | None = None,
+    matters: float = MATTERS,
 ) -> Report:
-    """The report on a frame of records, published networks or both; the arguments are those of `blocks.blocks`."""
-    made = [(block, answer_of(block)) for block in blocks(frame, metric, directory, groups)]
+    """The report on a frame of records, published networks or both; the arguments are those of `blocks.blocks`.
+
+    matters: points of accuracy, below which a difference does not matter to the reader.
+    """
+    made = [(block, answer_of(block, matters)) for block in blocks(frame, metric, directory, groups)]
     parts = []
     for block, block_answer in made:
         sections = [section(block, block_answer) for section in OF_BLOCK]
@@ -97,108 +101,76 @@ def advise(
 
 def recommendation(block: Block, answer: Answer) -> Section:
     """What to do, how sure that is, and what would be as good and cheaper."""
-    rows: Any = answer.rows
-    text = []
-    if answer.top:
-        best, p_best = _said(rows, answer.top), rows["p_best"].iloc[0]
-        text.append(f"Best on these images ({block.measured}): {best}, with probability {p_best:.2f}.")
-        others = [choice for choice in answer.among["choice"] if choice != answer.top]
-        text.append(f"Not told apart from the best: {', '.join(others)}." if others else "All others are worse.")
-        if answer.by:
-            what = {"flops": "training FLOPs", "trained_parameters": "parameters to train"}[answer.by]
-            text.append(f"Fewest {what} among these: {answer.cheapest}; within one standard error: {answer.modest}.")
-        few = rows.loc[rows["splits"] < FEWEST, "choice"]
-        if len(few):
-            text.append(
-                f"{', '.join(few)}: on fewer than {FEWEST} {block.replicates}s; their errors are those of all choices."
-            )
-        text.append(_tested(block, answer))
-    else:
-        text.append(f"No recommendation: {answer.why_not}.")
-        if len(rows) and rows["points"].notna().any():
-            text.append(f"Highest so far: {_said(rows, rows['choice'].iloc[0])}; a look at these halves, no more.")
     figures = {"choices": partial(plots.choices, answer)} if answer.top else {}
-    from_what = "best" if answer.top else "base"
-    return Section("Recommendation", text, [Table("Choices", rows, _shown_choices(rows, from_what))], figures)
+    table = Table("Choices", answer.rows, shown(block, answer))
+    return Section("Recommendation", [*sentences(block, answer), _legend(block, answer)], [table], figures)
 
 
-def _said(rows: pd.DataFrame, choice: str) -> str:
-    row: Any = rows.loc[rows["choice"] == choice].iloc[0]
-    if row["series"] == "base":
-        return "train from scratch (base)"
-    advice = TREATMENTS[row["treatment"]].advice
-    return f"cut at n = {row['n']} ({row['cut']}) and {advice} ({choice})"
-
-
-def _tested(block: Block, answer: Answer) -> str:
-    if answer.test.empty:
-        if block.published:
-            return (
-                "The published networks have one set of images: the best score is the best of many on the same images."
-            )
-        return f"The score of the best is the best of many on the same images ({block.measured})."
-    row: Any = answer.test.iloc[0]
-    beside = ""
-    if "points" in answer.test and pd.notna(row["points"]):
-        gained = f"{row['points']:+.2f} {_interval(row['low'], row['high'])}".strip()
-        beside = f", {gained} points from the base"
-    return f"On test images, which had no part in the choice, {answer.top} reaches {row['test_top1']:.4f}{beside}."
-
-
-def _shown_choices(rows: Any, reference: str) -> pd.DataFrame:
-    compared = reference == "best"
-    shown = pd.DataFrame({"choice": rows["choice"], "cut": rows["cut"].astype("string").fillna("")})
-    shown[f"points from {reference}"] = rows["points"].map(_signed)
-    if compared:
-        shown["error"] = rows["error"].map("{:.2f}".format)
-        shown["P(best)"] = rows["p_best"].map("{:.2f}".format)
-        shown["may be best"] = rows["among"].map({True: "yes", False: ""})
-    for name in ("splits", "targets", "runs"):
-        shown[name] = rows[name].astype(str)
-    return shown
+def _legend(block: Block, answer: Answer) -> str:
+    source = "the weights from outside" if block.weights else "A's network"
+    rows: Any = answer.rows.loc[answer.rows["n"] > 0]
+    example = [
+        f"{row.choice}: the first {row.n} layers from {source}, trained on B" for row in rows.head(1).itertuples()
+    ]
+    words = [*example, "+ = those layers too", "base = from scratch", f"points = percent of {block.measured}"]
+    return f"How to read this: {'; '.join(words)}."
 
 
 def decomposition(block: Block, answer: Answer) -> Section:
     """Co-adaptation, specificity and the gain of fine-tuning at every cut."""
-    rows: Any = decompose(block.good)
+    every: Any = decompose(block.good)
     cuts: Any = block.good.dropna(subset=["cut"]).groupby("n")["cut"].first()
-    shown = pd.DataFrame(
+    rows = every.loc[every["pairs"] > 0]
+    shown_rows = pd.DataFrame(
         {
             "contrast": rows["contrast"],
             "n": rows["n"].astype(str),
             "cut": rows["n"].map(cuts).astype("string").fillna(""),
-            "points": rows["points"].map(_signed).replace("", "not identifiable: 0 pairs"),
-            "95 % t": [_interval(a, b) for a, b in zip(rows["low"], rows["high"], strict=True)],
-            "moderated": [_interval(a, b) for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
+            "points": rows["points"].map(signed),
+            "95 % t": [interval(a, b) for a, b in zip(rows["low"], rows["high"], strict=True)],
+            "moderated": [interval(a, b) for a, b in zip(rows["calm_low"], rows["calm_high"], strict=True)],
             "p (Holm)": rows["p_holm"].map("{:.3f}".format).replace({"nan": "", "0.000": "<0.001"}),
             "pairs": rows["pairs"].astype(str),
             f"{block.replicates}s": rows["splits"].astype(str),
         }
     )
-    text = [f"{contrast.name} = {contrast.above} - {contrast.below}: {contrast.meaning}." for contrast in CONTRASTS]
+    text = [
+        f"{contrast.name} = {contrast.above} - {contrast.below}: {contrast.meaning}."
+        for contrast in CONTRASTS
+        if contrast.name in set(rows["contrast"])
+    ]
+    absent = [contrast for contrast in CONTRASTS if contrast.name not in set(rows["contrast"])]
+    if absent:
+        names = ", ".join(f"{contrast.name} = {contrast.above} - {contrast.below}" for contrast in absent)
+        text.append(f"Not identifiable, since no target has both: {names}.")
     text.append(
         f"Paired by target, split and seed; mean over {block.replicates}s, no interval for fewer than {FEWEST}."
-        " Moderated: variances of one contrast are squeezed towards each other over the cuts; p values belong to these."
     )
-    drawn = {"decomposition": partial(plots.decomposition, rows)} if rows["points"].notna().any() else {}
-    return Section("What a cut costs, and why", text, [Table("In points", rows, shown)], drawn)
+    if rows["low"].notna().any():
+        text.append(
+            "Intervals are per cut, p values for all cuts of a contrast. Moderated: variances of one contrast are"
+            " squeezed towards their trend over the cuts; p values belong to these."
+        )
+    drawn = {"decomposition": partial(plots.decomposition, rows)} if len(rows) else {}
+    tables = [Table("In points", rows, filled(shown_rows))] if len(rows) else []
+    return Section("What a cut costs, and why", text, tables, drawn)
 
 
 def cost(block: Block, answer: Answer) -> Section | None:
     """Accuracy against what training costs."""
-    rows: Any = answer.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds", "memory"]]
+    rows: Any = answer.rows[["choice", "series", "n", "points", "trained_parameters", "flops", "seconds"]]
     measured = [name for name in plots.COSTS if rows[name].notna().any()]
     if rows["points"].isna().all() or not measured:
         return None
     text = ["Of training the copy alone, means over runs; its base has been trained before, and is not counted."]
     if block.published:
-        text.append("The published logs have no FLOPs, seconds or memory; parameters are counted from the network.")
-    elif {"seconds", "memory"} & set(measured):
+        text.append("The published logs have no FLOPs or seconds; parameters are counted from the network.")
+    elif "seconds" in measured:
         text.append(
             "Seconds are those that it caused in the pack in which it was trained (in records of earlier versions an "
-            "even share of the pack's); memory is that of the whole pack."
+            "even share of the pack's)."
         )
-    shown = pd.DataFrame({"choice": rows["choice"], "points": rows["points"].map(_signed)})
+    shown = pd.DataFrame({"choice": rows["choice"], "points": rows["points"].map(signed)})
     for name in measured:
         words, unit = plots.COSTS[name]
         shown[words] = (rows[name] / unit).map("{:,.3g}".format).replace("nan", "")
@@ -250,15 +222,16 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
     """Which runs would settle it."""
     todo = settling(block, answer)
     if todo is None:
-        if answer.top and len(answer.among) > 1:
-            enough = f"{answer.splits_needed} {block.replicates}s tell choices apart that differ by {TELL:g} point"
-            return Section("What would settle it", [f"{enough}, and are there: take the cheapest that may be best."])
         return None
-    trained = ", ".join(f"{treatment} at n = {n}" for treatment, n in todo.choices)
+    by_treatment: dict[str, list[str]] = {}
+    for treatment, n in sorted(todo.choices):
+        by_treatment.setdefault(treatment, []).append(str(n))
+    trained = "; ".join(f"{treatment} at n = {', '.join(cuts)}" for treatment, cuts in by_treatment.items())
+    seeds = f"seed{'s' * (len(todo.seeds) > 1)} {', '.join(map(str, todo.seeds))}"
     text = [
         todo.why,
-        f"To train: {trained}, on {', '.join(todo.splits)} with seeds {', '.join(map(str, todo.seeds))}"
-        f"{', both directions' * (not block.weights)}: {todo.missing} copies and the bases that are not there yet.",
+        f"To train: {trained}, on {', '.join(todo.splits)} with {seeds}{', both directions' * (not block.weights)}:"
+        f" {todo.missing} copies and {todo.bases} bases are missing.",
         "As a sweep: yosinski advise ... --out settle.py; "
         + "; ".join(
             command(*words, runs=block.directory)
@@ -297,14 +270,18 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
                 best=answer.rows["choice"] == (answer.top or None),
             )
             parts.append(rows)
-            said = _said(answer.rows, answer.top) if answer.top else f"no recommendation: {answer.why_not}"
+            said = (
+                f"{answer.top}, {advice(answer.row(answer.top))}"
+                if answer.top
+                else f"no recommendation: {answer.why_not}"
+            )
             others = [choice for choice in answer.among["choice"] if choice != answer.top] if answer.top else []
             also = f" (or {', '.join(others)})" if others else ""
             section.text.append(f"{block.examples or 'All'} images per class: {said}{also}.")
         rows: Any = pd.concat(parts, ignore_index=True)
         wide = rows.pivot_table(index="choice", columns="images", values="from_base", sort=False)
         wide = wide.reindex(columns=list(dict.fromkeys(rows["images"])))
-        shown = wide.map(_signed).reset_index().rename(columns=str)
+        shown = wide.map(signed).reset_index().rename(columns=str)
         section.tables.append(Table("Points from the base on as many images", rows, shown))
         if rows["from_base"].notna().any():
             section.figures[f"volume, {group[0][0].runs['network'].iloc[0]}"] = partial(plots.volume, rows)
@@ -326,21 +303,13 @@ def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path
     return Section("What is not finished", [*text, *said], [table] if len(table.rows) else [])
 
 
-def _signed(number: float) -> str:
-    return "" if pd.isna(number) else f"{number:+.2f}"
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]"
-
-
 OF_BLOCK: tuple[Callable[[Block, Answer], Section | None], ...] = (
     recommendation,
-    open_questions,
     decomposition,
     cost,
     per_class,
     cheap_predictors,
     basis,
+    open_questions,
 )
 ACROSS: tuple[Callable[[list[tuple[Block, Answer]]], Section | None], ...] = (volume,)

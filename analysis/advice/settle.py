@@ -1,18 +1,21 @@
 """Which runs would settle what is open: a sweep in a Python file that can be planned, run and submitted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
-from analysis.advice.answer import Answer
+from analysis.advice.answer import ENOUGH, OVER, Answer
 from analysis.advice.blocks import Block
+from analysis.advice.outlook import contenders, enough, needed
+from analysis.advice.recommendation import TRAILS
 from analysis.paired import FEWEST
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.treatments import copies
 from yosinski.identity import as_before
 
-SPLITS = 4  # as many as in the paper, where nothing is known yet
 PAPERS = 4  # random splits that are published
 
 
@@ -27,27 +30,36 @@ class Settling:
     splits: list[str]
     seeds: list[int]
     choices: list[tuple[str, int]]
-    missing: int  # copies of them that these runs lack
+    missing: int  # copies of them that were never trained
+    bases: int  # likewise
     sweep: str
 
 
 def settling(block: Block, answer: Answer) -> Settling | None:
-    """What to train next, or None where nothing is open, or where a treatment is not one that a sweep can name."""
-    open_ones = answer.among.loc[answer.among["treatment"].isin(copies())]
-    rows = answer.rows if open_ones.empty and answer.why_not else open_ones
-    choices = [(row.treatment, int(row.n)) for row in rows.itertuples() if row.treatment in copies()]  # pyright: ignore
-    if not choices or (answer.top and len(answer.among) == 1):
+    """What to train next, or None where nothing is open, or where a treatment is not one that a sweep can name.
+
+    Hopeless choices are left out: where there is a comparison those that have next to no chance of being the best,
+    otherwise those that trail by `TRAILS` points.
+    """
+    rows = answer.rows
+    if answer.top and answer.row(answer.top)["within"] >= ENOUGH:
         return None
-    trained_splits = [split for split in sorted(block.runs["split"].unique()) if split]
+    gap = rows["points"].max() - rows["points"]
+    hopeful = pd.Series(contenders(answer) if answer.top else ~(gap >= TRAILS), rows.index)
+    open_ones = rows.loc[hopeful & rows["treatment"].isin(copies())]
+    choices = [(str(row.treatment), int(row.n)) for row in open_ones.itertuples()]  # pyright: ignore
+    if not choices:
+        return None
+    more, chance = needed(answer, block.number) if answer.top else (max(1, FEWEST - block.number), 0.0)
+    splits = [split for split in sorted(block.runs["split"].unique()) if split]
     seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
-    wanted = answer.splits_needed or SPLITS
-    splits, seeds = _more(block, trained_splits, seeds, wanted)
-    done = block.good.loc[(block.good["relation"] == "transfer"), ["treatment", "n", "split", "target", "seed"]]
-    have = sum((row.treatment, row.n) in choices for row in done.itertuples())  # pyright: ignore
-    missing = (1 if block.weights else 2) * len(splits) * len(seeds) * len(choices) - have
-    if missing <= 0:
+    splits, seeds = _more(block, splits, seeds, block.number + more)
+    missing, bases = _missing(block, choices, splits, seeds)
+    if not missing:
         return None
-    return Settling(_why(block, answer), splits, seeds, choices, missing, _sweep(block, splits, seeds, choices))
+    return Settling(
+        _why(block, answer, more, chance), splits, seeds, choices, missing, bases, _sweep(block, splits, seeds, choices)
+    )
 
 
 def _more(block: Block, splits: list[str], seeds: list[int], wanted: int) -> tuple[list[str], list[int]]:
@@ -61,16 +73,37 @@ def _more(block: Block, splits: list[str], seeds: list[int], wanted: int) -> tup
     return [*splits, *(split for split in others if split not in splits)][: max(wanted, len(splits))], seeds
 
 
-def _why(block: Block, answer: Answer) -> str:
+def _missing(
+    block: Block, choices: Sequence[tuple[str, int]], splits: Sequence[str], seeds: Sequence[int]
+) -> tuple[int, int]:
+    """How many copies and how many bases were never trained to their end; what got stuck is not asked for again."""
+    runs: Any = block.runs
+    ended = runs.loc[runs["counts"] | runs["state"].isin(OVER)]
+    if block.published:  # whose splits are called as ours, but for the data
+        ended = ended.assign(split=ended["split"].str.replace("random:", "paper:"))
+    targets = sorted({str(target) for target in runs["target"].dropna()}) if block.weights else ["A", "B"]
+    places = list(product(splits, targets, map(str, seeds)))
+    copies_of = ended.loc[ended["relation"] == "transfer"]
+    trained = set(zip(*(copies_of[name] for name in ("treatment", "n", "split", "target", "seed")), strict=True))
+    bases_of = ended.loc[ended["relation"] == "base"]
+    bases = set(zip(*(bases_of[name] for name in ("split", "target", "seed")), strict=True))
+    missing = sum((*choice, *place) not in trained for choice in choices for place in places)
+    return missing, sum(place not in bases for place in places)
+
+
+def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     if answer.why_not:
         return f"No comparison: {answer.why_not}."
-    uneven = answer.among["splits"].min() < FEWEST
-    directions = "" if block.weights else ", in both directions,"
-    return (
-        f"{len(answer.among)} choices are not told apart."
-        f" {answer.splits_needed} {block.replicates}s with all of them{directions} would tell choices apart"
-        " that differ by one point." + " Some of them rest on fewer than three splits so far." * bool(uneven)
+    replicates = f"{more} more {block.replicates}{'s' * (more > 1)}"
+    text = (
+        f"{int(contenders(answer).sum())} choices may be the best. {replicates} of them would be enough for P(within"
+        f" {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases."
     )
+    if answer.images.any():
+        doubled = enough(answer, block.number, images=2)
+        text += f" Twice as many {block.measured} would be in {100 * doubled:.0f} %"
+        text += ": add images first." if doubled > chance else "."
+    return text
 
 
 def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tuple[str, int]]) -> str:

@@ -126,7 +126,7 @@ def advise(options: argparse.Namespace) -> None:
     table = records_frame(options)
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
     groups = {name: _groups(name) for name in table["data"].dropna().unique()}
-    made = advise(table, options.metric, directory, groups)
+    made = advise(table, options.metric, directory, groups, options.matters)
     written = {path: render.write(made, path) for path in options.out}
     if options.json:
         print(made.as_json())
@@ -247,6 +247,13 @@ def _for_table(parser: argparse.ArgumentParser) -> None:
 def _for_advise(parser: argparse.ArgumentParser) -> None:
     with_records(parser)
     with_metric(parser, "on which images choices are made (default: select_top1, published networks best10_top1)")
+    parser.add_argument(
+        "--matters",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="differences below so many points of accuracy do not matter (default: %(default)g)",
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--out",
