@@ -86,9 +86,9 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(runs / path, _copy_of(source))
     copied = sum(bring(run, runs) for run in sorted(new.values(), key=lambda run: run.run.parent is not None))
-    seen = {path.name for source in sources for path in specs.scan(source)}
+    found = {path.name for source in sources for path in specs.scan(source)}
     ended = sum(map(len, by_source))
-    return Merged(copied, ended - len(new), len(seen - merged.keys()), len(new) - copied)
+    return Merged(copied, ended - len(new), len(found - merged.keys()), len(new) - copied)
 
 
 def finished(runs: Path) -> dict[str, Finished]:

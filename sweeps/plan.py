@@ -148,12 +148,12 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     A copy whose base is stuck or diverged is blocked, and not among the remaining runs; nor are bases from outside.
     device: for the estimate of time. BadInput for runs that cannot be trained.
     """
-    wanted = in_order(runs)
-    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
-    left = [run for run in wanted if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
+    ordered = in_order(runs)
+    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in ordered], where)
+    left = [run for run in ordered if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
-    finished = (run for run in wanted if states[run.id] == "done")
-    return Plan(wanted, states, stale, packs(left, workers), measured(where, finished, device), workers)
+    finished = (run for run in ordered if states[run.id] == "done")
+    return Plan(ordered, states, stale, packs(left, workers), measured(where, finished, device), workers)
 
 
 def check_batches(runs: Iterable[Run]) -> None:

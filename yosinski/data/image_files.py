@@ -21,15 +21,15 @@ def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
     no store either, or if the only store was made of other images. Stores of earlier versions are not used; the card's
     notes say so.
     """
-    made = list(store.made(stores, place.name))
-    same_place = [(path, described) for path, described in made if described["data"] == place.text]
+    finished = list(store.made(stores, place.name))
+    same_place = [(path, described) for path, described in finished if described["data"] == place.text]
     notes = [
         f"{path} is not used: its images were {EARLIER}; it can be deleted"
         for path, described in same_place
         if described.get("rule", 1) < RULE
     ]
-    made = [(path, described) for path, described in made if described.get("rule", 1) == RULE]
-    same_place = [one for one in made if one in same_place]
+    finished = [(path, described) for path, described in finished if described.get("rule", 1) == RULE]
+    same_place = [one for one in finished if one in same_place]
     if not place.there:
         if len(same_place) == 1:
             return store.described_card(same_place[0][1])
@@ -37,7 +37,7 @@ def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
         raise BadInput("; ".join([f"data set {printable(place.text)}: {missing}", *notes]))
     summary = listing.summary if listing else kinds.summary(place)
     notes = (*summary["notes"], *notes)
-    for _, described in made:
+    for _, described in finished:
         if fingerprint(place, summary, described["skipped"]) == described["fingerprint"]:
             return replace(store.described_card(described), name=place.text, notes=notes)
     if same_place:
@@ -84,8 +84,8 @@ def changed(place: Place, made: Path) -> str:
     """How a data set differs from the files that a store was made of, for messages."""
     differences = _differences(kinds.list_images(place), made) if (made / "sources.parquet").exists() else {}
     changes = [f"{len(names)} {change} ({some(sorted(names), 3)})" for change, names in differences.items() if names]
-    how = "when that held other images" if changes or not differences else "by another version, or with other groups"
-    message = f"{made} was made of {printable(place.path)} {how}{': ' * bool(changes)}{'; '.join(changes)}"
+    reason = "when that held other images" if changes or not differences else "by another version, or with other groups"
+    message = f"{made} was made of {printable(place.path)} {reason}{': ' * bool(changes)}{'; '.join(changes)}"
     return f"{message}; undo that, or delete the store, or give another --stores"
 
 

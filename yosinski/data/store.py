@@ -42,14 +42,14 @@ class Store:
         first k are spread over the domains. `unseen` selects the card's unseen domains instead of the half's; there are
         no rows if the half trains on one of them.
         """
-        wanted = self.card.unseen if unseen else half.domain
-        if unseen and (not wanted or set(wanted) & set(half.domain)):
+        domains = self.card.unseen if unseen else half.domain
+        if unseen and (not domains or set(domains) & set(half.domain)):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         label = np.full(len(self.card.classes), -1)
         label[[self.card.classes.index(name) for name in half.classes]] = np.arange(len(half.classes))
         chosen = (self.sets == SETS.index(set_name)) & (label[self.classes] >= 0)
         if self.card.domains:
-            chosen &= np.isin(self.domains, [self.card.domains.index(name) for name in wanted])
+            chosen &= np.isin(self.domains, [self.card.domains.index(name) for name in domains])
         rows = np.flatnonzero(chosen)
         labels = label[self.classes[rows]]
         order = np.lexsort((self.domains[rows], self.numbers[rows], labels))

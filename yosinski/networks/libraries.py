@@ -32,7 +32,7 @@ def check_known(name: Name) -> None:
 
 
 def usual_side(name: Name) -> int:
-    """Side of the images that the library's weights were trained on, in pixels."""
+    """Default side of images for the library's weights, in pixels."""
     if name.library == "timm":
         return importlib.import_module("timm").get_pretrained_cfg(name.model).input_size[-1]
     weights: Any = torchvision.models.get_model_weights(name.model)
@@ -71,5 +71,5 @@ class Weightless(TorchFunctionMode):
     """Create weights on the meta device, which takes no memory, and skip their initialisation."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        where = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **where})
+        placement = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **placement})

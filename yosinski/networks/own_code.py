@@ -154,9 +154,9 @@ class Code:
             if (name in before and top not in named) or _is_installed(module) or _loader(module) is _Loader:
                 continue
             if top != "__main__" and top not in _packages():
-                where = getattr(module, "__file__", None)
+                origin = getattr(module, "__file__", None)
                 raise BadInput(
-                    f"{self.file} imports {name} ({where}), which is neither installed nor beside it: "
+                    f"{self.file} imports {name} ({origin}), which is neither installed nor beside it: "
                     "put it into its folder"
                 )
 
@@ -175,9 +175,9 @@ class Code:
         if isinstance(error, SyntaxError) and error.filename:
             return f"{Path(error.filename).name}, line {error.lineno}: {(error.text or '').strip()}"
         lines = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-        own = [line for line in lines if self._path(line[0])]
+        own_lines = [line for line in lines if self._path(line[0])]
         others = [line for line in lines if not line[0].startswith("<") and not _is_between(line[0])]
-        return self.line(*(own or others)[-1]) if own or others else ""
+        return self.line(*(own_lines or others)[-1]) if own_lines or others else ""
 
     def line(self, file: str, number: int) -> str:
         """A line of a source; for this code as it was executed, even if the file has changed since."""
@@ -313,18 +313,20 @@ def arguments(
 
     BadInput if there is no such name, or if it cannot be called with `num_classes` alone.
     """
-    what = f"{code.file}:{maker}"
+    label = f"{code.file}:{maker}"
     made: Any = getattr(module, maker, None)
     if not callable(made):
-        own = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-        raise BadInput(f"{code.file} has no function or class {maker!r}; it has: {', '.join(own) or 'none'}")
+        defined = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        raise BadInput(f"{code.file} has no function or class {maker!r}; it has: {', '.join(defined) or 'none'}")
     try:
         takes = inspect.signature(made).parameters
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{what}: what it takes is not known ({error})") from error
+        raise BadInput(f"{label}: what it takes is not known ({error})") from error
     named = {n: p for n, p in takes.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if "num_classes" not in named and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-        raise BadInput(f"{what} takes no num_classes, by which it is called; it takes: {', '.join(takes) or 'nothing'}")
+        raise BadInput(
+            f"{label} takes no num_classes, by which it is called; it takes: {', '.join(takes) or 'nothing'}"
+        )
     values: dict[str, Any] = {"num_classes": outputs}
     argument = next((name for name in SIDE_ARGUMENTS if name in named), None)
     if argument is not None:
@@ -335,7 +337,7 @@ def arguments(
     lacking = [name for name, p in named.items() if p.default is p.empty and name not in values]
     lacking += [name for name, p in takes.items() if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
     if lacking:
-        raise BadInput(f"{what} is called with num_classes alone, but needs {', '.join(lacking)}, too")
+        raise BadInput(f"{label} is called with num_classes alone, but needs {', '.join(lacking)}, too")
     return made, values, side
 
 

@@ -40,7 +40,7 @@ def take_features(
     standing = [member for member in pack if 0 < member.shared == member.run.held(0.0)] if stream.views else []
     if not standing:
         return
-    whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
+    common = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
     used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
     crops = {"views": stream.views, **stream.recipe.crops}
     sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {
@@ -48,7 +48,7 @@ def take_features(
         "select": ({"images": len(select.rows), "views": 1}, lambda: unaugmented(stream, select)),
     }
     for name, (images, batches) in sets.items():
-        keys = [{**trunk(member), **whole, "set": name, **images} for member in standing]
+        keys = [{**trunk(member), **common, "set": name, **images} for member in standing]
 
         def compute(missing: list[int], batches: Callable[[], Iterator[Batch]] = batches) -> Iterator[Any]:
             for batch in batches():

@@ -72,15 +72,15 @@ def evaluate(
         member.rest()
     losses = [0.0] * len(members)
     correct = [np.zeros(images.classes, int) for _ in members]
-    held = {member: member.shared for member in members}
+    depths = {member: member.shared for member in members}
     total = len(images.rows)
     for start in range(0, total, images.at_a_time):
         if stopping():
             return []
         part = slice(start, start + images.at_a_time)
-        features = stored_inputs(held, images.name, 0, part, arithmetic.device)
+        features = stored_inputs(depths, images.name, 0, part, arithmetic.device)
         batch = None
-        if len(features) < len(held):
+        if len(features) < len(depths):
             batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():

@@ -78,9 +78,9 @@ class Shown(NamedTuple):
 def read(step: int, stream: Stream, pulse: Pulse) -> Shown:
     """Read stored features for the members that use them, and images for the others."""
     shown, device = stream.shown(step), pulse.arithmetic.device
-    held = {member: member.run.held(step / stream.steps) for member in pulse.members}
-    inputs = stored_inputs(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
-    images = stream.read(shown).to(device) if len(inputs) < len(held) else None
+    depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
+    inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
     return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), inputs)
 
 

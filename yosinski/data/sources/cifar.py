@@ -126,10 +126,10 @@ def _read(place: Place) -> Cifar:
     if files[0].name == version.archive:
         try:
             with tarfile.open(files[0]) as archive:
-                wanted = {Path(one.name).name: one for one in archive.getmembers() if one.isfile()}
+                members = {Path(one.name).name: one for one in archive.getmembers() if one.isfile()}
                 names = (*version.train, *version.test, *version.names)
-                held = {name: archive.extractfile(wanted[name]) for name in names}
-                contents = {name: file.read() for name, file in held.items() if file}
+                opened = {name: archive.extractfile(members[name]) for name in names}
+                contents = {name: file.read() for name, file in opened.items() if file}
         except (tarfile.TarError, OSError, EOFError, KeyError) as error:
             raise BadInput(f"{files[0]} is damaged: {error}") from error
     else:

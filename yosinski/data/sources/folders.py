@@ -83,12 +83,12 @@ def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
     sets: dict[str, Path] = {}
     in_turn = sorted(paths, key=lambda name: (CALLED["eval"].fullmatch(name) is not None, name))
     for name in in_turn:
-        which = set_called(name, sets)
-        if which in sets:
-            one, other = (printable(path.name) + "/" * path.is_dir() for path in (sets[which], paths[name]))
+        set_name = set_called(name, sets)
+        if set_name in sets:
+            one, other = (printable(path.name) + "/" * path.is_dir() for path in (sets[set_name], paths[name]))
             raise BadInput(f"{printable(where)} holds both {one} and {other}; one of them must go")
-        if which:
-            sets[which] = paths[name]
+        if set_name:
+            sets[set_name] = paths[name]
     return sets
 
 

@@ -41,9 +41,9 @@ def list_images(place: Place) -> Listing:
 def _list_images(place: Place) -> Listing:
     listing = LISTED[place.kind](place)
     read = imagenet.sample(listing.images) if place.kind == "imagenet" else listing.images
-    held = [(image.file, image.file.state) for image in read if image.file.state is not None]
-    paths = [listing.where(file) for file, _ in held]
-    for (file, _), sha256 in zip(held, hashes.sha256(place.source, paths, [state for _, state in held]), strict=True):
+    rows = [(image.file, image.file.state) for image in read if image.file.state is not None]
+    paths = [listing.where(file) for file, _ in rows]
+    for (file, _), sha256 in zip(rows, hashes.sha256(place.source, paths, [state for _, state in rows]), strict=True):
         file.sha256 = sha256
     return listing
 
@@ -80,10 +80,10 @@ def summary(place: Place) -> dict[str, Any]:
 
 def _content(place: Place, read: Sequence[tuple[str, Path, State]]) -> str:
     """Hash of everything that a listing depends on: content and names of these files, and the versions of readers."""
-    held = hashes.sha256(place.source, [str(path) for _, path, _ in read], [state for _, _, state in read])
+    contents = hashes.sha256(place.source, [str(path) for _, path, _ in read], [state for _, _, state in read])
     reader = version("torchvision") if place.kind == "torchvision" else ""
     names = [name for name, _, _ in read]
-    return digest([place.source, generator(place), reader, sorted(zip(names, held, strict=True))])
+    return digest([place.source, generator(place), reader, sorted(zip(names, contents, strict=True))])
 
 
 def generator(place: Place) -> Any:

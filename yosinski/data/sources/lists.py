@@ -27,12 +27,12 @@ def list_images(place: Place) -> Listing:
     texts = _texts(place.path, unused)
     root = texts["train"].parent
     labels = {name: _labels(text) for name, text in texts.items()}
-    where = {path: text for name, text in texts.items() for path in labels[name]}
-    paths = list(where)
+    list_of = {path: text for name, text in texts.items() for path in labels[name]}
+    paths = list(list_of)
     states = dict(zip(paths, each(lambda path: _state(root / path), paths), strict=True))
-    missing = [f"{printable(path)} ({printable(where[path])})" for path, state in states.items() if state is None]
+    missing = [f"{printable(path)} ({printable(list_of[path])})" for path, state in states.items() if state is None]
     if missing:
-        raise BadInput(f"{len(missing)} of {len(where)} listed files are not there: {some(missing, 5)}")
+        raise BadInput(f"{len(missing)} of {len(list_of)} listed files are not there: {some(missing, 5)}")
     sets: Sets = {}
     for name, of_paths in labels.items():
         names = class_names(dict.fromkeys(of_paths.values()), printable(texts[name]))

@@ -85,9 +85,9 @@ class _Stack:
     def since_mark(self) -> list[Any]:
         """Pop all values above the last mark."""
         mark = self.marks.pop()
-        taken = self.values[mark:]
+        popped = self.values[mark:]
         del self.values[mark:]
-        return taken
+        return popped
 
     def take(self, several: bool) -> list[Any]:
         """Pop what an opcode adds to the value below: `several` values since the mark, or the last one."""

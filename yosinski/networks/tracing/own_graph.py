@@ -134,27 +134,27 @@ def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | N
     side: None for the code's default. BadInput if the result is no usable model.
     """
     function, arguments, side = own_code.arguments(code, module, maker, outputs, side)
-    what = f"{code.file}:{maker}"
+    label = f"{code.file}:{maker}"
     with code.blamed(f"({maker}) makes no network"):
         model = function(**arguments)
     if isinstance(model, type) or not isinstance(model, nn.Module):
-        raise BadInput(f"{what} returns a {type(model).__name__}, not a torch.nn.Module")
+        raise BadInput(f"{label} returns a {type(model).__name__}, not a torch.nn.Module")
     if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule | fx.GraphModule):
-        raise BadInput(f"{what} returns a {type(model).__name__}, which hides its operations: return the plain model")
+        raise BadInput(f"{label} returns a {type(model).__name__}, which hides its operations: return the plain model")
     for name, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
-            raise BadInput(f"{what}: {name} has no shape before the first image: say how many inputs its layer has")
+            raise BadInput(f"{label}: {name} has no shape before the first image: say how many inputs its layer has")
         if not parameter.requires_grad:
             raise BadInput(
-                f"{what}: parameter {name} does not require gradients; what is trained is the treatment's choice: "
+                f"{label}: parameter {name} does not require gradients; what is trained is the treatment's choice: "
                 "make a buffer of what never changes"
             )
     if not any(True for _ in model.parameters()):
-        raise BadInput(f"{what} has no parameters")
+        raise BadInput(f"{label} has no parameters")
     for name in [*dict(model.named_modules()), *model.state_dict()]:
         if STANDARDISE in name.split("."):
             raise BadInput(
-                f"{what}: nothing in it may be called {STANDARDISE}, which is how its input is standardised: {name}"
+                f"{label}: nothing in it may be called {STANDARDISE}, which is how its input is standardised: {name}"
             )
     if side is None:
         size = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)
@@ -166,13 +166,13 @@ def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | N
 
 
 def _found(code: Code, maker: str, side: int | None) -> Found:
-    what = f"{code.file}:{maker}"
+    label = f"{code.file}:{maker}"
     with code.loaded() as module, graph.seeded(0):
         with Weightless():
             model, _, side = made(code, module, maker, graph.OUTPUTS, side)
         values = _values({**dict(model.named_buffers()), **_bare(model)})
         model = model.to("meta")
-        with _explained(code, what, side):
+        with _explained(code, label, side):
             recorded = record(model.train(), side, _is_leaf)
     nodes = list(recorded.graph.nodes)
     hashed = digest([*(_description(model, node) for node in nodes), values, _values(recorded.constants)])
@@ -181,16 +181,16 @@ def _found(code: Code, maker: str, side: int | None) -> Found:
     for attribute, tensor in recorded.constants.items():
         setattr(model, attribute, tensor)
     measured = copy.deepcopy(recorded.graph)
-    graph.drop(model, measured, Name("file", what, side))
-    with _explained(code, what, side), _NoChance():
+    graph.drop(model, measured, Name("file", label, side))
+    with _explained(code, label, side), _NoChance():
         images = torch.empty(BATCH, 3, side, side, device="meta").to(memory_format=torch.channels_last)
         graph.measure(channels_last(model), measured, images)
     shape = measured.output_node().all_input_nodes[0].meta["shape"]
     if shape != (BATCH, graph.OUTPUTS):
         numbers = " x ".join(map(str, shape[1:])) or "no"
-        raise BadInput(f"{what} gives {numbers} numbers for every image where num_classes is {graph.OUTPUTS}")
-    traced, pieces = graph.described(model, measured, what, side, left_off, nested=True)
-    return Found(side, recorded, hashed, _head(what, model, list(measured.nodes), pieces), traced, pieces)
+        raise BadInput(f"{label} gives {numbers} numbers for every image where num_classes is {graph.OUTPUTS}")
+    traced, pieces = graph.described(model, measured, label, side, left_off, nested=True)
+    return Found(side, recorded, hashed, _head(label, model, list(measured.nodes), pieces), traced, pieces)
 
 
 def _is_leaf(module: nn.Module) -> bool:

@@ -103,9 +103,9 @@ def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
 def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
     """Untraceable if an operation mixes the images of a batch, so that its result has not one part per image."""
     one_each, *inputs = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
-    whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
+    has_axes = bool(node.meta.get("shape")) or _called(node) in REDUCING
     factory = node.meta.get("factory") or _called(node).startswith("new_")  # uses only the type of its input
-    if any(inputs) and not one_each and whole and not factory and node.op.startswith("call"):
+    if any(inputs) and not one_each and has_axes and not factory and node.op.startswith("call"):
         raise Untraceable(TOGETHER, node)
 
 
