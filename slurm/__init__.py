@@ -1,1 +1,1 @@
-"""All that speaks to a SLURM cluster."""
+"""Submission of sweeps to a SLURM cluster."""

@@ -1,4 +1,4 @@
-"""What SLURM says, and what it is asked for, through its own programs: never through a shell."""
+"""Calls of SLURM's programs, never through a shell, and parsing of their output."""
 
 import getpass
 import os
@@ -20,7 +20,7 @@ LIVE = {
 AT_WORK = {"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING"}
 PAUSED = {"SUSPENDED", "STOPPED"}
 SILENT = "[Uu]nable to contact|Connection refused|Socket timed out|Zero Bytes|[Cc]ommunication|configuration source"
-NAMES_AT_ONCE = 500  # of jobs in one question
+NAMES_AT_ONCE = 500  # maximum number of job names in one query
 SACCT = ("--allusers", "--allocations", "--noheader", "--parsable2", "--starttime=1970-01-02")
 SQUEUE = ("--array", "--noheader", "--states=all", "--format=%j|%i|%T|%r|%N")
 
@@ -31,13 +31,13 @@ class NoAnswer(Failure):
 
 @dataclass(frozen=True)
 class Element:
-    """One job, or one element of a job array, as the queue or the accounting last showed it."""
+    """A job, or an element of a job array, as last shown by the queue or the accounting."""
 
-    job: str  # 123_4, or 123 for a job that is no array
-    state: str  # SLURM's word: PENDING, RUNNING, OUT_OF_MEMORY, ...
+    job: str  # 123_4, or 123 for a job without array
+    state: str  # SLURM's name: PENDING, RUNNING, OUT_OF_MEMORY, ...
     reason: str = ""  # why it is pending
     node: str = ""
-    exit: str = ""  # exit status and signal, as the accounting has them: 1:0
+    exit: str = ""  # exit status and signal from the accounting: 1:0
 
     @property
     def live(self) -> bool:
@@ -46,7 +46,7 @@ class Element:
 
 
 def ask(*command: str) -> str:
-    """What one of SLURM's programs prints; NoAnswer if its controller cannot be reached, Failure if it complains."""
+    """The output of one of SLURM's programs. NoAnswer if its controller cannot be reached, Failure for other errors."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     except subprocess.TimeoutExpired as error:
@@ -83,24 +83,24 @@ def check_there() -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much may be queued: elements of an array, and jobs of this user (None: no limit is known)."""
+    """Limits of the queue: elements of an array, and jobs of this user (None: unknown or unlimited)."""
 
     array: int
     submit: int | None
-    queued: int  # this user's jobs and array elements now
+    queued: int  # present number of this user's jobs and array elements
 
     @property
     def room(self) -> float:
-        """How many more elements this user may queue."""
+        """Number of elements that this user can still queue."""
         return float("inf") if self.submit is None else max(0, self.submit - self.queued)
 
     def after(self, more: int) -> "Limits":
-        """The same once so many more are queued."""
+        """The limits after queueing this number of further elements."""
         return replace(self, queued=self.queued + more)
 
 
 def limits(account: str = "") -> Limits:
-    """The cluster's MaxArraySize, and MaxSubmitJobs of the user's association where accounting knows one."""
+    """The cluster's MaxArraySize, and MaxSubmitJobs of the user's association if the accounting has one."""
     queued = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i").split()
     return Limits(int(_settings().get("MaxArraySize", 1001)), _max_submit(account), len(queued))
 
@@ -123,12 +123,12 @@ def partitions() -> list[str]:
 
 
 def hosts(partition: str) -> list[set[str]]:
-    """For each node of a partition (of all where none is given) its host name and address."""
+    """Host name and address of each node in a partition; without a partition, of all nodes."""
     return [set(line.split()) for line in _nodes(partition, "%n %o")]
 
 
 def largest(partition: str) -> str:
-    """For people: what the largest nodes of a partition have."""
+    """Text on the resources of a partition's largest nodes."""
     shown = [line.split() for line in _nodes(partition, "%c %m %G")]
     if not shown:
         return "the partition has no nodes"
@@ -138,7 +138,7 @@ def largest(partition: str) -> str:
 
 
 def time_limit(partition: str) -> float:
-    """How many minutes a partition (the default one where none is given) lets a job run."""
+    """Time limit of a partition (by default the default partition) in minutes."""
     chosen = [f"--partition={partition}"] if partition else []
     for line in ask("sinfo", "--noheader", *chosen, "--format=%P %l").splitlines():
         name, limit = line.split()
@@ -148,7 +148,7 @@ def time_limit(partition: str) -> float:
 
 
 def minutes(text: str) -> int:
-    """Minutes, rounded up, of a time as SLURM writes it: 90, 30:00, 1:30:00, 2-12, 2-12:00:00; ValueError otherwise."""
+    """Minutes, rounded up, of a time in SLURM's formats: 90, 30:00, 1:30:00, 2-12, 2-12:00:00; else ValueError."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if not match:
         raise ValueError(text)
@@ -169,9 +169,9 @@ def _nodes(partition: str, columns: str) -> list[str]:
 
 
 def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
-    """The jobs of these names: for each the array's elements by index (0 for a job that is no array).
+    """The jobs with these names: for each name the array's elements by index (0 for a job without array).
 
-    The queue knows those that wait, run or ended a few minutes ago; the accounting, where there is one, all others.
+    The queue knows jobs that wait, run or ended a few minutes ago; the accounting, if there is one, knows the others.
     NoAnswer if the controller cannot be reached.
     """
     wanted = sorted(names)
@@ -182,10 +182,10 @@ def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
             ask("sacct", *SACCT, "--format=JobName,JobID,State,ExitCode", some).splitlines() if accounts() else ()
         ):
             name, job, state, code = line.split("|")
-            if "[" not in job:  # elements that have not started yet are the queue's to tell
+            if "[" not in job:  # elements that have not started are only in the queue
                 state = state.split()[0]  # "CANCELLED by 1000"
-                shown = "LOST" if state in LIVE else state  # if it were live, the queue would show it below
-                by_name[name][_index(job)] = Element(job, shown, exit=code)
+                ended_state = "LOST" if state in LIVE else state  # a live one is in the queue, read below
+                by_name[name][_index(job)] = Element(job, ended_state, exit=code)
         for line in ask("squeue", *SQUEUE, some).splitlines():
             name, job, state, reason, node = line.split("|")
             before = by_name[name].get(_index(job))
@@ -195,12 +195,12 @@ def elements(names: Iterable[str]) -> dict[str, dict[int, Element]]:
 
 
 def accounts() -> bool:
-    """Whether this cluster keeps accounts."""
+    """Whether this cluster has accounting."""
     return bool(shutil.which("sacct")) and not _settings().get("AccountingStorageType", "none").endswith("none")
 
 
 def name() -> str:
-    """The name of the cluster that this machine belongs to."""
+    """The name of this machine's cluster."""
     return _settings().get("ClusterName", "")
 
 
@@ -214,16 +214,16 @@ def _index(job: str) -> int:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs or elements; those that have ended meanwhile are no error."""
+    """Cancel jobs or elements. Jobs that have ended meanwhile cause no error."""
     for start in range(0, len(jobs), NAMES_AT_ONCE):
         ask("scancel", "--quiet", *jobs[start : start + NAMES_AT_ONCE])
 
 
-# ------------------------------------------------------------------------------------------------- from inside a job
+# -------------------------------------------------------------------------------------------------------- inside a job
 
 
 def this_job() -> tuple[str, int]:
-    """What this process runs in, as Element.job names it, and its index in the array (0 if it is none)."""
+    """The job of this process, as in Element.job, and its index in the array (0 without array)."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     if array is None:
         return os.environ["SLURM_JOB_ID"], 0
@@ -232,7 +232,7 @@ def this_job() -> tuple[str, int]:
 
 
 def state(job: str) -> str:
-    """SLURM's word for the state of one job, GONE when the queue has forgotten it."""
+    """SLURM's name for the state of a job; GONE if the queue does not know it any more."""
     try:
         states = ask("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").split()
     except NoAnswer:
@@ -243,17 +243,17 @@ def state(job: str) -> str:
 
 
 def claimant(job: str) -> str:
-    """How a job of this cluster signs its claims: its number may be another job's on another cluster."""
+    """The signature of this cluster's job in claims. It includes the cluster, because numbers are not unique."""
     return signature(os.environ.get("SLURM_CLUSTER_NAME", ""), job)
 
 
 def signature(cluster: str, job: str) -> str:
-    """How a job of that cluster signs its claims."""
+    """The signature of a cluster's job in claims."""
     return f"slurm {cluster} {job}"
 
 
 def has_ended(name: str) -> bool:
-    """Whether the job that signed a claim with this name has ended, as far as this cluster knows."""
+    """Whether the job with this signature has ended, as far as this cluster knows."""
     job = name.split()[-1]
     try:
         return name == claimant(job) and state(job) not in LIVE
@@ -262,5 +262,5 @@ def has_ended(name: str) -> bool:
 
 
 def requeue() -> None:
-    """Put this job, which is about to end, back into the queue."""
+    """Requeue this job, which is about to end."""
     ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])

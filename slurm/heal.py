@@ -1,4 +1,4 @@
-"""What brings failures home: which runs to submit again, and with what more than last time."""
+"""Healing of failures: which runs to submit again, and with how much more memory or time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,21 +14,21 @@ from yosinski.records import specs, states
 
 @dataclass(frozen=True)
 class Healing:
-    """Runs to submit again by the profile to do it with, and those for which there is no more to be had."""
+    """Runs to submit again, grouped by profile, and runs that cannot get more memory or time."""
 
-    runs: dict[str, list[Sight]]  # by the profile's values
+    runs: dict[str, list[Sight]]  # by the values of the profile
     profiles: dict[str, Profile]
     hopeless: list[tuple[Sight, str]]
 
 
-WHICH_GPU = ("partition", "constraint", "options")  # values of a profile by which another one may be had
+WHICH_GPU = ("partition", "constraint", "options")  # values of a profile that may select another GPU
 SPOILT = "with damaged weights"
 
 
 def with_spoilt_bases(runs: Path, seen: Sequence[Sight]) -> list[Sight]:
-    """The same, with finished bases of failed copies as failed where their weights are not those of their record.
+    """The same runs, but finished bases of failed copies count as failed if their weights differ from their record.
 
-    But for bases from outside: whatever is submitted, their weights are looked at, and brought in again.
+    Not for bases from outside: their weights are checked, and written again, before every submission.
     """
     suspects = {sight.entry.parent for sight in seen if sight.state == "failed"}
     return [
@@ -43,7 +43,7 @@ def with_spoilt_bases(runs: Path, seen: Sequence[Sight]) -> list[Sight]:
 
 
 def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
-    """Set aside what stands in the way of training anew: records of stale copies, all of bases with damaged weights."""
+    """Rename files that prevent new training: records of stale copies, records and weights of damaged bases."""
     seen = list(seen)
     renew(runs, [sight.entry.id for sight in seen if sight.stale])
     for sight in seen:
@@ -52,9 +52,9 @@ def set_aside(runs: Path, seen: Iterable[Sight]) -> None:
 
 
 def healing(seen: Sequence[Sight], chosen: Profile | None) -> Healing:
-    """Failed runs, the copies that they blocked, and stale ones; out of memory or time, they get twice as much.
+    """Failed runs, their blocked copies, and stale copies. Runs that were out of memory or time get twice as much.
 
-    chosen: the profile to start from; None: that of each run's last submission.
+    chosen: the profile to start from; None: the profile of each run's last submission.
     """
     outcome = Healing(defaultdict(list), {}, [])
     failed = {sight.entry.id for sight in seen if sight.state == "failed"}
@@ -76,7 +76,7 @@ def healing(seen: Sequence[Sight], chosen: Profile | None) -> Healing:
             outcome.hopeless.append((sight, "its base is left out"))
             continue
         together = 1
-        if sight.job and not sight.cause.endswith("even alone"):  # a job goes on in halves until one is left
+        if sight.job and not sight.cause.endswith("even alone"):  # a job divides its pack until single runs are left
             together = len(sight.job.submission.elements[sight.job.submission.index[sight.entry.id]])
         profile = _mended(start, last, sight.cause, together)
         if profile is None:
@@ -91,9 +91,9 @@ def healing(seen: Sequence[Sight], chosen: Profile | None) -> Healing:
 
 
 def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> Profile | None:
-    """The profile with which a run that failed so may succeed; None where there is no more to be had.
+    """The profile with which a run that failed may succeed; None if there is no more memory or time.
 
-    together: how many runs its last job trained.
+    together: number of runs in its last job.
     """
     more = MORE.get(cause)
     if more is None or last is None:
@@ -102,12 +102,12 @@ def _mended(start: Profile, last: Profile | None, cause: str, together: int) -> 
         return replace(start, pack=min(start.pack, max(1, last.pack // 2), together // 2))
     if more == "smaller":
         return start if any(getattr(start, name) != getattr(last, name) for name in WHICH_GPU) else None
-    for name in ("memory", "time"):  # what was raised before stays so, up to the caps of the profile to start from
+    for name in ("memory", "time"):  # keep earlier increases, up to the limits of the profile to start from
         kept = min(_size(last, name), _size(start, f"max_{name}"))
         if name != more and kept > _size(start, name):
             start = replace(start, **{name: _text(name, kept), f"max_{name}": _text(name, _size(start, f"max_{name}"))})
     if _size(start, more) > _size(last, more):
-        return start  # the user has given more already
+        return start  # the user's profile has more already
     cap = _text(more, _size(start, f"max_{more}"))
     mended = replace(start, **{more: getattr(last, more), f"max_{more}": cap}).more(**{more: True})
     return mended if _size(mended, more) > _size(last, more) else None
@@ -119,12 +119,12 @@ def _size(profile: Profile, name: str) -> int:
 
 
 def _text(name: str, size: int) -> str:
-    """As profiles write it."""
+    """A size in the format of profiles."""
     return str(size) if name.endswith("time") else f"{size}M"
 
 
 def _last_profile(seen: Iterable[Sight]) -> Profile | None:
-    """Of the latest submission among those of these runs."""
+    """The profile of the latest submission of these runs."""
     submissions = [sight.job.submission for sight in seen if sight.job]
     if not submissions:
         return None

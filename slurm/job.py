@@ -1,4 +1,4 @@
-"""What a job on a cluster does: one element of a submission, again and again until its runs have ended."""
+"""A job on a cluster: one element of a submission, requeued until its runs have ended."""
 
 import fcntl
 import os
@@ -19,13 +19,13 @@ from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.records import attempts, specs, states
 
-STARTED = f"{SAYS}started "  # begins what each turn of a job writes to its log
+STARTED = f"{SAYS}started "  # first line of each execution of a job in its log
 
 
 def train_element(runs: Path, token: str) -> None:
-    """A job on a cluster: that element of a submission which SLURM says it is.
+    """A job on a cluster: the element of a submission that SLURM's variables name.
 
-    SIGUSR2 (the time limit, or preemption where the cluster warns so) and SIGTERM ask it to save and to end.
+    SIGUSR2 (at the time limit, or before preemption) and SIGTERM request that it saves checkpoints and ends.
     """
     stopping = asked_to_stop()
     job, index = cluster.this_job()
@@ -44,11 +44,11 @@ def train_element(runs: Path, token: str) -> None:
     print(f"{job}: {sum(ended)} of {len(ended)} ended", flush=True)
     if not all(ended):
         queue_again(job, "was stopped" if stopping() else "waits for another process that trains the rest, or its base")
-    sys.exit(0)  # what submitit would still pickle is in the records
+    sys.exit(0)  # skips submitit's pickle of a result: results are in the records
 
 
 def trainable(runs: Path, ids: tuple[str, ...], job: str) -> tuple[str, ...]:
-    """Write down which copies have lost their base, before anything heavy is loaded; returns the others."""
+    """Mark copies without a good base as blocked, before torch is loaded. Returns the others."""
     left = []
     for run in [specs.load(runs, run_id) for run_id in ids]:
         base = states.state(specs.folder(runs, run.parent.id), cluster.has_ended) if run.parent else "done"
@@ -59,9 +59,9 @@ def trainable(runs: Path, ids: tuple[str, ...], job: str) -> tuple[str, ...]:
 
 
 def queue_again(job: str, why: str) -> None:
-    """Ask for another turn, unless SLURM has already decided: what is being cancelled must not come back.
+    """Requeue the job, unless SLURM has already decided: a cancelled job must not return.
 
-    As long as the controller does not answer, only the end of the grace time ends this.
+    If the controller does not answer, this repeats until the grace time ends.
     """
     while True:
         try:
@@ -76,7 +76,7 @@ def queue_again(job: str, why: str) -> None:
 
 
 def stage(half: Half, stores: Path, staging: str) -> Path:
-    """Copy the store of a half's images to the node's own disk, once per node; returns the directory that holds it."""
+    """Copy the store of a half's images to the node's own disk, once per node. Returns the directory of the copy."""
     node = os.uname().nodename
     folder = Path(os.path.expandvars(staging))
     if "$" in str(folder):
@@ -84,10 +84,10 @@ def stage(half: Half, stores: Path, staging: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     source, target = store.location(half, stores), store.location(half, folder)
     with (folder / f".{source.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # jobs of one node: the first one copies
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first job on a node copies
         if target.exists():
             return folder
-        for left in folder.glob(f".{source.name}.*/"):  # by a job that was killed while it copied
+        for left in folder.glob(f".{source.name}.*/"):  # from a job that was killed while copying
             shutil.rmtree(left, ignore_errors=True)
         needed = sum(file.stat().st_size for file in source.iterdir())
         free = shutil.disk_usage(folder).free

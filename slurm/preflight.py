@@ -1,4 +1,4 @@
-"""What is checked before anything is queued: that SLURM would run such a job, in time, where it finds its files."""
+"""Checks before a submission: whether SLURM accepts the job, its nodes see the files, and the grace time is enough."""
 
 import socket
 import subprocess
@@ -12,13 +12,13 @@ from sweeps.plan import Pack
 from yosinski.errors import BadInput
 from yosinski.experiment.cost import RunCost
 
-# Kinds of file systems that one machine has to itself, as a rule; all others are taken to be shared.
+# File systems that are usually local to one machine; all others are assumed to be shared.
 LOCAL = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs", "apfs", "hfs"}
-DISK_SPEED = 50e6  # bytes per second that a checkpoint is written with, at least
+DISK_SPEED = 50e6  # minimum speed of writing checkpoints, in bytes per second
 
 
 def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission) -> None:
-    """BadInput if SLURM would refuse a job of this profile, or if its nodes do not see the directories."""
+    """BadInput if SLURM would reject a job of this profile, or if its nodes do not see the directories."""
     if profile.partition:
         partitions = cluster.partitions()
         if profile.partition not in partitions:
@@ -33,7 +33,7 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
         )
     for directory in (runs, stores):
         check_shared(profile, directory)
-    # sbatch itself knows best what it would refuse; with --test-only it queues nothing.
+    # Asks sbatch itself; with --test-only it queues nothing.
     done = subprocess.run(
         ["sbatch", "--test-only"],
         input=sending.script(runs, draft, profile),
@@ -48,11 +48,11 @@ def check_profile(profile: Profile, runs: Path, stores: Path, draft: Submission)
         ]
         raise BadInput(
             f"profile {profile.name}: SLURM refuses such a job: {'; '.join(complaints)} "
-            f"({_asked(profile)}; {cluster.largest(profile.partition)})"
+            f"({_request(profile)}; {cluster.largest(profile.partition)})"
         )
 
 
-def _asked(profile: Profile) -> str:
+def _request(profile: Profile) -> str:
     request = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
     request |= {"constraint": profile.constraint, "gpus": profile.gpus, "cpus": profile.cpus}
     request |= {"memory": profile.memory, "time": profile.time}
@@ -60,7 +60,7 @@ def _asked(profile: Profile) -> str:
 
 
 def check_shared(profile: Profile, directory: Path) -> None:
-    """BadInput if the nodes of the partition are other machines, and the directory lies on a disk of this one."""
+    """BadInput if the partition's nodes are other machines, and the directory is on a local disk."""
     here = {socket.gethostname(), socket.gethostname().partition(".")[0], socket.getfqdn(), "localhost", "127.0.0.1"}
     elsewhere = sorted(host for host in cluster.hosts(profile.partition) if not host & here)
     kind = file_system(directory)
@@ -73,7 +73,7 @@ def check_shared(profile: Profile, directory: Path) -> None:
 
 
 def file_system(directory: Path) -> str:
-    """The kind of file system that a directory lies on, or will lie on; empty where that cannot be told."""
+    """The type of the file system of a directory, which need not exist; empty if unknown."""
     mounts = Path("/proc/mounts")
     path = directory.absolute().resolve()
     best, kind = "", ""
@@ -86,13 +86,13 @@ def file_system(directory: Path) -> str:
 
 
 def saving_seconds(packs: Iterable[Pack], costs: Mapping[str, RunCost]) -> float:
-    """How long the pack with the largest checkpoints takes to write them: parameters and momenta, four bytes each."""
+    """Seconds to write the largest checkpoints of a pack: parameters and momenta, four bytes each."""
     sizes = [8 * sum(costs[run.id].trained_parameters for run in pack.runs) for pack in packs]
     return max(sizes, default=0) / DISK_SPEED
 
 
 def check_grace(profile: Profile, packs: Iterable[Pack], costs: Mapping[str, RunCost]) -> None:
-    """BadInput if a job could not write its checkpoints between the warning and its end."""
+    """BadInput if the grace time is too short to write checkpoints."""
     needed = saving_seconds(packs, costs)
     if needed > profile.grace:
         raise BadInput(

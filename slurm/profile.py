@@ -1,4 +1,4 @@
-"""What a job asks of a cluster: a profile, read from a TOML file, every key checked before anything is submitted."""
+"""A profile: the resources of a job, read from a TOML file and checked before any submission."""
 
 import re
 import tomllib
@@ -32,29 +32,29 @@ UNITS = {"K": 2**-10, "M": 1, "G": 2**10, "T": 2**20}  # in MiB
 
 @dataclass(frozen=True)
 class Profile:
-    """One job of a sweep, as SLURM is asked for it. Empty texts and zeros are left to the cluster's defaults."""
+    """Resources of one job of a sweep. Empty texts and zeros are left to the cluster's defaults."""
 
     name: str
     partition: str = ""
     account: str = ""
     qos: str = ""
     constraint: str = ""
-    gpus: int = 0  # per job; 0: computes on CPUs
+    gpus: int = 0  # per job; 0: on CPUs
     cpus: int = 1
     memory: str = "4G"
     time: str = "1:00:00"  # minutes, or [days-]hours:minutes:seconds
-    grace: int = 60  # seconds between the warning and the end, at preemption and at the time limit
-    pack: int = 14  # at most so many runs are trained together in one job
-    throttle: int = 0  # at most so many jobs of an array run at a time; 0: as many as the cluster allows
+    grace: int = 60  # seconds from the warning to the end, at preemption and at the time limit
+    pack: int = 14  # maximum number of runs that are trained together in one job
+    throttle: int = 0  # maximum number of running jobs of an array; 0: the cluster's limit
     setup: tuple[str, ...] = ()  # shell lines before the job's own: modules, variables
-    python: str = ""  # the command that starts Python in a job, such as a container's; empty: this environment's
-    staging: str = ""  # a directory on the node's own disk, variables expanded there, to copy the store to
+    python: str = ""  # command that starts Python in a job, such as a container's; empty: this environment's
+    staging: str = ""  # directory on the node's own disk for a copy of the store; variables are expanded there
     precision: str = "auto"
-    threads: int = 1  # of one job; numbers depend on it in their last digits
-    max_memory: str = ""  # `heal` raises memory and time up to these; empty: fourfold
+    threads: int = 1  # of one job; the last digits of numbers depend on it
+    max_memory: str = ""  # `heal` increases memory and time up to these; empty: fourfold
     max_time: str = ""
-    shared: bool = False  # the nodes see the runs directory, although its file system looks local
-    options: Mapping[str, str] = field(default_factory=dict)  # further options of sbatch, by their long names
+    shared: bool = False  # the nodes see the runs directory, although its file system seems local
+    options: Mapping[str, str] = field(default_factory=dict)  # further options of sbatch by long name
 
     def __post_init__(self) -> None:
         for value in fields(self):
@@ -80,8 +80,8 @@ class Profile:
         else:
             fits = type(setting) is kind
         if not fits:
-            wanted = {"setup": "list of texts", "options": "table of texts"}.get(name, getattr(kind, "__name__", ""))
-            raise BadInput(f"profile {self.name}: {name} takes a {wanted}, not {setting!r}")
+            expected = {"setup": "list of texts", "options": "table of texts"}.get(name, getattr(kind, "__name__", ""))
+            raise BadInput(f"profile {self.name}: {name} takes a {expected}, not {setting!r}")
         if isinstance(setting, dict):
             for option, text in setting.items():
                 if not re.fullmatch(r"[a-z][a-z-]*", option) or option in OURS:
@@ -94,7 +94,7 @@ class Profile:
             raise BadInput(f"profile {self.name}: {name} must be one line, not {setting!r}")
 
     def mebibytes(self, name: str) -> int:
-        """`memory` or `max_memory` in MiB; the latter's default is fourfold memory."""
+        """`memory` or `max_memory` in MiB; the default of the latter is four times the memory."""
         text = getattr(self, name)
         if not text:
             return 4 * self.mebibytes("memory") if name == "max_memory" else 0
@@ -104,7 +104,7 @@ class Profile:
         return max(1, round(int(match[1]) * UNITS[match[2] or "M"]))
 
     def minutes(self, name: str) -> int:
-        """`time` or `max_time` in minutes, rounded up; the latter's default is fourfold time."""
+        """`time` or `max_time` in minutes, rounded up; the default of the latter is four times the time."""
         text = getattr(self, name)
         if not text and name == "max_time":
             return 4 * self.minutes("time")
@@ -117,7 +117,7 @@ class Profile:
         return count
 
     def more(self, memory: bool = False, time: bool = False, smaller: bool = False) -> "Profile":
-        """Twice the memory or time, up to the caps, or half as many runs in a job; self where there is no more."""
+        """Twice the memory or time, up to the limits, or half as many runs per job; self if nothing can be changed."""
         changed: dict[str, Any] = {}
         if memory and self.memory:
             now, cap = self.mebibytes("memory"), self.mebibytes("max_memory")
@@ -130,12 +130,12 @@ class Profile:
         return replace(self, **changed)
 
     def as_json(self) -> dict[str, Any]:
-        """All values, as `profile_from` reads them."""
+        """All values, for `profile_from`."""
         return asdict(self)
 
 
 def profile_from(values: Mapping[str, Any], name: str) -> Profile:
-    """A profile from a table of values; BadInput names unknown keys."""
+    """A profile from a table of values. BadInput for unknown keys."""
     valid = [value.name for value in fields(Profile) if value.name != "name"]
     for key in values:
         if key != "name":
@@ -145,7 +145,7 @@ def profile_from(values: Mapping[str, Any], name: str) -> Profile:
 
 
 def find_profile(text: str) -> Profile:
-    """The profile of that name in slurm/profiles, or the one in a .toml file."""
+    """The profile of this name in slurm/profiles, or in a .toml file."""
     if text.endswith(".toml"):
         path = Path(text)
         if not path.is_file():

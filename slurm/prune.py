@@ -1,4 +1,4 @@
-"""Pruning: what of runs and their stored features nobody needs any more. No result, claim or failure is among it."""
+"""Pruning: files of runs and stored features that are not needed any more; never results, claims or failures."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ from yosinski.records import claims, specs
 from yosinski.records import states as recorded
 
 HOUR, DAY = 3600.0, 86400.0  # seconds
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # what yosinski.files writes before it gives a file its name
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # temporary files of yosinski.files
 TOKEN = re.compile(r"[0-9a-f]{12}")
-OF_LOCAL_JOB = re.compile(r"(\d+)_.+")  # submitit calls a local job by its process
+OF_LOCAL_JOB = re.compile(r"(\d+)_.+")  # submitit names a local job by its process
 
 
 @dataclass(frozen=True)
 class Surplus:
-    """A file or directory that can go. size: bytes, of all files in it."""
+    """A file or directory that can be deleted. size: of all its files, in bytes."""
 
     path: Path
     size: int
@@ -32,10 +32,10 @@ class Surplus:
 
 
 def prunable(runs: Path, live: Collection[str], now: float | None = None, stores: Path | None = None) -> list[Surplus]:
-    """What can go, in the order in which it should; BadInput if a file that tells is damaged.
+    """Files and directories that can be deleted, in order. BadInput if a file that decides this is damaged.
 
-    live: tokens of the submissions of which SLURM may still run a job; now: seconds since 1970; stores: where features
-    are stored, None to leave them.
+    live: tokens of the submissions with jobs that may still run; now: seconds since 1970; stores: directory of stored
+    features, None to keep them.
     """
     states: dict[Path, recorded.State] = {path: recorded.state(path) for path in specs.scan(runs)}
     now = time.time() + claims.ahead(runs) if now is None else now
@@ -49,13 +49,13 @@ def prunable(runs: Path, live: Collection[str], now: float | None = None, stores
 
 
 def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus], stores: Path | None = None) -> list[Surplus]:
-    """Delete what was agreed to, unless it is needed again since; returns what is gone.
+    """Delete the agreed items, unless they are needed again. Returns the deleted ones.
 
-    Takes `submission.lock`, so that nobody submits meanwhile. Failure if something cannot be deleted.
+    Holds `submission.lock`, so that nothing is submitted meanwhile. Failure if something cannot be deleted.
     """
-    wanted = {surplus.path for surplus in agreed}
+    paths = {surplus.path for surplus in agreed}
     with submission.lock(runs):
-        gone = [surplus for surplus in prunable(runs, live, stores=stores) if surplus.path in wanted]
+        gone = [surplus for surplus in prunable(runs, live, stores=stores) if surplus.path in paths]
         for path in (surplus.path for surplus in gone):
             try:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def prune(runs: Path, live: Collection[str], agreed: Iterable[Surplus], stores: 
 
 
 def by_reason(items: Iterable[Surplus]) -> dict[str, list[int]]:
-    """The sizes of what can go, by why it can."""
+    """The sizes of items by the reason for deleting them."""
     sizes: dict[str, list[int]] = defaultdict(list)
     for surplus in items:
         sizes[surplus.why].append(surplus.size)
@@ -82,7 +82,7 @@ def _in_runs(states: dict[Path, recorded.State], now: float) -> Iterator[tuple[P
 
 
 def _of_submissions(runs: Path, live: Collection[str], finished: set[str], now: float) -> Iterator[tuple[Path, str]]:
-    needed = set()  # by name: the directory may have been called otherwise where it was submitted
+    needed = set()  # by name: the runs directory may have had another path on the submitting machine
     for sent in submission.submissions(runs):
         if sent.token in live or not sent.index.keys() <= finished:
             needed.add(Path(str(sent.code["path"])).name)
@@ -91,7 +91,7 @@ def _of_submissions(runs: Path, live: Collection[str], finished: set[str], now: 
             yield submission.jobs(runs, sent.token), "logs and pickles of a finished submission"
         yield runs / "submissions" / f"{sent.token}.json", "note of a finished submission"
     for path in sorted([*submission.jobs(runs).glob("code-*"), *submission.jobs(runs).glob(".code-*")]):
-        if path.name not in needed and _age(path, now) > HOUR:  # the youngest may be about to be submitted
+        if path.name not in needed and _age(path, now) > HOUR:  # a recent one may be about to be submitted
             yield path, "code that no submission needs"
     noted = {sent.token for sent in submission.submissions(runs)}
     for path in sorted(submission.jobs(runs).glob("*")):
@@ -110,7 +110,7 @@ def _of_local_jobs(runs: Path, busy: set[str], now: float) -> Iterator[tuple[Pat
 
 
 def _features(stores: Path, states: dict[Path, recorded.State]) -> Iterator[tuple[Path, str]]:
-    """Those of bases in this directory of which no copy is left to be trained; others may be somebody else's."""
+    """Features of bases in this directory that have no copy left to train; others may belong to other directories."""
     left = [path for path, state in states.items() if state not in recorded.FINAL]
     needed = {files.read_json(path / "run.json")["spec"]["parent"] for path in left}
     ours = {path.name for path in states} - needed
@@ -120,13 +120,13 @@ def _features(stores: Path, states: dict[Path, recorded.State]) -> Iterator[tupl
 
 
 def _job(path: Path) -> str:
-    """The name of the job that is training a run."""
+    """The name of the job that trains a run."""
     claim = claims.read_claim(path, claims.latest_attempt(path))
     return claim["job"] if claim else ""
 
 
 def _age(path: Path, now: float) -> float:
-    with contextlib.suppress(FileNotFoundError):  # a moment ago
+    with contextlib.suppress(FileNotFoundError):  # deleted just now
         return now - path.stat().st_mtime
     return 0.0
 

@@ -30,24 +30,24 @@ from yosinski.experiment.run import Run
 if TYPE_CHECKING:
     import submitit
 
-# What sbatch says when a quota is used up: the same submission is accepted once some jobs have ended.
+# Messages of sbatch for an exhausted quota: the same submission will be accepted when some jobs have ended.
 QUOTA = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|temporarily unable to accept", re.IGNORECASE)
-# SIGTERM and SIGUSR2 end a Python that is only starting; ignored until the job has its own handlers, they do not.
+# SIGTERM and SIGUSR2 would end Python while it starts, so they are ignored until the job has its own handlers.
 PATIENT = 'sh -c \'trap "" TERM USR2; exec "$0" "$@"\''
 
 
 @dataclass(frozen=True)
 class Array:
-    """Packs that are submitted together, as the elements of one job array; all wait for the same bases."""
+    """Packs that are submitted together as the elements of one job array; all wait for the same bases."""
 
     packs: tuple[Pack, ...]
-    parents: tuple[Run, ...]  # bases that have not ended yet
+    parents: tuple[Run, ...]  # unfinished bases
 
 
 def arrays(packs: Iterable[Pack], ended: Iterable[str], largest: int) -> list[Array]:
-    """Group packs by the bases that they wait for, those that wait for none first; none has more than `largest`.
+    """Group packs by the bases that they wait for, with at most `largest` packs each; first those that need not wait.
 
-    ended: ids of bases that need not be waited for.
+    ended: ids of bases that are finished.
     """
     ended = set(ended)
     groups: dict[tuple[str, ...], list[Pack]] = defaultdict(list)
@@ -86,7 +86,7 @@ def draft(array: Array, sweep: str, profile: Profile, where: Where, code: dict[s
 
 
 def waiting(submission: Submission, others: Iterable[str]) -> Submission:
-    """The same, to start when these jobs have ended in whatever way: that is no proof that they left a good base."""
+    """The submission with dependencies on the end of these jobs, successful or not."""
     return replace(submission, waits_for=tuple(sorted(set(others))))
 
 
@@ -111,8 +111,8 @@ def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.
         array_parallelism=profile.throttle or len(submission.elements),
         dependency=waits_for,
         setup=[*profile.setup, f"export PYTHONPATH={shlex.quote(str(submission.code['path']))}"],
-        srun_args=[f"--cpus-per-task={profile.cpus}"],  # since 22.05 srun no longer takes it from sbatch
-        # Python looks for modules in the working directory first: it must not be a checkout.
+        srun_args=[f"--cpus-per-task={profile.cpus}"],  # since 22.05 srun does not inherit it from sbatch
+        # Python looks for modules in the working directory first, so it must not be a checkout.
         additional_parameters={"requeue": True, "chdir": str(folder), **profile.options},
         **{name: value for name, value in optional.items() if value},
     )
@@ -128,11 +128,11 @@ def script(runs: Path, submission: Submission, profile: Profile) -> str:
 
 
 class Refused(Failure):
-    """SLURM takes no more of this user's jobs now."""
+    """SLURM does not accept more jobs of this user now."""
 
 
 def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
-    """Hand a submission to SLURM; Refused if a quota is used up, Failure for all else that sbatch complains of."""
+    """Hand a submission to SLURM. Refused if a quota is exhausted, Failure for other errors of sbatch."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     closed(jobs(runs, submission.token))
@@ -145,7 +145,7 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
         return write(runs, replace(submission, job=sent[0].job_id.partition("_")[0]))
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
         message = " ".join(str(error).split())
-        # "Socket timed out" does not say that nothing was queued.
+        # After "Socket timed out" the job may have been queued nevertheless.
         job = _find(submission.name)
         if job is not None:
             print(f"that reply was lost, or wrong: {submission.name} is queued as job {job}", file=sys.stderr)
@@ -157,7 +157,7 @@ def send(runs: Path, submission: Submission, profile: Profile) -> Submission:
 
 
 def _find(name: str) -> str | None:
-    """The number of the job of this name, None if there is none; NoAnswer where that cannot be found out."""
+    """The number of the job with this name; None if there is none. NoAnswer if that is unknown."""
     for pause in (0, 1, 5):
         time.sleep(pause)
         with contextlib.suppress(cluster.NoAnswer):
@@ -170,14 +170,14 @@ def _find(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Sent:
-    """What came of submitting arrays: those that are queued now, and those that SLURM had no room for."""
+    """Result of submitting arrays: queued ones, and deferred ones for which SLURM had no room."""
 
     queued: tuple[Submission, ...] = ()
     deferred: tuple[Array, ...] = ()
-    reason: str = ""  # of the first that was deferred
+    reason: str = ""  # for the first deferred array
 
     def __add__(self, later: "Sent") -> "Sent":
-        """Both together."""
+        """The sum of two results."""
         return Sent(self.queued + later.queued, self.deferred + later.deferred, self.reason or later.reason)
 
 
@@ -190,10 +190,10 @@ def send_all(
     flying: Mapping[str, str],
     limits: Limits,
 ) -> Sent:
-    """Submit arrays in order, as far as there is room.
+    """Submit arrays in order, as long as there is room.
 
-    flying: by id of a base that is queued or running, the job that trains it. An array of copies whose base found no
-    room is deferred, too; so is what comes after a refusal.
+    flying: jobs by id of the base that they train, for bases that are queued or running. Copies of a deferred base are
+    deferred, too, and so is everything after a refusal.
     """
     flying, room = dict(flying), limits.room
     queued: list[Submission] = []

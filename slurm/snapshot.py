@@ -1,4 +1,4 @@
-"""Snapshots: the code as it was submitted, which is what jobs import, whatever becomes of the checkout meanwhile."""
+"""Snapshots: a copy of the code at submission, which jobs import, so that later changes do not affect them."""
 
 import contextlib
 import hashlib
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from slurm.submission import closed, jobs
 
-PACKAGES = ("yosinski", "sweeps", "slurm")  # that jobs import
+PACKAGES = ("yosinski", "sweeps", "slurm")  # imported by jobs
 
 
 def snapshot(runs: Path) -> dict[str, str | None]:
-    """Copy the code that jobs import, so that they run what was submitted, whatever becomes of it meanwhile.
+    """Copy the code that jobs import into the runs directory.
 
-    Returns where it lies, the hash of its files and, if they are those of a commit, that.
+    Returns the path, the hash of the files and, if they are exactly those of a commit, the commit.
     """
     root = Path(__file__).resolve().parent.parent
     paths = [path for package in PACKAGES for path in sorted((root / package).rglob("*"))]
@@ -31,14 +31,14 @@ def snapshot(runs: Path) -> dict[str, str | None]:
             copy = temporary / path.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        with contextlib.suppress(OSError):  # somebody else was quicker
+        with contextlib.suppress(OSError):  # another process has made it
             temporary.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
     return {"path": str(target.absolute()), "hash": digest, "commit": _commit(root)}
 
 
 def _commit(root: Path) -> str | None:
-    """The commit that the code is at, None if it has been changed since or is not under git."""
+    """The commit of the code; None if it has changes, or is not under git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
-"""What became of every run of a sweep: from records, claims, heartbeats, the queue and the accounting together.
+"""States of the runs of a sweep, from records, claims, heartbeats, the queue and the accounting.
 
-A run that has not ended is running, queued, waiting (queued behind its base), failed (with a cause), blocked (its base
-came to no good), interrupted or missing.
+An unfinished run is running, queued, waiting (queued behind its base), failed (with a cause), blocked (its base is not
+good), interrupted or missing.
 """
 
 import re
@@ -31,7 +31,7 @@ STATUSES: tuple[Status, ...] = (
     *("done", "running", "queued", "waiting", "missing", "interrupted"),
     *("failed", "blocked", "stuck", "diverged"),
 )
-# How a job can end badly, in SLURM's words and in ours.
+# Bad ends of a job: SLURM's names, and texts for the user.
 ENDS = {
     "OUT_OF_MEMORY": "out of memory",
     "TIMEOUT": "over the time limit",
@@ -42,7 +42,7 @@ ENDS = {
     "REVOKED": "revoked",
     "LOST": "lost: neither queue nor accounting know how its job ended",
 }
-TOLD = {  # by what is written in a failure
+TOLD = {  # causes by patterns in logs and failures
     r"too large for this GPU, even alone": "out of GPU memory, even alone",
     r"CUDA out of memory|OutOfMemoryError|out of GPU memory": "out of GPU memory",
     r"MemoryError|Cannot allocate memory|DefaultCPUAllocator|exceeded memory limit|oom.kill": "out of memory",
@@ -56,25 +56,25 @@ MORE = {  # see Profile.more
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as a sweep lists it."""
+    """A run in the list of a sweep."""
 
     id: str
     name: str
     series: str
     n: int
     parent: str | None
-    preserved: int = 0  # how many layers above a frozen cut start as the base's
+    preserved: int = 0  # number of layers above a frozen cut that start as the base's
     half: str = ""  # digest of the target
 
     @property
     def row(self) -> str:
-        """Its row in a matrix of cuts: the series, or An+2B where the next two layers are preserved."""
+        """Its row in a matrix of cuts: the series, or An+2B with two preserved layers."""
         return self.series.replace("n", f"n+{self.preserved}") if self.preserved else self.series
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What became of one run. progress: share of its steps; ends_in: seconds, as it went so far."""
+    """State of one run. progress: share of its steps; ends_in: seconds, estimated from its speed so far."""
 
     entry: Entry
     state: Status
@@ -107,7 +107,7 @@ def entries(runs: Iterable[Run]) -> list[Entry]:
 
 
 def entries_of(runs: Path) -> list[Entry]:
-    """All runs of a runs directory: what its sweeps list, and what else has a directory; bases first."""
+    """All runs of a runs directory, listed by its sweeps or with a directory; bases first."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     by_id: dict[str, Entry] = {}
@@ -123,7 +123,7 @@ def entries_of(runs: Path) -> list[Entry]:
 
 
 def lineage(runs: Path, run_id: str) -> list[Entry]:
-    """A run of a runs directory, behind its base if it has one."""
+    """A run of a runs directory, after its base if it has one."""
     by_id = {entry.id: entry for entry in entries_of(runs)}
     base = by_id.get(by_id[run_id].parent or "")
     return [*([base] if base else []), by_id[run_id]]
@@ -135,7 +135,7 @@ def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
 
 
 def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
-    """The runs on image files that an earlier version has listed and prepared."""
+    """The runs on image files that an earlier version listed and prepared."""
     entries = list(wanted)
     old: set[str] = set()
     for digest in {entry.half for entry in entries}:
@@ -147,7 +147,7 @@ def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
 
 
 def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple[list[Sight], str]:
-    """What became of runs (bases first), and why SLURM could not be asked, if so.
+    """States of runs (bases first), and the reason if SLURM could not be queried.
 
     adopting: see `submission.scheduled`; then SLURM must answer.
     """
@@ -163,9 +163,9 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
         if adopting:
             raise
         silent = str(error) if isinstance(error, cluster.NoAnswer) else "no SLURM on this machine"
-    if last_jobs:  # the scheduler knows better than a heartbeat which jobs are over
+    if last_jobs:  # for ended jobs, the scheduler is more reliable than heartbeats
         over = {signed(job.submission, job.element.job) for job in last_jobs.values() if job.element and not job.live}
-        # Nothing is submitted again while it has a live job: all but a run's last job are over.
+        # A run with a live job is not submitted again, so all its jobs but the last have ended.
         last = {job.submission.token for job in last_jobs.values()}
         older = {signed(sent, str(sent.job)) for sent in submissions(runs) if sent.token not in last}
 
@@ -182,7 +182,7 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
 
 
 def signed(sent: Submission, job: str) -> str:
-    """How this job of a submission signs its claims."""
+    """The signature in claims of this submission's job."""
     return cluster.signature(sent.cluster, job)
 
 
@@ -223,22 +223,22 @@ def _progress(path: Path) -> tuple[float, float | None]:
     beat = progress(path)
     if not beat:
         return 0.0, None
-    made, took = beat["step"] - beat.get("first_step", 0), beat["time"] - (beat.get("began") or beat["time"])
-    left = (beat["steps"] - beat["step"]) * took / made if made > 0 and took > 0 else None
-    return beat["step"] / beat["steps"], left
+    steps_done, took = beat["step"] - beat.get("first_step", 0), beat["time"] - (beat.get("began") or beat["time"])
+    seconds_left = (beat["steps"] - beat["step"]) * took / steps_done if steps_done > 0 and took > 0 else None
+    return beat["step"] / beat["steps"], seconds_left
 
 
 def _cause(runs: Path, path: Path, entry: Entry, state: State, job: Scheduled | None) -> str:
-    """Why a run that neither ended nor goes on has failed; nothing if it only was not trained (to its end) yet."""
+    """Why an unfinished run that is not running has failed; empty if it was only not trained (to the end) yet."""
     if state == "failed":
-        return _told(files.read_json(path / "failure.json")["error"])
+        return _cause_in_log(files.read_json(path / "failure.json")["error"])
     element = job.element if job else None
     if element is None or job is None or element.state in ("COMPLETED", "CANCELLED"):
         return ""
     claim = claims.read_claim(path, claims.latest_attempt(path))
-    mine = claim is not None and claim["job"].split(" ")[-1] == element.job
-    if claim is not None and not mine and claimed(path) > job.submission.created:
-        return ""  # somebody else had it since
+    is_of_job = claim is not None and claim["job"].split(" ")[-1] == element.job
+    if claim is not None and not is_of_job and claimed(path) > job.submission.created:
+        return ""  # claimed by another process since
     if element.state in ENDS:
         return ENDS[element.state]
     if shutil.disk_usage(runs).free < 1 << 20:
@@ -246,33 +246,33 @@ def _cause(runs: Path, path: Path, entry: Entry, state: State, job: Scheduled | 
     log = jobs(runs, job.submission.token) / f"{element.job}_0_log.err"
     ended = f"ended with {element.exit}" if element.exit else "it ended without a word"
     killed = ends.by_status(element.exit)
-    return _told(log.read_text(errors="replace"), killed) if log.exists() else killed or ended
+    return _cause_in_log(log.read_text(errors="replace"), killed) if log.exists() else killed or ended
 
 
 def claimed(path: Path) -> float:
-    """When a run was last claimed, in seconds since 1970."""
+    """Time of a run's last claim, in seconds since 1970."""
     return (path / f"claim.{claims.latest_attempt(path)}.json").stat().st_mtime
 
 
-def _told(log: str, killed: str = "") -> str:
-    """What the end of a log says of a failure: a sign that is known, that it was killed, or its last own line.
+def _cause_in_log(log: str, killed: str = "") -> str:
+    """The cause of a failure from the end of a log: a known pattern, a kill, or the last line of the process.
 
-    killed: what the accounting says of that.
+    killed: the same from the accounting.
     """
-    last = log.rpartition(STARTED)[2]  # of an earlier turn of the same job it says nothing
+    last = log.rpartition(STARTED)[2]  # without earlier executions of the same job
     end = [line.strip() for line in last.splitlines() if line.strip()][-20:]
     for sign, cause in TOLD.items():
         if any(re.search(sign, line, re.IGNORECASE) for line in end):
             return cause
     if killed := killed or ends.by_script(end):
         return killed
-    own = [line for line in end if not ends.SCRIPT.match(line)]
-    return own[-1].removeprefix(ends.SAYS) if own else (end[-1] if end else "it ended without a word")
+    own_lines = [line for line in end if not ends.SCRIPT.match(line)]
+    return own_lines[-1].removeprefix(ends.SAYS) if own_lines else (end[-1] if end else "it ended without a word")
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Failures of one cause, with the copies that are blocked by them."""
+    """Failures with the same cause, and the copies that they block."""
 
     cause: str
     failed: tuple[Sight, ...]
@@ -280,7 +280,7 @@ class Trouble:
 
 
 def troubles(seen: Iterable[Sight]) -> list[Trouble]:
-    """Failures grouped by cause, the largest group first. A copy whose base is stuck or diverged belongs there, too."""
+    """Failures grouped by cause, the largest group first. Copies of a stuck or diverged base are in its group."""
     seen = list(seen)
     failed: dict[str, list[Sight]] = defaultdict(list)
     for sight in seen:
@@ -298,7 +298,7 @@ def troubles(seen: Iterable[Sight]) -> list[Trouble]:
 
 
 def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
-    """How many runs of every series (those with preserved layers apart) and cut have which state; rows in order."""
+    """Numbers of runs by series (separate with preserved layers), cut and state; rows in order."""
     cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
     for sight in seen:
         cells[sight.entry.row][sight.entry.n][sight.state] += 1

@@ -1,7 +1,7 @@
-"""Submissions: what is written of job arrays that were handed to SLURM, and which of their elements trains which runs.
+"""Submissions: files on the job arrays that were handed to SLURM, with the runs of every element.
 
-A submission's file is written before sbatch is called and its jobs carry its token in their name. So a reply that was
-lost is found again by name, and whoever looks next knows what is queued already.
+A submission's file is written before sbatch is called, and its jobs have its token in their name. So a job is found by
+name if sbatch's reply was lost, and every process knows what is queued.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from yosinski.errors import BadInput
 
 @dataclass(frozen=True)
 class Submission:
-    """What `submissions/<token>.json` holds."""
+    """The content of `submissions/<token>.json`."""
 
     token: str
     sweep: str
@@ -33,35 +33,35 @@ class Submission:
     user: str
     host: str
     profile: dict[str, Any]
-    where: dict[str, Any]  # of the jobs, but for the runs directory
-    code: dict[str, str | None]  # the snapshot that they import
+    where: dict[str, Any]  # of the jobs, without the runs directory
+    code: dict[str, str | None]  # of the snapshot that they import
     elements: tuple[tuple[str, ...], ...]  # run ids by index in the array
     waits_for: tuple[str, ...] = ()  # SLURM's jobs of the bases
     job: str | None = None  # SLURM's number; None: no reply yet
-    cluster: str = ""  # to which it was handed; only that one knows its jobs
+    cluster: str = ""  # name of the cluster, which alone knows its jobs
 
     @property
     def name(self) -> str:
-        """The jobs' name, by which they are found."""
+        """The jobs' name, used to find them."""
         return f"yosinski-{self.token}"
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Which element trains which run."""
+        """The index of the element for each run."""
         return {run_id: k for k, ids in enumerate(self.elements) for run_id in ids}
 
     def element(self, run_id: str) -> str:
-        """SLURM's name of the element that trains this run."""
+        """SLURM's name for the element that trains this run."""
         return f"{self.job}_{self.index[run_id]}" if len(self.elements) > 1 else str(self.job)
 
 
 def jobs(runs: Path, token: str = "") -> Path:
-    """Where submitit keeps its pickles and the logs of a submission: closed to others, for pickles are executed."""
+    """Directory of submitit's pickles and logs of a submission. Only the user has access: pickles are executed."""
     return runs / "jobs" / token
 
 
 def closed(folder: Path) -> Path:
-    """Make a folder that nobody else can read or write; BadInput if it is somebody else's."""
+    """Make a folder without access for other users. BadInput if it belongs to another user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.geteuid():
         raise somebody_elses(folder)
@@ -70,7 +70,7 @@ def closed(folder: Path) -> Path:
 
 
 def somebody_elses(path: Path) -> BadInput:
-    """What is said to a second user: jobs run under one name, and only that one can read their pickles."""
+    """The error for a second user: all jobs run under one user, who alone can read their pickles."""
     return BadInput(
         f"{path} is {path.owner()}'s, who alone may submit for this runs directory: "
         "use one of your own, and bring both together with `yosinski merge`"
@@ -104,9 +104,9 @@ def submissions(runs: Path) -> list[Submission]:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """The job that a run was last given to. element: None where SLURM knows nothing of it.
+    """The last job of a run. element: None if SLURM does not know it.
 
-    elsewhere: the name of another cluster, to which it was given, and which cannot be asked from here.
+    elsewhere: name of another cluster that has the job, and that cannot be queried from here.
     """
 
     submission: Submission
@@ -115,14 +115,14 @@ class Scheduled:
 
     @property
     def live(self) -> bool:
-        """Whether that job may still run."""
+        """Whether the job may still run."""
         return bool(self.elsewhere) or (self.element is not None and self.element.live)
 
 
 def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict[str, Scheduled]:
-    """For those of the wanted run ids that were ever submitted, the last job, a live one if there is any.
+    """The last job of every submitted run among these ids; a live job if there is one.
 
-    adopting: take over what sbatch accepted but nobody heard of, so that it can run.
+    adopting: complete submissions whose reply from sbatch was lost, so that their jobs can run.
     """
     wanted = set(wanted)
     chosen = [submission for submission in submissions(runs) if not wanted.isdisjoint(submission.index)]
@@ -144,9 +144,9 @@ def scheduled(runs: Path, wanted: Iterable[str], adopting: bool = False) -> dict
 
 
 def adopt(runs: Path, submission: Submission, job: str) -> Submission:
-    """Note the number of a job whose reply was lost, and put submitit's pickles where its elements look for them."""
+    """Write the number of a job whose reply was lost, and put submitit's pickles where its elements expect them."""
     folder = jobs(runs, submission.token)
-    pickles = [path for path in folder.glob("*.pkl") if "_" not in path.name]  # all alike, not yet given to anybody
+    pickles = [path for path in folder.glob("*.pkl") if "_" not in path.name]  # not assigned to elements yet
     adopted = replace(submission, job=job)
     for ids in adopted.elements:
         target = folder / f"{adopted.element(ids[0])}_submitted.pkl"
@@ -158,7 +158,7 @@ def adopt(runs: Path, submission: Submission, job: str) -> Submission:
 
 @contextlib.contextmanager
 def lock(runs: Path) -> Iterator[None]:
-    """Let one process at a time submit to this runs directory; the next one then sees what is queued already."""
+    """Lock submissions to this runs directory for one process; the next one then sees what is queued."""
     path = runs / "submissions" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

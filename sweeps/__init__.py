@@ -1,4 +1,4 @@
-"""Sweeps: plain functions that return runs. `find` gets one by name, or from a user's own Python file."""
+"""Sweeps: functions that return runs. `find` gets one by name, or from a user's Python file."""
 
 import contextlib
 import importlib
@@ -23,7 +23,7 @@ Sweep = Callable[..., list[Run]]
 
 
 def find(name: str) -> Sweep:
-    """The sweep of that name, or the function `sweep` (or the only one) of a Python file; BadInput otherwise."""
+    """The sweep of this name, or the function `sweep` (or the only function) of a Python file. BadInput otherwise."""
     if not name.endswith(".py"):
         if name not in SWEEPS:
             raise BadInput(f"unknown sweep {name!r}; choose from: {', '.join(SWEEPS)}, or a path to a .py file")
@@ -35,7 +35,7 @@ def find(name: str) -> Sweep:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up there
+    sys.modules[path.stem] = module  # dataclasses need it
     try:
         spec.loader.exec_module(module)
     except BadInput:
@@ -44,23 +44,25 @@ def find(name: str) -> Sweep:
         ours = isinstance(error, ImportError) and (error.name or "").startswith("yosinski")
         public = f" (yosinski has: {', '.join(yosinski.__all__)})" if ours else ""
         raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{public}") from error
-    own = {
+    functions = {
         name: function
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == path.stem and not name.startswith("_")
     }
-    if "sweep" in own:
-        return own["sweep"]
-    if len(own) != 1:
-        raise BadInput(f"{path} must define one function, or one named sweep; it defines: {', '.join(own) or 'none'}")
-    return next(iter(own.values()))
+    if "sweep" in functions:
+        return functions["sweep"]
+    if len(functions) != 1:
+        raise BadInput(
+            f"{path} must define one function, or one named sweep; it defines: {', '.join(functions) or 'none'}"
+        )
+    return next(iter(functions.values()))
 
 
 def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
-    """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
+    """Parse `name=value` texts as a sweep's arguments, by its annotations. Lists are separated by commas.
 
-    A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default, or of
-    the usual recipe of the network.
+    A recipe is given by name (`recipe=emoji`). Single values such as `recipe.epochs=10` change it, or else the
+    sweep's default recipe or that of the network.
     """
     hints = typing.get_type_hints(sweep, include_extras=True)
     parameters = inspect.signature(sweep).parameters
@@ -126,7 +128,7 @@ def _literal(text: str) -> bool | int | float | str:
 
 
 def describe(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of a sweep with the values that they have, as JSON values."""
+    """All parameters of a sweep with their values, as JSON values."""
     bound = inspect.signature(sweep).bind_partial(**values)
     bound.apply_defaults()
     return {name: v.values if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}

@@ -1,24 +1,24 @@
-"""How a process ended that could not say so itself: by its exit status, or by what its surroundings wrote."""
+"""The end of a process that could not report it: by its exit status, or by messages of its environment."""
 
 import re
 import signal
 from collections.abc import Sequence
 
-SAYS = "yosinski: "  # begins the last line of a worker that gives up
-# What srun and the shell that runs SLURM's batch script write of a process, apart from what it wrote itself.
+SAYS = "yosinski: "  # start of the last line of a worker that fails
+# Messages of srun, and of the shell that runs SLURM's batch script, about a process.
 SCRIPT = re.compile(r"(srun|slurmstepd\S*): |\S+: line \d+:\s+\d+ ")
 NAMES = {signal.strsignal(number): int(number) for number in signal.valid_signals()}  # "Killed": 9
 
 
 def killed(number: int) -> str:
-    """In words."""
+    """The end by this signal, in words."""
     return f"killed (signal {number})"
 
 
 def by_status(status: str) -> str:
-    """What an exit status of SLURM's accounting (code:signal) says; nothing if no signal ended the process.
+    """The meaning of an exit status in SLURM's accounting (code:signal); empty if the process got no signal.
 
-    A shell's code for a process that a signal ended is 128 and its number.
+    A shell's code for a process that was ended by a signal is 128 + signal.
     """
     match = re.fullmatch(r"(\d+):(\d+)", status)
     if not match:
@@ -29,7 +29,7 @@ def by_status(status: str) -> str:
 
 
 def by_script(lines: Sequence[str]) -> str:
-    """What SLURM's script or srun wrote of a process that a signal ended: task 0: Killed; nothing if they did not."""
+    """The message of SLURM's script or srun on a process that got a signal (task 0: Killed), or empty."""
     for line in reversed(lines):
         if SCRIPT.match(line):
             for name, number in NAMES.items():
@@ -42,12 +42,12 @@ def by_script(lines: Sequence[str]) -> str:
 
 
 def of_worker(lines: Sequence[str], came_to_its_end: bool) -> str:
-    """Why a worker on this machine ended, by its log: its last line, or that a signal ended it in mid-sentence.
+    """Why a worker on this machine ended, by its log: its last line, or that it was killed.
 
-    A worker that is not killed comes to its end, or says why not: itself, or by what Python writes of an exception.
+    A worker that is not killed finishes, or reports an error itself or through Python's message for an exception.
     """
     for line in lines:
-        if fatal := re.match(r"Fatal Python error: (.+)", line):  # of `faulthandler`
+        if fatal := re.match(r"Fatal Python error: (.+)", line):  # by `faulthandler`
             return killed(NAMES[fatal[1]]) if fatal[1] in NAMES else fatal[0]
     if came_to_its_end or any(line.startswith((SAYS, "Traceback ")) for line in lines):
         return lines[-1].removeprefix(SAYS) if lines else "the process ended"

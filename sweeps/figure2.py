@@ -1,4 +1,4 @@
-"""The paper's main experiment: both halves of a split, cut at every layer, frozen and fine-tuned, with selffers."""
+"""The paper's main experiment: both halves of a split, cut at all layers, frozen and fine-tuned, with selffers."""
 
 from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.experiment.recipes import Recipe, usual
@@ -20,9 +20,9 @@ def figure2(
 ) -> list[Run]:
     """Bases A and B; for direction AB the copies AnB, AnB+ and their selffer controls BnB, BnB+ at every cut.
 
-    treatments: of copies, see `Run`. random: initialisers of random frozen features RnB, if any, or `matched`, which
-    draws them like the weights of the source's base. cuts: None for all. The order is that in which they are wanted:
-    one complete thin curve first, replicates later.
+    treatments: of copies, see `Run`. random: initialisers for random frozen features RnB, or `matched`: drawn like the
+    weights of the source's base. cuts: None for all. The order is by priority: first a complete curve for one split and
+    seed, then replicates.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)

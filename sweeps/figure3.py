@@ -1,4 +1,4 @@
-"""The paper's figure 3: what distance between the tasks costs, and how far random features go."""
+"""The paper's figure 3: the cost of distance between tasks, and random features."""
 
 from sweeps.grid import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.experiment.recipes import Recipe, usual
@@ -17,9 +17,9 @@ def figure3(
     treatments: tuple[TreatmentName, ...] = ("frozen",),
     recipe: Recipe | None = None,
 ) -> list[Run]:
-    """Frozen copies AnB and BnA of a split into distant tasks and, to compare, of splits of similar ones.
+    """Frozen copies AnB and BnA of a split into distant tasks and, for comparison, of splits into similar tasks.
 
-    Then a base on all classes and, for each initialiser of `random` (None: the recipe's own; `matched`: drawn like the
+    Also a base on all classes and, for each initialiser in `random` (None: the recipe's; `matched`: drawn like the
     weights of that base), networks with n random frozen layers.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)

@@ -1,4 +1,4 @@
-"""What all sweeps share: pairs of bases, copies of them at all cuts, and halves."""
+"""Helpers for sweeps: pairs of bases, copies at all cuts, and halves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,19 +16,19 @@ from yosinski.networks.cuts import chosen
 
 
 def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[TreatmentName]) -> list[Run]:
-    """Copies with this target, cut from these bases, in all these ways; BadInput for a treatment without a parent."""
+    """Copies with this target: all combinations of bases, cuts and treatments. BadInput for one without a parent."""
     check_treatments(treatments)
     return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
 
 
 def check_treatments(treatments: Sequence[TreatmentName]) -> None:
-    """BadInput for a treatment without a parent: sweeps make such runs otherwise."""
+    """BadInput for a treatment without a parent, which needs another function."""
     for treatment in treatments:
         choose("treatment", treatment, that_have_a_parent())
 
 
 def random_features(target: Run, source: Run, cuts: Sequence[int], initialisers: Sequence[str]) -> list[Run]:
-    """RnB with each of these initialisers; `matched` ones are drawn like the weights of the source."""
+    """RnB for each of these initialisers; `matched` ones are drawn like the weights of the source."""
     return [
         target.copy(n, "random", source if initialiser == "matched" else None, initialiser)
         for initialiser in initialisers
@@ -45,29 +45,29 @@ def pairs(
     seed: int = 0,
     examples_per_class: int | None = None,
 ) -> list[tuple[Run, Run]]:
-    """For every direction the base of its source and that of its target: (A, B) for AB."""
+    """For every direction the bases of source and target: (A, B) for AB."""
     for direction in directions:
         choose("direction", direction, ("AB", "BA"))
-    both = halves.split(card, split)
+    halves_of_split = halves.split(card, split)
     bases = {
         letter: Run(network, half, recipe, seed, examples_per_class=examples_per_class)
-        for letter, half in {"A": both.a, "B": both.b}.items()
+        for letter, half in {"A": halves_of_split.a, "B": halves_of_split.b}.items()
     }
     return [(bases[source], bases[target]) for source, target in directions]
 
 
 def card_for(data: str, network: str) -> Card:
-    """The card of a data set; where its text leaves open how large images are stored, as the network wants them."""
+    """The card of a data set. If its text leaves the side of stored images open, it is chosen for the network."""
     return find.card(place.suited(data, architecture(network).side))
 
 
 def all_classes(card: Card) -> Half:
-    """A task of all classes of a data set, in the domain of its halves; the letter is All."""
+    """A half with all classes of a data set, in the default domain; the letter is All."""
     return Half(card.name, card.fingerprint, card.classes, card.default_domain, "All", "all", card.rule)
 
 
 def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
-    """The cuts that are asked for by number, name or word (see `yosinski.networks.cuts`), or all of the network's."""
+    """The selected cuts by number, name or word (see `yosinski.networks.cuts`); None: all."""
     none_empty(cuts=cuts)
     return chosen(network, cuts)
 
@@ -85,5 +85,5 @@ def half_named(card: Card, name: str) -> Half:
         return all_classes(card)
     split, _, letter = name.rpartition(":")
     choose("end of parameter half", letter, ("A", "B"))
-    both = halves.split(card, split)
-    return {"A": both.a, "B": both.b}[letter]
+    halves_of_split = halves.split(card, split)
+    return {"A": halves_of_split.a, "B": halves_of_split.b}[letter]

@@ -1,7 +1,7 @@
-"""What a worker process does: train one pack, and save and end when it is asked to.
+"""A worker process: trains one pack; on request it saves checkpoints and ends.
 
-On a cluster the job asks to be queued again when it was stopped, or when somebody else is still training what it needs.
-Nothing is handed over in memory: whatever starts it again, it goes on from the records.
+On a cluster a job requeues itself when it was stopped, or when another process is training a run that it needs. No
+state is kept in memory: after a restart it continues from the records.
 """
 
 import faulthandler
@@ -18,9 +18,9 @@ from yosinski.records import claims
 
 
 def train_pack(ids: tuple[str, ...], where: Where, gpu: int | str | None = None) -> None:
-    """A job on this machine, and on this GPU of it. SIGTERM asks it to save its checkpoints and to end."""
-    faulthandler.enable()  # a crash in a library's code leaves its name in the log
-    if gpu is not None:  # before torch is loaded
+    """A job on this machine, on this GPU. SIGTERM requests that it saves checkpoints and ends."""
+    faulthandler.enable()  # writes a crash in a library to the log
+    if gpu is not None:  # must be set before torch is loaded
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     train(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), asked_to_stop())
 
@@ -32,7 +32,7 @@ def train(
     stopping: Callable[[], bool],
     ended: claims.Ended = claims.no_scheduler,
 ) -> None:
-    """Train a pack; a failure is one line at the end of the log, and exit status 1."""
+    """Train a pack. A failure is one line at the end of the log, and exit status 1."""
     from yosinski.procedure import run_pack
 
     try:
@@ -43,7 +43,7 @@ def train(
 
 
 def asked_to_stop() -> Callable[[], bool]:
-    """Whether somebody has asked this process to save and end, from now on."""
+    """Install handlers for stop signals; the result tells whether one has arrived."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, lambda *_: stop.set())

@@ -1,7 +1,8 @@
-"""Run a plan on this machine: submitit's local executor, with a queue of our own in front of it.
+"""Run a plan on this machine: submitit's local executor behind a queue.
 
-(submitit starts every local job at once.) As many packs run at a time as there are GPUs, or cores with one thread each.
-Other processes may serve the same runs directory: what they have claimed is waited for, and taken over if they die.
+(submitit starts all local jobs at once.) There are as many packs at a time as GPUs, or as cores with one thread each.
+Other processes may work on the same runs directory: runs that they have claimed are waited for, and taken over if they
+die.
 """
 
 import contextlib
@@ -30,15 +31,15 @@ from yosinski.records.states import FINAL, State
 if TYPE_CHECKING:
     import submitit
 
-POLL = 0.25  # seconds between two looks at the jobs
+POLL = 0.25  # seconds between two checks of the jobs
 YEAR = 365 * 24 * 60  # minutes; local jobs have no time limit
 
 
-Gpu = int | str  # its number, or what else CUDA_VISIBLE_DEVICES may name it by: a UUID, or that of a part of one (MIG)
+Gpu = int | str  # number, or UUID of a GPU or of a part of one (MIG), as in CUDA_VISIBLE_DEVICES
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs that this process may use, found without loading torch here."""
+    """The GPUs that this process may use, found without loading torch in it."""
     named = visible_gpus()
     if named is not None:
         return [int(name) if name.isdecimal() else name for name in named]
@@ -50,12 +51,12 @@ def gpus() -> list[Gpu]:
 
 
 def signs() -> list[str]:
-    """What drivers of GPUs leave in /dev."""
+    """Device files of GPU drivers in /dev."""
     return sorted(str(path) for sign in ("nvidia[0-9]*", "dxg", "kfd") for path in Path("/dev").glob(sign))
 
 
 def listed_gpus(text: str) -> list[Gpu]:
-    """The GPUs that `nvidia-smi -L` lists, by number; of those that are divided (MIG) the parts, by UUID."""
+    """The GPUs in the output of `nvidia-smi -L`: whole GPUs by number, parts of divided ones (MIG) by UUID."""
     devices: list[Gpu] = []
     for k, part in enumerate(re.split(r"^GPU ", text, flags=re.MULTILINE)[1:]):
         devices += re.findall(r"\(UUID: (MIG-[^)]+)\)", part) or [k]
@@ -63,33 +64,33 @@ def listed_gpus(text: str) -> list[Gpu]:
 
 
 def counted_by_torch() -> int:
-    """How many GPUs torch finds, asked in a process of its own: torch takes seconds to load."""
+    """Number of GPUs by torch, in a process of its own because torch takes seconds to load."""
     command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
     number = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return int(number) if number.isdecimal() else 0
 
 
 def check_gpus(devices: Sequence[Gpu | None]) -> None:
-    """BadInput if GPUs were given to this process of which torch finds none, before a worker is started for each."""
+    """BadInput if GPUs are assigned to this process but torch finds none, before workers are started."""
     if any(device is not None for device in devices) and not shutil.which("nvidia-smi") and not counted_by_torch():
         raise BadInput(no_gpu_found())
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass
 class Queue:
-    """The packs that wait, and the jobs that run: one look at a time through `turn`."""
+    """The waiting packs and the running jobs. Each call of `turn` updates them."""
 
     plan: Plan
     where: Where
     devices: list[Gpu | None]  # one entry per worker: a GPU, or None for the CPU
     waiting: list[Pack] = field(default_factory=list)
     running: dict[int, tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by worker
-    failures: list[str] = field(default_factory=list)  # what to tell the user
+    failures: list[str] = field(default_factory=list)  # messages for the user
     failed: set[str] = field(default_factory=set)  # ids of runs whose job failed in this session
     stopped: set[str] = field(default_factory=set)  # ids of runs that need no more training
 
@@ -97,10 +98,10 @@ class Queue:
         self.waiting = list(self.plan.packs)
         self.folder = self.where.runs / "jobs"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)  # submitit unpickles what lies here
+        self.folder.chmod(0o700)  # submitit unpickles files of this folder
 
     def turn(self) -> None:
-        """Collect jobs that ended, then start what is ready."""
+        """Collect finished jobs, then start packs that are ready."""
         for worker, (job, pack) in list(self.running.items()):
             if job.done():
                 del self.running[worker]
@@ -116,14 +117,14 @@ class Queue:
                 self.waiting.remove(pack)
             elif startable and all(self.state(parent) in FINAL for parent in pack.parents):
                 self.waiting.remove(pack)
-                if len(startable) < len(open_runs):  # the rest is another process's; look again later
+                if len(startable) < len(open_runs):  # another process trains the others; checked again later
                     self.waiting.append(Pack(tuple(run for run in open_runs if run not in startable)))
                 self._start(free[0], Pack(tuple(startable)))
             elif any(parent.id in self.failed for parent in pack.parents):
                 self.waiting.remove(pack)
 
     def settle(self, decided: Collection[str]) -> None:
-        """Train no further what is decided (ids of runs): such packs save and end, or are never started."""
+        """End the training of these runs (ids): their packs save and end, or are not started."""
         self.stopped |= set(decided)
         self.waiting = [pack for pack in self.waiting if not self._is_decided(pack)]
         for job, pack in self.running.values():
@@ -134,7 +135,7 @@ class Queue:
         return self.stopped.issuperset(run.id for run in pack.runs)
 
     def state(self, run: Run) -> State:
-        """What became of a run so far."""
+        """The present state of a run."""
         return state(run, self.where.runs)
 
     def stop(self) -> None:
@@ -153,9 +154,9 @@ class Queue:
 
         executor = submitit.LocalExecutor(folder=self.folder)
         device = self.devices[worker]
-        executor.update_parameters(timeout_min=YEAR)  # visible_gpus takes numbers only
+        executor.update_parameters(timeout_min=YEAR)  # visible_gpus accepts only numbers
         ids = tuple(run.id for run in pack.runs)
-        # The terminal sends Ctrl-C to the whole process group; jobs are stopped by us, after they have saved.
+        # The terminal sends Ctrl-C to the whole process group; jobs must save first, and are stopped by `stop`.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self.running[worker] = executor.submit(train_pack, ids, self.where, device), pack
@@ -175,13 +176,13 @@ class Queue:
 
 
 def _ask_to_end(job: "submitit.Job[None]") -> None:
-    """Again and again, since a job that is only starting misses a signal."""
+    """Send SIGTERM repeatedly, because a job that is starting may miss a signal."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(int(job.job_id), signal.SIGTERM)
 
 
 def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
-    """Why a job did not finish its runs, as it says itself: in its runs' failure.json or at the end of its log."""
+    """Why a job did not finish its runs, from the runs' failure.json or the end of the job's log."""
     if shutil.disk_usage(runs).free < 1 << 20:
         return f"no space left on the disk of {runs}; what is trained so far is kept"
     errors = set()
@@ -197,9 +198,9 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
 def run_here(
     plan: Plan, where: Where, devices: list[Gpu | None], decided: Callable[[], Collection[str]] = tuple
 ) -> Generator[Queue]:
-    """Train what a plan has left; yields the queue after every look at it. Closing the iterator stops it cleanly.
+    """Train the remaining runs of a plan. Yields the queue after every turn; closing the iterator stops all jobs.
 
-    decided: asked at every look which runs, by id, need no more training.
+    decided: called at every turn; returns the ids of runs that need no more training.
     """
     queue = Queue(plan, where, devices)
     try:
@@ -213,9 +214,9 @@ def run_here(
 
 
 def workers(device: str, wanted: int | None) -> list[Gpu | None]:
-    """One entry per worker: the GPUs where there are any (unless device is "cpu"), else as many as there are cores.
+    """One entry per worker: the GPUs if there are any (unless device is "cpu"), else one per core.
 
-    BadInput if a GPU was asked for, or given by SLURM, and there is none.
+    BadInput if a GPU is requested, or assigned by SLURM, and there is none.
     """
     devices = gpus() if device in ("auto", "cuda") else []
     if device == "cuda" and not devices:
@@ -223,7 +224,7 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
     assigned = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
     if device == "auto" and not devices and assigned and visible_gpus() is None:
         raise BadInput(f"SLURM gave this job GPU {assigned}, but none is found here; --device cpu computes on the CPU")
-    # On Apple's machines there is one GPU, which cannot be told apart from here.
+    # Apple's machines have one GPU, which cannot be detected without torch.
     places: list[Gpu | None] = [None] if device == "mps" else list(devices) or [None] * cores()
     if wanted is not None and wanted < 1:
         raise BadInput(f"--workers must be at least 1, not {wanted}")
@@ -231,7 +232,7 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
 
 
 def check_writable(runs: Path) -> None:
-    """BadInput if nothing can be written below this directory, before anything is trained."""
+    """BadInput if this directory is not writable, before anything is trained."""
     try:
         runs.mkdir(parents=True, exist_ok=True)
         probe = runs / f".write-probe-{os.getpid()}"

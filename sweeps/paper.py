@@ -1,8 +1,8 @@
-"""The 163 networks of the paper, and the 7 with random features, under the names of the published directories.
+"""The paper's 163 networks, and its 7 with random features, under the names of the published directories.
 
-Source: the logs in github.com/yosinski/convnet_transfer. What was trained is not quite symmetric: selffers on halves A
-only, fine-tuned copies on two of four splits. The published names call the natural half A; the paper, and we, call
-man-made A. Networks with random features have no parent there either: they are compared with `netbase`.
+Source: the logs in github.com/yosinski/convnet_transfer. The set is not symmetric: selffers on halves A only,
+fine-tuned copies on two of four splits. The published names call the natural half A; the paper and this project call
+man-made A. Networks with random features have no parent there; they are compared with `netbase`.
 """
 
 from sweeps.grid import all_classes
@@ -15,19 +15,19 @@ CUTS = range(1, 8)
 
 
 def paper(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) -> list[Run]:
-    """All of them, on the ImageNet of `data`; `reduced` is the recipe of those on fewer images."""
+    """All networks, on the ImageNet of `data`; `reduced` is the recipe for networks on fewer images."""
     return list(published(data, recipe, reduced).values())
 
 
 def published(data: str, recipe: Recipe = PAPER, reduced: Recipe = PAPER_REDUCED) -> dict[str, Run]:
-    """Published name -> network, bases before their copies."""
+    """The networks by published name, bases before their copies."""
     card = find.card(data)
     everything = Run("caffenet", all_classes(card), recipe)
     halved = {split: halves.split(card, f"paper:{split}") for split in ("0", "1", "2", "3", "natman")}
     bases = {
         (split, letter): Run("caffenet", half, recipe)
-        for split, both in halved.items()
-        for letter, half in {"A": both.a, "B": both.b}.items()
+        for split, pair in halved.items()
+        for letter, half in {"A": pair.a, "B": pair.b}.items()
     }
     bases["natman", "A"], bases["natman", "B"] = bases["natman", "B"], bases["natman", "A"]  # as published
 

@@ -1,4 +1,4 @@
-"""The plan: the runs of a sweep with bases before their copies, minus what is done, in packs, and what it costs."""
+"""Plans: the runs of a sweep, bases before copies, without finished runs, in packs, with their costs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,23 +18,23 @@ from yosinski.records import claims, specs
 from yosinski.records import states as recorded
 from yosinski.records.states import State
 
-START = 6.0  # seconds that a worker takes to start
+START = 6.0  # seconds to start a worker
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs that one process trains together on one stream of batches; all wait for the same parents."""
+    """Runs that one process trains together on one stream of batches; all have the same parents."""
 
     runs: tuple[Run, ...]
 
     @property
     def parents(self) -> tuple[Run, ...]:
-        """The bases that must have ended before."""
+        """The bases that must be finished before."""
         return tuple({run.parent.id: run.parent for run in self.runs if run.parent}.values())
 
     @property
     def name(self) -> str:
-        """For people: the runs' names, shortened where they differ in the cut only."""
+        """The runs' names, shortened for runs that differ only in the cut."""
         cuts: dict[Run, list[int]] = defaultdict(list)
         for run in self.runs:
             cuts[replace(run, cut=min(run.cut, 1))].append(run.cut)
@@ -43,9 +43,9 @@ class Pack:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs in order with their states; `packs` of those that are left.
+    """Runs in order with their states, and `packs` of the remaining runs.
 
-    `stale` are the ids of copies that were cut from other weights than their base's record names now.
+    `stale`: ids of copies that were cut from other weights than those in their base's present record.
     """
 
     runs: tuple[Run, ...]
@@ -57,32 +57,32 @@ class Plan:
 
     @cached_property
     def costs(self) -> dict[str, RunCost]:
-        """What every run costs alone."""
+        """The cost of every run alone."""
         return {run.id: cost(run, self.cards.get(run.half.data)) for run in self.runs}
 
     @cached_property
     def cards(self) -> dict[str, Card]:
-        """The data sets by the texts that say where they are."""
+        """The data sets by their texts."""
         return {name: find.card(name) for name in {run.half.data for run in self.runs if run.is_trained}}
 
     @property
     def stored(self) -> int:
-        """Bytes of the stored features with which what is left begins, whether they are there already or not."""
+        """Size in bytes of the stored features of the remaining runs, including existing ones."""
         return stored(self.left, self.cards)
 
     @property
     def left(self) -> list[Run]:
-        """Runs that are still to be trained, here or by whom they are claimed."""
+        """The remaining runs, including those that another process has claimed."""
         return [run for pack in self.packs for run in pack.runs]
 
     @property
     def awaited(self) -> list[Run]:
-        """Bases from outside whose weights have not been brought in yet; nobody trains them."""
+        """Bases from outside whose weights are not in the runs directory yet. They are not trained."""
         return [run for run in self.runs if not run.is_trained and self.states[run.id] != "done"]
 
     @cached_property
     def caused(self) -> dict[str, float]:
-        """The FLOPs that every run that is left causes in its pack, by id."""
+        """The FLOPs that every remaining run causes in its pack, by id."""
         return {
             run.id: flops
             for pack in self.packs
@@ -90,13 +90,13 @@ class Plan:
         }
 
     def seconds(self, run: Run) -> float:
-        """How long one worker takes for it, in its pack; for one that is not left, alone."""
+        """Seconds of one worker for a run, in its pack; for a run that is not remaining, alone."""
         cost = self.costs[run.id]
         return self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
 
     @property
     def total_seconds(self) -> float:
-        """How long all workers together take for what is left: their work shared out, or the longest chain."""
+        """Seconds of all workers together for the remaining runs: total work divided, or the longest chain."""
         takes = [sum(map(self.seconds, pack.runs)) + START for pack in self.packs]
         bases = {run.id: needed for pack, needed in zip(self.packs, takes, strict=True) for run in pack.runs}
         chains = [
@@ -143,28 +143,28 @@ class Plan:
 
 
 def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -> Plan:
-    """Order the runs of a sweep, look up what is done in the runs directory, and pack what is left.
+    """Order the runs of a sweep, find finished ones in the runs directory, and pack the remaining ones.
 
-    A copy whose base ended stuck or diverged is blocked, and not among what is left; nor is a base from outside.
-    device: what it will be computed on, for the estimate of time. BadInput for what cannot be trained.
+    A copy whose base is stuck or diverged is blocked, and not among the remaining runs; nor are bases from outside.
+    device: for the estimate of time. BadInput for runs that cannot be trained.
     """
-    wanted = in_order(runs)
-    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in wanted], where)
-    left = [run for run in wanted if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
+    ordered = in_order(runs)
+    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in ordered], where)
+    left = [run for run in ordered if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
-    finished = (run for run in wanted if states[run.id] == "done")
-    return Plan(wanted, states, stale, packs(left, workers), measured(where, finished, device), workers)
+    finished = (run for run in ordered if states[run.id] == "done")
+    return Plan(ordered, states, stale, packs(left, workers), measured(where, finished, device), workers)
 
 
 def check_batches(runs: Iterable[Run]) -> None:
-    """BadInput if a network would be shown fewer images in a step than it can be trained on."""
+    """BadInput if the batches of a run are too small for its network."""
     for run in runs:
         if architecture(run.network).paired:
             check_batch(run, find.card(run.half.data))
 
 
 def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Every run once, bases before their copies, whether the sweep names them or not."""
+    """Every run once, bases before their copies, with bases that the sweep does not list."""
     ordered: dict[str, Run] = {}
     for run in runs:
         if run.parent is not None:
@@ -179,9 +179,9 @@ def look(
     ended: claims.Ended = claims.no_scheduler,
     bases: Mapping[str, State] | None = None,
 ) -> tuple[dict[str, State], frozenset[str]]:
-    """What became of runs, by id, and which copies are stale.
+    """The states of runs by id, and the stale copies.
 
-    runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not among them.
+    runs: ids with their parents' ids, bases before their copies; bases: states of parents that are not in `runs`.
     """
     ids = specs.ids(where)
     states: dict[str, State] = {}
@@ -192,7 +192,7 @@ def look(
         if parent is not None and state not in recorded.FINAL:
             if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
                 state = "blocked"
-            elif state == "blocked":  # once; its base has been mended since, or will be
+            elif state == "blocked":  # an old record; its base has been or will be trained again
                 state = "missing"
         states[run_id] = state
         if record is not None and state == "done":
@@ -203,19 +203,19 @@ def look(
 
 
 def renew(where: Path, stale: Iterable[str]) -> None:
-    """Set the records of stale copies aside, so that they are trained anew."""
+    """Rename the records of stale copies, so that they are trained again."""
     for run_id in stale:
         files.set_aside(specs.folder(where, run_id) / "record.json", "stale")
 
 
 def _name(run: Run, cuts: list[int]) -> str:
-    """The name of runs that differ in their cuts only: A1-7B+, A3,5B, A3-5+2B."""
+    """The name of runs that differ only in their cuts: A1-7B+, A3,5B, A3-5+2B."""
     gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
     return run.named(f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts)))
 
 
 def state(run: Run, where: Path) -> State:
-    """What became of a run; a copy that was blocked once is missing again when its base has been mended since."""
+    """The state of a run. A blocked copy is missing again when its base has been trained successfully since."""
     current = recorded.state(specs.folder(where, run.id))
     if current == "blocked" and run.parent is not None:
         base = recorded.state(specs.folder(where, run.parent.id))
@@ -224,9 +224,9 @@ def state(run: Run, where: Path) -> State:
 
 
 def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tuple[Pack, ...]:
-    """Group runs by what a pack must share and by their parent; split the groups until every worker has some.
+    """Group runs by the common values of a pack and by parent, and split the groups until all workers have some.
 
-    size: at most so many runs in a pack.
+    size: maximum number of runs in a pack.
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:

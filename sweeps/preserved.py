@@ -1,4 +1,4 @@
-"""An experiment of the authors' notebook: whether it helps to keep the next layers of the base, too, and train them."""
+"""An experiment from the authors' notebook: copies that also keep and train the next layers of the base."""
 
 from sweeps.grid import card_for, cuts_of, none_empty, pairs
 from yosinski.experiment.recipes import Recipe, usual
@@ -16,9 +16,9 @@ def preserved(
     preserved: tuple[int, ...] = (0, 1, 2),
     recipe: Recipe | None = None,
 ) -> list[Run]:
-    """Bases, and frozen copies AnB and BnB of which the next 0, 1 and 2 layers start as the base's and are trained.
+    """Bases, and frozen copies AnB and BnB whose next 0, 1 and 2 layers start as the base's and are trained.
 
-    A cut that leaves fewer than so many layers below the head has no such copy.
+    Cuts with fewer layers above them (without the head) have no such copies.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)

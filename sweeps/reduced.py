@@ -5,7 +5,7 @@ from yosinski.experiment.cost import images
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 
-COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # the paper's
+COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)  # as in the paper
 
 
 def reduced(
@@ -16,9 +16,9 @@ def reduced(
     seeds: tuple[int, ...] = (0,),
     recipe: Recipe | None = None,
 ) -> list[Run]:
-    """Bases on all classes, or on one half of a split (`random:0:A`), with so many training images of each class.
+    """Bases on all classes, or on one half of a split (`random:0:A`), with k training images of each class.
 
-    counts: None for the paper's 1, 2, 5, ... 1300, up to the first that takes in all images.
+    counts: None for the paper's k = 1, 2, 5, ... 1300, up to the first that includes all images.
     """
     card = card_for(data, network)
     recipe = recipe or usual(network)

@@ -1,6 +1,6 @@
-"""What settles an open question: the copies that cannot be told apart yet, in every half, and bases to compare with.
+"""Runs that settle an open question: the copies that may be best, in every half, with bases for comparison.
 
-Files that `yosinski advise` writes call these.
+Files written by `yosinski advise` call these functions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
 
-Choices = Iterable[tuple[TreatmentName, int]]  # each a treatment and a cut n
+Choices = Iterable[tuple[TreatmentName, int]]  # pairs of a treatment and a cut n
 
 
 def settle(
@@ -26,9 +26,9 @@ def settle(
     examples: int | None = None,
     of_bases: int | None = None,
 ) -> list[Run]:
-    """These copies on every split and seed, in both directions, with bases on as many images for comparison.
+    """These copies on every split and seed, in both directions, with bases on the same number of images.
 
-    examples: images of each class for copies; of_bases: for the bases that they are cut from; None: all.
+    examples: images per class for copies; of_bases: for the bases that they are cut from; None: all.
     """
     runs = []
     for seed in seeds:
@@ -54,6 +54,6 @@ def settle_weights(
     runs = []
     for half in halves:
         for treatment, n in choices:
-            about = {"recipe": recipe, "examples_per_class": examples, "half": half}
-            runs += transfer(data, network, weights, (n,), (treatment,), tuple(seeds), **about)
+            options = {"recipe": recipe, "examples_per_class": examples, "half": half}
+            runs += transfer(data, network, weights, (n,), (treatment,), tuple(seeds), **options)
     return runs

@@ -1,4 +1,4 @@
-"""How fast runs are trained, from the records of those that ended: what an estimate of time rests on. No torch."""
+"""Speed of training, from the records of finished runs, for estimates of time. No torch."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,21 +12,21 @@ from yosinski.environment import cpu_has_bfloat16, processor
 from yosinski.experiment.run import Run
 from yosinski.records import specs, states
 
-# FLOP/s where nothing has been measured yet. Of a CPU: what one core with AVX2 reached with small networks in float32
-# (docs/log.md). Of a GPU: no measurement of ours; an eighth of the 19.5 TFLOP/s in float32 of an A100's data sheet.
+# FLOP/s without a measurement. CPU: one core with AVX2 on small networks in float32 (docs/log.md). GPU: not measured
+# here; an eighth of the 19.5 TFLOP/s in float32 of an A100's data sheet.
 ASSUMED_SPEED = 30e9
 ASSUMED_GPU_SPEED = 2.5e12
-A_STEP = 1e-3  # seconds that a step takes whatever its FLOPs, where the records cannot tell; see `fitted`
-MOST = 200  # records that are looked at
+A_STEP = 1e-3  # assumed seconds per step besides its FLOPs; see `fitted`
+MOST = 200  # maximum number of records that are read
 
 
 @dataclass(frozen=True)
 class Device:
-    """On what a plan is to be computed; None: that cannot be told from here."""
+    """The device of a plan; None: unknown."""
 
     kind: str | None = None  # cpu, cuda or mps
     precision: str | None = None
-    processor: str | None = None  # the name of the CPU or GPU
+    processor: str | None = None  # name of the CPU or GPU
 
 
 ANY = Device()
@@ -34,20 +34,20 @@ ANY = Device()
 
 @dataclass(frozen=True)
 class Measured:
-    """What the record of one finished run says of the time that it took."""
+    """The measured time in the record of a finished run."""
 
     network: str
     treatment: str
     seconds: float
-    flops: float  # as it would cost alone
+    flops: float  # of the run alone
     steps: int
-    pack_flops: float | None  # that it caused in its pack; None: its seconds are an even share of its pack's
+    pack_flops: float | None  # that it caused in its pack; None: its seconds are an even share of the pack's
     device: Device
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds per FLOP that a run causes, and per step."""
+    """Seconds per FLOP that a run causes, and seconds per step."""
 
     flop: float
     step: float
@@ -55,7 +55,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Speeds:
-    """The speeds of one worker, by network, and what they rest on."""
+    """The speeds of one worker by network, and their basis."""
 
     basis: str
     fits: dict[str, Speed] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Speeds:
     assumed: float = ASSUMED_SPEED
 
     def seconds(self, run: Run, flops: float, caused: float, steps: int) -> float:
-        """How long a run takes that has so many FLOPs alone, and causes so many in its pack."""
+        """Seconds of a run with these FLOPs alone, and `caused` FLOPs in its pack."""
         if run.spec["network"] in self.fits:
             return self.fits[run.spec["network"]].flop * caused + self.fits[run.spec["network"]].step * steps
         if any(network == run.spec["network"] for network, _ in self.measured) or not self.fits:
@@ -73,18 +73,17 @@ class Speeds:
         return flop * caused + step * steps
 
     def of(self, run: Run) -> float:
-        """The FLOP/s at which earlier versions trained a run like this one in a pack, as its FLOPs alone."""
+        """FLOP/s of earlier versions for a run like this one in a pack, in FLOPs of the run alone."""
         if (run.spec["network"], run.treatment) in self.measured:
             return self.measured[run.spec["network"], run.treatment]
         return median(self.measured.values()) if self.measured else self.assumed
 
 
 def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
-    """From the records of these runs; without any, from the first records of the runs directory.
+    """Speeds from the records of these runs or, without any, from the first records in the runs directory.
 
-    Those of the same kind of device, precision and processor count; where there are none, of the same kind and
-    precision, and then of the same kind alone. Records of earlier versions, whose seconds are even shares, count for
-    networks that have no others.
+    Records are used if they agree in kind of device, precision and processor; without such, in kind and precision; then
+    in kind alone. Records of earlier versions, with evenly divided seconds, are used for networks without others.
     """
     paths = (specs.folder(where, run.id) for run in runs)
     finished = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
@@ -106,14 +105,14 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
 
 
 def read(path: Path) -> Measured | None:
-    """What a run's record says; None if it is not done."""
+    """The measured time in a run's record; None if it is not done."""
     record = states.read_record(path)
     if record is None or record["state"] != "done" or not record["seconds"]:
         return None
     spec = files.read_json(path / "run.json")["spec"]
     arithmetic, environment = record.get("arithmetic") or {}, record.get("environment") or {}
     name = environment.get("processor" if arithmetic.get("device") == "cpu" else "gpu")
-    alone = record.get("pack") == 1  # then there was nothing to share out
+    alone = record.get("pack") == 1  # then its seconds are its own
     shared = "pack_flops" in record and (alone or record["seconds_by"] != "pack")
     return Measured(
         spec["network"],
@@ -127,13 +126,13 @@ def read(path: Path) -> Measured | None:
 
 
 def agree(one: Device, other: Device, names: Sequence[str]) -> bool:
-    """Whether two devices are alike in these respects, as far as is known of both."""
+    """Whether two devices agree in these values, as far as both are known."""
     pairs = [(getattr(one, name), getattr(other, name)) for name in names]
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def speeds(records: Iterable[Measured], basis: str) -> Speeds:
-    """By network, from records that agree in device."""
+    """Speeds by network, from records of one device."""
     by_network: dict[str, list[Measured]] = defaultdict(list)
     for record in records:
         by_network[record.network].append(record)
@@ -152,10 +151,10 @@ def speeds(records: Iterable[Measured], basis: str) -> Speeds:
 
 
 def fitted(shared: Sequence[Measured]) -> Speed:
-    """The two times for which FLOPs and steps give the seconds with the least squares of relative errors.
+    """The two non-negative times that fit the seconds with least squares of relative errors: per FLOP and per step.
 
-    Neither is negative. Runs that are all alike, such as bases, cannot tell them apart: then a step takes `A_STEP`
-    apart from its FLOPs. That weighs as much as a hundredth of a record.
+    Runs that are all alike, such as bases, do not determine both. So `A_STEP` seconds per step are added as a prior,
+    with a weight of a hundredth of a record.
     """
     import numpy as np
     from scipy.optimize import nnls
@@ -169,7 +168,7 @@ def fitted(shared: Sequence[Measured]) -> Speed:
 
 
 def expected(kind: str, precision: str = "auto", here: bool = True) -> Device:
-    """The device of a plan, as far as it can be told without torch, and (not `here`) without being there."""
+    """The device of a plan, as far as it is known without torch and, if not `here`, from another machine."""
     on_this_cpu = here and kind == "cpu"
     fastest = ("bfloat16" if cpu_has_bfloat16() else "float32") if on_this_cpu else None
     return Device(kind, fastest if precision == "auto" else precision, processor() if on_this_cpu else None)

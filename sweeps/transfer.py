@@ -1,4 +1,4 @@
-"""The practitioner's experiment: weights that somebody else has trained, cut for one's own data."""
+"""The practitioner's experiment: weights from outside, cut for your own data."""
 
 from dataclasses import replace
 
@@ -27,10 +27,10 @@ def transfer(
 ) -> list[Run]:
     """Copies WnB, WnB+ of weights from outside, trained on all classes of a data set (or on a half: `random:0:B`).
 
-    weights: "" for what the network's library takes by default; see `yosinski.pretrained.source`. scratch: also the
-    base that is trained on the same images without them; selffers: also copies BnB, BnB+ of that base, which tell co-
-    adaptation from specificity. Images are stored as large, and resized with the filter, as the weights have seen
-    theirs, unless the text of the data set says otherwise.
+    weights: "" for the default of the network's library; see `yosinski.pretrained.source`. scratch: also a base trained
+    on the same images without the weights. selffers: also copies BnB, BnB+ of that base, which separate co-adaptation
+    from specificity. Unless the text of the data set says otherwise, images are stored with the size and the filter of
+    the weights' preprocessing.
     """
     none_empty(treatments=treatments, seeds=seeds)
     check_treatments(treatments)

@@ -11,7 +11,7 @@ from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
 
-COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # where nothing else is said, up to the first that takes in all
+COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # default, up to the first that includes all images
 
 
 def volume(
@@ -27,13 +27,12 @@ def volume(
     hold: Literal["steps", "epochs"] = "steps",
     recipe: Recipe | None = None,
 ) -> list[Run]:
-    """Bases A and B on all images; for every count k, and for all images, figure 2's copies of these two bases.
+    """Bases A and B on all images; for every count k, and for all images, the copies of figure 2 of these two bases.
 
-    The copies are trained on the first k images of each class, as is the base that they are compared with; a smaller
-    count's images are among those of a larger one. counts: None for 1, 2, 5, ... up to the first that takes in all.
-    hold: what all volumes have alike, steps (those of all images of the largest half, which the recipe then says in
-    `iterations`, for all runs) or epochs, in which few images make few steps: what comes of that is less a lack of
-    images than of training.
+    The copies are trained on the first k images of each class, as is the base for comparison; so smaller sets are
+    subsets of larger ones. counts: None for 1, 2, 5, ... up to the first that includes all images. hold: what is the
+    same for all k: steps (those for all images of the largest half, set as `iterations` in the recipe of all runs) or
+    epochs. With epochs, few images mean few steps, so results show a lack of training rather than of images.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
@@ -60,5 +59,5 @@ def volume(
 
 
 def takes_part(base: Run, count: int, card: Card) -> bool:
-    """Whether so many images of each class are not all that there are."""
+    """Whether k images of each class are fewer than all images."""
     return images(replace(base, examples_per_class=count), card, "train") < images(base, card, "train")

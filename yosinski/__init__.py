@@ -1,6 +1,6 @@
 """At which layer to cut a trained network for transfer, and whether to freeze or fine-tune below the cut.
 
-What users' sweeps import is listed here, and loaded when it is asked for.
+Names for users' sweeps are listed here, and loaded on first use.
 """
 
 from importlib import import_module

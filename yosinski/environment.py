@@ -1,4 +1,4 @@
-"""Where and with what runs are computed: for the command line and the record, never part of a run's id. No torch."""
+"""The environment of a computation: for the command line and the record, never part of a run's id. No torch."""
 
 import hashlib
 import os
@@ -18,19 +18,19 @@ LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn", "su
 
 @dataclass(frozen=True)
 class Where:
-    """Where runs and stores are kept, and how runs are computed; "auto" takes the fastest that is found."""
+    """Directories of runs and stores, and how runs are computed; "auto" is the fastest available choice."""
 
     runs: Path
     stores: Path
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
-    change_arithmetic: bool = False  # resume runs that were started with other arithmetic
+    change_arithmetic: bool = False  # whether to resume runs that were started with other arithmetic
 
 
 @cache
 def environment() -> dict[str, Any]:
-    """Host, processor, versions of Python and the libraries, and a hash of this package's own code."""
+    """Host, processor, versions of Python and the libraries, and a hash of this package's code."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -52,7 +52,7 @@ def code() -> str:
 
 
 def cpu_info(key: str) -> str:
-    """The first value of this key in /proc/cpuinfo, or nothing where there is no such file."""
+    """The first value of this key in /proc/cpuinfo; empty without such a file."""
     path = Path("/proc/cpuinfo")
     for line in path.read_text().splitlines() if path.exists() else ():
         name, _, value = line.partition(":")
@@ -67,19 +67,19 @@ def processor() -> str:
 
 
 def bfloat16_units() -> tuple[str, ...]:
-    """The processor's instructions that multiply bfloat16."""
+    """The processor's instructions for bfloat16 products."""
     return tuple(sorted({"avx512_bf16", "amx_bf16"} & set(cpu_info("flags").split())))
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    """Whether the processor has instructions for bfloat16, which is slower than float32 without them."""
     return bool(bfloat16_units())
 
 
 def visible_gpus() -> list[str] | None:
-    """The GPUs that CUDA_VISIBLE_DEVICES names, by number, UUID (or its beginning) or MIG; None if it is unset.
+    """The GPUs in CUDA_VISIBLE_DEVICES, by number, UUID (or its beginning) or MIG; None if it is unset.
 
-    What is none of these, such as -1, hides itself and all that follow, as CUDA has it.
+    As in CUDA, an invalid entry, such as -1, ends the list.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -89,7 +89,7 @@ def visible_gpus() -> list[str] | None:
 
 
 def no_gpu_found() -> str:
-    """What to say where GPUs were given to a process that cannot use them."""
+    """The message for a process that cannot use its assigned GPUs."""
     return (
         f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')}, but torch finds no GPU: is there a driver, "
         "and is this a torch with CUDA? --device cpu computes on the CPU"
@@ -103,5 +103,5 @@ def peak_memory() -> int:
 
 
 def cores() -> int:
-    """How many processes can work at a time."""
+    """Number of processes that can work at a time."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

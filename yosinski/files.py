@@ -1,4 +1,4 @@
-"""Files that appear whole: a reader, or a machine that crashed, sees either the old content or the new one."""
+"""Atomic files: a reader, also after a crash, sees either the old content or the new content."""
 
 import fcntl
 import json
@@ -12,13 +12,13 @@ from uuid import uuid4
 
 from yosinski.errors import BadInput
 
-FORMAT = 1  # of every file in a runs directory; outside of the id, so that it can be migrated
+FORMAT = 1  # of every file in a runs directory; not part of ids, so that files can be migrated
 
 
 def write_json(path: Path, value: dict[str, Any], durable: bool = True, indent: int | None = 1) -> None:
-    """Write a JSON object so that a reader sees either the old file or the new one, whole.
+    """Write a JSON object atomically: a reader sees either the old file or the new one.
 
-    durable: even after the machine has crashed; a heartbeat can do without.
+    durable: also after a crash of the machine, which a heartbeat does not need.
     indent: None for no line breaks, which is faster.
     """
 
@@ -30,7 +30,7 @@ def write_json(path: Path, value: dict[str, Any], durable: bool = True, indent: 
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object written by `write_json`; BadInput if it is damaged or of a newer format."""
+    """Read a JSON object of `write_json`. BadInput if it is damaged or of a newer format."""
     try:
         value = json.loads(path.read_text())
         newest = value["format"]
@@ -44,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class Damaged(BadInput):
-    """A file that cannot be read; it is set aside, never overwritten."""
+    """A file that cannot be read. It is renamed, never overwritten."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is damaged")
@@ -52,7 +52,7 @@ class Damaged(BadInput):
 
 
 def set_aside(path: Path, why: str = "damaged") -> Path:
-    """Rename a file to `<name>.<why>-<k>`, the first k that is free."""
+    """Rename a file to `<name>.<why>-<k>` with the first free k."""
     k = 1
     while (aside := path.with_name(f"{path.name}.{why}-{k}")).exists():
         k += 1
@@ -60,11 +60,11 @@ def set_aside(path: Path, why: str = "damaged") -> Path:
 
 
 def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
-    """Write a file under a temporary name, then put it in place of the old one, as readable as any other."""
+    """Write a file under a temporary name, then rename it; its mode is the usual one for new files."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # safetensors makes files that nobody else may read
+        mode = temporary.stat().st_mode  # safetensors creates files that only the owner may read
         write(temporary)
         temporary.chmod(mode)
         if durable:
@@ -76,21 +76,21 @@ def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -
 
 
 def lock(folder: Path, waiting: Callable[[], object] = lambda: None) -> IO[str]:
-    """Make a folder, and wait until no other process works on it; closing the file ends that.
+    """Make a folder and lock it, waiting for other processes; closing the file unlocks it.
 
-    The lock moves with the folder. waiting: called several times a second until then.
+    The lock moves with the folder. waiting: called several times a second while waiting.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            held = (folder / "lock").open("w")
-            while not _locked(held):
+            handle = (folder / "lock").open("w")
+            while not _locked(handle):
                 waiting()
                 time.sleep(0.2)
-            if os.path.samestat(os.fstat(held.fileno()), (folder / "lock").stat()):
-                return held
-            held.close()
-        except FileNotFoundError:  # the other one has just renamed or deleted the folder
+            if os.path.samestat(os.fstat(handle.fileno()), (folder / "lock").stat()):
+                return handle
+            handle.close()
+        except FileNotFoundError:  # another process has just renamed or deleted the folder
             continue
 
 
@@ -103,17 +103,17 @@ def _locked(file: IO[str]) -> bool:
 
 
 def free(folder: Path) -> int:
-    """How many bytes the disk of a folder, which need not exist yet, has left."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(parent).free
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """BadInput if the disk of a folder, which need not exist yet, has less than so many bytes left."""
+    """BadInput if the disk of a folder, which need not exist yet, has fewer free bytes than needed."""
     if needed > (room := free(folder)):
         raise BadInput(f"{what} need {needed / 1e9:,.2g} GB, {folder.absolute()} has {room / 1e9:,.2g} GB free")
 
 
 def caches() -> Path:
-    """The directory of what can be deleted at any time: $XDG_CACHE_HOME/yosinski, else ~/.cache/yosinski."""
+    """The directory of caches, which can be deleted at any time: $XDG_CACHE_HOME/yosinski, else ~/.cache/yosinski."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "yosinski"

@@ -1,7 +1,7 @@
-"""Identity: equal values have equal canonical JSON, and its hash stands for them.
+"""Identity by value: equal values have equal canonical JSON, and equal hashes.
 
-Ids are for ever, so a field that a dataclass gets later names the value with which everything is as it was before
-(`later`). Where the field has that value, it is left out of what is hashed and written down.
+Ids never change. So a field that is added to a dataclass later has a default with the old meaning (`later`), and is
+left out of the hash and of files while it has this default.
 """
 
 import hashlib
@@ -22,26 +22,26 @@ def digest(value: Any) -> str:
 
 
 def later(as_before: Any) -> Any:
-    """A dataclass field that came later, with the default that means as before."""
+    """A dataclass field that was added later; its default means the same as a missing field."""
     return field(default=as_before, metadata={"as_before": as_before})
 
 
 def as_before(kind: Any) -> dict[str, Any]:
-    """The fields of a dataclass that came later, each with the value that means as before."""
+    """The later fields of a dataclass with their defaults."""
     return {field.name: field.metadata["as_before"] for field in fields(kind) if "as_before" in field.metadata}
 
 
 def changed(value: Any) -> dict[str, Any]:
-    """Those fields of a dataclass that came later and are not as before."""
+    """The later fields of a dataclass that do not have their defaults."""
     return {name: getattr(value, name) for name, before in as_before(value).items() if getattr(value, name) != before}
 
 
 def told(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass by name, without later ones that are as before."""
+    """The fields of a dataclass by name, without later ones that have their defaults."""
     first = {field.name: getattr(value, field.name) for field in fields(value) if "as_before" not in field.metadata}
     return first | changed(value)
 
 
 def every(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `told` left of a dataclass's fields, with the later ones that it left out: all that there are."""
+    """All fields of a dataclass: `values`, as made by `told`, with the defaults of later fields."""
     return {**as_before(kind), **values}

@@ -1,9 +1,9 @@
-"""The paper's procedure, on one page: claim runs, build their networks, train them as a pack, leave records.
+"""The paper's procedure on one page: claim runs, build their networks, train them as a pack, write records.
 
-A base starts from random weights. A copy takes the first n segments of its base, and starts above from random weights
-that depend on its target, seed and layer names only: so every copy of one target starts from the same upper layers and
-sees the same pictures, and a selffer copy does not start where its base once did. A copy may also take the next k
-segments (`preserved`) and train them.
+A base starts from random weights. A copy takes the first n segments of its base; above them it starts from random
+weights that depend only on its target, seed and layer names. So all copies of one target start from the same upper
+layers and see the same images, and a selffer copy does not start from its base's initial weights. A copy may also take
+the next k segments (`preserved`) and train them.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from yosinski.training.pack import Member
 from yosinski.training.pulse import Pulse
 from yosinski.training.stream import Stream
 
-ALONE = "too large for this GPU, even alone"  # `status` knows it by these words
+ALONE = "too large for this GPU, even alone"  # `status` recognises these words
 
 
 def run_pack(
@@ -53,11 +53,11 @@ def run_pack(
     stopping: Callable[[], bool] = lambda: False,
     ended: claims.Ended = claims.no_scheduler,
 ) -> None:
-    """Train those runs of a pack that are neither done nor claimed by another live process.
+    """Train the runs of a pack that are neither done nor claimed by another live process.
 
-    They must agree in network, half, seed, role, recipe and examples per class. One that fails leaves its reason in
-    `failure.json` and the others go on; Failure at the end if any did. A copy whose base another process is still
-    training is left as it is. job: the scheduler's name for this process; ended: what it says of others.
+    They must agree in network, half, seed, role, recipe and examples per class. If one fails, its reason is written to
+    `failure.json` and the others continue; Failure at the end. A copy is skipped while another process trains its base.
+    job: the scheduler's name for this process; ended: whether a job has ended, by the scheduler.
     """
     arithmetic = choose_arithmetic(where)
     settle(arithmetic)
@@ -68,8 +68,8 @@ def run_pack(
     failures: list[str] = []
     try:
         stream = Stream(stores.of(runs[0].half, where.stores), runs[0])
-        # Before anything is claimed: this may take minutes, and a claim must show life. Copies get their base's.
-        own = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
+        # Before claims, because it may take minutes and a claim needs heartbeats. Copies use their base's moments.
+        own_moments = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
         for run in runs:
             if run.parent and states.state(specs.folder(where.runs, run.parent.id), ended) == "running":
                 continue
@@ -86,7 +86,7 @@ def run_pack(
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
-        train_together(together, Shared(stream, own, where, arithmetic), failures, stopping)
+        train_together(together, Shared(stream, own_moments, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
@@ -108,7 +108,7 @@ def run_pack(
 
 @dataclass(frozen=True)
 class Shared:
-    """What the runs of a pack have in common."""
+    """Values that the runs of a pack share."""
 
     stream: Stream
     own: Moments  # of their training images
@@ -122,10 +122,10 @@ def train_together(
     failures: list[str],
     stopping: Callable[[], bool],
 ) -> None:
-    """Train claimed runs as one pack, or in halves of it one after the other where the GPU has too little memory.
+    """Train claimed runs as one pack, or in two parts one after the other if the GPU has too little memory.
 
-    Each half begins where its members' checkpoints are: the numbers are those of an undisturbed training. failures: is
-    given the reasons of those that fail; a run for which there is too little memory alone is one of them.
+    Each part starts from its members' checkpoints, so the numbers are those of an undisturbed training. failures:
+    receives the reasons of failed runs, including a single run that does not fit.
     """
     members: list[Member] = []
     try:
@@ -135,7 +135,7 @@ def train_together(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            # Without a name of its own: what is kept here is not given back where memory is too small.
+            # Not assigned to a name, which would keep its memory allocated after an error.
             train(
                 Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
                 shared.stream,
@@ -146,7 +146,7 @@ def train_together(
         if not is_out_of_memory(error):
             raise
         lacking = f"out of GPU memory: {error}"
-        traceback.clear_frames(error.__traceback__)  # or they keep what shall be given back
+        traceback.clear_frames(error.__traceback__)  # frees the tensors in the frames
     members.clear()
     free_memory(shared.arithmetic)
     left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
@@ -154,7 +154,7 @@ def train_together(
         for _, attempt in left:
             fail(attempt, f"{ALONE}: {lacking}", failures)
         return
-    # In other words than a failure's: `status` looks for those in the log of a job that ended otherwise.
+    # `status` searches logs for the words of failures: this message must not contain them.
     print(f"too little GPU memory for a pack of {len(claimed)}: it goes on in halves", file=sys.stderr, flush=True)
     half = -(-len(left) // 2)
     train_together(left[:half], shared, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
@@ -162,30 +162,30 @@ def train_together(
 
 
 def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:
-    """The same `stopping`, which now and then shows that runs that wait for their turn have not been given up."""
-    shown = time.monotonic()
+    """`stopping` with a side effect: regular heartbeats for waiting runs."""
+    last_beat = time.monotonic()
 
-    def asked() -> bool:
-        nonlocal shown
-        if time.monotonic() - shown > claims.SILENCE / 10:
-            shown = time.monotonic()
+    def stopping_with_beat() -> bool:
+        nonlocal last_beat
+        if time.monotonic() - last_beat > claims.SILENCE / 10:
+            last_beat = time.monotonic()
             for attempt in waiting:
                 with contextlib.suppress(OSError, Failure):
                     attempt.show_life()
         return stopping()
 
-    return asked
+    return stopping_with_beat
 
 
 def fail(attempt: attempts.Attempt, why: str, failures: list[str]) -> None:
-    """Leave the reason of a failure behind, unless another process has taken the run over."""
+    """Write the reason of a failure, unless another process has taken the run over."""
     failures.append(why)
     with contextlib.suppress(attempts.Superseded):
         attempt.fail(why)
 
 
 def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
-    """A claimed run as a member of a pack, where its last checkpoint left it."""
+    """A claimed run as a member of a pack, in the state of its last checkpoint."""
     stream, arithmetic = shared.stream, shared.arithmetic
     weights, parent = base_weights(run.parent, shared.where.runs) if run.parent else (None, {})
     network = laid_out(network_for(run, shared.own, parent), arithmetic.device)
@@ -199,7 +199,7 @@ def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
 
 
 def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
-    """The network with which a run starts; moments are those of its own training images, parent its base's tensors."""
+    """The initial network of a run. moments: of its own training images; parent: its base's tensors."""
 
     def start(initialiser: str, role: str) -> nn.Sequential:
         side = moments.mean.shape[-1]
@@ -216,7 +216,7 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
 
 
 def base_weights(base: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:
-    """A base's tensors and their hash, which must be the one in its record."""
+    """A base's tensors and their hash, which must agree with its record."""
     path = specs.folder(runs, base.id)
     record = states.read_record(path)
     tensors = load_file(path / "weights.safetensors")

@@ -1,60 +1,22 @@
-"""Folders of classes, lists and Tiny ImageNet: which images are train, select and test, and what is refused."""
+"""Folders of classes and Tiny ImageNet: which images are train, select and test, and what is refused."""
 
-import codecs
 import json
-import os
 import re
 import shutil
-import sys
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
-import PIL.Image
 import pytest
+from image_folders import counts, listed, paths, put, refused, write
 from imagenet import wnids
-from PIL import Image
 
-from yosinski.cli.main import main
 from yosinski.data import find, making
 from yosinski.data import store as data_stores
 from yosinski.data.decoding import decode
 from yosinski.data.halves import split
-from yosinski.data.place import Place
-from yosinski.data.sources import kinds, scanning, synsets
-from yosinski.data.sources.listing import Listing
+from yosinski.data.sources import synsets
 from yosinski.errors import BadInput
-
-
-def write(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None:
-    """So many small pictures in each of some folders, all different."""
-    draw = np.random.default_rng(sum(map(ord, folder.name)))
-    for name, count in counts.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for k in range(count):
-            picture = Image.fromarray(draw.integers(0, 256, (20, 26, 3), np.uint8))
-            picture.save(folder / name / f"{k:02d}{suffix}")
-
-
-def listed(text: str) -> Listing:
-    return kinds.list_images(Place.of(text))
-
-
-def counts(listing: Listing) -> dict[str, list[int]]:
-    return listing.summary["per_class"]
-
-
-def refused(text: str, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        listed(text)
-
-
-def paths(listing: Listing, set_name: str) -> list[str]:
-    return [image.file.path for image in listing.images if image.set_name == set_name]
-
 
 # ---------------------------------------------------------------------------------------------------------- imagefolder
 
@@ -173,104 +135,7 @@ def test_a_store_of_photographs_names_what_is_broken_and_trains_by_halves(tmp_pa
     assert (store.images[rows[0]] != decode(content, 16, "warp", "bilinear")).any()
 
 
-# ----------------------------------------------------------------------------------------------- nothing without a word
-
-
-def put(folder: Path, name: str, kind: str | None = None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(len(list(folder.iterdir())))
-    Image.fromarray(draw.integers(0, 256, (17, 17, 3), np.uint8)).save(folder / name, kind)
-
-
-def test_what_pillow_opens_is_taken_and_the_rest_is_said(tmp_path: Path) -> None:
-    write(tmp_path, {"a": 3, "b": 3}, ".png")
-    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".PPM": "PPM", ".pgm": "PPM", ".avif": "AVIF", ".jp2": "JPEG2000"}
-    kinds |= {".tga": "TGA", ".mpo": "MPO", ".apng": "PNG", ".pnm": "PPM", ".ico": "ICO"}
-    for suffix, kind in kinds.items():
-        put(tmp_path / "a", f"x{suffix}", kind)
-    for name in ("1.HEIC", "2.heif", "paper.pdf", "sub.eps", "film.mpg", "noted.txt", "README", "data.h5", "l.jpg.txt"):
-        (tmp_path / "a" / name).write_bytes(b"x")
-    (tmp_path / "labels.csv").write_bytes(b"x")
-    put(tmp_path, "cover.png")
-    found = listed(f"imagefolder:{tmp_path}")
-    assert {image.file.name for image in found.images if image.class_name == "a"} == {
-        *(f"0{k}.png" for k in range(3)),
-        *(f"x{suffix}" for suffix in kinds),
-    }
-    assert sorted(found.notes) == sorted(
-        [
-            "not used: files .heic, which cannot be read: that needs pillow-heif: 1 (a/1.HEIC)",
-            "not used: files .heif, which cannot be read: that needs pillow-heif: 1 (a/2.heif)",
-            *(f"not used: files .{s}: 1 (a/{n}.{s})" for n, s in (("paper", "pdf"), ("sub", "eps"), ("film", "mpg"))),
-            "not used: files .txt: 2 (a/l.jpg.txt)",
-            "not used: files .h5: 1 (a/data.h5)",
-            "not used: files .csv: 1 (labels.csv)",
-            "not used: files without a suffix: 1 (a/README)",
-            "not used: images beside the folders of classes: 1 (cover.png)",
-        ]
-    )
-    begun = making.begin(f"imagefolder-16:{tmp_path}", tmp_path / ".stores")
-    assert isinstance(begun, making.Making)
-    making.fill(begun, workers=1)
-
-
-def test_heif_is_taken_where_it_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def register() -> None:
-        PIL.Image.register_open("HEIF", lambda *_: None)  # pyright: ignore[reportArgumentType]
-        PIL.Image.register_extension("HEIF", ".heic")
-
-    write(tmp_path, {"a": 3, "b": 3})
-    (tmp_path / "a" / "1.HEIC").write_bytes(b"x")
-    monkeypatch.setattr(PIL.Image, "OPEN", dict(PIL.Image.OPEN))
-    monkeypatch.setattr(PIL.Image, "ID", list(PIL.Image.ID))
-    monkeypatch.setattr(PIL.Image, "EXTENSION", dict(PIL.Image.EXTENSION))
-    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
-    scanning.suffixes.cache_clear()
-    try:
-        found = listed(f"imagefolder:{tmp_path}")
-    finally:
-        scanning.suffixes.cache_clear()
-    assert "1.HEIC" in {image.file.name for image in found.images}
-    assert found.notes == ()
-
-
-def test_folders_of_systems_and_hidden_things_are_no_images(tmp_path: Path) -> None:
-    write(tmp_path, {"a": 3, "b": 3, "__MACOSX": 2, "@eaDir": 1})
-    for inner in ("a/@eaDir/00.jpg", "a/@eaDir/01.jpg", "a/.AppleDouble", "b/deep/@eaDir"):
-        put(tmp_path / inner, "thumbnail.jpg")
-    put(tmp_path / "a", "._00.jpg", "JPEG")
-    (tmp_path / "b" / "Thumbs.db").write_bytes(b"x")
-    found = listed(f"imagefolder:{tmp_path}")
-    assert found.classes == ("a", "b")
-    assert len(found.images) == 6
-    assert set(found.notes) == {
-        "not used: folders @eaDir: 3 (@eaDir)",
-        "not used: folders __MACOSX: 1 (__MACOSX)",
-        "not used: hidden folders: 1 (a/.AppleDouble)",
-        "not used: hidden files: 1 (a/._00.jpg)",
-        "not used: files .db: 1 (b/Thumbs.db)",
-    }
-
-
-def test_linked_folders_are_followed_once_and_never_in_circles(tmp_path: Path) -> None:
-    write(tmp_path / "d", {"a": 3, "b": 3, "b/deep": 2})
-    write(tmp_path, {"more": 4})
-    for link, to in {"a/0": "more", "a/1": "more", "a/up": "d", "a/here": "d/a", "b/again": "d/b/deep"}.items():
-        (tmp_path / "d" / link).symlink_to(tmp_path / to)
-    (tmp_path / "d" / "c").symlink_to(tmp_path / "d" / "c")  # to itself
-    (tmp_path / "more" / "back").symlink_to(tmp_path / "d" / "a")
-    found = listed(f"imagefolder:{tmp_path}/d")
-    assert {path for path in (image.file.path for image in found.images) if path.startswith("a/")} == {
-        *(f"a/0{k}.jpg" for k in range(3)),
-        *(f"a/0/0{k}.jpg" for k in range(4)),
-    }
-    assert sum(image.class_name == "b" for image in found.images) == 5
-    assert sorted(found.notes) == [
-        "not used: linked folders that lead back, or to what was looked into already: 5 (a/0/back/)",
-        "not used: links that lead nowhere: 1 (c)",
-    ]
-    (tmp_path / "d" / "b" / "wrong").symlink_to(tmp_path / "more")
-    refused(f"imagefolder:{tmp_path}/d", "one folder belongs to two classes, by links: .*/d/a and .*/d/b")
+# ----------------------------------------------------------------------------------------- sets and what is beside them
 
 
 @pytest.mark.parametrize(
@@ -350,37 +215,7 @@ def test_a_folder_around_everything_is_looked_into_and_that_is_said(tmp_path: Pa
     refused(f"imagefolder:{tmp_path}/loop", "no images")
 
 
-def test_pipes_and_links_to_nowhere(tmp_path: Path) -> None:
-    write(tmp_path, {"a": 3, "b": 3})
-    os.mkfifo(tmp_path / "a" / "pipe.jpg")
-    assert listed(f"imagefolder:{tmp_path}").notes == ("not used: things .jpg that are no files: 1 (a/pipe.jpg)",)
-    (tmp_path / "a" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    (tmp_path / "b" / "lost").symlink_to(tmp_path / "nowhere")
-    assert "not used: links that lead nowhere: 2 (a/lost.jpg)" in listed(f"imagefolder:{tmp_path}").notes
-
-
 # ---------------------------------------------------------------------------------------------------------------- names
-
-
-def test_names_that_are_no_utf_8_work_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "d", {"a": 4, "b": 4})
-    odd = os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xfcber.jpg"), os.fsdecode(b"d\xe9")
-    (tmp_path / "d" / "b").rename(tmp_path / "d" / odd[0])
-    (tmp_path / "d" / "a" / "00.jpg").rename(tmp_path / "d" / "a" / odd[1])
-    (tmp_path / "d" / "a" / "01.jpg").write_bytes(b"no image")
-    text, stores = f"imagefolder-32:{tmp_path}/d", ["--stores", str(tmp_path / "stores")]
-    assert find.card(text).classes == ("a", "caf\\xe9")
-    assert "a/\\xfcber.jpg" in {image.name.partition("/")[2] for image in listed(text).images}
-    assert main(["data", "store", text, *stores]) == 2
-    assert "a/01.jpg (cannot identify" in capsys.readouterr().err
-    assert main(["data", "store", text, "--skip-broken", *stores]) == 0
-    assert main(["data", "show", text, *stores]) == 0
-    assert "2 classes: a, caf\\xe9" in capsys.readouterr().out
-    (path,) = (tmp_path / "stores").glob("imagefolder-*")
-    assert "a/\\xfcber.jpg" in set(pd.read_parquet(path / "sources.parquet")["file"])
-    (tmp_path / "d").rename(tmp_path / odd[2])
-    assert main(["data", "show", f"imagefolder-32:{tmp_path}/{odd[2]}", *stores]) == 0
-    assert "d\\udce9 (" in capsys.readouterr().out
 
 
 def test_what_looks_the_same_is_one_class(tmp_path: Path) -> None:
@@ -407,93 +242,6 @@ def test_what_looks_the_same_is_one_class(tmp_path: Path) -> None:
     with (tmp_path / "train.txt").open("a") as text:
         text.write(f"train/{both[1]}/00.jpg {both[1]}\n")
     refused(f"list:{tmp_path}", f"train.txt has class {both[0]} twice, in Unicode")
-
-
-# ----------------------------------------------------------------------------------------------------------------- list
-
-
-@pytest.fixture
-def lists(tmp_path: Path) -> Path:
-    """Pictures, one in a folder with spaces, and lists of them: train.txt and val.txt."""
-    write(tmp_path, {"pictures of cats": 4, "other": 4})
-    lines = [f"pictures of cats/0{k}.jpg 10\nother/0{k}.jpg\t9\n" for k in range(4)]
-    (tmp_path / "train.txt").write_text("".join(lines[:3]) + "\n")
-    (tmp_path / "val.txt").write_text(lines[3])
-    return tmp_path
-
-
-def test_lists_take_paths_with_spaces_and_order_numbers(lists: Path) -> None:
-    found = listed(f"list:{lists}")
-    assert found.classes == ("9", "10")
-    assert counts(found) == {"train": [2, 2], "select": [1, 1], "test": [1, 1]}
-    assert paths(found, "test") == ["other/03.jpg", "pictures of cats/03.jpg"]
-
-
-@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("bom", [b"", codecs.BOM_UTF8])
-def test_lists_with_a_byte_order_mark_and_any_line_ends(ends: str, bom: bytes, lists: Path) -> None:
-    before = listed(f"list:{lists}")
-    for name in ("train.txt", "val.txt"):
-        text = (lists / name).read_text()
-        (lists / name).write_bytes(bom + text.replace("\n", ends).encode())
-    assert listed(f"list:{lists}").summary == before.summary
-    (lists / "train.txt").write_text("pictures of cats/00.jpg 10", encoding="utf-16")
-    refused(f"list:{lists}", "train.txt is UTF-16: save it as UTF-8")
-
-
-def test_lists_name_files_by_their_bytes_and_say_which_texts_are_not_used(lists: Path) -> None:
-    (lists / "other" / "00.jpg").rename(lists / "other" / os.fsdecode(b"\xe9.jpg"))
-    content = (lists / "train.txt").read_bytes()
-    (lists / "train.txt").write_bytes(content.replace(b"other/00", b"other/\xe9"))
-    (lists / "val.txt").rename(lists / "dev.txt")
-    (lists / "classes.txt").write_text("9\n10\n")
-    found = listed(f"list:{lists}")
-    assert counts(found) == {"train": [2, 2], "select": [1, 1], "test": [1, 1]}
-    assert "train/9/other/\\xe9.jpg" in {image.name.replace("select", "train") for image in found.images}
-    assert found.notes == ("not used: text files, which are no list of a set by their name: 1 (classes.txt)",)
-    (lists / "train.txt").write_bytes(content.replace(b"other/00", b"other/\xea"))
-    refused(f"list:{lists}", r"1 of 8 listed files are not there: other/\\xea.jpg \(")
-
-
-def test_a_single_list_is_divided_wherever_it_lies(lists: Path) -> None:
-    (lists / "lists").mkdir()
-    (lists / "val.txt").unlink()
-    text = (lists / "train.txt").read_text()
-    (lists / "train.txt").unlink()
-    (lists / "lists" / "all.txt").write_text(
-        text.replace("other/", "../other/").replace("pictures", f"{lists}/pictures")
-    )
-    expected = {"train": [1, 1], "select": [1, 1], "test": [1, 1]}
-    for path in (lists / "lists", lists / "lists" / "all.txt"):
-        assert counts(listed(f"list:{path}")) == expected
-    begun = making.begin(f"list-16:{lists}/lists/all.txt", lists / "stores")
-    assert isinstance(begun, making.Making)
-    path = making.fill(begun, workers=1)
-    card = find.card(f"list-16:{lists}/lists/all.txt")
-    assert path.name == f"list-16-crop-{card.fingerprint}"
-
-
-def test_lists_that_are_refused(lists: Path) -> None:
-    train = lists / "train.txt"
-    for line, message in {
-        "alone": "train.txt, line 8: not a path and a label .*'alone'",
-        "other/03.jpg a/b": "train.txt, line 8: not a path and a label",
-        "other/00.jpg 9": "train.txt, line 8: other/00.jpg is listed twice",
-        "nowhere.jpg 9": r"1 of 9 listed files are not there: nowhere.jpg \(.*train.txt\)",
-        "other/../other/03.jpg 11": "classes that are in the training images but not in the others: 11",
-    }.items():
-        before = train.read_text()
-        train.write_text(before + line)
-        refused(f"list:{lists}", message)
-        train.write_text(before)
-    (lists / "validation.txt").write_text("")
-    refused(f"list:{lists}", "holds both val.txt and validation.txt")
-    (lists / "validation.txt").rename(lists / "more.txt")
-    train.rename(lists / "most.txt")
-    refused(f"list:{lists}", "holds neither train.txt nor a single list, but more.txt, most.txt, val.txt")
-    refused(f"list:{lists}/more.txt", "more.txt lists no images")
-    with pytest.raises(BadInput, match="nowhere"):
-        find.card(f"list:{lists}/nowhere.txt")
 
 
 # --------------------------------------------------------------------------------------------------------- tinyimagenet

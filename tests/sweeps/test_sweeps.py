@@ -1,10 +1,11 @@
-"""Sweeps other than figure2: which networks they consist of; the paper's own, by name."""
+"""Which networks the sweeps consist of; the paper's own, by name."""
 
 import csv
 import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +13,11 @@ from typing import Any, Literal
 import pytest
 
 import sweeps
+from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.paper import paper, published
-from sweeps.plan import in_order, packs
+from sweeps.plan import in_order, packs, plan
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
 from sweeps.volume import volume
@@ -30,11 +32,57 @@ NETWORKS = Path(__file__).parents[2] / "analysis" / "paper" / "networks.csv"
 CARD = replace(synsets.card(), fingerprint="f00d", images={"train": 1300, "select": 25})
 
 
-def names(runs: list[Run]) -> list[str]:
+def names(runs: Iterable[Run]) -> list[str]:
     return [run.name for run in runs]
 
 
 # ---------------------------------------------------------------------------------------------- on emoji, as on others
+
+
+def test_figure2_is_the_papers_grid(tmp_path: Path) -> None:
+    runs = plan(figure2(), tmp_path, 2).runs
+    assert len(runs) == 2 + 2 * 4 * 7
+    assert sorted(names(runs))[:4] == ["A1A", "A1A+", "A1B", "A1B+"]
+    assert len({run.name for run in runs}) == 58
+    assert names(figure2(directions=("AB",), cuts=(3,))) == ["baseB", "baseA", "B3B", "A3B", "B3B+", "A3B+"]
+    assert names(figure2(directions=("BA",), cuts=(3,), treatments=("frozen",), random=("xavier",))) == [
+        "baseA",
+        "baseB",
+        "A3A",
+        "B3A",
+        "R3A",
+    ]
+    assert len(plan(figure2(splits=("random:0", "random:1"), seeds=(0, 1)), tmp_path, 2).runs) == 4 * 58
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"directions": ("AC",)}, "unknown direction 'AC'; choose from: AB, BA"),
+        ({"treatments": ("base",)}, "unknown treatment 'base'; choose from: frozen, tuned"),
+        ({"treatments": ()}, "parameter treatments is empty"),
+        ({"seeds": ()}, "parameter seeds is empty"),
+        ({"cuts": (8,)}, r"alexnet32 has no cut 8; it has 7: 1 \(conv1\) to 7 \(fc7\)"),
+        ({"cuts": ()}, "parameter cuts is empty"),
+        ({"network": "vgg"}, "unknown network 'vgg'; near it: vgg"),
+        ({"data": "mnist"}, "unknown data set 'mnist'"),
+        ({"splits": ("odd",)}, "unknown split 'odd'"),
+    ],
+)
+def test_figure2_refuses_what_does_not_exist(
+    given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match=message):
+        figure2(**given)
+
+
+def test_the_halves_of_a_real_split_have_distinct_bases(tmp_path: Path) -> None:
+    split = halves.split(find.card("emoji"), "random:0")
+    assert split.a.digest != split.b.digest
+    made = planning.plan(figure2(cuts=(1,)), tmp_path, 1)
+    targets = {run.half.digest for run in made.runs if run.treatment == "base"}
+    assert targets == {split.a.digest, split.b.digest}
 
 
 def test_figure3_has_distant_tasks_similar_ones_and_random_features() -> None:

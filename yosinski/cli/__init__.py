@@ -1,1 +1,1 @@
-"""The command line: one file for each group of commands. It may import everything; nobody imports it."""
+"""The command line: one file for each group of commands. It may import everything; nothing imports it."""

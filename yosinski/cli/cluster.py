@@ -1,4 +1,4 @@
-"""submit, status, logs, cancel, heal: on a cluster."""
+"""submit, status, logs, cancel, heal: commands for a cluster."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def submit(options: argparse.Namespace) -> int:
-    """`yosinski submit`: what is missing; failures are `heal`'s."""
+    """`yosinski submit`: submit missing runs; failed ones are left to `heal`."""
     from slurm import cluster
     from slurm.profile import find_profile
     from slurm.status import entries, sights
@@ -36,7 +36,7 @@ def submit(options: argparse.Namespace) -> int:
     with lock(options.runs):
         seen, _ = sights(options.runs, entries(runs), adopting=True)
         states = {sight.entry.id: sight for sight in seen}
-        wanted = [run for run in runs if run.is_trained and states[run.id].state in ("missing", "interrupted")]
+        missing = [run for run in runs if run.is_trained and states[run.id].state in ("missing", "interrupted")]
         left_out = [sight for sight in seen if sight.state in ("failed", "blocked")]
         console = _console()
         console.print(f"{display.count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)
@@ -44,14 +44,14 @@ def submit(options: argparse.Namespace) -> int:
             console.print(note, highlight=False, soft_wrap=True, markup=False)
         if left_out:
             console.print(f"{display.count(len(left_out), 'failed or blocked run')} left out: {_heal(options)}")
-        if not wanted:
+        if not missing:
             console.print("nothing is left to submit")
             return 0
-        return _submit(options, console, parameters, runs, [(profile, wanted)], seen)
+        return _submit(options, console, parameters, runs, [(profile, missing)], seen)
 
 
 def heal(options: argparse.Namespace) -> int:
-    """`yosinski heal`: what failed, what was waiting for it, and copies whose base was trained anew."""
+    """`yosinski heal`: submit failed runs, the runs that waited for them, and copies of retrained bases."""
     from slurm import cluster
     from slurm.heal import healing, set_aside, with_spoilt_bases
     from slurm.profile import find_profile
@@ -92,7 +92,7 @@ def _submit(
     seen: "Sequence[Sight]",
     before: Any = lambda: None,
 ) -> int:
-    """Check, show, ask, and hand groups of runs with a profile each to SLURM."""
+    """Check, show, ask, and submit groups of runs, each with its profile, to SLURM."""
     from slurm import cluster, preflight, sending
     from sweeps.local import check_writable
     from sweeps.plan import Plan, check_batches, packs
@@ -136,7 +136,7 @@ def _submit(
     before()
     prepare([run for _, group in groups for run in group], options.runs, options.stores, console)
     outcome = sending.Sent()
-    for waiting in (False, True):  # all bases before the first copy, whatever profiles they have
+    for waiting in (False, True):  # all bases before the first copy, for all profiles
         for profile, planned in orders:
             now = [array for array in planned if bool(array.parents) == waiting]
             if not now:
@@ -156,7 +156,7 @@ def status(options: argparse.Namespace) -> int:
     from slurm.status import as_json, of_earlier_version, sights
     from yosinski.cli import display
 
-    runs, wanted = _listed(options, with_base=True)
+    runs, wanted = _selected(options, with_base=True)
     earlier = of_earlier_version(runs, wanted)
     if options.json:
         seen, silent = sights(runs, wanted)
@@ -188,8 +188,8 @@ def logs(options: argparse.Namespace) -> int:
     *_, entry = lineage(options.runs, run_id)
     *_, sight = sights(options.runs, lineage(options.runs, run_id))[0]
     print(f"{entry.name} ({run_id}): {sight.state}{f', {sight.cause}' if sight.cause else ''}")
-    made = [claims.read_claim(path, number) for number in range(1, claims.latest_attempt(path) + 1)]
-    names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in made if claim and claim["job"]}
+    attempts = [claims.read_claim(path, number) for number in range(1, claims.latest_attempt(path) + 1)]
+    names = {claim["job"].split(" ")[-1]: claim["host"].split(" ")[0] for claim in attempts if claim and claim["job"]}
     if sight.job and sight.job.element:
         names.setdefault(sight.job.element.job, sight.job.element.node)
     outputs = [
@@ -214,7 +214,7 @@ def cancel(options: argparse.Namespace) -> int:
     from yosinski.cli import display
 
     cluster.check_there()
-    runs, wanted = _listed(options)
+    runs, wanted = _selected(options)
     chosen = {entry.id for entry in wanted}
     everything = {entry.id: entry for entry in entries_of(runs)}
     jobs = {run_id: job for run_id, job in scheduled(runs, everything, adopting=True).items() if job.live}
@@ -229,7 +229,7 @@ def cancel(options: argparse.Namespace) -> int:
     print(f"; {display.count(len(bereft), 'other copy')} will be blocked" if bereft else "")
     if not confirmed("cancel?", options):
         return 0
-    # Copies first, or those whose base has just been cancelled would start and find themselves blocked.
+    # Copies first: otherwise copies of a cancelled base would start and be marked blocked.
     bases = {jobs[i].element.job for i in ends if everything[i].parent is None}  # pyright: ignore[reportOptionalMemberAccess]
     for group in (sorted(doomed - bases), sorted(doomed & bases)):
         cluster.cancel(group)
@@ -237,10 +237,10 @@ def cancel(options: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path, list[Entry]]":
-    """The runs that SWEEP, DIR or RUN means, bases before their copies, and where they are.
+def _selected(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path, list[Entry]]":
+    """The runs of SWEEP, DIR or RUN, bases before their copies, and the runs directory.
 
-    with_base: of a single copy its base, too, on which its state depends.
+    with_base: add the base of a single copy, because the copy's state depends on it.
     """
     from slurm.status import entries, entries_of, lineage
     from sweeps.plan import in_order
@@ -254,7 +254,7 @@ def _listed(options: argparse.Namespace, with_base: bool = False) -> "tuple[Path
 
 
 def _heal(options: argparse.Namespace) -> str:
-    """The command that mends failures of what was asked for."""
+    """The command that repairs the failures in the selected runs."""
     if Path(options.sweep).is_dir():
         return command("heal", "SWEEP", stores=options.stores, runs=Path(options.sweep))
     parameters = [word for text in options.parameters for word in ("-p", text)]

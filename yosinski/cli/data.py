@@ -1,4 +1,4 @@
-"""data store, data show: data sets and their stores."""
+"""data store, data show: commands for data sets and their stores."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ def store_data(options: argparse.Namespace) -> int:
 
 
 def show_data(options: argparse.Namespace) -> int:
-    """`yosinski data show`: its card, what its store tells beyond that, and where that lies."""
+    """`yosinski data show`: the card, statistics from the store, and the store's path."""
     from yosinski.data import find, oddities, store, survey
 
     if options.out:
@@ -89,14 +89,14 @@ def show_data(options: argparse.Namespace) -> int:
 
 
 def _looks(place: Any, path: Path) -> dict[str, Any]:
-    """How large the source images are, and what there is to tell of pixels: of all, as the store knows, or of some."""
+    """Sizes of source images and statistics of pixels: of all images if the store has them, else of a sample."""
     from yosinski.data import survey
 
     of_store = survey.of_store(path)
     if of_store is not None:
         return of_store
     if place.kind == "torchvision" or not place.there:
-        return {"sources": None, "pixels": None}  # drawn, or known once it is stored, or gone
+        return {"sources": None, "pixels": None}  # drawn images, not stored yet, or missing files
     return survey.of_sources(place)
 
 
@@ -148,17 +148,17 @@ def _print(content: dict[str, Any]) -> None:
 
 
 def _of_pixels(pixels: dict[str, Any]) -> str:
-    """What is odd about images, and between which values they lie."""
+    """Oddities of images, and the range of their values."""
     counts = [
         (pixels["turned"], "turned by EXIF"),
         (pixels["transparent"], "transparent"),
         (pixels["constant"], "of one colour"),
     ]
     for depth in pixels["deep"]:
-        what = "greys" if depth["grey"] else "colours"
+        kind = "greys" if depth["grey"] else "colours"
         used = "used: not known" if depth["used"] is None else f"{depth['used']} used"
-        counts.append((depth["images"], f"with {what} of {depth['bits']} bits ({used})"))
-    odd = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing odd"
+        counts.append((depth["images"], f"with {kind} of {depth['bits']} bits ({used})"))
+    odd = ", ".join(f"{count:,} {kind}" for count, kind in counts if count) or "nothing odd"
     if pixels["least"] is None:
         return f"by the headers of {pixels['images']:,} images: {odd}"
     values = f"{pixels['least']} to {pixels['greatest']}, mean {pixels['mean']:.1f}"
@@ -166,7 +166,7 @@ def _of_pixels(pixels: dict[str, Any]) -> str:
 
 
 def _check(path: Path) -> None:
-    """Read the whole store; Failure if it does not hold what was written."""
+    """Read the whole store. Failure if checksums do not agree."""
     from rich.console import Console
 
     from yosinski.data import store

@@ -1,4 +1,4 @@
-"""What a terminal shows of a plan: its table, and bars that say what is running, what is left and when it ends."""
+"""Terminal output for plans: a table, and bars with running packs, remaining work and time left."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ from yosinski.records.states import progress, state
 
 
 def duration(seconds: float) -> str:
-    """For people: 45 s, 12 min, 3 h 20 min, 12 days."""
+    """A duration for people: 45 s, 12 min, 3 h 20 min, 12 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def large(number: float) -> str:
-    """For people, in three digits: 173 k, 61 M, 524 P."""
+    """A number for people with three digits: 173 k, 61 M, 524 P."""
     for prefix in ("", " k", " M", " G", " T", " P"):
         if number < 999.5:
             return f"{number:.3g}{prefix}"
@@ -48,7 +48,7 @@ def count(number: int, what: str) -> str:
 
 
 def table(plan: Plan) -> Table:
-    """One row per run, and the sums."""
+    """A table with one row per run, and sums."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
     for text in ("run", "id", "base", "state"):
         shown.add_column(text)
@@ -74,7 +74,7 @@ def table(plan: Plan) -> Table:
 
 
 def summary(plan: Plan) -> str:
-    """The runs of a plan, those that are left and what they cost, in a few lines."""
+    """A summary in a few lines: all runs, remaining runs and their cost."""
     left = plan.left
     edges = sum(run.parent is not None for run in plan.runs)
     states = ", ".join(f"{n} {state}" for state, n in Counter(plan.states.values()).most_common())
@@ -94,7 +94,7 @@ def summary(plan: Plan) -> str:
     )
 
 
-SHOWN = 500  # runs in a table; --json has all of them
+SHOWN = 500  # maximum rows of a table; --json has all runs
 MARKS = {
     **{"done": ("", "green"), "running": ("▶", "cyan"), "queued": ("·", "blue"), "waiting": ("⋯", "blue")},
     **{"missing": ("-", "dim"), "interrupted": ("⏸", "yellow"), "failed": ("✗", "red"), "blocked": ("⊘", "magenta")},
@@ -103,13 +103,13 @@ MARKS = {
 
 
 def counted(seen: Iterable[Sight]) -> str:
-    """3 done, 2 running, in a fixed order."""
+    """Counts of states in a fixed order: 3 done, 2 running."""
     states = Counter(sight.state for sight in seen)
     return ", ".join(f"{states[state]} {state}" for state in STATUSES if states[state]) or "nothing"
 
 
 def trouble(problem: Trouble) -> str:
-    """1 base out of memory, 28 copies blocked."""
+    """Counts for one problem: 1 base out of memory, 28 copies blocked."""
     bases = sum(sight.entry.series == "base" for sight in problem.failed)
     parts = [count(n, what) for n, what in ((bases, "base"), (len(problem.failed) - bases, "copy")) if n]
     blocked = f", {count(len(problem.blocked), 'copy')} blocked" if problem.blocked else ""
@@ -117,7 +117,7 @@ def trouble(problem: Trouble) -> str:
 
 
 def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits) -> str:
-    """What is about to be submitted, and what it costs."""
+    """What will be submitted, and its cost."""
     jobs = [pack for array in arrays for pack in array.packs]
     edges = sum(len(array.packs) * len(array.parents) for array in arrays)
     hours = sum(plan.seconds(run) for run in plan.left) / 3600 * (profile.gpus or profile.cpus)
@@ -135,7 +135,7 @@ def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits)
 
 
 def sent(what: Sent) -> str:
-    """What is queued now, and what was deferred."""
+    """What has been queued, and what was deferred."""
     jobs = sum(len(submission.elements) for submission in what.queued)
     numbers = ", ".join(str(submission.job) for submission in what.queued)
     text = f"queued: {count(jobs, 'job')}" + (f" ({numbers})" if numbers else "")
@@ -146,9 +146,9 @@ def sent(what: Sent) -> str:
 
 
 def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entry] = ()) -> Group:
-    """A matrix of series and cuts, what is running, and what went wrong with the command that mends it.
+    """A matrix of series and cuts, running packs, and failures with the command that repairs them.
 
-    earlier: runs whose images were listed and prepared by an earlier version.
+    earlier: runs with images that an earlier version listed and prepared.
     """
     cells = matrix(seen)
     cuts = sorted({n for row in cells.values() for n in row})
@@ -185,7 +185,7 @@ def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entr
 
 
 def _cell(states: Counter[Status]) -> Text:
-    """3/8 done, then how many have every other state."""
+    """Text such as 3/8 done, then counts of other states."""
     total = states.total()
     if not total:
         return Text("")
@@ -202,13 +202,13 @@ def _names(some: Sequence[Entry]) -> str:
 
 
 def outcome(plan: Plan, runs: Path) -> str:
-    """What became of all runs of a plan, those included that have no good result."""
+    """Counts of the final states of a plan's runs, including bad ones."""
     states = Counter(state(specs.folder(runs, run.id)) for run in plan.runs)
     return f"{count(len(plan.runs), 'run')}: " + ", ".join(f"{n} {state}" for state, n in states.most_common())
 
 
 def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None:
-    """Show a queue at work until it is empty: bars on a terminal, a line per pack elsewhere. Returns the queue."""
+    """Show a queue until it is empty: bars on a terminal, else a line per pack. Returns the queue."""
     work = {run.id: float(plan.costs[run.id].flops) for run in plan.left}
     queue = None
     with Progress(

@@ -1,4 +1,4 @@
-"""run --stop-when-sure: looks at the partial curves of a sweep while it is trained, and writes down what it stops."""
+"""run --stop-when-sure: watches the partial curves of a running sweep, and records what it stops."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from yosinski.records import specs
 if TYPE_CHECKING:
     from analysis.early.model import Contest
 
-PAUSE = 1.0  # seconds between two looks at the disk, at least
-BUSY = 0.1  # share of the time that looking may take
+PAUSE = 1.0  # minimum seconds between two looks at the disk
+BUSY = 0.1  # maximum share of time for looking
 
 
 def check(epsilon: float, wanted: Sequence[Run], runs: Path) -> None:
-    """BadInput if nothing could ever be stopped: no such epsilon, no two choices, or never enough to learn from."""
+    """BadInput if nothing can be stopped: invalid epsilon, fewer than two choices, or too few contests."""
     from analysis.early.model import contests, needed
     from analysis.frame import expected, frame
 
@@ -43,7 +43,7 @@ def check(epsilon: float, wanted: Sequence[Run], runs: Path) -> None:
 
 
 def done(table: Any) -> "list[Contest]":
-    """The contests of what is done, whatever else is planned for the same bases."""
+    """The contests of finished runs, regardless of other planned runs for the same bases."""
     from analysis.early.model import comparable
 
     return comparable(table.loc[table["state"] == "done"])
@@ -51,23 +51,23 @@ def done(table: Any) -> "list[Contest]":
 
 @dataclass
 class Watch:
-    """Called again and again while a sweep is trained, it returns the ids of runs that need no more training.
+    """Called regularly while a sweep is trained; returns the ids of runs that need no more training.
 
-    It looks when there are new evaluations. `analysis.early.sure` has the rule, and how many looks it allows.
+    It looks when there are new evaluations. `analysis.early.sure` has the rule, and the allowed number of looks.
     """
 
     runs: Path
     wanted: Sequence[Run]
     epsilon: float
-    listed: Path  # the file that lists the sweep
+    listed: Path  # the file with the sweep's runs
     tell: Callable[[str], None]
     decided: set[str] = field(default_factory=set)
-    _seen: int = -1  # bytes of all curves at the last look
+    _seen: int = -1  # total bytes of the curves at the last look
     _next: float = 0.0
 
     @property
     def path(self) -> Path:
-        """The file that says what was stopped, see docs/formats.md."""
+        """The file of stopped runs, see docs/formats.md."""
         return self.runs / "stopped" / self.listed.name
 
     def __call__(self) -> set[str]:
@@ -96,10 +96,10 @@ class Watch:
             if answer is None:
                 continue
             verdict, looks = answer
-            about = {name: contest.about[name] for name in ("split", "source", "target", "seed")}
+            place = {name: contest.about[name] for name in ("split", "source", "target", "seed")}
             values = {name: getattr(verdict, name) for name in ("share", "best", "change", "regret", "learned")}
             self._write(
-                {"time": time.time(), "epsilon": self.epsilon, "looks": looks, **about, **values, "runs": open_ones}
+                {"time": time.time(), "epsilon": self.epsilon, "looks": looks, **place, **values, "runs": open_ones}
             )
             self.decided |= set(open_ones)
             self.tell(
@@ -108,7 +108,7 @@ class Watch:
             )
 
     def _write(self, stop: dict[str, Any]) -> None:
-        """Add what is stopped to the file, unless an earlier command has stopped it at the same place."""
+        """Add a stop to the file, unless an earlier command has added it."""
         try:
             stops = files.read_json(self.path)["stops"] if self.path.exists() else []
         except files.Damaged:
@@ -117,5 +117,5 @@ class Watch:
         keys = ("epsilon", "share", "runs")
         if not any(all(earlier[name] == stop[name] for name in keys) for earlier in stops):
             sweep = files.read_json(self.listed)
-            about = {name: sweep[name] for name in ("sweep", "parameters")}
-            files.write_json(self.path, {**about, "stops": [*stops, stop]})
+            sweep_values = {name: sweep[name] for name in ("sweep", "parameters")}
+            files.write_json(self.path, {**sweep_values, "stops": [*stops, stop]})

@@ -1,4 +1,4 @@
-"""plan and run: on this machine."""
+"""plan and run: commands for this machine."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from yosinski.errors import BadInput, Failure
 
 
 def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
-    """The plan of the sweep that was asked for, its parameters, and the workers."""
+    """The plan of the selected sweep, its parameters, and the workers."""
     from sweeps.local import workers
     from sweeps.plan import plan
     from sweeps.speeds import expected

@@ -1,4 +1,4 @@
-"""The command line. Exit status: 0 done, 1 something failed while running, 2 bad input, 130 stopped by Ctrl-C."""
+"""The command line. Exit status: 0 done, 1 error while running, 2 bad input, 130 Ctrl-C."""
 
 import argparse
 import io
@@ -20,11 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; errors are one line on stderr unless --debug."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
+            stream.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     words = sys.argv[1:] if argv is None else argv
     options = parser(words).parse_args(words)
     if getattr(options, "runs", None) is not None:
-        specs.know_networks(options.runs)  # so that they can be named even if their files are gone or have changed
+        specs.know_networks(options.runs)  # so that their names work even if the files are gone or have changed
     try:
         with one_look(getattr(options, "stores", None), lambda line: print(f"yosinski: {line}", file=sys.stderr)):
             return options.command(options) or 0
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """All commands; the options of those that these words name, as their help may take long to load."""
+    """The parser with all commands. Only the command in `words` gets its options: loading all of them takes long."""
     top = argparse.ArgumentParser(prog="yosinski", description=(yosinski.__doc__ or "").partition("\n")[0])
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     among = {"": commands}

@@ -1,4 +1,4 @@
-"""cuts: where a network can be cut; export: a trained one, for elsewhere."""
+"""cuts, export: commands for the cuts of a network, and for the use of trained networks elsewhere."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Commands as the command line knows them, and the options that several of them have."""
+"""Commands of the command line, and options that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from yosinski.data.look import usual_stores
 
 
 class Command(NamedTuple):
-    """name: one word, or two for a command of a group; run: does it; options: adds its own, if it is the one."""
+    """name: one word, or two for a command in a group; run: executes it; options: adds its options to a parser."""
 
     name: str
     help: str
@@ -23,20 +23,20 @@ RUN = "a run's id, the beginning of it, or its name"
 
 
 def with_runs(parser: argparse.ArgumentParser) -> None:
-    """Where records are."""
+    """The directory of records."""
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="records (default: runs)")
 
 
 def with_stores(parser: argparse.ArgumentParser) -> None:
-    """Where stores of images are."""
+    """The directory of stores."""
     text = "stores of images (default: $YOSINSKI_STORES, or stores)"
     parser.add_argument("--stores", type=Path, default=usual_stores(), metavar="DIR", help=text)
 
 
 def with_sweep(parser: argparse.ArgumentParser, also: str = "") -> None:
-    """A sweep with its parameters, and where its records and images are."""
-    what = f"a sweep's name ({', '.join(sweeps.SWEEPS)}), or the path of a Python file"
-    parser.add_argument("sweep", metavar="SWEEP", help=what + also)
+    """A sweep with its parameters, and the directories of records and images."""
+    text = f"a sweep's name ({', '.join(sweeps.SWEEPS)}), or the path of a Python file"
+    parser.add_argument("sweep", metavar="SWEEP", help=text + also)
     parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep")
     parser.add_argument(
         "--data",
@@ -51,24 +51,24 @@ def with_sweep(parser: argparse.ArgumentParser, also: str = "") -> None:
 
 
 def with_workers(parser: argparse.ArgumentParser) -> None:
-    """What trains."""
+    """Number and kind of workers."""
     parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--workers", type=int, metavar="N", help="packs at a time (default: GPUs, or cores)")
 
 
 def with_training(parser: argparse.ArgumentParser) -> None:
-    """What is allowed in training."""
+    """Options for training."""
     parser.add_argument("--change-arithmetic", action="store_true", help="resume runs started with other arithmetic")
 
 
 def asking(parser: argparse.ArgumentParser) -> None:
-    """Whether to ask first."""
+    """Option to skip the question."""
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def with_records(parser: argparse.ArgumentParser) -> None:
-    """Which records are read."""
+    """Selection of records."""
     parser.add_argument("--runs", type=Path, metavar="DIR", help="records (default: runs, or none with --paper)")
     parser.add_argument("--paper", action="store_true", help="the published networks of 2014, beside --runs if given")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep, missing ones included")
@@ -76,12 +76,12 @@ def with_records(parser: argparse.ArgumentParser) -> None:
 
 
 def with_metric(parser: argparse.ArgumentParser, help: str) -> None:
-    """On which images accuracy was measured."""
+    """The metric."""
     from analysis.paired import METRICS
 
     parser.add_argument("--metric", choices=list(METRICS), help=help)
 
 
 def alternatives(names: list[str]) -> str:
-    """For a help text: "2, 3 or S1"."""
+    """Choices in a help text: "2, 3 or S1"."""
     return f"{', '.join(names[:-1])} or {names[-1]}"

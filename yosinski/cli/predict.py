@@ -1,4 +1,4 @@
-"""predict: rank the cuts of a base without training anything."""
+"""predict: rank the cuts of a base without training."""
 
 import argparse
 import json
@@ -59,9 +59,9 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def meant(text: str, network: str | None, runs: Path) -> Run:
-    """The base that a text means: a run that is done, by its id or name, or weights from outside.
+    """The base for a text: a finished run, by id or name, or weights from outside.
 
-    What looks like a path or names a library is weights, for which the network has to be known.
+    Paths and names of libraries mean weights, which need `network`.
     """
     from yosinski.pretrained import outside
     from yosinski.pretrained.source import LIBRARIES
@@ -83,7 +83,7 @@ def meant(text: str, network: str | None, runs: Path) -> Run:
 
 
 def asked(options: argparse.Namespace, source: Run) -> Half:
-    """The target: a half of --split, or all classes; of --data, or of the base's own data set."""
+    """The target: a half of --split, or all classes; in --data, or in the base's own data set."""
     from sweeps.grid import half_named
     from yosinski.data import find, place
     from yosinski.pretrained import outside
@@ -103,13 +103,13 @@ def asked(options: argparse.Namespace, source: Run) -> Half:
 
 
 def title(base: Run, target: Half) -> str:
-    """What was asked: "baseA (0a23d2ba) cut for half B of random:0 of emoji"."""
-    whole = "all classes" if target.split == "all" else f"half {target.letter} of {target.split}"
-    return f"{base} cut for {whole} of {target.data}"
+    """The question: "baseA (0a23d2ba) cut for half B of random:0 of emoji"."""
+    half = "all classes" if target.split == "all" else f"half {target.letter} of {target.split}"
+    return f"{base} cut for {half} of {target.data}"
 
 
 def write(prediction: dict[str, Any], path: Path, title: str) -> None:
-    """The prediction as .json, its scores as .csv or as a figure."""
+    """Write the prediction as .json, its scores as .csv, or a figure."""
     from analysis.advice import predictors
     from analysis.draw import save
     from yosinski import files
@@ -124,7 +124,7 @@ def write(prediction: dict[str, Any], path: Path, title: str) -> None:
 
 
 def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> None:
-    """A table of scores with their ranks, what they rest on, and why others are lacking."""
+    """Print a table of scores with ranks, the data behind them, and why other predictors are missing."""
     import pandas as pd
     from rich.console import Console
 
@@ -138,7 +138,7 @@ def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> 
         index=["n", "cut"], columns="predictor", values="text", aggfunc="first", sort=False
     )
     print(title)
-    console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
+    console = Console(highlight=False, width=200)  # wide enough for all digits on every terminal
     console.print(rich_table(pd.DataFrame(shown.reset_index())))
     counts = " and ".join(
         f"{number['used']:,} {name} images" + (f" of {number['of']:,}" if number["used"] < number["of"] else "")

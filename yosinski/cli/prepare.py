@@ -1,4 +1,4 @@
-"""What the commands do. Only the command line imports this; it may import everything."""
+"""Functions that several commands share. Only the command line imports this module."""
 
 import argparse
 import math
@@ -14,11 +14,11 @@ from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
 
-MUCH = 10e9  # bytes; for less nobody is asked
+MUCH = 10e9  # size in bytes from which the user is asked
 
 
 def confirmed(question: str, options: argparse.Namespace) -> bool:
-    """Whether the user agrees; --yes agrees beforehand, and nobody at the terminal does not."""
+    """Whether the user agrees. --yes agrees in advance; without a terminal the answer is no."""
     if options.yes:
         return True
     try:
@@ -28,7 +28,7 @@ def confirmed(question: str, options: argparse.Namespace) -> bool:
 
 
 def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
-    """The runs of the sweep that was asked for, and its parameters; BadInput if images are too small for a network."""
+    """The runs of the selected sweep, and its parameters. BadInput if images are too small for a network."""
     import sweeps
     from yosinski.data import find
 
@@ -46,7 +46,7 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
 
 
 def notes(runs: Iterable[Run]) -> list[str]:
-    """What has to be said of the data sets of runs, such as which files are not used, and of weights from outside."""
+    """Notes on the data sets of runs, such as unused files, and on weights from outside."""
     from yosinski.data import find
     from yosinski.pretrained import outside
 
@@ -56,7 +56,7 @@ def notes(runs: Iterable[Run]) -> list[str]:
 
 
 def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], chosen: Iterable[Run]) -> Path:
-    """Write down which runs belong to a sweep, so that missing ones are known to be missing; returns the file."""
+    """Write the list of a sweep's runs, so that missing runs are found. Returns the file."""
     name = Path(sweep).stem
     entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in chosen]
     path = runs / "sweeps" / f"{name}-{digest(parameters)}.json"
@@ -65,9 +65,9 @@ def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], chosen: Iterab
 
 
 def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> None:
-    """Make what jobs read: the runs' specs, weights from outside, and the stores of their data sets.
+    """Make the input of jobs: the runs' specs, weights from outside, and the stores of their data sets.
 
-    BadInput if there is no room for it.
+    BadInput if the disk has too little space.
     """
     from yosinski.data import find
     from yosinski.experiment.cost import stored
@@ -88,16 +88,16 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
 
 
 def with_store(half: Half, stores: Path, console: Any) -> None:
-    """Make the store that a half's images lie in, where it is missing."""
+    """Make the store of a half's images, if it is missing."""
     from yosinski.data import store
 
-    wanted = store.location(half, stores)
-    if not (wanted / "store.json").exists():
-        made = make_store(half.data, stores, console)
-        if made != wanted:
-            raise BadInput(f"{half.data} has changed: these runs want {wanted}, it gave {made}")
+    expected = store.location(half, stores)
+    if not (expected / "store.json").exists():
+        path = make_store(half.data, stores, console)
+        if path != expected:
+            raise BadInput(f"{half.data} has changed: these runs want {expected}, it gave {path}")
     else:
-        say_depth(half.data, wanted, console)
+        say_depth(half.data, expected, console)
 
 
 def make_store(
@@ -108,9 +108,9 @@ def make_store(
     workers: int | None = None,
     agreed: Callable[[int], bool] = lambda size: True,
 ) -> Path | None:
-    """Make the store of a data set, or go on making it; says beforehand what it takes. None if it is not agreed to.
+    """Make the store of a data set, or continue making it, after showing the cost. None if the user does not agree.
 
-    agreed: whether so many bytes may be written.
+    agreed: whether this number of bytes may be written.
     """
     from yosinski import environment
     from yosinski.data import find, making, store
@@ -130,13 +130,13 @@ def make_store(
     workers = workers or environment.cores()
     images = len(begun.listing.images)
     left = begun.bytes - begun.written
-    who = f"{workers} processes" if workers > 1 else "1 process"
-    if left >= MUCH:  # for less, the bar tells soon enough
-        who += f" take{'s' * (workers == 1)} about {timedelta(seconds=math.ceil(begun.seconds(workers)))}"
+    processes = f"{workers} processes" if workers > 1 else "1 process"
+    if left >= MUCH:  # for smaller ones the progress bar is enough
+        processes += f" take{'s' * (workers == 1)} about {timedelta(seconds=math.ceil(begun.seconds(workers)))}"
     console.print(
         f"{begun.path} will hold {images:,} images of {begun.card.name}, {begun.card.side} x {begun.card.side}: "
         f"{making.gigabytes(begun.bytes)}, of which {making.gigabytes(begun.written)} are written; "
-        f"{making.gigabytes(begun.free)} are free; {who}",
+        f"{making.gigabytes(begun.free)} are free; {processes}",
         highlight=False,
         soft_wrap=True,
     )
@@ -144,13 +144,13 @@ def make_store(
         return None
     with progress(console) as bar:
         tasks = {work: bar.add_task(work, total=images) for work in ("looked at", "stored")}
-        made = making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
-    say_depth(text, made, console)
-    return made
+        finished = making.fill(begun, skip_broken, workers, lambda work, more: bar.advance(tasks[work], more))
+    say_depth(text, finished, console)
+    return finished
 
 
 def say_depth(text: str, path: Path, console: Any) -> None:
-    """Say where the greys of a store use other bits than they are taken to have."""
+    """Print a note if the greys of a store use other bits than assumed."""
     from yosinski.data import oddities, survey
 
     summary = survey.of_store(path)
@@ -161,7 +161,7 @@ def say_depth(text: str, path: Path, console: Any) -> None:
 
 
 def progress(console: Any) -> Any:
-    """A bar for images: how many are done, how many a second, and when it ends."""
+    """A progress bar for images: count, rate, and time left."""
     from rich import progress
 
     columns = progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn()

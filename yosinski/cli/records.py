@@ -1,4 +1,4 @@
-"""frame, draw, table, early, advise, halves; prune and merge: on records that are there."""
+"""frame, draw, table, early, advise, halves, prune, merge: commands for existing records."""
 
 import argparse
 import json
@@ -11,10 +11,10 @@ from yosinski.errors import BadInput, choose
 
 
 def records_frame(options: argparse.Namespace) -> Any:
-    """The frame that --paper, --runs, --sweep and --where ask for.
+    """The frame for --paper, --runs, --sweep and --where.
 
-    --paper alone reads the published networks and nothing else; with --runs, too, records come beside them, and --sweep
-    and --where choose among the records. Without either, records are read from `runs`.
+    --paper alone reads only the published networks; with --runs it also reads records, which --sweep and --where
+    select. Without both, records are read from `runs`.
     """
     from analysis import frame
 
@@ -70,10 +70,10 @@ def show_table(options: argparse.Namespace) -> None:
     name = choose("table", options.table, TABLES)
     if options.out is not None:
         choose("kind of file", options.out.suffix, (".csv", ".json"))
-    made = table(name, records_frame(options), options.metric)
+    result = table(name, records_frame(options), options.metric)
     if options.out is not None:
-        write(made, options.out)
-    _print(made, options.json)
+        write(result, options.out)
+    _print(result, options.json)
     if options.out is not None and not options.json:
         print(options.out)
 
@@ -87,30 +87,30 @@ def show_early(options: argparse.Namespace) -> None:
         check_kind(out)
     frame = records_frame(options)
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
-    made = early(frame, options.at, options.metric, stops(directory) if directory else None)
-    _print(made, options.json)
+    result = early(frame, options.at, options.metric, stops(directory) if directory else None)
+    _print(result, options.json)
     if options.out:
         for path in draw("early", frame, options.out, metric=options.metric):
             if not options.json:
                 print(path)
 
 
-def _print(made: Any, as_json: bool) -> None:
-    """A table of numbers for people, or as JSON."""
+def _print(result: Any, as_json: bool) -> None:
+    """Print a table of numbers, or JSON."""
     if as_json:
-        print(made.as_json())
+        print(result.as_json())
         return
 
     from rich.console import Console
 
     from analysis.advice.render import rich_table
 
-    console = Console(highlight=False, width=200)  # digits are never cut off, whatever the terminal
-    print(made.title)
-    for rows in (made.shown, made.shown_pairs):
+    console = Console(highlight=False, width=200)  # wide enough for all digits on every terminal
+    print(result.title)
+    for rows in (result.shown, result.shown_pairs):
         if rows is not None and len(rows):
             console.print(rich_table(rows))
-    for note in made.notes:
+    for note in result.notes:
         print(note)
 
 
@@ -126,21 +126,21 @@ def advise(options: argparse.Namespace) -> None:
     table = records_frame(options)
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
     groups = {name: _groups(name) for name in table["data"].dropna().unique()}
-    made = advise(table, options.metric, directory, groups, options.matters)
-    written = {path: render.write(made, path) for path in options.out}
+    result = advise(table, options.metric, directory, groups, options.matters)
+    written = {path: render.write(result, path) for path in options.out}
     if options.json:
-        print(made.as_json())
+        print(result.as_json())
         return
-    render.on_terminal(made, Console(highlight=False, width=200))
+    render.on_terminal(result, Console(highlight=False, width=200))
     for path, is_written in written.items():
         print(path if is_written else f"{path} not written: nothing is open that a sweep could settle")
 
 
-GROUPED = ("emoji", "cifar100", "tinyimagenet")  # data sets whose classes have groups
+GROUPED = ("emoji", "cifar100", "tinyimagenet")  # data sets with groups of classes
 
 
 def _groups(text: str) -> dict[str, str]:
-    """The group of every class of a data set, as far as that is known without its images."""
+    """The group of every class of a data set, if it is known without images."""
     from yosinski.data import find
     from yosinski.data.sources import synsets
 
@@ -163,7 +163,7 @@ def show_halves(options: argparse.Namespace) -> None:
     from yosinski.data.sources import synsets
 
     text = options.data or ("imagenet" if options.split.startswith("paper:") else "emoji")
-    card = synsets.card() if text == "imagenet" else find.card(text)  # names need no images
+    card = synsets.card() if text == "imagenet" else find.card(text)  # class names need no images
     halves = split(card, options.split)
     if options.json:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
@@ -187,7 +187,7 @@ def prune(options: argparse.Namespace) -> int:
         raise BadInput(f"no runs directory {options.runs}")
     sent = submissions(options.runs)
     if sent:
-        cluster.check_there()  # only the queue knows which of these jobs may still write
+        cluster.check_there()  # only the queue knows which jobs may still write
     jobs = cluster.elements([submission.name for submission in sent]) if sent else {}
     live = {submission.token for submission in sent if any(job.live for job in jobs[submission.name].values())}
     leftovers = prunable(options.runs, live, stores=options.stores)
@@ -214,8 +214,8 @@ def _for_frame(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_measured(parser: argparse.ArgumentParser) -> None:
-    what = "on which images; best10: mean of the 10 best evaluations (default: test_top1, with --paper best10_top1)"
-    with_metric(parser, what)
+    text = "on which images; best10: mean of the 10 best evaluations (default: test_top1, with --paper best10_top1)"
+    with_metric(parser, text)
 
 
 def _for_draw(parser: argparse.ArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""Data sets: halves of them, cards of what they hold, and stores of their images."""
+"""Data sets: halves, cards (what is known without images) and stores (the images)."""

@@ -1,4 +1,4 @@
-"""What is known of a data set without looking at an image. No torch."""
+"""Cards: what is known of a data set without reading an image. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,15 +8,19 @@ SETS = ("train", "select", "test")
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a data set without looking at an image.
+    """What is known of a data set without reading an image.
 
-    `name` is the text that says where it is found, `side` that of the stored images. `groups` holds one group per class
-    and `domains` the styles or sources in which every class is pictured; either may be empty. Random halves take evenly
-    from every group if the card is `stratified`. Halves that name no domain use `default_domain`; test images of the
-    `unseen` ones are evaluated apart. `images` counts the images of each set per class and domain: one number for all
-    classes, or one per class.
-    The fingerprint covers the source's bytes and the generator's version, never decoded or drawn pixels. `rule`: see
-    `RULE`; 1 where nothing is listed. `notes`: what a user should know, such as which files are not used.
+    name: text that says where the data set is found
+    fingerprint: covers the source's bytes and the generator's version, never decoded or drawn pixels
+    side: of the stored images, in pixels
+    groups: one group per class, or empty
+    domains: styles or sources that every class is pictured in, or empty
+    default_domain: of halves that name no domain
+    unseen: domains whose test images are evaluated separately
+    images: number of images of each set per class and domain: one number for all classes, or one per class
+    stratified: whether random halves take the same share of every group
+    rule: see `place.RULE`; 1 for data sets without listed files
+    notes: for the user, such as which files are not used
     """
 
     name: str
@@ -37,10 +41,10 @@ class Card:
         return hash((self.name, self.fingerprint))
 
     def per_class(self, set_name: str) -> tuple[int, ...]:
-        """The images of a set in every class, per domain."""
+        """Number of images of a set in each class, per domain."""
         count = self.images[set_name]
         return count if isinstance(count, tuple) else (count,) * len(self.classes)
 
     def total(self, set_name: str) -> int:
-        """All images of a set."""
+        """Number of images of a set."""
         return sum(self.per_class(set_name)) * max(1, len(self.domains))

@@ -11,7 +11,7 @@ from yosinski.networks.batch import Batch
 
 
 def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """Cut one square from each of these rows; only its own pixels are read. What lies outside of an image is black.
+    """Cut one square from each of these rows, reading only its pixels. Pixels outside of an image are black.
 
     images: uint8 [N, s, s, 3]; rows: int [b]; corners: int [b, 2]; mirrored: bool [b].
     """
@@ -27,9 +27,9 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
 def resized(
     images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, sizes: np.ndarray, mirrored: np.ndarray
 ) -> Batch:
-    """Cut one box from each of these rows and resize it to a square: torchvision's `resized_crop` of a tensor of bytes.
+    """Cut one box from each of these rows and resize it to a square, as torchvision's `resized_crop` resizes uint8.
 
-    As `crops`; sizes: int [b, 2], rows and columns of the boxes.
+    Arguments as in `crops`; sizes: int [b, 2], rows and columns of the boxes.
     """
     pixels = torch.empty(len(rows), side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     for crop, row, (top, left), (height, width) in zip(pixels, rows, corners.tolist(), sizes.tolist(), strict=True):
@@ -39,16 +39,16 @@ def resized(
 
 
 def batch_of(pixels: torch.Tensor, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """A batch of these crops, some of which are mirrored first: each by itself, for which torch has a fast way."""
+    """A batch of these crops. The mirrored ones are flipped one by one, which is fast in torch."""
     for k in np.flatnonzero(mirrored).tolist():
         pixels[k] = pixels[k].flip(-1)
     return Batch(pixels, torch.from_numpy(corners), torch.from_numpy(mirrored))
 
 
 def corner(stored: int, side: int, rule: int = RULE) -> int:
-    """The first row and column of the square in the middle: a half is rounded as torchvision's CenterCrop does it.
+    """First row and column of the square in the middle. Halves are rounded as in torchvision's CenterCrop.
 
-    By rule 1 it is rounded down, which is one pixel less where what is cut off leaves 3 if divided by 4: 342 -> 299.
+    By rule 1 they are rounded down: one pixel less if the difference leaves 3 when divided by 4, as in 342 -> 299.
     """
     return (stored - side) // 2 if rule == 1 else round((stored - side) / 2)
 
@@ -62,7 +62,7 @@ def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = R
 def in_order(
     images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Batches of so many unaugmented images, and their labels, for evaluation."""
+    """Batches of `size` unaugmented images with their labels, for evaluation."""
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
         yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])

@@ -1,13 +1,13 @@
-"""From the bytes of an image file to the pixels of a store: one rule for all kinds of file.
+"""From the bytes of an image file to stored pixels: one rule for all kinds of file.
 
-What is stored is, to the byte, what the lines in docs/your-network.md make of a file with plain Pillow and torchvision;
-`yosinski.pretrained.export.PICTURES` says it in words. Images are decoded at full resolution (no draft mode). Pillow
-reads them and says what is broken, but JPEGs with nothing odd about them are simplejpeg's: the same pixels, by the same
+Stored pixels are, to the byte, what the code in docs/your-network.md makes of a file with plain Pillow and torchvision;
+`yosinski.pretrained.export.PICTURES` describes it in words. Images are decoded at full resolution (no draft mode).
+Pillow decodes them and reports broken files. Ordinary JPEGs are decoded by simplejpeg: the same pixels from the same
 libjpeg-turbo, in little more than half the time.
 
-They are resized with an antialiased filter. Bilinear and bicubic are torch's, in a third of Pillow's time: a store
-holds what Resize and CenterCrop of torchvision's transforms.v2 make of a tensor. Lanczos is Pillow's, as not every
-torch has it; ImageMagick reduces images with it unless told otherwise.
+Resizing is antialiased. Bilinear and bicubic are torch's, in a third of Pillow's time: a store holds the result of
+Resize and CenterCrop of torchvision's transforms.v2 on a tensor. Lanczos is Pillow's, because not every version of
+torch has it; it is ImageMagick's default for reducing images.
 """
 
 import io
@@ -25,19 +25,19 @@ from yosinski.data import jpegs
 from yosinski.data.oddities import Odd, deep, orientation, transparent
 from yosinski.data.place import LONGEST
 
-OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes that become RGB in one way only
-WITH_ALPHA = ("LA", "PA", "RGBA", "RGBX")  # and without their last band, too
-SPACES = ("YCbCr", "RGB", "Gray")  # of JPEGs that do
-LARGE = 2**26  # pixels; of larger images Pillow decides whether a machine could hold them
-PHOTOMETRIC = 262  # a tag of TIFFs; 0: white is zero
+OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes with only one conversion to RGB
+WITH_ALPHA = ("LA", "PA", "RGBA", "RGBX")  # modes with only one conversion after their last band is dropped
+SPACES = ("YCbCr", "RGB", "Gray")  # colour spaces of JPEGs with only one conversion
+LARGE = 2**26  # pixels; larger images go to Pillow, which has a limit of size
+PHOTOMETRIC = 262  # tag of TIFFs; 0: white is zero
 
 
 class Broken(ValueError):
-    """Bytes that are no whole image, or none that could be RGB."""
+    """The bytes are no complete image, or the image cannot become RGB."""
 
 
 class Picture(NamedTuple):
-    """An upright image, uint8 [height, width, 3], RGB, and what is not ordinary about its file."""
+    """An upright image, uint8 [height, width, 3], RGB, with the oddities of its file."""
 
     pixels: np.ndarray
     odd: Odd = Odd()
@@ -49,11 +49,11 @@ def opened(content: bytes, depth: int = 16) -> np.ndarray:
 
 
 def read(content: bytes, depth: int = 16) -> Picture:
-    """What an image file's bytes are; Broken says why they are none.
+    """Decode an image file. Broken if that is not possible, with the reason.
 
-    depth: so many bits of the 16 of a grey are used, unless the file says that there are fewer.
+    depth: number of used bits in greys of 16 bits, unless the file says that there are fewer.
     """
-    with suppress(ValueError):  # no JPEG, or one with something odd: Pillow decides
+    with suppress(ValueError):  # not a JPEG, or an odd one: left to Pillow
         height, width, space, _ = simplejpeg.decode_jpeg_header(content)
         if space in SPACES and int(height) * int(width) <= LARGE:
             pixels = simplejpeg.decode_jpeg(content, "RGB")
@@ -68,28 +68,28 @@ def read(content: bytes, depth: int = 16) -> Picture:
         raise
     except PIL.Image.DecompressionBombError as error:
         raise Broken(f"too large to be decoded: {error}") from error
-    except Exception as error:  # decoders raise what they like
+    except Exception as error:  # decoders raise all kinds of exceptions
         message = str(error).partition("<_io")[0].strip() or type(error).__name__
         raise Broken("cannot identify image file" if message.startswith("cannot identify") else message) from error
 
 
 def _turned(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Pixels [height, width, 3] as they are seen, by the value of EXIF's orientation."""
+    """Pixels [height, width, 3] turned upright, by the value of EXIF's orientation."""
     if turn == 1:
         return pixels
-    if turn >= 5:  # rows are columns
+    if turn >= 5:  # rows and columns are swapped
         pixels = pixels.transpose(1, 0, 2)
     if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if turn in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return pixels.copy()  # NumPy calls an axis of one pixel contiguous whichever way it runs, torch does not
+    return pixels.copy()  # for NumPy a reversed axis of one pixel is contiguous, for torch it is not
 
 
 def _by_pillow(image: PIL.Image.Image, depth: int) -> Picture:
     tags: dict[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
     bits = deep(image, depth)
-    if not tags:  # PNGs may say at their end how they are turned; TIFFs are turned while they are loaded
+    if not tags:  # a PNG may have its orientation at its end; TIFFs are turned while they are loaded
         image.load()
     turn = orientation(image)
     image.load()
@@ -114,7 +114,7 @@ def _by_pillow(image: PIL.Image.Image, depth: int) -> Picture:
 
 
 def fitted(pixels: np.ndarray, side: int, fit: str, interpolation: str) -> np.ndarray:
-    """Of an RGB image, uint8 [height, width, 3], all (`warp`) or the largest square in its middle (`crop`), resized."""
+    """Resize an RGB image, uint8 [height, width, 3]: all of it (`warp`), or the square in its middle (`crop`)."""
     if fit == "crop":
         pixels = middle(pixels)
     shorter = min(pixels.shape[:2])
@@ -124,8 +124,7 @@ def fitted(pixels: np.ndarray, side: int, fit: str, interpolation: str) -> np.nd
             image = PIL.Image.fromarray(pixels)
             pixels = np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))
         else:
-            # NumPy's [None] has a stride of 0, with which torch does not see that channels are last: a third of the
-            # speed.
+            # NumPy's [None] has a stride of 0, in which torch does not recognise channels-last: a third of the speed.
             batch = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
             resized = interpolate(batch, (height, width), mode=interpolation, antialias=True)
             pixels = resized[0].permute(1, 2, 0).numpy()
@@ -134,9 +133,9 @@ def fitted(pixels: np.ndarray, side: int, fit: str, interpolation: str) -> np.nd
 
 
 def middle(pixels: np.ndarray) -> np.ndarray:
-    """The middle of an image, uint8 [height, width, 3], that is longer than 16 times its shorter side.
+    """The middle of an image, uint8 [height, width, 3], whose longer side is over 16 times its shorter side.
 
-    What lies beyond would be resized, and then cut off. The centre stays where it is: as many pixels go on both sides.
+    The rest would be cut off after resizing. The centre stays: as many pixels are cut off on both sides.
     """
     height, width = pixels.shape[:2]
     kept = min(height, LONGEST * width + height % 2), min(width, LONGEST * height + width % 2)
@@ -145,5 +144,5 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 
 
 def decode(content: bytes, side: int, fit: str, interpolation: str, depth: int = 16) -> np.ndarray:
-    """An image file's bytes as uint8 [side, side, 3], RGB; Broken if they are no whole image."""
+    """Decode an image file to uint8 [side, side, 3], RGB. Broken if it is no complete image."""
     return fitted(opened(content, depth), side, fit, interpolation)

@@ -8,11 +8,11 @@ from yosinski.data.sources import emoji
 
 
 def card(text: str) -> Card:
-    """The card of a data set, decoding no image; within `one_look` it is looked for once.
+    """The card of a data set, without decoding images; within `one_look` it is found once.
 
-    Image files are listed for it, whatever was listed before; what they hold is read where it is not known of a
-    file in its present state. BadInput if the text is none of a data set, if something is wrong with the files, or if
-    they are no longer those that a store was made of.
+    Image files are always listed anew. A file is read only if its present state is not in the cache of hashes. BadInput
+    if the text names no data set, if the files are not as they should be, or if they have changed since a store was
+    made of them.
     """
     memory = look()
     if text not in memory.cards:

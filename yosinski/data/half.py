@@ -11,9 +11,11 @@ from yosinski.identity import digest
 class Half:
     """A task: a set of classes of a data set, optionally restricted to domains (such as artists).
 
-    `data` says where the data set is found, `letter` and `split` what a sweep calls the half ("A" of "random:0");
-    the half itself is identified by its digest, which covers neither. `rule` is that by which its images were listed
-    and prepared (`yosinski.data.place.RULE`): the fingerprint covers it.
+    data: text that says where the data set is found
+    letter, split: what a sweep calls the half ("A" of "random:0")
+    rule: by which its images were listed and prepared (`yosinski.data.place.RULE`)
+
+    A half is identified by its digest, which covers none of these texts. The fingerprint covers the rule.
     """
 
     data: str = field(compare=False)
@@ -38,5 +40,5 @@ class Half:
 
     @property
     def name(self) -> str:
-        """The letter that the sweep gave, or the first digits of the digest."""
+        """The letter that the sweep gave, or the first four digits of the digest."""
         return self.letter or self.digest[:4]

@@ -1,8 +1,8 @@
 """Splits: the classes of a data set -> halves A and B.
 
-A split is named by a short text, which is also what figures call it:
+A split is named by a short text, which is also its name in figures:
 
-    random:SEED        half of the classes, drawn as the paper's authors drew theirs; emoji's evenly from every group
+    random:SEED        half of the classes, drawn as in the paper; for emoji half of every group
     natman             A: the man-made classes, B: the natural ones (as in the paper)
     paper:0 .. paper:3, paper:natman   the paper's own halves of the 1000 classes of ILSVRC-2012
     groups:ONE/OTHER   A: the classes of one group, B: those of another
@@ -46,7 +46,7 @@ class Split:
 
 
 def split(card: Card, name: str) -> Split:
-    """The two halves of a data set that a split's name stands for (see the top of this module)."""
+    """The two halves of a data set for a split's name (see the top of this module)."""
     kind, _, rest = name.partition(":")
     if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:
         raise BadInput(f"split {name}: the seed must be below 2**32")
@@ -69,9 +69,9 @@ def split(card: Card, name: str) -> Split:
 
 
 def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
-    """Half of every group by legacy numpy's RandomState([seed]), the rule behind the paper's published splits.
+    """Half of every group, drawn by legacy NumPy's RandomState([seed]): the rule of the paper's published splits.
 
-    Where the card is not stratified this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
+    If the card is not stratified this is exactly `RandomState([s]).choice(arange(N), N // 2, replace=False)`.
     """
     random = np.random.RandomState([seed])
     groups = np.array(card.groups if card.stratified and card.groups else [""] * len(card.classes))
@@ -84,7 +84,7 @@ def _random(card: Card, seed: int) -> tuple[list[str], list[str]]:
 
 
 def _papers(card: Card, name: str, which: str) -> tuple[list[str], list[str]]:
-    """The paper's halves: of exactly the 1000 classes of ILSVRC-2012; other classes of the card are left out."""
+    """The paper's halves, of the 1000 classes of ILSVRC-2012; other classes of the card are left out."""
     imagenet = synsets.card()
     missing = sorted(set(imagenet.classes) - set(card.classes))
     if missing:

@@ -1,4 +1,4 @@
-"""Cards of image files, from their listings, and how the files stand to the stores that were made of them."""
+"""Cards of image files, made from their listings, and their comparison with existing stores."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -15,21 +15,21 @@ from yosinski.identity import digest
 
 
 def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
-    """The card of a data set, without the images that a store which was made of it has skipped.
+    """The card of a data set, without the images that were skipped when its store was made.
 
-    listing: its own, if it has just been listed. What is gone is known from the store that was made of it. BadInput if
-    there is neither, or if the only store that was made of it held other images. Stores of earlier versions are left
-    aside, which is noted.
+    listing: of the data set, if it is new. If the files are gone, the card is read from the store. BadInput if there is
+    no store either, or if the only store was made of other images. Stores of earlier versions are not used; the card's
+    notes say so.
     """
-    made = list(store.made(stores, place.name))
-    same_place = [(path, described) for path, described in made if described["data"] == place.text]
+    finished = list(store.made(stores, place.name))
+    same_place = [(path, described) for path, described in finished if described["data"] == place.text]
     notes = [
         f"{path} is not used: its images were {EARLIER}; it can be deleted"
         for path, described in same_place
         if described.get("rule", 1) < RULE
     ]
-    made = [(path, described) for path, described in made if described.get("rule", 1) == RULE]
-    same_place = [one for one in made if one in same_place]
+    finished = [(path, described) for path, described in finished if described.get("rule", 1) == RULE]
+    same_place = [one for one in finished if one in same_place]
     if not place.there:
         if len(same_place) == 1:
             return store.described_card(same_place[0][1])
@@ -37,7 +37,7 @@ def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
         raise BadInput("; ".join([f"data set {printable(place.text)}: {missing}", *notes]))
     summary = listing.summary if listing else kinds.summary(place)
     notes = (*summary["notes"], *notes)
-    for _, described in made:
+    for _, described in finished:
         if fingerprint(place, summary, described["skipped"]) == described["fingerprint"]:
             return replace(store.described_card(described), name=place.text, notes=notes)
     if same_place:
@@ -46,7 +46,7 @@ def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
 
 
 def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> str:
-    """Of a listing's files, classes and groups, the geometry, and the names of skipped images."""
+    """Fingerprint of a listing's files, classes and groups, the geometry, and the names of skipped images."""
     covered = {
         "sources": summary["sources"],
         "classes": summary["classes"],
@@ -54,7 +54,7 @@ def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str]
         "generator": kinds.generator(place),
         "skipped": sorted(skipped),
     }
-    # torch's pixels differ from Pillow's, which earlier versions stored, by a grey level or two
+    # by a grey level or two, torch's pixels differ from Pillow's, which earlier versions stored
     filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
     deep = {} if place.depth == 16 else {"depth": place.depth}
     return digest({**covered, "side": place.side, "fit": place.fit, **filtered, **deep})
@@ -75,28 +75,28 @@ def card_of(place: Place, summary: Mapping[str, Any]) -> Card:
 
 
 def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Card:
-    """The card of a listing without the skipped images, which are given by name. BadInput if too few are left."""
+    """The card of a listing without the skipped images (names). BadInput if too few images are left."""
     rest = card_of(place, listing.without(skipped).summary if skipped else listing.summary)
     return replace(rest, fingerprint=fingerprint(place, listing.summary, skipped))
 
 
 def changed(place: Place, made: Path) -> str:
-    """How a data set differs from what a store was made of, for people."""
+    """How a data set differs from the files that a store was made of, for messages."""
     differences = _differences(kinds.list_images(place), made) if (made / "sources.parquet").exists() else {}
-    changes = [f"{len(names)} {what} ({some(sorted(names), 3)})" for what, names in differences.items() if names]
-    how = "when that held other images" if changes or not differences else "by another version, or with other groups"
-    message = f"{made} was made of {printable(place.path)} {how}{': ' * bool(changes)}{'; '.join(changes)}"
+    changes = [f"{len(names)} {change} ({some(sorted(names), 3)})" for change, names in differences.items() if names]
+    reason = "when that held other images" if changes or not differences else "by another version, or with other groups"
+    message = f"{made} was made of {printable(place.path)} {reason}{': ' * bool(changes)}{'; '.join(changes)}"
     return f"{message}; undo that, or delete the store, or give another --stores"
 
 
 def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
-    """The files, by what has become of them since a store was made."""
+    """The changed files by kind of change since a store was made."""
     import pandas as pd
 
     frame = pd.read_parquet(made / "sources.parquet", columns=["image", "file", "bytes", "sha256"])
     then = dict(zip(frame["file"], zip(frame["image"], frame["bytes"], frame["sha256"], strict=True), strict=True))
     now = {printable(image.file.path): image for image in listing.images}
-    # where images were skipped, the others were divided anew: their classes tell what has been moved, their sets do not
+    # without the skipped images the others were divided anew: a move shows in the class, not in the set
     parts = slice(1, 2) if store.description(made)["skipped"] else slice(0, 2)
     differences: dict[str, list[str]] = {
         "new": [name for name in now if name not in then],
@@ -106,9 +106,9 @@ def _differences(listing: Listing, made: Path) -> dict[str, list[str]]:
     }
     for name, image in now.items():
         if name in then:
-            called, size, held = then[name]
-            same = held == image.file.sha256 if image.file.sha256 else size == image.file.size
+            name_then, size, sha256 = then[name]
+            same = sha256 == image.file.sha256 if image.file.sha256 else size == image.file.size
             differences["of other content"] += [name] * (not same)
-            moved = called.split("/")[parts] != image.name.split("/")[parts]
+            moved = name_then.split("/")[parts] != image.name.split("/")[parts]
             differences["of another class or set"] += [name] * moved
     return differences

@@ -1,8 +1,8 @@
-"""What JPEGs say beside their pixels: how they are turned, and what libjpeg warns of when it decodes them.
+"""Metadata of JPEGs: their orientation, and libjpeg's warnings in decoding.
 
-Where data are missing libjpeg goes on with grey, warns, and returns a picture; Pillow passes no warning on, simplejpeg
-the first one. `LOST` are the warnings after which pixels are not those that were encoded. The others (bytes that nobody
-reads, an unknown revision of JFIF, profiles that are no profiles) leave a whole picture whole.
+Where data are missing libjpeg fills the image with grey, warns, and returns normally. Pillow hides the warnings,
+simplejpeg reports the first one. `LOST` are the warnings after which pixels differ from the encoded ones. The others
+(superfluous bytes, an unknown revision of JFIF, invalid profiles) do not affect pixels.
 """
 
 import io
@@ -23,34 +23,34 @@ LOST = re.compile(
     "RST.*)|Inconsistent progression sequence for component .*"
 )
 EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
-HEAD = struct.Struct(">BBH")  # of a segment: 255, its marker, its length but for these two
+HEAD = struct.Struct(">BBH")  # of a segment: 255, marker, length without these two bytes
 SCAN, APP1, EXIF = 0xDA, 0xE1, b"Exif\0\0"
-NEEDLESS = (*range(0xE0, 0xF0), 0xFE)  # markers of segments that no pixel's data depend on: APP0 to APP15, comments
-WARNINGS = 64  # that are looked behind, at most
-PLACES = 64  # of one marker that are looked at, at most
+NEEDLESS = (*range(0xE0, 0xF0), 0xFE)  # markers of segments without effect on pixels: APP0 to APP15, comments
+WARNINGS = 64  # maximum number of harmless warnings that are removed
+PLACES = 64  # maximum number of occurrences of one marker that are tried
 
 
 def lost(content: bytes) -> str:
-    """The warning of libjpeg that says which data a JPEG has lost; empty if it names none.
+    """The warning of libjpeg that names lost data; empty if there is none.
 
-    Of several warnings simplejpeg tells the first. What a harmless one names is taken out, so that the next one shows.
+    simplejpeg reports only the first of several warnings. The bytes behind a harmless one are removed to see the next.
     """
-    said = _said(content)
-    if said and not LOST.fullmatch(said):
+    warning = _first_warning(content)
+    if warning and not LOST.fullmatch(warning):
         content = plain(content)
-        said = _said(content)
+        warning = _first_warning(content)
     for _ in range(WARNINGS):
-        if LOST.fullmatch(said):
-            return said
-        match = EXTRANEOUS.fullmatch(said)
+        if LOST.fullmatch(warning):
+            return warning
+        match = EXTRANEOUS.fullmatch(warning)
         content = _without(content, int(match[1]), bytes((0xFF, int(match[2], 16)))) if match else b""
         if not content:
-            break  # no warning, or an error that is for Pillow to tell
-        said = _said(content)
+            break  # no warning, or an error that Pillow will report
+        warning = _first_warning(content)
     return ""
 
 
-def _said(content: bytes) -> str:
+def _first_warning(content: bytes) -> str:
     try:
         simplejpeg.decode_jpeg(content, "RGB")
     except ValueError as error:
@@ -59,22 +59,22 @@ def _said(content: bytes) -> str:
 
 
 def plain(content: bytes) -> bytes:
-    """A JPEG without the segments, and the bytes between segments, before its first scan that no pixel depends on."""
+    """A JPEG without segments and bytes that have no effect on pixels before its first scan."""
     kept = [content[start:end] for marker, start, end in segments(content) if marker not in NEEDLESS]
     return b"".join([SOI, *kept])
 
 
 def segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """The segments of a JPEG: marker, and where each begins and ends. The last one is the first scan and all after it.
+    """The segments of a JPEG: marker, begin and end of each. The last one is the first scan with all that follows.
 
-    Bytes between two of them belong to none.
+    Bytes between two segments belong to none.
     """
     start, last = len(SOI), len(content) - HEAD.size
     while 0 <= start <= last:
         begins, marker, length = HEAD.unpack_from(content, start)
         if begins != 0xFF:
             start = content.find(b"\xff", start)
-        elif marker in (0x00, 0xFF):  # no marker: a byte of 255, or what fills up
+        elif marker in (0x00, 0xFF):  # no marker: a byte of 255, or padding
             start += 1
         elif marker == SCAN:
             yield marker, start, len(content)
@@ -85,7 +85,7 @@ def segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def orientation(content: bytes) -> int:
-    """How a JPEG is to be turned, as `oddities.orientation` says it; Pillow opens only those with XMP."""
+    """The orientation of a JPEG, as in `oddities.orientation`. Only JPEGs with XMP are opened with Pillow."""
     blocks = [content[start + 4 : end] for marker, start, end in segments(content) if marker == APP1]
     if any(b"tiff:Orientation" in block for block in blocks):
         with suppress(Exception), PIL.Image.open(io.BytesIO(content)) as image:
@@ -95,9 +95,9 @@ def orientation(content: bytes) -> int:
 
 
 def _without(content: bytes, count: int, marker: bytes) -> bytes:
-    """A JPEG without the `count` superfluous bytes before the first such marker that has them; empty if none has."""
+    """A JPEG without the `count` superfluous bytes before the first marker of this kind; empty if none is found."""
     for match in islice(re.finditer(re.escape(marker), content), PLACES):
         start = match.start()
-        if _said(content[:start] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":
+        if _first_warning(content[:start] + EOI) == f"Corrupt JPEG data: {count} extraneous bytes before marker 0xd9":
             return content[: start - count] + content[start:]
     return b""

@@ -1,4 +1,4 @@
-"""One look at data sets: all that a command says and does rests on it. It knows the stores, and whom to tell."""
+"""A look: the cards that one command has found, so that all its steps see data sets in the same state."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from yosinski.data.card import Card
 
 
 class Look(NamedTuple):
-    """cards: those that were found, by their texts; stores: the directory; tell: is told what takes long."""
+    """cards: the cards found, by the texts of data sets; stores: their directory; tell: called before slow work."""
 
     cards: dict[str, Card]
     stores: Path
@@ -22,15 +22,15 @@ _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
 def usual_stores() -> Path:
-    """The stores directory where nothing else is said: $YOSINSKI_STORES, or `stores` in the working directory."""
+    """The default directory of stores: $YOSINSKI_STORES, or `stores` in the working directory."""
     return Path(os.environ.get("YOSINSKI_STORES", "stores"))
 
 
 @contextmanager
 def one_look(stores: Path | None = None, tell: Callable[[str], object] = lambda text: None) -> Iterator[None]:
-    """Within it every data set is looked at once.
+    """Context in which every data set is looked at once.
 
-    stores: the directory whose stores are known to it; tell: is told what takes long, before it begins.
+    stores: the directory of stores; tell: called with a message before slow work.
     """
     token = _LOOK.set(Look({}, stores or usual_stores(), tell))
     try:
@@ -40,5 +40,5 @@ def one_look(stores: Path | None = None, tell: Callable[[str], object] = lambda 
 
 
 def look() -> Look:
-    """The look of today, or one for this moment only."""
+    """The current look, or a new one that is not kept."""
     return _LOOK.get() or Look({}, usual_stores(), lambda text: None)

@@ -1,7 +1,7 @@
-"""Making the store of image files: by as many processes as there are cores, resumable, checked.
+"""Making the store of image files: in parallel, resumable, with checksums.
 
-Images go into `<store>.partial/`, a shard at a time: pixels first, then a note with their checksum. What is interrupted
-goes on from the notes whose pixels still have their checksum. The folder is renamed when all is there and on the disk.
+Images are written to `<store>.partial/` in shards: first the pixels, then a note with their checksum. After an
+interruption, shards with a note and the right checksum are kept. The finished folder is synced to disk and renamed.
 """
 
 import errno
@@ -37,19 +37,19 @@ from yosinski.data.sources.scanning import each, suffixes
 from yosinski.environment import cores
 from yosinski.errors import BadInput, Failure, command, printable, some
 
-ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # of JPEGs and PNGs, by how they begin
-OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # how files of other kinds begin, which have no such end
-SHOWN = 256  # files that are looked at before that is told
-NOTES = 256  # bytes that are kept of an image beside its pixels, at most, as a rule
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"\x60\x82"}  # last bytes of JPEGs and PNGs, by their first bytes
+OTHERS = (b"RI", b"BM", b"GI", b"II", b"MM")  # first bytes of other kinds of file, which have no fixed end
+SHOWN = 256  # number of files between two reports of progress
+NOTES = 256  # bytes per image besides its pixels, an upper estimate
 
 
 class Changed(Failure):
-    """A file is not what it was when it was listed."""
+    """A file has changed since it was listed."""
 
 
 @dataclass(frozen=True)
 class Making:
-    """A store that is made of listed files; `card` is that of all of them, or of what an earlier store left of them."""
+    """A store to be made of listed files; `card` is without the images that an earlier store has skipped."""
 
     place: Place
     listing: Listing
@@ -58,37 +58,37 @@ class Making:
 
     @cached_property
     def path(self) -> Path:
-        """Where the store lies once it is made, if nothing is skipped."""
+        """Path of the finished store, if no images are skipped."""
         return store.location(self.card, self.stores)
 
     @property
     def partial(self) -> Path:
-        """Where it lies until then."""
+        """Path of the unfinished store."""
         return self.path.with_name(f"{self.path.name}.partial")
 
     @property
     def bytes(self) -> int:
-        """What it needs in the end."""
+        """Size of the finished store."""
         return len(self.listing.images) * (3 * self.place.side**2 + NOTES)
 
     @property
     def written(self) -> int:
-        """What of that is there already."""
+        """Number of bytes that are already on the disk."""
         images = self.partial / "images.npy"
         return 512 * images.stat().st_blocks if images.exists() else 0
 
     @property
     def free(self) -> int:
-        """How much more the disk takes, in bytes."""
+        """Free space on the disk, in bytes."""
         return files.free(self.stores)
 
     @property
     def left(self) -> list[slice]:
-        """The shards that are not done."""
+        """The shards that are not finished."""
         return [shard for shard in store.shards(len(self.listing.images)) if not _note(self.partial, shard).exists()]
 
     def seconds(self, workers: int, sample: int = 32) -> float:
-        """Estimated seconds for the images that are left, with so many processes, from a sample of images."""
+        """Estimated seconds for the remaining images with this number of processes, from a sample."""
         left = sum(shard.stop - shard.start for shard in self.left)
         images = self.listing.images
         with _processes(1) as pool:
@@ -97,14 +97,14 @@ class Making:
 
 
 def begin(text: str, stores: Path) -> Making | Path:
-    """What it takes to make the store of a data set of files; the store itself if it is there already.
+    """Prepare to make the store of a data set of files. Returns the path of the store if it exists already.
 
-    BadInput if the files are not as they should be, if another store was made of them when they were others, or if the
-    disk has too little space.
+    BadInput if the files are not as they should be, if they have changed since a store was made of them, or if there is
+    too little space on the disk.
     """
     place = Place.of(text)
     if place.there and not any(stores.glob(f"{place.name}-*/store.json")):
-        _server()  # torch is there when all files are listed
+        _server()  # loads torch while files are listed
     listing = kinds.list_images(place) if place.there else None
     card = image_files.card(place, stores, listing)
     path = store.location(card, stores)
@@ -123,7 +123,7 @@ def begin(text: str, stores: Path) -> Making | Path:
 
 
 def gigabytes(size: float) -> str:
-    """A size for people."""
+    """A size in bytes as text."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
 
 
@@ -133,12 +133,12 @@ def fill(
     workers: int | None = None,
     advance: Callable[[str, int], None] = lambda work, images: None,
 ) -> Path:
-    """Make the store, or go on making it; returns where it lies.
+    """Make the store, or continue making it. Returns its path.
 
-    advance: told of so many more images that were "looked at" or "stored" (or found to be stored already).
+    advance: called with "looked at" or "stored" and a number of images, including those that were stored before.
 
-    Broken images are skipped if asked for; otherwise BadInput names them, and what this call has written is deleted.
-    Most of them are found at the beginning, by how the files begin and end, before anything is written.
+    Broken images are skipped if `skip_broken`; otherwise BadInput names them, and the files that this call has written
+    are deleted. Most of them are found by their first and last bytes, before anything is written.
     """
     here, total = making.partial, len(making.listing.images)
     with files.lock(here):
@@ -146,7 +146,7 @@ def fill(
         try:
             target = store.location(image_files.card(making.place, making.stores, making.listing), making.stores)
             if (target / "store.json").exists():
-                return target  # another process has made it in the meantime
+                return target  # another process has made it meanwhile
             broken = _glance(making, advance)
             refuse(making, broken, skip_broken)
             _make_room(here / "images.npy", total, making.place.side)
@@ -159,7 +159,7 @@ def fill(
             resumed = True
             return _finish(making, card, broken, notes)
         except Changed:
-            (here / "broken.json").unlink(missing_ok=True)  # what was broken may be whole now
+            (here / "broken.json").unlink(missing_ok=True)  # broken files may have been repaired
             raise
         except BadInput:
             if not resumed:
@@ -171,7 +171,7 @@ def fill(
 
 
 def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
-    """BadInput if there are broken images that nobody said to skip."""
+    """BadInput if there are broken images, unless they are skipped."""
     if broken and not skip_broken:
         paths = {image.name: image.file.path for image in making.listing.images if image.name in broken}
         root = making.listing.root
@@ -186,7 +186,7 @@ def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
 
 
 def _why_broken(place: Place, root: Path, image: Image) -> str | None:
-    """Why an image is broken, if it is; BadInput if it cannot be read."""
+    """Why an image is broken, or None. BadInput if the file cannot be read."""
     from yosinski.data.decoding import Broken, decode
 
     try:
@@ -199,8 +199,8 @@ def _why_broken(place: Place, root: Path, image: Image) -> str | None:
 
 
 def _pace(place: Place, root: Path, images: Sequence[Image]) -> float:
-    """Seconds that an image takes, by some of them."""
-    _why_broken(place, root, images[0])  # one file of many images may have to be read first
+    """Mean seconds per image, from a sample."""
+    _why_broken(place, root, images[0])  # without the time to read a file of many images
     began = time.perf_counter()
     for image in images:
         _why_broken(place, root, image)
@@ -208,10 +208,10 @@ def _pace(place: Place, root: Path, images: Sequence[Image]) -> float:
 
 
 def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, str]:
-    """Which images are broken, by name, and why, as far as the files' first and last bytes tell."""
-    kept = making.partial / "broken.json"
-    if kept.exists():
-        return files.read_json(kept)["broken"]
+    """The broken images that are found by the first and last bytes of files: names and reasons."""
+    record = making.partial / "broken.json"
+    if record.exists():
+        return files.read_json(record)["broken"]
 
     def why(image: Image) -> str | None:
         if image.file.state is None:  # not a file of its own
@@ -222,7 +222,7 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
                 begins, ends = os.pread(file, 2, 0), os.pread(file, 2, max(0, image.file.size - 2))
             finally:
                 os.close(file)
-            if begins in OTHERS or ENDS.get(begins) == ends:  # of others decoding will tell
+            if begins in OTHERS or ENDS.get(begins) == ends:  # faults within the file are found in decoding
                 return None
         return _why_broken(making.place, making.listing.root, image)
 
@@ -234,7 +234,7 @@ def _glance(making: Making, advance: Callable[[str, int], None]) -> dict[str, st
         if looked_at % SHOWN == 0:
             advance("looked at", SHOWN)
     advance("looked at", len(images) % SHOWN)
-    files.write_json(kept, {"broken": broken})
+    files.write_json(record, {"broken": broken})
     return broken
 
 
@@ -246,7 +246,7 @@ def _note(partial: Path, shard: slice) -> Path:
 
 
 def _make_room(path: Path, total: int, side: int) -> None:
-    """A file for all images, which takes up space only as it is filled."""
+    """Create a sparse file for all images."""
     if not path.exists():
         empty = path.with_name("empty.npy")
         np.lib.format.open_memmap(empty, "w+", np.uint8, shape=(total, side, side, 3))
@@ -270,9 +270,9 @@ def _decode(making: Making, broken: set[str], workers: int, advance: Callable[[s
 
 
 def _server() -> BaseContext:
-    """What forks the processes that decode: from the first call on it loads torch, once for all of them."""
+    """The fork server of decoding processes. The first call loads torch, once for all of them."""
     context = multiprocessing.get_context("forkserver")
-    # torch by its own name, too: Python 3.11 looks for both in installed packages only, not in the working directory.
+    # "torch" explicitly: Python 3.11 preloads from installed packages only, not from the working directory.
     context.set_forkserver_preload(["torch", "yosinski.data.decoding"])
     forkserver.ensure_running()
     return context
@@ -280,7 +280,7 @@ def _server() -> BaseContext:
 
 @contextmanager
 def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that decode."""
+    """A pool of decoding processes."""
     pool = ProcessPoolExecutor(count, _server(), _start)
     try:
         yield pool
@@ -291,13 +291,13 @@ def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start() -> None:
-    """In a new process: Ctrl-C is the parent's business, and when the parent is gone there is nothing more to do."""
+    """Prepare a decoding process: it ignores Ctrl-C, which the parent handles, and ends when the parent has ended."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    suffixes()  # with it come decoders that are installed beside Pillow
-    warnings.simplefilter("ignore")  # of odd but whole images
-    torch.set_num_threads(1)  # there is a process for every core
+    suffixes()  # registers decoders that are installed beside Pillow
+    warnings.simplefilter("ignore")  # of odd but complete images
+    torch.set_num_threads(1)  # one process per core
 
     def end() -> None:
         parent = multiprocessing.parent_process()
@@ -309,7 +309,7 @@ def _start() -> None:
 
 
 def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], shard: slice, broken: set[str]) -> int:
-    """Decode and write one shard, unless it is there with its checksum; broken images stay black."""
+    """Decode and write one shard, unless it is stored with the right checksum. Broken images stay black."""
     from yosinski.data.decoding import Broken, fitted, read
 
     stored = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -350,11 +350,11 @@ def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], sha
 
 
 def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[dict[str, Any]]) -> Path:
-    """Write the index, where every image came from, and `store.json`; put the folder where stores lie."""
+    """Write the index, the origins of images and `store.json`, and rename the folder."""
     import pandas as pd
 
     here, images = making.partial, making.listing.images
-    at_last = {image.file: image for image in making.listing.without(broken).images}  # divided without the broken
+    at_last = {image.file: image for image in making.listing.without(broken).images}  # divided without broken ones
     sizes = [size or (None, None) for note in notes for size in note["sizes"]]
     looks = [look or (None,) * 4 for note in notes for look in note["looks"]]
     least, greatest, mean, odd = zip(*looks, strict=True)

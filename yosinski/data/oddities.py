@@ -1,6 +1,6 @@
-"""What is not ordinary about image files: turned by EXIF, transparent, of more than 8 bits, of one colour. No torch.
+"""Oddities of image files: turned by EXIF, transparent, of more than 8 bits, of one colour. No torch.
 
-Making a store finds it out for every image, and keeps it in `sources.parquet`; headers tell some of it without one.
+They are found for every image when a store is made, and kept in `sources.parquet`. Some are also found from headers.
 """
 
 import re
@@ -16,9 +16,9 @@ from PIL.ExifTags import Base
 
 from yosinski.data.place import DEPTHS, Place
 
-BITS_PER_SAMPLE = 258  # a tag of TIFFs
+BITS_PER_SAMPLE = 258  # tag of TIFFs
 ORIENTATION = int(Base.Orientation)
-SHORT = 3  # a type of its entries
+SHORT = 3  # type of EXIF's entries
 TURNS = range(2, 9)  # values of EXIF's orientation that turn or mirror; 1: as it is
 DEEP = re.compile(r"(\d+) of (\d+) bits( a colour)?")
 ONE_COLOUR = "one colour"
@@ -26,13 +26,13 @@ NAMED = {"turned": "turned", "transparent": "transparent", "constant": ONE_COLOU
 
 
 class Odd(NamedTuple):
-    """bits: of a grey or of a colour, 0 if they are 8 or fewer; used: the most of them that a pixel needs."""
+    """bits: of a grey or of a colour, 0 if 8 or fewer; used: the largest number of bits that a pixel needs."""
 
     turned: bool = False
     transparent: bool = False
     bits: int = 0
     used: int = 0
-    grey: bool = False  # has one band of so many bits
+    grey: bool = False  # whether these are the bits of a grey
 
     @property
     def text(self) -> str:
@@ -43,17 +43,17 @@ class Odd(NamedTuple):
 
 
 def orientation(image: PIL.Image.Image) -> int:
-    """The value of EXIF's orientation, or of XMP's where there is none; 1 if it is damaged. Loads no pixels."""
-    with suppress(Exception):  # readers of EXIF raise what they like
-        return _known(PIL.Image.Image.getexif(image).get(ORIENTATION))  # that of PNGs would load them
+    """The orientation by EXIF, or by XMP if EXIF has none; 1 if it is damaged. Loads no pixels."""
+    with suppress(Exception):  # readers of EXIF raise all kinds of exceptions
+        return _valid_turn(PIL.Image.Image.getexif(image).get(ORIENTATION))  # PNG's own `getexif` would load pixels
     return 1
 
 
 def turn(exif: bytes) -> int:
-    """The orientation that a block of EXIF says, "Exif" and two zeros before it; 1 if it is damaged.
+    """The orientation in an EXIF block that begins with "Exif" and two zero bytes; 1 if it is damaged.
 
-    With Pillow, which reads all tags, decoding a small JPEG would take a tenth longer: it is asked only where the
-    first directory does not say plainly that there is nothing to turn.
+    Pillow reads all tags, which adds a tenth to the time of decoding a small JPEG. It is used only if the first
+    directory does not show clearly that the image is upright.
     """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[6:10])
     with suppress(struct.error):
@@ -66,34 +66,34 @@ def turn(exif: bytes) -> int:
             if len(directory) == 12 * count and all(one == (SHORT, 1, 1) for one in values):
                 return 1
     by_pillow = PIL.Image.Exif()
-    with suppress(Exception):  # readers of EXIF raise what they like
+    with suppress(Exception):  # readers of EXIF raise all kinds of exceptions
         by_pillow.load(exif)
-        return _known(by_pillow.get(ORIENTATION))
+        return _valid_turn(by_pillow.get(ORIENTATION))
     return 1
 
 
-def _known(value: object) -> int:
+def _valid_turn(value: object) -> int:
     return next((turn for turn in TURNS if turn == value), 1)
 
 
 def deep(image: PIL.Image.Image, depth: int) -> int:
-    """How many bits greys or colours have, if they are more than 8, else 0. Before pixels are loaded.
+    """The number of bits per value if it is more than 8, else 0. For images whose pixels are not loaded yet.
 
-    depth: so many at most, if it is a grey.
+    depth: upper limit for greys.
     """
     if image.mode.startswith("I;16"):
-        tags: dict[int, Any] = getattr(image, "tag_v2", {})  # of a TIFF
+        tags: dict[int, Any] = getattr(image, "tag_v2", {})  # of TIFFs
         return min(depth, tags.get(BITS_PER_SAMPLE, (16,))[0])
     return 16 if ";16" in str(getattr(image, "tile", "")) else 0
 
 
 def transparent(image: PIL.Image.Image) -> bool:
-    """Whether a pixel of a loaded image can be seen through."""
+    """Whether a loaded image has a pixel that is not opaque."""
     if not image.has_transparency_data:
         return False
     if image.mode.startswith("I;16"):
         return bool((np.asarray(image) == image.info["transparency"]).any())
-    with suppress(ValueError, TypeError):  # colours of 16 bits, one of which is seen through: it is gone
+    with suppress(ValueError, TypeError):  # colours of 16 bits with one transparent colour, which is lost
         alpha = image if "A" in image.getbands() else image.convert("RGBA")
         least = alpha.getchannel("A").getextrema()[0]
         return isinstance(least, (int, float)) and least < 255
@@ -101,19 +101,19 @@ def transparent(image: PIL.Image.Image) -> bool:
 
 
 def by_header(image: PIL.Image.Image, depth: int) -> Odd:
-    """What the header of an image says that has just been opened; `used` is not known, and left 0."""
-    see_through, bits = image.has_transparency_data, deep(image, depth)
-    return Odd(orientation(image) > 1, see_through, bits, grey=image.mode.startswith("I;16"))
+    """The oddities in the header of an image that has just been opened; `used` is unknown, and 0."""
+    transparency, bits = image.has_transparency_data, deep(image, depth)
+    return Odd(orientation(image) > 1, transparency, bits, grey=image.mode.startswith("I;16"))
 
 
 def upright(image: PIL.Image.Image) -> tuple[int, int]:
-    """Width and height of an image that has just been opened, once it is turned; those of TIFFs are so already."""
+    """Upright width and height of an image that has just been opened; for TIFFs Pillow gives upright sizes."""
     sideways = orientation(image) >= 5 and not hasattr(image, "tag_v2")
     return (image.height, image.width) if sideways else image.size
 
 
 class Look(NamedTuple):
-    """What there is to tell of a stored image: its least, its greatest and its mean value, and what is odd about it."""
+    """Summary of a stored image: its least, greatest and mean value, and its oddities."""
 
     least: int
     greatest: int
@@ -122,7 +122,7 @@ class Look(NamedTuple):
 
 
 def looks(images: np.ndarray, odd: Sequence[Odd | None]) -> list[Look | None]:
-    """At stored images, uint8 [n, side, side, 3]; None where they have no `odd`, because they are broken."""
+    """Summaries of stored images, uint8 [n, side, side, 3]; None for broken ones, which have no `odd`."""
     rows = images.reshape(len(images), -1)
     means = rows.sum(1, dtype=np.uint32) / rows.shape[1]
     measures = zip(rows.min(1).tolist(), rows.max(1).tolist(), means.round(2).tolist(), images, odd, strict=True)
@@ -133,22 +133,22 @@ def looks(images: np.ndarray, odd: Sequence[Odd | None]) -> list[Look | None]:
 
 
 def _constant(pixels: np.ndarray) -> bool:
-    # the corners mostly tell
+    # comparing two corners first is faster
     return pixels[0, 0].tolist() == pixels[-1, -1].tolist() and bool((pixels == pixels[0, 0]).all())
 
 
 def counted(odd: Iterable[str]) -> dict[str, Any]:
-    """How many images are `turned`, `transparent`, of one colour (`constant`), and `deep`, by what is odd about each.
+    """How many images are `turned`, `transparent`, of one colour (`constant`) and `deep`, from their oddities.
 
-    `deep` is a list, one entry for each depth: `bits`, how many are `used` (the most, in all of them; None if they are
-    all black or were not looked at), whether they are those of a `grey` or of a colour, and how many `images` have it.
+    `deep` is a list with an entry per depth: `bits`, `used` (the largest number of used bits over all images; None if
+    all are black or unread), `grey` (or colour) and the number of `images`.
     """
     texts = list(odd)
     deep: dict[tuple[int, bool], list[int]] = {}
     for text in texts:
         if match := DEEP.search(text):
             deep.setdefault((int(match[2]), not match[3]), []).append(int(match[1]))
-    named = {name: sum(what in text for text in texts) for name, what in NAMED.items()}
+    named = {name: sum(mark in text for text in texts) for name, mark in NAMED.items()}
     depths = [
         {"bits": bits, "used": max(used) or None, "grey": grey, "images": len(used)}
         for (bits, grey), used in sorted(deep.items())
@@ -157,7 +157,7 @@ def counted(odd: Iterable[str]) -> dict[str, Any]:
 
 
 def notes(place: Place, deep: Sequence[dict[str, Any]]) -> list[str]:
-    """For people: where the depth of images is not what they are taken for. deep: as `counted` has it."""
+    """Messages about images whose depth is not the assumed one. deep: as in `counted`."""
     lines = []
     for entry in deep:
         images = f"{entry['images']:,} image{'s have' if entry['images'] != 1 else ' has'}"

@@ -1,6 +1,6 @@
-"""Where a data set is found, and with which geometry its images are stored: what its text says.
+"""Texts of data sets: where a data set is found, and the geometry of its stored images.
 
-A data set is named by a text that says where it is found, and with which geometry its images are stored:
+The forms of a text:
 
     emoji                     travels with the package
     imagenet:PATH             ImageNet's directory
@@ -15,9 +15,9 @@ A data set is named by a text that says where it is found, and with which geomet
     KIND-SIDE-crop-bicubic:PATH    with another filter: bilinear, bicubic or lanczos
     KIND-SIDE-crop-12bit:PATH      greys of 16 bits use 12 of them
 
-ImageNet goes without saying as 256-warp-lanczos, as in the paper; cifar and tinyimagenet with the side that they have.
-The others leave the side open: it is chosen for the network that is trained (`suited`). All but ImageNet are resized as
-torchvision does, with an antialiased bilinear filter.
+ImageNet's default is 256-warp-lanczos, as in the paper; cifar and tinyimagenet keep their own side. For the others
+the default side depends on the network that is trained (`suited`). All but ImageNet are resized as in torchvision, with
+an antialiased bilinear filter, by default.
 """
 
 import re
@@ -38,34 +38,34 @@ FORMS = (
 )
 
 
-FILTERS = ("bilinear", "bicubic", "lanczos")  # with which images are resized
+FILTERS = ("bilinear", "bicubic", "lanczos")  # for resizing images
 
 
-GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}][-DEPTHbit]:PATH"  # in all of them but emoji
+GEOMETRY = f"KIND-SIDE[-crop|-warp][-{'|-'.join(FILTERS)}][-DEPTHbit]:PATH"  # of all kinds but emoji
 
 
-SIDES = range(16, 1025)  # what a store's side may be
+SIDES = range(16, 1025)  # allowed sides of stored images
 
 
-DEPTHS = range(9, 16)  # how many of 16 bits may be said to be used
+DEPTHS = range(9, 16)  # allowed numbers of used bits in greys of 16 bits
 
 
-LONGEST = 16  # of an image that is longer than so many times its shorter side, the middle is taken
+LONGEST = 16  # largest ratio of sides: longer images are cut to their middle
 
 
-RULE = 2  # by which image files are listed and become pixels; the earlier one, 1, is described in docs/formats.md
+RULE = 2  # version of how image files are listed and decoded; docs/formats.md also describes rule 1
 
 
-EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # what such a half's images were
+EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # for messages
 
 
 MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
 
 
-NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # kinds whose images are squares of this side
+NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # side of kinds whose images all have one size
 
 
-MARGIN = 8 / 7  # photographs are stored with so many pixels a side for every one that a network sees: 256 for 224
+MARGIN = 8 / 7  # ratio of the stored side to the network's: 256 for 224
 
 
 TEXT = re.compile(
@@ -76,10 +76,10 @@ TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set is found, and the geometry of its store: what its text says.
+    """Where a data set is found, and the geometry of its store, parsed from its text.
 
-    `dataset` is torchvision's name for it, if it is one of torchvision's. `depth` says how many of the bits of greys of
-    16 bits are used, where the files do not say it.
+    `dataset` is torchvision's name of the data set, if it is one of torchvision's. `depth` is the number of used bits
+    in greys of 16 bits, if the files do not tell.
     """
 
     kind: str
@@ -92,7 +92,7 @@ class Place:
 
     @classmethod
     def of(cls, text: str) -> "Place":
-        """What the text of a data set says; paths become absolute, an open side becomes 256 or that of the source."""
+        """Parse the text of a data set. Paths become absolute; the default side is the source's, or 256."""
         if text == "emoji":
             return cls("emoji", side=32)
         match = TEXT.fullmatch(text)
@@ -116,7 +116,7 @@ class Place:
                 f"not {depth}"
             )
         if kind in NATIVE:
-            fit = "crop"  # squares are not cut
+            fit = "crop"  # of squares nothing is cut off
         return cls(
             kind,
             Path(path).expanduser().absolute(),
@@ -129,7 +129,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The text up to the path, without what goes without saying; the name of its stores begins with it."""
+        """The text before the path, without defaults. The names of its stores begin with it."""
         if self.kind == "emoji":
             return self.kind
         filtered = () if self.interpolation == usual_filter(self.kind) else (self.interpolation,)
@@ -143,7 +143,7 @@ class Place:
 
     @property
     def there(self) -> bool:
-        """Whether its files are found where the text says: a directory, or a file where that may be one."""
+        """Whether its files exist: a directory, or a file for kinds that may be one."""
         return self.path is not None and (self.path.is_dir() or (self.kind in MAYBE_FILES and self.path.exists()))
 
     @property
@@ -153,21 +153,21 @@ class Place:
 
     @property
     def text(self) -> str:
-        """The data set's own spelling: that of every other text for the same store, too."""
+        """The normal form of the text: equal for all texts of the same store."""
         return self.name + self.source.removeprefix(self.kind)
 
 
 def usual_filter(kind: str) -> str:
-    """The one with which images of a kind are resized, unless another one is asked for."""
+    """The default filter for resizing images of a kind."""
     return "lanczos" if kind == "imagenet" else "bilinear"
 
 
 def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:
-    """The text of a data set, with the side that its images are stored in for a network that sees side x side pixels.
+    """The text of a data set, with the stored side that suits a network with an input of side x side pixels.
 
-    Photographs get `stored`, or 8/7 of the side, rounded, so that crops differ (224 -> 256, 299 -> 342, 64 -> 73);
-    cifar and tinyimagenet keep their own side unless the network's is larger. They are resized with `interpolation`,
-    unless the text names another one. A text that says a side comes back as it is, and so do emoji and imagenet.
+    For photographs it is `stored`, or 8/7 of the side so that crops differ (224 -> 256, 299 -> 342, 64 -> 73).
+    cifar and tinyimagenet keep their own side unless the network's is larger. `interpolation` is used unless the text
+    names a filter. A text with a side is returned unchanged, and so are emoji and imagenet.
     """
     place, spelled = Place.of(text), TEXT.fullmatch(text)
     if spelled is None or spelled[2] or place.kind == "imagenet":
@@ -180,5 +180,5 @@ def suited(text: str, side: int, stored: int | None = None, interpolation: str |
 
 
 def earlier(text: str, rule: int) -> bool:
-    """Whether a half of such data and rule is of image files that an earlier version has listed and prepared."""
+    """Whether a half of this data set and rule has image files that an earlier version listed and prepared."""
     return rule < RULE and TEXT.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""A contact sheet: some stored images of some classes, as networks see them but for crops and mirroring."""
+"""A contact sheet: stored images of some classes, before cropping and mirroring."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import numpy as np
 from yosinski.data.card import SETS
 from yosinski.data.store import Store
 
-CLASSES, IMAGES = 16, 10  # at most so many of each
-GAP = 10  # pixels of an image for each pixel of white beside it
+CLASSES, IMAGES = 16, 10  # maximum numbers of classes and of images per class
+GAP = 10  # side of an image, in widths of the white gap
 TILE = 0.62  # inches
 
 
 def sheet(store: Store, path: Path) -> None:
-    """Draw a row of training images for each of some classes, evenly spread over both; the suffix says the format."""
+    """Draw a row of training images for each of some classes, evenly spaced over both. The suffix sets the format."""
     from matplotlib.figure import Figure
 
     classes = np.linspace(0, len(store.card.classes) - 1, min(CLASSES, len(store.card.classes))).astype(int)
@@ -27,7 +27,7 @@ def sheet(store: Store, path: Path) -> None:
             white[row * step : row * step + side, column * step : column * step + side] = store.images[k]
 
     names = [_short(store.card.classes[c]) for c in classes]
-    margin = 0.15 + 0.075 * max(map(len, names))  # inches: what names of this length take at 8 points
+    margin = 0.15 + 0.075 * max(map(len, names))  # inches: width of the longest name at 8 points
     width, height = TILE * IMAGES + margin + 0.1, TILE * len(classes) + 0.4
     figure = Figure((width, height), dpi=150)
     axes = figure.add_axes((margin / width, 0.1 / height, TILE * IMAGES / width, TILE * len(classes) / height))

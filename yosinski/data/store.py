@@ -1,6 +1,6 @@
 """Stores: a data set as one memory-mapped uint8 array with labels, made once and shared by all runs.
 
-Layout in `docs/formats.md`. A store is made under a temporary name and renamed when it is whole.
+Layout in `docs/formats.md`. A store is made under a temporary name and renamed when it is complete.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from yosinski.data.sources import emoji
 from yosinski.errors import BadInput, Failure, command
 
 FORMAT = 1
-SHARD = 256  # as many images have one checksum
+SHARD = 256  # number of images per checksum
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Store:
     numbers: np.ndarray
 
     def rows(self, half: Half, set_name: str, unseen: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The half's images of one set: their rows in the store and their labels, int64 [n] both.
+        """The rows of the half's images of one set, and their labels: two int64 [n].
 
-        Labels index the half's classes. Within a class the images are ordered by number, then domain, so that the first
-        k are spread over the domains. `unseen` takes the card's unseen domains instead of the half's; no rows if the
-        half learns from one of them.
+        Labels index the half's classes. Within a class the images are ordered by number, then by domain, so that the
+        first k are spread over the domains. `unseen` selects the card's unseen domains instead of the half's; there are
+        no rows if the half trains on one of them.
         """
-        wanted = self.card.unseen if unseen else half.domain
-        if unseen and (not wanted or set(wanted) & set(half.domain)):
+        domains = self.card.unseen if unseen else half.domain
+        if unseen and (not domains or set(domains) & set(half.domain)):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         label = np.full(len(self.card.classes), -1)
         label[[self.card.classes.index(name) for name in half.classes]] = np.arange(len(half.classes))
         chosen = (self.sets == SETS.index(set_name)) & (label[self.classes] >= 0)
         if self.card.domains:
-            chosen &= np.isin(self.domains, [self.card.domains.index(name) for name in wanted])
+            chosen &= np.isin(self.domains, [self.card.domains.index(name) for name in domains])
         rows = np.flatnonzero(chosen)
         labels = label[self.classes[rows]]
         order = np.lexsort((self.domains[rows], self.numbers[rows], labels))
@@ -57,13 +57,13 @@ class Store:
 
 
 def location(of: Card | Half, stores: Path) -> Path:
-    """Where the store of a data set lies, or will lie."""
+    """Path of the store of a data set, which need not exist."""
     text = of.data if isinstance(of, Half) else of.name
     return stores / f"{text.partition(':')[0]}-{of.fingerprint}"
 
 
 def load(card: Card, stores: Path) -> Store:
-    """Open a store. Where it is missing, one of images that are drawn is made first; Failure for one of image files."""
+    """Open a store. If it is missing, Failure for image files; drawn images (emoji) are drawn first."""
     path = location(card, stores)
     if not (path / "store.json").exists() and ":" not in card.name:
         make(card, stores)
@@ -74,7 +74,7 @@ def load(card: Card, stores: Path) -> Store:
 
 
 def of(half: Half, stores: Path) -> Store:
-    """The store that a half's images lie in, found without the files that it was made of: nodes need not see them."""
+    """The store of a half's images. The image files are not needed: nodes of a cluster need not see them."""
     if ":" in half.data:
         return load(described_card(description(location(half, stores), half.data)), stores)
     card = emoji.card()
@@ -87,9 +87,9 @@ def of(half: Half, stores: Path) -> Store:
 
 
 def description(path: Path, text: str = "DATA") -> dict[str, Any]:
-    """What `store.json` says of a store; Failure if there is none, BadInput if it is damaged or of a newer format.
+    """The content of a store's `store.json`. Failure if there is none, BadInput if it is damaged or of a newer format.
 
-    text: of the data set, for the message that says how its store is made.
+    text: of the data set, for the message on how to make its store.
     """
     try:
         described = json.loads((path / "store.json").read_text())
@@ -116,7 +116,7 @@ def described_card(described: dict[str, Any]) -> Card:
 
 
 def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The finished stores whose names begin so, such as "imagenet-128", with their descriptions."""
+    """The finished stores whose names begin with this, such as "imagenet-128", and their descriptions."""
     for path in sorted(stores.glob(f"{name}-*/store.json")):
         described = description(path.parent)
         if path.parent.name == f"{name}-{described['fingerprint']}":
@@ -124,7 +124,7 @@ def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def describe(path: Path, card: Card, index: np.ndarray, checksums: Sequence[str], **more: Any) -> None:
-    """Write what belongs to the images in a folder: their index, int32 [4, N], and last of all `store.json`."""
+    """Write the metadata beside the images of a store: the index, int32 [4, N], then `store.json`."""
     columns = dict(zip(("set", "class", "domain", "number"), index, strict=True))
 
     def write_index(temporary: Path) -> None:
@@ -160,12 +160,12 @@ def checksum(pixels: np.ndarray) -> str:
 
 
 def shards(total: int) -> list[slice]:
-    """Images in the groups that have one checksum."""
+    """The groups of images with one checksum each."""
     return [slice(start, min(start + SHARD, total)) for start in range(0, total, SHARD)]
 
 
 def check(path: Path) -> Iterator[tuple[slice, bool]]:
-    """Read all images of a store, shard by shard, and say whether they still have their checksums."""
+    """Read all images of a store, shard by shard, and compare the checksums."""
     described = description(path)
     if "sha256" not in described:
         raise BadInput(f"{path} was made by a version that wrote no checksums")
@@ -200,7 +200,7 @@ def make(card: Card, stores: Path) -> Path:
         except OSError:
             if not (path / "store.json").exists():
                 raise
-            # Another process has made it meanwhile: its bytes serve as well.
+            # Another process has made it meanwhile, with the same bytes.
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path

@@ -1,4 +1,4 @@
-"""What a data set looks like in numbers: how even its classes are, how large its images were, which are there twice."""
+"""Statistics of a data set: balance of classes, sizes of images, duplicates."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from yosinski.data.sources import kinds
 from yosinski.data.store import Store
 
 QUANTILES = {"least": 0.0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "most": 1.0}
-SAMPLE = 1000  # headers that are read where there is no store
-NEAR = 2  # bits in which the hashes of near duplicates differ, at most
-EXAMPLES = 5  # pairs of each kind that are named
+SAMPLE = 1000  # number of headers that are read if there is no store
+NEAR = 2  # maximum number of differing bits in the hashes of near duplicates
+EXAMPLES = 5  # number of named pairs of each kind
 
 
 def balance(card: Card) -> dict[str, dict[str, float]]:
-    """Images per class (and domain) of each set: least, median and most, and the imbalance: most over least."""
+    """Images per class (and domain) of each set: least, median, most, and the imbalance (most / least)."""
     balances = {}
     for name in card.images:
         counts = card.per_class(name)
@@ -33,7 +33,7 @@ def balance(card: Card) -> dict[str, dict[str, float]]:
 
 
 def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
-    """Quantiles of widths and heights in pixels, and of how many images."""
+    """Quantiles of widths and heights in pixels, and the number of images."""
     quantiles = {
         name: {quantile: float(np.quantile(values, share)) for quantile, share in QUANTILES.items()}
         for name, values in (("width", widths), ("height", heights))
@@ -42,20 +42,20 @@ def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
 
 
 def of_sources(place: Place) -> dict[str, Any]:
-    """`sources` (see `sizes`) and `pixels` (see `pixels`) of some images, evenly spread over all, by their headers.
+    """`sources` (see `sizes`) and `pixels` (see `oddities.counted`) from the headers of evenly spaced images.
 
-    None where no header can be read, or where it does not say.
+    None where no header can be read, or where headers do not contain it.
     """
     listing = kinds.list_images(place)
     sides, odd = [], []
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
-        if image.file.state is None:  # not a file of its own: all have the side of the source
+        if image.file.state is None:  # not a file of its own; all have the side of the source
             continue
         try:
             with warnings.catch_warnings(action="ignore"), PIL.Image.open(listing.root / image.file.path) as opened:
                 sides.append(oddities.upright(opened))
                 odd.append(oddities.by_header(opened, place.depth).text)
-        except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are named elsewhere
+        except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are reported elsewhere
             continue
     if not sides:
         return {"sources": None, "pixels": None}
@@ -65,7 +65,7 @@ def of_sources(place: Place) -> dict[str, Any]:
 
 
 def of_store(path: Path) -> dict[str, Any] | None:
-    """The same of all images of a store; None if it does not say how large they were. `pixels` are those it holds."""
+    """As `of_sources`, for all images of a store; `pixels` are the stored ones. None if the store has no sizes."""
     import pandas as pd
     import pyarrow.parquet
 
@@ -92,10 +92,10 @@ def of_store(path: Path) -> dict[str, Any] | None:
 
 
 def exact_duplicates(hashes: list[str], sets: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict:
-    """How many images have the bytes of an image in train that comes before them.
+    """How many images have the same bytes as an earlier image in train.
 
     hashes: SHA-256 of every image's source; sets and classes: int [N], sets as in stores (-1: skipped). Counted per
-    set; `between_classes` counts those whose first double is of another class; `examples` are pairs of names.
+    set; `between_classes` counts those whose first double has another class; `examples` are pairs of names.
     """
     first: dict[str, int] = {}
     pairs = []
@@ -104,22 +104,22 @@ def exact_duplicates(hashes: list[str], sets: np.ndarray, classes: np.ndarray, n
             first[hashes[k]] = k
         elif sets[k] >= 0 and hashes[k] in first:
             pairs.append((k, first[hashes[k]]))
-    return _told(pairs, sets, classes, names)
+    return _summary(pairs, sets, classes, names)
 
 
 def near_duplicates(
     hashes: np.ndarray, sets: np.ndarray, classes: np.ndarray, names: Sequence[str], leave_out: np.ndarray
 ) -> dict:
-    """Candidates: images whose `dhash` differs from that of another image in train by at most 2 of 64 bits.
+    """Candidates: images whose `dhash` differs in at most 2 of 64 bits from that of another image in train.
 
-    hashes: uint64 [N]; the rest as in `exact_duplicates`. leave_out: bool [N], such as exact duplicates.
+    hashes: uint64 [N]; leave_out: bool [N], such as exact duplicates; the rest as in `exact_duplicates`.
     """
     pairs = []
-    seen = np.flatnonzero((sets >= 0) & ~leave_out)
-    unique, which = np.unique(hashes[seen], return_inverse=True)
+    rows = np.flatnonzero((sets >= 0) & ~leave_out)
+    unique, which = np.unique(hashes[rows], return_inverse=True)
     order = np.argsort(which, kind="stable")
     starts = np.searchsorted(which[order], np.arange(len(unique) + 1))
-    members = [seen[order[a:b]] for a, b in pairwise(starts)]
+    members = [rows[order[a:b]] for a, b in pairwise(starts)]
     in_train = [group[sets[group] == 0] for group in members]
     others: dict[int, list[int]] = {}
     for one, other in neighbours(unique):
@@ -133,10 +133,10 @@ def near_duplicates(
                 alike = trained[0]
             if alike is not None:
                 pairs.append((k, alike))
-    return _told(pairs, sets, classes, names)
+    return _summary(pairs, sets, classes, names)
 
 
-def _told(pairs: list[tuple[int, int]], sets: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict:
+def _summary(pairs: list[tuple[int, int]], sets: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict:
     counts = {name: sum(1 for k, _ in pairs if sets[k] == s) for s, name in enumerate(SETS)}
     return {
         **counts,
@@ -146,9 +146,9 @@ def _told(pairs: list[tuple[int, int]], sets: np.ndarray, classes: np.ndarray, n
 
 
 def neighbours(hashes: np.ndarray) -> list[tuple[int, int]]:
-    """All pairs of different hashes, uint64 [M], that differ in one or two bits, as indices.
+    """All pairs of different hashes, uint64 [M], that differ in one or two bits, as pairs of indices.
 
-    Such hashes agree in at least two of four bands of 16 bits: only those that agree in two are compared.
+    Such hashes are equal in at least two of four bands of 16 bits, so only hashes with two equal bands are compared.
     """
     bands = [np.uint64(0xFFFF << 16 * k) for k in range(4)]
     pairs: set[tuple[int, int]] = set()
@@ -163,7 +163,7 @@ def neighbours(hashes: np.ndarray) -> list[tuple[int, int]]:
             first = first[keys[first] == keys[first + step]]
             differ = ordered[first] ^ ordered[first + step]
             for _ in range(NEAR):
-                differ &= differ - (differ > 0)  # the lowest bit goes
+                differ &= differ - (differ > 0)  # removes the lowest bit
             close = first[differ == 0]
             pairs |= set(map(tuple, np.sort(np.stack([order[close], order[close + step]], 1)).tolist()))
     return sorted(pairs)
@@ -172,7 +172,7 @@ def neighbours(hashes: np.ndarray) -> list[tuple[int, int]]:
 def dhash(images: np.ndarray) -> np.ndarray:
     """The difference hash of images, uint64 [b]: whether each of 8 x 9 grey means is darker than its right neighbour.
 
-    images: uint8 [b, s, s, 3]. (N. Krawetz, "Kind of like that", 2013.) Blind to colour and size, not to mirroring.
+    images: uint8 [b, s, s, 3]. (N. Krawetz, "Kind of like that", 2013.) It ignores colour and size, not mirroring.
     """
     side = images.shape[1]
     grey = images.sum(3, dtype=np.uint16).astype(np.float64)
@@ -185,28 +185,28 @@ def dhash(images: np.ndarray) -> np.ndarray:
 
 
 def hashes_kept(store: Path) -> Path:
-    """Where the difference hashes of a store's images are kept, beside the stores."""
+    """Path of a store's difference hashes, beside the stores."""
     return store.parent / "hashes" / f"{store.name}.npy"
 
 
 def hashes(of: Store, path: Path) -> np.ndarray:
-    """The difference hashes of all images in the store at a path, uint64 [N], kept once they are counted."""
-    kept = hashes_kept(path)
-    if kept.exists():
-        return np.load(kept, allow_pickle=False)
+    """The difference hashes of all images in the store at this path, uint64 [N], cached in a file."""
+    cache = hashes_kept(path)
+    if cache.exists():
+        return np.load(cache, allow_pickle=False)
     values = np.concatenate([dhash(of.images[start : start + 256]) for start in range(0, len(of.images), 256)])
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
             np.save(file, values)
 
-    kept.parent.mkdir(exist_ok=True)
-    files.replace(kept, write)
+    cache.parent.mkdir(exist_ok=True)
+    files.replace(cache, write)
     return values
 
 
 def duplicates(of: Store, path: Path, near: bool) -> Mapping[str, Any]:
-    """`exact` duplicates by the bytes of image files, and `near` ones if they are asked for; null where not known."""
+    """`exact` duplicates by the bytes of image files, and `near` ones if `near`; null where unknown."""
     import pandas as pd
 
     exact, double = None, np.zeros(len(of.images), bool)

@@ -40,9 +40,9 @@ def check_batch(run: Run, card: Card) -> None:
         why = f"recipe.batch_size is {run.recipe.batch_size}"
         if run.recipe.batch_size > 1:
             why = f"half {run.half.name} has {train} training image(s), so that recipe.batch_size is {train}"
-        where = "head" if paired[0] > len(run.cuts) else run.cuts[paired[0] - 1]
+        segment = "head" if paired[0] > len(run.cuts) else run.cuts[paired[0] - 1]
         raise BadInput(
-            f"{run.network} cannot be trained on batches of one image: its batch norm (in {where}) has then a single "
+            f"{run.network} cannot be trained on batches of one image: its batch norm (in {segment}) has then a single "
             f"value to normalise, but {why}; at least 2 are needed"
         )
 

@@ -120,6 +120,9 @@ def copies() -> list[str]:
     return [name for name, treatment in TREATMENTS.items() if treatment.copied]
 
 
+# Notation
+
+
 def notation(source: str, cut: str | int, target: str, treatment: str) -> str:
     """A copy, or random features, in the paper's notation: A3B+ is A's base cut at 3 and fine-tuned on B."""
     return f"{source}{cut}{target}{TREATMENTS[treatment].mark}"

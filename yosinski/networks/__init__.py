@@ -1,1 +1,1 @@
-"""Networks as ordered, named segments: described, found by their names, and built."""
+"""Networks as ordered, named segments: descriptions, names, and modules."""

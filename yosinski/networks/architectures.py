@@ -1,6 +1,6 @@
-"""Networks on paper: ordered, named segments with shapes, parameters and FLOPs. No torch.
+"""Descriptions of networks: ordered, named segments with shapes, parameters and FLOPs. No torch.
 
-`build.py` builds modules from these descriptions; plans count parameters and FLOPs from them.
+`build.py` builds modules from these descriptions; plans compute costs from them.
 """
 
 import math
@@ -8,44 +8,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
-# draws each layer as the network's description says, "own" as the constructor of a network from elsewhere does.
+# uses the values in the network's description, "own" keeps the weights of a library's constructor.
 INITIALISERS = ("kaiming", "xavier", "orthogonal", "gaussian", "paper", "own")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Max pooling; windows that stick out at the end count, as in Caffe: ceil((side - size) / stride) + 1 of them."""
+    """Max pooling as in Caffe: incomplete windows at the end count, which gives ceil((side - size) / stride) + 1."""
 
     size: int
     stride: int
 
     def __call__(self, side: int) -> int:
-        """Pixels after, given pixels before."""
+        """The side after pooling, given the side before, in pixels."""
         return -(-(side - self.size) // self.stride) + 1
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution with ReLU, then max pooling and local response normalisation where they are asked for."""
+    """A convolution with ReLU, then optional max pooling and local response normalisation."""
 
     name: str
     out: int  # channels
     kernel: int
     stride: int = 1
-    padding: int | None = None  # None: half the kernel, which keeps the side at stride 1
-    groups: int = 1  # each group of outputs sees its own group of inputs only
+    padding: int | None = None  # None: half the kernel, so that stride 1 keeps the side
+    groups: int = 1  # as in torch
     pool: Pool | None = None
     normalise: bool = False  # Krizhevsky et al. (2012), after pooling, as in Caffe's reference network
 
     @property
     def border(self) -> int:
-        """Rows of zeros on every side."""
+        """Rows of zeros on each side."""
         return self.kernel // 2 if self.padding is None else self.padding
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer with ReLU and, where `dropout` is more than 0, that share of its outputs dropped."""
+    """A fully connected layer with ReLU and dropout with this rate."""
 
     name: str
     out: int
@@ -57,9 +57,9 @@ Segment = Conv | Linear
 
 @dataclass(frozen=True)
 class SegmentCost:
-    """What a segment takes: parameters, and FLOPs of one image's forward pass (a multiply-add counts two).
+    """The cost of a segment: parameters, and FLOPs of one image's forward pass (a multiply-add counts as two).
 
-    Only convolutions and matrix products count; pooling and normalisation cost little in comparison.
+    Only convolutions and matrix products are counted; pooling and normalisation cost little in comparison.
     """
 
     name: str
@@ -70,7 +70,7 @@ class SegmentCost:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Segments in order, then a linear head with as many outputs as the recipe or the half's classes ask for."""
+    """Segments in order, then a linear head with one output per class or as many as the recipe says."""
 
     side: int  # pixels of the square input
     segments: tuple[Segment, ...]
@@ -79,26 +79,26 @@ class Architecture:
 
     @property
     def left_off(self) -> tuple[str, ...]:
-        """Nothing: only a library's models may have parts that are not used here."""
+        """Always empty: only models of libraries may have parts that are not used here."""
         return ()
 
     @property
     def paired(self) -> tuple[int, ...]:
-        """None: segments that cannot be trained on a batch of one image have batch norm."""
+        """Always empty: only segments with batch norm need batches of two images."""
         return ()
 
     @property
     def cuts(self) -> tuple[str, ...]:
-        """The names of the segments n = 1..N below which the network can be cut."""
+        """The names of the segments n = 1..N after which the network can be cut."""
         return tuple(segment.name for segment in self.segments)
 
     @property
     def initialisers(self) -> tuple[str, ...]:
-        """Those that can draw its weights."""
+        """The names of initialisers for this network."""
         return tuple(name for name in INITIALISERS if name != "own" and (self.paper or name != "paper"))
 
     def costs(self, outputs: int) -> list[SegmentCost]:
-        """One row per segment and, last, the head."""
+        """One row per segment; the last is the head."""
         rows: list[SegmentCost] = []
         shape: tuple[int, ...] = (3, self.side, self.side)
         for segment in (*self.segments, Linear("head", outputs)):

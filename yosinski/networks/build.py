@@ -1,7 +1,7 @@
-"""Networks: `nn.Sequential`s of named segments, the head last; `network[:n]` lies below cut n, `network[n:]` above.
+"""Networks as `nn.Sequential`s of named segments, the head last. `network[:n]` is below cut n, `network[n:]` above.
 
-That is all that the rest of the code knows of a network. The first segment standardises its input with the moments of
-the images that the network was made for; they are buffers, copied with the segment, as in the paper, where a copy
+The rest of the code knows nothing else of a network. The first segment standardises its input with the moments of the
+images that the network was made for. The moments are buffers, copied with the segment: as in the paper, a copy
 subtracts the mean of its source.
 """
 
@@ -18,7 +18,7 @@ from yosinski.randomness import seed_of
 
 
 def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str | int) -> nn.Sequential:
-    """A network whose weights come from the initialiser and this key alone, segment by segment."""
+    """A network with weights from the initialiser and this random key, segment by segment."""
     network, paper = build(name, outputs, mean_side, *key), architecture(name).paper
     for child, segment in network.named_children():
         gain = 1.0 if child == "head" else math.sqrt(2)
@@ -27,10 +27,10 @@ def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str |
 
 
 def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Sequential:
-    """One child per segment under its name (with "/" for dots), and the `head`.
+    """A network with one child per segment, by its name (with "/" for dots), and the `head`.
 
-    Our own networks are not initialised; others are as their constructors draw them, from this key alone.
-    mean_side: of the mean that is subtracted, 1 or the side of stored images.
+    Networks of this package are not initialised; others have the weights of their constructors, drawn from this key.
+    mean_side: side of the mean that is subtracted: 1, or that of stored images.
     """
     described = architecture(name)
     if not isinstance(described, Architecture):
@@ -45,10 +45,10 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
 
 
 def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Sequential:
-    """The network as its constructor draws it from this seed: one graph module per segment, the head last.
+    """The network of a constructor with this seed: one graph module per segment, the head last.
 
-    A child is called as its segment, with "/" for dots; within it tensors have the names of the plain model. The first
-    begins with `standardise`. What is dropped in training is dropped by `layers.Dropout`.
+    Children have the names of segments, with "/" for dots; within them tensors have the names of the plain model. The
+    first segment begins with `standardise`. Dropout is done by `layers.Dropout`.
     """
     from yosinski.networks.tracing import graph, segments
 
@@ -92,12 +92,16 @@ def initialise(
     gain: float = math.sqrt(2),
     paper: tuple[float, float] | None = None,
 ) -> None:
-    """Fill the weights of a segment's convolutions and linear maps, their biases with zero, from this key alone.
+    """Initialise the weights of a segment's convolutions and linear layers from this key; biases become zero.
 
-    kaiming: Gaussian of variance gain² / fan-in (He et al. 2015); xavier: 2 / (fan-in + fan-out) (Glorot and Bengio
-    2010); orthogonal: rows orthonormal times the gain (Saxe et al. 2014); gaussian: standard deviation 0.01; paper: the
-    deviation and the value of the biases that `paper` says; own: nothing is changed. A head, which no ReLU follows, has
-    a gain of 1 instead of sqrt(2).
+    kaiming: Gaussian of variance gain² / fan-in (He et al. 2015)
+    xavier: Gaussian of variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)
+    orthogonal: orthonormal rows times the gain (Saxe et al. 2014)
+    gaussian: standard deviation 0.01
+    paper: standard deviation and value of the biases as in `paper`
+    own: unchanged
+
+    A head, which has no ReLU, has a gain of 1 instead of sqrt(2).
     """
     if initialiser == "own":
         return
@@ -107,7 +111,7 @@ def initialise(
             weight = module.weight
             groups = module.groups if isinstance(module, nn.Conv2d) else 1
             fan_in, fan_out = weight[0].numel(), weight.shape[0] // groups * weight[0, 0].numel()
-            values = torch.empty(weight.shape)  # contiguous: the same numbers whatever the weight's memory format
+            values = torch.empty(weight.shape)  # contiguous, for the same numbers in every memory format
             match initialiser:
                 case "kaiming":
                     values.normal_(0, gain / math.sqrt(fan_in), generator=random)

@@ -1,8 +1,8 @@
-"""Networks by their names: what a name means, how the network is described, and its model. No torch in descriptions.
+"""Networks by name: their descriptions and their models. Descriptions need no torch.
 
-Names are those of our own networks, of models of torchvision (`resnet50`) and timm (`timm:xception41`), and of files
-(`net.py:build`); `@64` behind one says for which images. Descriptions of the libraries' models are remembered, so that
-plans of them need not trace anything.
+Names are those of networks of this package, of models of torchvision (`resnet50`) and timm (`timm:xception41`), and of
+files (`net.py:build`); a suffix such as `@64` is the side of images. Descriptions of library models are cached, so that
+plans need no tracing.
 """
 
 from contextlib import suppress
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 
     from yosinski.networks.tracing.segments import Piece
 
-GENERATOR = 2  # bump by hand when the same model of the same library would be cut or counted in another way
+GENERATOR = 2  # increase by hand when the same model would get other cuts or other costs
 HOW = 'pip install "yosinski[timm]"'
 
 
 def architecture(network: str) -> Architecture | Traced:
-    """The description of a network: one of ours, of torchvision, timm, or a file of one's own; BadInput for others."""
+    """The description of a network of this package, torchvision, timm or a file. BadInput for others."""
     if network in ARCHITECTURES:
         return ARCHITECTURES[network]
     return resolve(network).described if is_own(network) else traced(network)
 
 
 def name_of(network: str) -> str:
-    """The name of a network, which for a file says what is in it (see `own.py`); BadInput if no network comes of it."""
+    """The name of a network; for a file it includes a hash (see `own.py`). BadInput if the file makes no network."""
     return resolve(network).name if is_own(network) else network
 
 
 def identity_of(network: str) -> str:
-    """What a run's id depends on of a network."""
+    """The part of a run's id that is the network."""
     return resolve(network).identity if is_own(network) else network
 
 
 def named(network: str) -> Name:
-    """A name taken apart; BadInput if the side is no number. Whether a library has such a model is not looked up."""
+    """A parsed name. BadInput if the side is no number. Does not check that the library has the model."""
     if is_own(network):
         own_network = resolve(network)
         return Name("file", f"{own_network.code.file}:{own_network.maker}", own_network.side, own_network.digest[:8])
@@ -66,7 +66,7 @@ def named(network: str) -> Name:
 
 @lru_cache
 def traced(network: str) -> Traced:
-    """The description of a model of torchvision or timm, as remembered, or found now; BadInput for an unknown one."""
+    """The description of a model of torchvision or timm, cached or traced now. BadInput for an unknown model."""
     name = named(network)
     try:
         releases = {library: version(library) for library in {"torch", "torchvision", name.library}}
@@ -89,9 +89,9 @@ def _note(network: str) -> Path:
 
 
 def resolve(network: str) -> Own:
-    """The network that the text of a file means; BadInput if it is not known, or if no network comes of the file.
+    """The network of a file. BadInput if it is not known, or if the file makes no network.
 
-    Of a text without digits the file is read, and executed if it has changed since it was looked at.
+    Without digits in the text the file is read, and executed if it has changed since the last time.
     """
     path, maker, side, digits = own.parts(network)
     if digits or not path:
@@ -99,7 +99,7 @@ def resolve(network: str) -> Own:
     return _looked_at(network, Path(path).expanduser(), maker, side)
 
 
-_looked: dict[tuple[Path, str, int | None], tuple[Own, dict[Path, bytes]]] = {}  # with what its files held then
+_looked: dict[tuple[Path, str, int | None], tuple[Own, dict[Path, bytes]]] = {}  # with the content of its files
 
 
 def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
@@ -111,15 +111,15 @@ def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
     if not maker:
         defined = ", ".join(definitions(code.sources[code.main])) or "nothing"
         raise BadInput(f"network {network!r}: say what makes it, as in {path.name}:build; {path.name} has: {defined}")
-    before, held = _looked.get((path.absolute(), maker, side), (None, {}))
-    if before and all(_read(source) == text for source, text in held.items()):
+    before, sources = _looked.get((path.absolute(), maker, side), (None, {}))
+    if before and all(_read(source) == text for source, text in sources.items()):
         return before
-    from yosinski.networks.tracing import own_graph  # executes it, and loads torch
+    from yosinski.networks.tracing import own_graph  # executes the file, and loads torch
 
     own_network = own_graph.look(code, maker, side)
-    held = {code.folder / name: text for name, text in own_network.code.sources.items()}
+    sources = {code.folder / name: text for name, text in own_network.code.sources.items()}
     own_network = own.remember(own_network)
-    _looked[path.absolute(), maker, side] = own_network, held
+    _looked[path.absolute(), maker, side] = own_network, sources
     return own_network
 
 
@@ -133,16 +133,16 @@ def _read(path: Path) -> bytes | None:
 
 
 def survey(name: Name) -> "tuple[Traced, tuple[Piece, ...]]":
-    """A network's description and its segments; no weights are allocated. BadInput if it cannot be traced or cut."""
+    """A network's description and its segments, without allocating weights. BadInput if it cannot be traced or cut."""
     from yosinski.networks.tracing import graph, own_graph
 
     return own_graph.survey(name) if name.library == "file" else graph.survey(name)
 
 
 def made(name: Name, outputs: int) -> "tuple[nn.Module, dict[str, Any]]":
-    """The model as its library, or somebody's own code, makes it, with random weights; and the arguments of that.
+    """The model with random weights from its library or its file, and the arguments of the constructor.
 
-    BadInput if it does not take the side.
+    BadInput if it does not support the side.
     """
     from yosinski.networks import libraries
     from yosinski.networks.tracing import own_graph
@@ -151,7 +151,7 @@ def made(name: Name, outputs: int) -> "tuple[nn.Module, dict[str, Any]]":
 
 
 def operations(model: "nn.Module", name: Name) -> "fx.Graph":
-    """What a model computes, with our own dropout."""
+    """The graph of a model's operations, with dropout by `layers.Dropout`."""
     from yosinski.networks.tracing import graph, own_graph
 
     return own_graph.operations(model, name) if name.library == "file" else graph.operations(model, name)

@@ -1,4 +1,4 @@
-"""Which cuts of a network are asked for: numbers, names, or all at once by a word. No torch."""
+"""Selections of cuts: by number, by name, or by words such as `all`. No torch."""
 
 import math
 from collections.abc import Iterable
@@ -11,18 +11,23 @@ WORDS = ("all", "stages", "every:K", "around:CUT:K")
 
 
 def chosen(network: str, wanted: Iterable[int | str] | None) -> list[int]:
-    """The numbers n of the cuts that are asked for, each once, in the order in which they are; None: all.
+    """The numbers n of the selected cuts, without duplicates, in the given order; None: all.
 
-    A number or a segment's name is that cut. `all`; `stages`: the last of every run of segments with outputs of one
-    size (quarters of the depth where these are fewer than three); `every:K`: the last one and every K-th below it;
-    `around:CUT:K`: from K below a cut to K above it, 1 if K is left out. BadInput for what is none of these.
+    An item is a number, a segment's name or one of these words:
+    `all`
+    `stages`: the last segment of every series of segments with outputs of one size; quarters of the depth if there are
+    fewer than three
+    `every:K`: the last cut and every K-th below it
+    `around:CUT:K`: from K below a cut to K above it; K defaults to 1
+
+    BadInput for other items.
     """
     if wanted is None:
         wanted = ("all",)
-    return list(dict.fromkeys(n for item in wanted for n in _meant(network, item)))
+    return list(dict.fromkeys(n for item in wanted for n in _selected(network, item)))
 
 
-def _meant(network: str, item: int | str) -> Iterable[int]:
+def _selected(network: str, item: int | str) -> Iterable[int]:
     names = architecture(network).cuts
     last = len(names)
     word, *rest = str(item).split(":")
@@ -34,7 +39,7 @@ def _meant(network: str, item: int | str) -> Iterable[int]:
         case "every", [k] if k.isdecimal() and int(k):
             return sorted(range(last, 0, -int(k)))
         case "around", [cut, *k] if len(k) < 2 and all(map(str.isdecimal, k)):
-            centre, *more = _meant(network, cut)
+            centre, *more = _selected(network, cut)
             if more:
                 raise BadInput(f"around needs one cut, but {cut} is {1 + len(more)} of them")
             gap = int(k[0]) if k else 1
@@ -49,7 +54,7 @@ def _meant(network: str, item: int | str) -> Iterable[int]:
 
 
 def stages(network: str) -> list[int]:
-    """The last of every run of segments whose outputs have one size; a pooled output counts with what it pools."""
+    """The last segment of every series with outputs of one size. Pooling does not begin a new series."""
     shapes = [row.shape for row in architecture(network).costs(1)[:-1]]
     last = len(shapes)
     ends = [n for n, (a, b) in enumerate(pairwise(shapes), 1) if a != b and math.prod(b) not in a]

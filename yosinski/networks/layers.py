@@ -1,4 +1,4 @@
-"""Layers that networks of all kinds are made of: standardising the input, dropping outputs in training, normalising."""
+"""Layers for networks of all kinds: standardisation of the input, dropout, local response normalisation."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,14 @@ from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
 
 Network = TypeVar("Network", bound=nn.Module)
-STANDARDISE = "standardise"  # what the first module of a network's first segment is called
+STANDARDISE = "standardise"  # name of the first module in a network's first segment
 
 
 class Standardise(nn.Module):
-    """A batch of crops -> float32 [b, 3, s, s]: minus the mean, divided by the standard deviation per channel.
+    """Standardise a batch of crops to float32 [b, 3, s, s]: subtract the mean, divide by the standard deviation.
 
-    A mean of one pixel is that of a channel. A larger one is an image as large as the stored ones: of it each crop
-    loses what lies where the crop was cut, mirrored if the crop is.
+    The standard deviation is per channel. The mean is per channel or an image as large as the stored images; a mean
+    image is cropped and mirrored like each crop.
     """
 
     mean: torch.Tensor
@@ -38,24 +38,24 @@ class Standardise(nn.Module):
         return (batch.pixels.float() - mean) / self.std
 
     def crops_of_mean(self, batch: Batch) -> torch.Tensor:
-        """float32 [b, 3, s, s]: the mean image, cropped and mirrored as every image of the batch was."""
+        """The mean image, cropped and mirrored like every image of the batch: float32 [b, 3, s, s]."""
         side = batch.pixels.shape[-1]
-        both = torch.stack([self.mean, self.mean.flip(-1)])  # mirrored, a crop's place is counted from the right
-        windows = both.unfold(2, side, 1).unfold(3, side, 1)  # [2, 3, rows, columns, s, s], a view
+        orientations = torch.stack([self.mean, self.mean.flip(-1)])  # in mirrored images positions count from the right
+        windows = orientations.unfold(2, side, 1).unfold(3, side, 1)  # [2, 3, rows, columns, s, s], a view
         top, left = batch.corners.unbind(1)
         column = torch.where(batch.mirrored, windows.shape[3] - 1 - left, left)
         return windows[batch.mirrored.long(), :, top, column]
 
 
 def moments_in(network: nn.Sequential) -> Standardise:
-    """What a network subtracts from its input, and divides it by."""
+    """The module of a network that standardises its input."""
     standardise = network[0].get_submodule(STANDARDISE)
     assert isinstance(standardise, Standardise)
     return standardise
 
 
 def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:
-    """The names of the mean and of the deviation among those of a network's tensors."""
+    """The names of the mean and of the standard deviation among the names of a network's tensors."""
     mean, std = sorted(name for name in tensors if STANDARDISE in name.split("."))
     return mean, std
 
@@ -63,9 +63,9 @@ def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:
 class Normalise(nn.Module):
     """Local response normalisation: x / (1 + alpha / 5 * sum of squares over five neighbouring channels) ** beta.
 
-    Krizhevsky et al. (2012), section 3.3, with alpha 1e-4 and beta 0.75 divided by the window as Caffe and torch do.
-    Always in float32: bfloat16 cannot tell 1 from 1.003. (torch's own pools in three dimensions: slower, and on a GPU
-    its gradient is not the same twice.)
+    Krizhevsky et al. (2012), section 3.3, with alpha 1e-4 and beta 0.75, divided by the window as in Caffe and torch.
+    Always in float32, because bfloat16 cannot represent 1.003. (torch's own layer pools in three dimensions: it is
+    slower, and on a GPU its gradient is not deterministic.)
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -81,9 +81,9 @@ class Normalise(nn.Module):
 
 
 class Masks:
-    """What dropout keeps in one step: a function of a key (of the step, see `pack.py`) and the layer.
+    """Dropout masks of one step: a function of a random key (of the step, see `pack.py`) and the layer.
 
-    Drawn on the CPU, once per layer, whatever the device.
+    Drawn on the CPU, once per layer, for all devices.
     """
 
     def __init__(self, *key: str | int) -> None:
@@ -91,9 +91,9 @@ class Masks:
         self.drawn: dict[str, torch.Tensor] = {}
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
-        """0 for what is dropped, 1 / (1 - rate) for what is kept; type and device as `like`.
+        """A mask of 0 (dropped) and 1 / (1 - rate) (kept), of the type and on the device of `like`.
 
-        axes: outputs with the same indices in the first `axes` axes are kept or dropped together; None: each by itself.
+        axes: outputs with the same indices in the first `axes` axes share one value; None: independent outputs.
         """
         if layer not in self.drawn:
             shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
@@ -107,7 +107,7 @@ _masks: ContextVar[Masks | None] = ContextVar("masks", default=None)
 
 @contextlib.contextmanager
 def dropping(masks: Masks | None) -> Iterator[None]:
-    """Where networks drop outputs, by these masks; None, as everywhere else: nothing is dropped."""
+    """Context in which `Dropout` uses these masks; without masks, as outside of it, nothing is dropped."""
     token = _masks.set(masks)
     try:
         yield
@@ -116,10 +116,10 @@ def dropping(masks: Masks | None) -> Iterator[None]:
 
 
 class Dropout(nn.Module):
-    """Drop a share of the outputs within `dropping`; the others grow, so that nothing need change outside of it.
+    """Dropout within `dropping`, with masks from there. Kept outputs are scaled up; elsewhere it is the identity.
 
-    axes: how many of the first axes are decided one by one; None: all. 2 drops whole channels, 1 whole images (a
-    residual path: Huang et al. 2016), 0 the whole batch.
+    axes: number of first axes with independent masks; None: all. 2 drops whole channels, 1 whole images (a residual
+    path: Huang et al. 2016), 0 the whole batch.
     """
 
     def __init__(self, layer: str, rate: float, axes: int | None = None) -> None:
@@ -133,7 +133,7 @@ class Dropout(nn.Module):
 
 
 def channels_last(network: Network) -> Network:
-    """Let all tensors of four axes lie in memory with the second axis last: so convolutions are faster on the CPU."""
+    """Store all tensors of four axes channels-last, in which convolutions are faster on the CPU."""
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.ndim == 4:  # torch's own `to` fails for tensors of five axes
             tensor.data = tensor.data.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Models as torchvision and timm make them, with random weights."""
+"""Models of torchvision and timm with random weights."""
 
 import importlib
 from importlib.util import find_spec
@@ -25,14 +25,14 @@ def models(library: str) -> list[str]:
 
 
 def check_known(name: Name) -> None:
-    """BadInput, with the nearest names, if the library has no such model."""
+    """BadInput, with the most similar names, if the library has no such model."""
     if name.model not in models(name.library):
         of_timm = [f"timm:{model}" for model in models("timm")] if find_spec("timm") else []
         raise nearest("network", str(name), [*ARCHITECTURES, *models("torchvision"), *of_timm])
 
 
 def usual_side(name: Name) -> int:
-    """Pixels of the square image for which the library's weights were made."""
+    """Default side of images for the library's weights, in pixels."""
     if name.library == "timm":
         return importlib.import_module("timm").get_pretrained_cfg(name.model).input_size[-1]
     weights: Any = torchvision.models.get_model_weights(name.model)
@@ -40,9 +40,9 @@ def usual_side(name: Name) -> int:
 
 
 def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The model as its library makes it, with random weights, and the arguments beside its name by which it is made.
+    """A library's model with random weights, and the arguments besides its name that make it.
 
-    BadInput if it does not take the side.
+    BadInput if it does not support the side.
     """
     side = name.side or usual_side(name)
     arguments: dict[str, Any] = {"num_classes": outputs}
@@ -55,7 +55,7 @@ def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
         sized = {**arguments, argument: (side, side) if argument == "input_size" else side}
         try:
             return make(name.model, **sized), sized
-        except TypeError:  # the constructor knows no such argument
+        except TypeError:  # the constructor has no such argument
             continue
         except (ValueError, AssertionError) as error:
             raise BadInput(f"{name} does not take images of {side} x {side} pixels: {error}") from error
@@ -63,13 +63,13 @@ def made(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def has_auxiliary(name: Name) -> bool:
-    """Whether the library's model has more heads, for training, which are left off here."""
+    """Whether the library's model has auxiliary heads, which are left off here."""
     return name.library == "torchvision" and name.model in AUXILIARY
 
 
 class Weightless(TorchFunctionMode):
-    """Where weights are made, they are on the meta device: no memory, and nothing is drawn."""
+    """Create weights on the meta device, which takes no memory, and skip their initialisation."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        where = {"device": "meta"} if func is torch.empty else {}
-        return func(*args, **{**(kwargs or {}), **where})
+        placement = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **placement})

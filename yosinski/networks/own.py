@@ -1,11 +1,11 @@
-"""Networks of somebody's own: `path/to/net.py:build@64`, known from then on by what they are. No torch.
+"""Networks of your own: `path/to/net.py:build@64`, identified by their content. No torch.
 
-The text of a file becomes `net.py:build@64#1a2b3c4d`, in which the digits stand for the code, what of it makes the
-network, the side of its images and the operations that came of it: for everything but where the file lies. In a run's
-spec it is `file:` and all digits. The code is kept in `networks/<digest>/` of the runs directory, and is read from
-there when a run is loaded: it is executed only when such a network is built.
+The text of a file becomes `net.py:build@64#1a2b3c4d`. The digits are a hash of the code, the name of the function or
+class, the side of images and the recorded operations, but not of the file's path. In a run's spec it is `file:` and all
+digits. The code is kept in `networks/<digest>/` of the runs directory and read from there when a run is loaded; it is
+executed only when such a network is built.
 
-What has been looked at, or read from a runs directory, this process knows by its digest; nothing else is remembered.
+Networks that were looked at or read from a runs directory are registered by digest in this process.
 """
 
 import re
@@ -30,9 +30,9 @@ FORM = re.compile(r"(?P<path>.+\.py)(?P<maker>:[^:@#]*)?(?P<side>@[^:@#]*)?(?P<d
 
 @dataclass(frozen=True)
 class Own:
-    """A network of somebody's own.
+    """A network of your own.
 
-    graph: the hash of its operations; head: the tensor that grows with the outputs, and along which of its axes.
+    graph: hash of its operations; head: the tensor that grows with the number of outputs, and the axis.
     """
 
     code: Code
@@ -44,39 +44,39 @@ class Own:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits of all that the network is; what the file is called is not among it."""
+        """16 hex digits of everything that defines the network; the file's name is not included."""
         sources = {"" if path == self.code.main else path: hashed for path, hashed in self.code.hashes().items()}
         return digest({"sources": sources, "maker": self.maker, "side": self.side, "graph": self.graph})
 
     @property
     def name(self) -> str:
-        """What it is called: `net.py:build@64#1a2b3c4d`."""
+        """The name: `net.py:build@64#1a2b3c4d`."""
         return f"{self.code.file}:{self.maker}@{self.side}#{self.digest[:8]}"
 
     @property
     def identity(self) -> str:
-        """What a spec says of it."""
+        """The network in a spec."""
         return f"{PREFIX}{self.digest}"
 
 
-_known: dict[str, Own] = {}  # by digest; what has been looked at, or read from a runs directory
+_known: dict[str, Own] = {}  # registered networks by digest
 
 
 def is_own(network: str) -> bool:
-    """Whether a network comes from a file of somebody's own: `net.py:build`, or `file:` and a digest in a spec."""
+    """Whether a network comes from a file: `net.py:build`, or `file:` and a digest in a spec."""
     return SPEC.fullmatch(network) is not None or FORM.fullmatch(network) is not None
 
 
 def shown(network: str | None) -> str | None:
-    """The name of a network that a spec speaks of: of a file its digest, where this process does not know it."""
+    """The name of a network in a spec; for a file that this process does not know, the digest."""
     own = _known.get(network.removeprefix(PREFIX)) if network else None
     return own.name if own else network
 
 
 def parts(network: str) -> tuple[str, str, int | None, str]:
-    """The path of the file, what of it makes the network, the side, and the digits, as far as a text says them.
+    """The parts of a text: path of the file, name of the function or class, side, digits.
 
-    BadInput if the side is no number.
+    Missing parts are empty or None. BadInput if the side is no number.
     """
     match = None if SPEC.fullmatch(network) else FORM.fullmatch(network)
     if match is None:
@@ -86,7 +86,7 @@ def parts(network: str) -> tuple[str, str, int | None, str]:
 
 
 def remembered(network: str) -> Own:
-    """The network that a text with digits means; BadInput if this process does not know it."""
+    """The registered network of a text with digits. BadInput if it is not registered."""
     if network.startswith(PREFIX):
         if network.removeprefix(PREFIX) not in _known:
             raise BadInput(f"the code of network {network} is not known here")
@@ -101,16 +101,16 @@ def remembered(network: str) -> Own:
 
 
 def remember(own: Own) -> Own:
-    """Let this process know a network; returns the one that it knows already, if it is the same."""
+    """Register a network. If it is registered already, returns that object."""
     return _known.setdefault(own.digest, own)
 
 
 def names_like(beginning: str) -> list[str]:
-    """The names of the networks that this process knows and that begin so, in order."""
+    """The names of registered networks with this beginning, sorted."""
     return sorted(own.name for own in _known.values() if own.name.startswith(beginning))
 
 
-# Where they are kept
+# The runs directory
 
 
 def folder(runs: Path, digits: str) -> Path:
@@ -119,7 +119,7 @@ def folder(runs: Path, digits: str) -> Path:
 
 
 def keep(runs: Path, own: Own) -> None:
-    """Put the code of a network where the runs directory has it; what is there stays."""
+    """Write the code of a network to the runs directory, unless it is there."""
     target = folder(runs, own.digest)
     if (target / "network.json").exists():
         return
@@ -131,16 +131,16 @@ def keep(runs: Path, own: Own) -> None:
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_bytes(text)
         files.write_json(temporary / "network.json", _as_json(own))
-        with suppress(OSError):  # another process has put it there
+        with suppress(OSError):  # another process has written it
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(runs: Path, network: str) -> Own:
-    """The network that a spec speaks of, as a runs directory keeps it; nothing is executed.
+    """The network of a spec from a runs directory. Nothing is executed.
 
-    BadInput if it is missing, Damaged if it is not what it was.
+    BadInput if it is missing, Damaged if it has changed.
     """
     digits = network.removeprefix(PREFIX)
     path = folder(runs, digits) / "network.json"
@@ -162,7 +162,7 @@ def read(runs: Path, network: str) -> Own:
 
 
 def read_all(runs: Path) -> None:
-    """Let this process know all networks that a runs directory keeps; one that is damaged is left to who needs it."""
+    """Register all networks of a runs directory. A damaged one is skipped; using it raises the error."""
     for path in sorted((runs / "networks").glob("*/network.json")):
         with suppress(BadInput):
             read(runs, path.parent.name)

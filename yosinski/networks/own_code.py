@@ -1,8 +1,7 @@
-"""Code of somebody's own that makes a network: a Python file and what it imports from beside it. No torch.
+"""Python code of your own that makes a network: a file and its imports from the same folder. No torch.
 
-Only here is it executed, from bytes that are kept: what is executed is what is hashed. Every time it is loaded anew,
-so that nothing is left over of the time before, and without a trace in `sys.modules`, so that files of one name do not
-meet.
+Only this module executes it, from bytes in memory, so that the executed code is the hashed code. It is executed anew
+every time and leaves nothing in `sys.modules`, so that no state remains and files of the same name do not collide.
 """
 
 import ast
@@ -30,8 +29,8 @@ from typing import Any
 
 from yosinski.errors import BadInput
 
-MAIN = "network_of_your_own"  # what the file is called while it is executed, if it is no part of a package
-SIDE_ARGUMENTS = ("image_size", "img_size", "input_size")  # of constructors whose weights depend on the side
+MAIN = "network_of_your_own"  # name of the executed module, if the file is not part of a package
+SIDE_ARGUMENTS = ("image_size", "img_size", "input_size")  # arguments of constructors for the side of images
 USUAL_SIDE = 224
 OURS = ("yosinski", "sweeps", "analysis", "slurm")
 INSTALLED = {
@@ -44,7 +43,7 @@ INSTALLED = {
 class Code:
     """A file, and the modules beside it that it imports.
 
-    sources: their bytes by their paths within the folder, as far as they have been imported. whole: no more are read.
+    sources: bytes by path within the folder, of all modules imported so far. whole: no more files are read.
     """
 
     folder: Path
@@ -54,7 +53,7 @@ class Code:
 
     @classmethod
     def at(cls, path: Path) -> "Code":
-        """That of a file on disk; the folder is that in which its package lies, if it is part of one."""
+        """The code of a file on disk. If the file is part of a package, the folder is that around the package."""
         path = path.absolute()
         folder = path.parent
         while (folder / "__init__.py").is_file() and folder.name.isidentifier() and folder.parent != folder:
@@ -67,17 +66,17 @@ class Code:
 
     @property
     def file(self) -> str:
-        """What the file is called."""
+        """The name of the file."""
         return Path(self.main).name
 
     @property
     def module(self) -> str:
-        """The name under which it is executed."""
+        """The name of the executed module."""
         parts = Path(self.main).with_suffix("").parts
         return ".".join(parts) if len(parts) > 1 and all(map(str.isidentifier, parts)) else MAIN
 
     def find(self, module: str) -> str | None:
-        """The path of a module that lies beside the file, or is of its package; that of a folder ends with a slash."""
+        """The path of a module beside the file or in its package; folders end with a slash. None if there is none."""
         inside = module.replace(".", "/")
         for beside in dict.fromkeys((Path(self.main).parent.as_posix(), ".")):
             start = "" if beside == "." else f"{beside}/"
@@ -91,7 +90,7 @@ class Code:
         return None
 
     def source(self, path: str) -> bytes:
-        """The bytes of a module; from now on it belongs to the network."""
+        """The bytes of a module, which becomes part of the network."""
         if path not in self.sources:
             self.sources[path] = (self.folder / path).read_bytes()
         return self.sources[path]
@@ -106,9 +105,9 @@ class Code:
 
     @contextmanager
     def loaded(self) -> Iterator[ModuleType]:
-        """The file as a module, executed anew; what it imports later, too, is found as long as this goes on.
+        """Context with the file as a module, executed anew. Imports of its folder also work later in the context.
 
-        BadInput if it cannot be executed, or if it imports what is neither installed nor beside it.
+        BadInput if it cannot be executed, or if it imports a module that is neither installed nor beside it.
         """
         before = dict(sys.modules)
         beside = {name for name in {name.partition(".")[0] for name in sys.modules} if self.find(name)}
@@ -155,15 +154,15 @@ class Code:
             if (name in before and top not in named) or _is_installed(module) or _loader(module) is _Loader:
                 continue
             if top != "__main__" and top not in _packages():
-                where = getattr(module, "__file__", None)
+                origin = getattr(module, "__file__", None)
                 raise BadInput(
-                    f"{self.file} imports {name} ({where}), which is neither installed nor beside it: "
+                    f"{self.file} imports {name} ({origin}), which is neither installed nor beside it: "
                     "put it into its folder"
                 )
 
     @contextmanager
     def blamed(self, what: str) -> Iterator[None]:
-        """Let an error of this code be one line, with its place."""
+        """Context in which an error in this code becomes one line with its place."""
         try:
             yield
         except BadInput:
@@ -172,16 +171,16 @@ class Code:
             raise BadInput(f"{self.file} {what}: {described(error)} ({self.place(error)})") from error
 
     def place(self, error: BaseException) -> str:
-        """Where something went wrong: the last line of this code, otherwise that of a library which is not torch."""
+        """The place of an error: the last line in this code, or else in a library other than torch."""
         if isinstance(error, SyntaxError) and error.filename:
             return f"{Path(error.filename).name}, line {error.lineno}: {(error.text or '').strip()}"
         lines = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
-        own = [line for line in lines if self._path(line[0])]
+        own_lines = [line for line in lines if self._path(line[0])]
         others = [line for line in lines if not line[0].startswith("<") and not _is_between(line[0])]
-        return self.line(*(own or others)[-1]) if own or others else ""
+        return self.line(*(own_lines or others)[-1]) if own_lines or others else ""
 
     def line(self, file: str, number: int) -> str:
-        """A line of a source; of this code as it was executed, even if the file has changed since."""
+        """A line of a source; for this code as it was executed, even if the file has changed since."""
         path = self._path(file)
         if path is None:
             return f"{'/'.join(Path(file).parts[-3:])}, line {number}: {linecache.getline(file, number).strip()}"
@@ -189,14 +188,14 @@ class Code:
         return f"{path}, line {number}: {lines[number - 1].strip() if 0 < number <= len(lines) else ''}"
 
     def _path(self, file: str) -> str | None:
-        """The path of a source by the name of its file; None for others."""
+        """The path of a source by the name of its file; None for other files."""
         path = Path(file)
         inside = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else ""
         return inside if inside in self.sources else None
 
 
 def _is_between(file: str) -> bool:
-    """Whether a file is of torch or of this project: it lies between somebody's code and what went wrong."""
+    """Whether a file is part of torch or of this project, and so not the place of an error."""
     return Path(file).is_relative_to(Path(__file__).parent.parent) or "torch" in Path(file).parts
 
 
@@ -206,15 +205,15 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-_watching: list[tuple[Code, set[str]]] = []  # what code opens while it is loaded; the hook stays for ever
+_watching: list[tuple[Code, set[str]]] = []  # files that code opens while it is loaded; an audit hook cannot be removed
 
 
 @contextmanager
 def _watched(code: Code) -> Iterator[set[str]]:
-    """The files that code reads from now on, itself or by a library, but for modules that are imported."""
+    """Context with the set of files that code reads, also through libraries, without imported modules."""
     if not _watching:
         sys.addaudithook(_note_opened)
-        _watching.append((code, set()))  # never empty again
+        _watching.append((code, set()))  # stays non-empty
     _watching.append((code, opened := set()))
     try:
         yield opened
@@ -239,13 +238,13 @@ def _note_opened(event: str, args: tuple[Any, ...]) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules beside a file before all others."""
+    """Import finder for the modules beside a file, before all others."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        """None for what does not lie there."""
+        """The spec of a module of the folder, or None."""
         place = self.code.find(fullname)
         if place is None:
             return None
@@ -258,17 +257,17 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceLoader):
-    """Executes the kept bytes of a module."""
+    """Import loader that executes the kept bytes of a module."""
 
     def __init__(self, code: Code, path: str) -> None:
         self.code, self.path = code, path
 
     def get_filename(self, fullname: str) -> str:
-        """Where it lies, or lay."""
+        """The original path of the file."""
         return str(self.code.folder / self.path)
 
     def get_data(self, path: str | bytes) -> bytes:
-        """Its bytes; nothing is read but source."""
+        """The bytes of a source; other files are not read."""
         if str(path) != self.get_filename(""):
             raise OSError(f"{path!r} is no source")
         return b"" if self.path.endswith("/") else self.code.source(self.path)
@@ -279,22 +278,22 @@ def _loader(module: ModuleType) -> type | None:
 
 
 def _is_installed(module: ModuleType) -> bool:
-    """Whether a module is Python's own, of an installed package or of this project."""
+    """Whether a module is part of Python, of an installed package or of this project."""
     name = getattr(module, "__name__", "").partition(".")[0]
     file = getattr(module, "__file__", None)
     if name in OURS or name in sys.stdlib_module_names or file is None or not Path(file).is_absolute():
-        return True  # what lies nowhere was made by a library
+        return True  # modules without a file are made by libraries
     return any(Path(file).is_relative_to(place) for place in INSTALLED)
 
 
 @lru_cache
 def _packages() -> frozenset[str]:
-    """The names of what packages have installed, also of those that lie elsewhere, to be edited. Takes a second."""
+    """The names of all installed modules, including editable packages. Takes a second."""
     return frozenset(packages_distributions())
 
 
 def _imported(source: bytes) -> set[str]:
-    """The first parts of the names of all modules that a source imports."""
+    """The top-level names of all modules that a source imports."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -304,28 +303,30 @@ def _imported(source: bytes) -> set[str]:
     return names
 
 
-# What makes the network
+# The function or class
 
 
 def arguments(
     code: Code, module: ModuleType, maker: str, outputs: int, side: int | None
 ) -> tuple[Any, dict, int | None]:
-    """What makes the network in a loaded module, what it is called with, and the side that it says its images have.
+    """The function or class that makes the network, its arguments, and its default side of images.
 
-    BadInput if there is nothing of that name, or if it cannot be called with `num_classes` alone.
+    BadInput if there is no such name, or if it cannot be called with `num_classes` alone.
     """
-    what = f"{code.file}:{maker}"
+    label = f"{code.file}:{maker}"
     made: Any = getattr(module, maker, None)
     if not callable(made):
-        own = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-        raise BadInput(f"{code.file} has no function or class {maker!r}; it has: {', '.join(own) or 'none'}")
+        defined = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        raise BadInput(f"{code.file} has no function or class {maker!r}; it has: {', '.join(defined) or 'none'}")
     try:
         takes = inspect.signature(made).parameters
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{what}: what it takes is not known ({error})") from error
+        raise BadInput(f"{label}: what it takes is not known ({error})") from error
     named = {n: p for n, p in takes.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if "num_classes" not in named and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-        raise BadInput(f"{what} takes no num_classes, by which it is called; it takes: {', '.join(takes) or 'nothing'}")
+        raise BadInput(
+            f"{label} takes no num_classes, by which it is called; it takes: {', '.join(takes) or 'nothing'}"
+        )
     values: dict[str, Any] = {"num_classes": outputs}
     argument = next((name for name in SIDE_ARGUMENTS if name in named), None)
     if argument is not None:
@@ -336,19 +337,19 @@ def arguments(
     lacking = [name for name, p in named.items() if p.default is p.empty and name not in values]
     lacking += [name for name, p in takes.items() if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
     if lacking:
-        raise BadInput(f"{what} is called with num_classes alone, but needs {', '.join(lacking)}, too")
+        raise BadInput(f"{label} is called with num_classes alone, but needs {', '.join(lacking)}, too")
     return made, values, side
 
 
 def square(value: Any) -> int | None:
-    """The side of a square that a number or a pair of equal numbers says."""
+    """The side of a square, from a number or a pair of equal numbers; None for other values."""
     if isinstance(value, tuple | list) and len(set(value)) == 1:
         value = value[0]
     return value if type(value) is int and value > 0 else None
 
 
 def definitions(source: bytes) -> list[str]:
-    """The functions and classes that a source defines, without executing it."""
+    """The names of the functions and classes that a source defines, without executing it."""
     with suppress(SyntaxError, ValueError):
         kinds = (ast.FunctionDef, ast.ClassDef)
         return [node.name for node in ast.parse(source).body if isinstance(node, kinds) and node.name[0] != "_"]

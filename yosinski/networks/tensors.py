@@ -1,4 +1,4 @@
-"""Tensors by their bytes: the hash that stands for the weights of a run. No torch."""
+"""Hashes of tensors by their bytes: the identity of a run's weights. No torch."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from yosinski.files import Damaged
 if TYPE_CHECKING:
     import torch
 
-DTYPES = {  # as safetensors and torch call them
+DTYPES = {  # names in safetensors and in torch
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
     **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8"},
 }
@@ -26,7 +26,7 @@ def fingerprint(tensors: "Mapping[str, torch.Tensor]") -> str:
 
 
 def fingerprint_of_file(path: Path) -> str:
-    """The same of the tensors in a .safetensors file, of which none is made; Damaged if it is none."""
+    """The same for a .safetensors file, without creating tensors. Damaged if it is no such file."""
     try:
         tensors = deserialize(path.read_bytes())
         return _hash(

@@ -1,1 +1,1 @@
-"""Scores of all cuts of a base from one forward pass."""
+"""Prediction: scores of all cuts of a base from one forward pass."""

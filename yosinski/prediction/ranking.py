@@ -1,9 +1,9 @@
-"""Rank the cuts of a base from one forward pass over the images of a target: `runs/predictions/<digest>.json`.
+"""Ranking the cuts of a base by one forward pass over the images of a target: `runs/predictions/<digest>.json`.
 
-Features of all cuts get the same dimension, so that none looks better for being larger: maps are averaged over the
-coarsest grid that still has enough of them, tokens over all places; then they are projected at random, always in the
-same way. Probes learn from train images and are judged on select images; test images are not touched. Networks are in
-evaluation: nothing is dropped out, and batch norm uses the statistics that it has (before training, 0 and 1).
+Features of all cuts are reduced to the same dimension, so that no cut has an advantage by its size: maps are averaged
+over the coarsest grid with enough features, tokens over all positions, followed by a fixed random projection. Probes
+are fitted to train images and evaluated on select images; test images are not used. Networks are in evaluation mode: no
+dropout, and batch norm uses its stored statistics (before training, 0 and 1).
 """
 
 import math
@@ -42,25 +42,25 @@ from yosinski.training.evaluation import ImageSet, image_set
 from yosinski.training.features import AT_A_TIME
 from yosinski.training.moments import Moments
 
-VERSION = 1  # bump by hand when the same question would now be answered by other numbers
-DIMENSION = 256  # of the features, or as many as the poorest cut has
-IMAGES = 6000  # of each set, unless told otherwise
+VERSION = 1  # increase by hand when the same question would give other numbers
+DIMENSION = 256  # of the features, or the smallest dimension of a cut
+IMAGES = 6000  # of each set, by default
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base as a network: trained, and as it was before (None where that is not known)."""
+    """A base as a network: after training, and before (None if that is unknown)."""
 
     run: Run
-    weights: str  # the hash of its tensors
+    weights: str  # hash of its tensors
     trained: nn.Sequential
     untrained: nn.Sequential | None
 
 
 def base(run: Run, runs: Path) -> Base:
-    """A base that is done as a network in evaluation; the only place where one becomes the other.
+    """A finished base as a network in evaluation mode.
 
-    Failure if its weights are not those of its record.
+    Failure if its weights differ from those in its record.
     """
     weights, tensors = base_weights(run, runs)
     side = tensors[names_of_moments(tensors)[0]].shape[-1]
@@ -79,10 +79,10 @@ def predict(
     against: Base | None = None,
     most: int = IMAGES,
 ) -> dict[str, Any]:
-    """The prediction, as it was written to `runs/predictions/`; `docs/formats.md` describes it.
+    """The prediction, as written to `runs/predictions/`; `docs/formats.md` describes it.
 
-    names: of predictors that can be had, see `lacking`; the images fit the bases, see `check_images`. most: images of
-    each set that are used, evenly per class. BadInput if that leaves fewer than two of a class.
+    names: available predictors, see `lacking`. most: number of images used of each set, evenly per class; the images
+    must fit the bases, see `check_images`. BadInput if fewer than two images of a class are left.
     """
     store = stores.of(target, where.stores)
     sets = [image_set(store, as_task_of(source.run, target), name) for name in ("train", "select")]
@@ -103,11 +103,11 @@ def predict(
     labels = Labels(train.labels, select.labels)
 
     def of_cut(k: int) -> dict[str, float]:
-        mine = SetFeatures(*(per_cut[k] for per_cut in of_base))
-        return scoring.scores(names, mine, labels, **{name: per_cut[k] for name, per_cut in of_others.items()})
+        set_features = SetFeatures(*(per_cut[k] for per_cut in of_base))
+        return scoring.scores(names, set_features, labels, **{name: per_cut[k] for name, per_cut in of_others.items()})
 
     cuts = source.run.cuts
-    with threadpool_limits(1), ThreadPoolExecutor(arithmetic.threads) as pool:  # more threads for one cut only wait
+    with threadpool_limits(1), ThreadPoolExecutor(arithmetic.threads) as pool:  # several threads per cut are slower
         scores = list(pool.map(of_cut, range(len(cuts))))
 
     question = {
@@ -142,25 +142,25 @@ def predict(
 
 
 def lacking(source: Run, against: Run | None) -> dict[str, str]:
-    """Which predictors cannot be had, and why; BadInput if the bases cannot be compared."""
+    """The unavailable predictors and why. BadInput if the bases cannot be compared."""
     why = {}
     if against is None:
         why["cka_against"] = "it compares two bases, give the other one with --against"
     elif against.network != source.network:
-        both = f"{source} is of {source.network}, {against} of {against.network}"
-        raise BadInput(f"{both}: their cuts cannot be compared")
+        networks = f"{source} is of {source.network}, {against} of {against.network}"
+        raise BadInput(f"{networks}: their cuts cannot be compared")
     if not source.is_trained:
         why["cka_untrained"] = f"somebody else trained {source}, and from which weights is not known"
     return why
 
 
 def as_task_of(run: Run, target: Half) -> Run:
-    """The run as if it were trained on another half: then its head has to fit that one."""
+    """The run as if it were trained on another half, to which its head must fit."""
     return replace(run, half=target, recipe=replace(run.recipe, outputs=0))
 
 
 def check_images(source: Base, target: Half, stored: int) -> None:
-    """BadInput if a base cannot see the images of a target, stored with so many pixels a side."""
+    """BadInput if a base cannot use the images of a target, stored with this side in pixels."""
     as_task_of(source.run, target).check_side(stored)
     mean = moments_in(source.trained).mean.shape[-1]
     if mean not in (1, stored):
@@ -170,7 +170,7 @@ def check_images(source: Base, target: Half, stored: int) -> None:
 
 
 def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
-    """At most `most` of the images, the same number drawn from every class; all images if there are no more."""
+    """At most `most` images, with the same number drawn from every class; all images if there are no more."""
     if len(images.rows) <= most:
         return images
     each = most // images.classes
@@ -185,7 +185,7 @@ def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
 
 @torch.no_grad()
 def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> int:
-    """256, or as many features as the cut with the fewest has."""
+    """256, or the smallest number of features at a cut."""
     x, _ = next(in_order(store.images, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
     sizes = []
     for segment in network[:-1]:
@@ -198,7 +198,7 @@ def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> 
 def features(
     network: nn.Sequential, store: Store, images: ImageSet, dimension: int, arithmetic: Arithmetic
 ) -> list[np.ndarray]:
-    """float32 [n, dimension] for every cut, in the order of the images; unaugmented, the network in evaluation mode."""
+    """float32 [n, dimension] for every cut, in the order of the images; unaugmented, in evaluation mode."""
     network = laid_out(network, arithmetic.device)
     of_cuts: list[list[np.ndarray]] = [[] for _ in network[:-1]]
     for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
@@ -212,10 +212,10 @@ def features(
 
 
 def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
-    """Features [b, f] of what passes a cut: at least so many if there are that many.
+    """Features [b, f] from the output of a segment, with f >= `least` if possible.
 
-    [b, f]: as they are. Tokens [b, t, f]: their mean. Maps [b, c, s, s], or [b, s, s, c]: means over the coarsest g x g
-    grid with c g^2 >= least. Failure for any other shape.
+    [b, f]: unchanged. Tokens [b, t, f]: their mean. Maps [b, c, s, s], or [b, s, s, c]: means over the coarsest g x g
+    grid with c g^2 >= least. Failure for other shapes.
     """
     match x.shape:
         case (_, _):
@@ -223,7 +223,7 @@ def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
         case (_, _, _):
             return x.mean(1)
         case (_, c, height, width):
-            if height == c != width:  # channels last: the two equal sides are the places
+            if height == c != width:  # channels last: the two equal sides are positions
                 x, c, height, width = x.permute(0, 3, 1, 2), width, c, height
             g = math.ceil(math.sqrt(least / c))
             return F.adaptive_avg_pool2d(x, (min(g, height), min(g, width))).flatten(1)
@@ -232,6 +232,6 @@ def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
 
 @lru_cache
 def projection(size: int, dimension: int) -> torch.Tensor:
-    """float32 [size, dimension], orthonormal columns: where random projections go depends on these two numbers only."""
+    """A random projection, float32 [size, dimension], with orthonormal columns; a function of these two numbers."""
     numbers = generator("projection", size, dimension).standard_normal((size, dimension))
     return torch.from_numpy(np.linalg.qr(numbers)[0]).float()

@@ -1,8 +1,8 @@
-"""How good features are for a task, judged without training a network: pure functions of features and labels.
+"""Scores of features for a task, without training a network: pure functions of features and labels.
 
-Features are float64 [n, d], labels int64 [n] in 0..K-1, each class there at least once. H-score, LogME, TransRate and
-CKA do not change when the features are rotated, so that their singular value decomposition is all that they need.
-For every score, more is better.
+Features are float64 [n, d], labels int64 [n] in 0..K-1 with every class present. H-score, LogME, TransRate and CKA are
+invariant to rotations of the features, so they are computed from the singular value decomposition. Higher is better for
+all scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ PREDICTORS = {
     "cka_untrained": "linear CKA with the same network before it was trained",
 }
 NEIGHBOURS = 10
-DISTORTION = 1e-4  # TransRate's, for features of mean squared length 1; as its authors set it
+DISTORTION = 1e-4  # of TransRate, for features of mean squared length 1; its authors' value
 
 
 class SetFeatures(NamedTuple):
-    """Of one cut: float [n, d] for the train images and [m, d] for the select images."""
+    """Features of one cut: float [n, d] for train images and [m, d] for select images."""
 
     train: np.ndarray
     select: np.ndarray
 
 
 class Labels(NamedTuple):
-    """int64 [n] of the train images and [m] of the select images."""
+    """Labels: int64 [n] of train images and [m] of select images."""
 
     train: np.ndarray
     select: np.ndarray
@@ -55,9 +55,9 @@ class Spectrum(NamedTuple):
 
 
 def chosen(names: Sequence[str], lacking: Mapping[str, str]) -> list[str]:
-    """These predictors in the order of `PREDICTORS`, or, for no names, all that can be had.
+    """These predictors in the order of `PREDICTORS`; without names, all available ones.
 
-    lacking: which ones cannot be had, and why. BadInput for one of them, and for an unknown one.
+    lacking: unavailable predictors and why. BadInput for a predictor that is unavailable or unknown.
     """
     for name in names:
         if name.lower() == "leep":
@@ -80,14 +80,14 @@ def scores(
 ) -> dict[str, float]:
     """The scores of one cut by these predictors.
 
-    against, untrained: the train images' features at the same cut of the network of that name, [n, d']. Probes are
-    fitted to train images and are right on so many select images; all else looks at train images only.
+    against, untrained: features of the train images at the same cut of these networks, [n, d']. Probes are fitted to
+    train images and scored by their accuracy on select images; the other scores use train images only.
     """
     train, select = (half.astype(np.float64) for half in features)
     middle = train.mean(0)
 
     @cache
-    def centred() -> Spectrum:  # costs more than most scores, and probes do without
+    def centred() -> Spectrum:  # slower than most scores, and not needed for probes
         return spectrum(train - middle)
 
     def similarity(other: np.ndarray | None) -> float:
@@ -109,27 +109,27 @@ def scores(
 
 
 def spectrum(features: np.ndarray) -> Spectrum:
-    """The singular value decomposition of features, float64 [n, d], without the rotation on its right."""
+    """The singular value decomposition of features, float64 [n, d], without the right singular vectors."""
     left, values, _ = np.linalg.svd(features, full_matrices=False)
     return Spectrum(left, values, features.shape[1])
 
 
 def knn(features: SetFeatures, labels: Labels) -> float:
-    """Accuracy of a vote of the nearest train images by cosine distance: 10, or as many as the smallest class has."""
+    """Accuracy of k nearest neighbours by cosine distance; k is 10, or the size of the smallest class."""
     probe = KNeighborsClassifier(min(NEIGHBOURS, np.bincount(labels.train).min()), metric="cosine")
     return probe.fit(features.train, labels.train).score(features.select, labels.select)
 
 
 def ridge(features: SetFeatures, labels: Labels) -> float:
-    """Accuracy of ridge regression onto +-1 per class; leaving out one train image at a time chooses its penalty."""
+    """Accuracy of ridge regression onto +-1 per class; the penalty is chosen by leave-one-out on train images."""
     probe = make_pipeline(StandardScaler(), RidgeClassifierCV(len(labels.train) * np.logspace(-5, 1, 7)))
     return probe.fit(features.train, labels.train).score(features.select, labels.select)
 
 
 def logistic(features: SetFeatures, labels: Labels) -> float:
-    """Accuracy of multinomial logistic regression on standardised features: mean loss plus |w|^2 / 2000.
+    """Accuracy of multinomial logistic regression on standardised features, minimising mean loss plus |w|^2 / 2000.
 
-    Fitted to a gradient of 1e-3 only: down to 1e-4 takes three times as long and moves no accuracy by a point.
+    Fitted to a gradient of 1e-3: a gradient of 1e-4 takes three times as long and changes accuracies by less than 0.01.
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1000 / len(labels.train), tol=1e-3, max_iter=300))
     return probe.fit(features.train, labels.train).score(features.select, labels.select)
@@ -139,7 +139,7 @@ def h_score(centred: Spectrum, labels: np.ndarray) -> float:
     """The trace of S^-1 (1 - a) B, where B is the covariance of the class means and S = (1 - a) C + a tr(C)/d I.
 
     C is the covariance of the features, a the shrinkage of Ledoit and Wolf (2004). In the axes of the decomposition C
-    and S are diagonal: summed is, over the axes, which share of the variance lies between classes. From 0 to K - 1.
+    and S are diagonal: the score is the sum over axes of the share of variance between classes. From 0 to K - 1.
     Source: Bao et al. (2019), "An information-theoretic approach to transferability in task transfer learning", eq. 4;
     shrinkage: Ibrahim et al. (2022), "Newer is not always better", section 4.
     """
@@ -156,7 +156,7 @@ def h_score(centred: Spectrum, labels: np.ndarray) -> float:
 
 
 def shrinkage(centred: Spectrum) -> float:
-    """How far the covariance is best drawn towards a multiple of the identity, 0..1.
+    """The optimal shrinkage of the covariance towards a multiple of the identity, 0..1.
 
     Source: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", lemma 3.3.
     """
@@ -170,11 +170,11 @@ def shrinkage(centred: Spectrum) -> float:
 
 def log_me(features: Spectrum, labels: np.ndarray) -> float:
     """The mean over classes of max log p(y | F, a, b) / n, for y = 1 in the class and 0 outside, weights N(0, I/a) and
-    noise N(0, 1/b). Of features as they are, not centred.
+    noise N(0, 1/b). Features are not centred.
 
-    For a given t = a / b the best b is n / q(t), where q(t) = |y|^2 - sum of s^2 z^2 / (s^2 + t) with z = U'y; what is
-    left is a function of t alone, -n/2 log(2 pi e q(t) / n) - 1/2 sum of log(1 + s^2 / t). Its best value is looked for
-    on a grid, then between the grid's points; t stays within 1e-12 and 1e12 of the largest s^2.
+    For a given t = a / b the best b is n / q(t), where q(t) = |y|^2 - sum of s^2 z^2 / (s^2 + t) with z = U'y. This
+    leaves a function of t, -n/2 log(2 pi e q(t) / n) - 1/2 sum of log(1 + s^2 / t). It is maximised on a grid, then
+    between the points of the grid; t is limited to 1e-12 to 1e12 times the largest s^2.
     Source: You et al. (2021), "LogME: practical assessment of pre-trained models for transfer learning", section 4.
     """
     n, squares, members = len(labels), features.values**2, one_hot(labels)
@@ -200,7 +200,7 @@ def log_me(features: Spectrum, labels: np.ndarray) -> float:
 def trans_rate(centred: Spectrum, labels: np.ndarray, distortion: float = DISTORTION) -> float:
     """R(Z) - sum over classes of n_c / n R(Z_c), where R(Z) = 1/2 log det(I + Z'Z / (n e)), with e the distortion.
 
-    Z are the centred features, scaled to a mean squared length of 1: rates depend on the scale, and cuts differ in it.
+    Z are the centred features, scaled to a mean squared length of 1, because rates depend on the scale.
     Source: Huang et al. (2022), "Frustratingly easy transferability estimation", section 3 (e here is e^2 / d there).
     """
     n, length = len(labels), np.linalg.norm(centred.values)
@@ -221,12 +221,12 @@ def _rate(values: np.ndarray, n: int, distortion: float) -> float:
 def cka(one: Spectrum, other: Spectrum) -> float:
     """|X'Y|^2 / (|X'X| |Y'Y|) for centred features X, Y of the same images; 1: equal up to rotation and scale.
 
-    Features that are constant have nothing in common with any others: 0.
+    Constant features give 0.
     Source: Kornblith et al. (2019), "Similarity of neural network representations revisited", eq. 3 and section 3.
     """
-    both = np.sqrt((one.values**4).sum() * (other.values**4).sum())
+    norms = np.sqrt((one.values**4).sum() * (other.values**4).sum())
     shared = one.values[:, None] * (one.left.T @ other.left) * other.values
-    return float((shared**2).sum() / both) if both > 0 else 0.0
+    return float((shared**2).sum() / norms) if norms > 0 else 0.0
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:

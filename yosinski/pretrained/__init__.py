@@ -1,1 +1,1 @@
-"""Weights that others have trained, on their way in; and trained networks on their way out."""
+"""Pretrained weights from outside, and export of trained networks."""

@@ -1,6 +1,6 @@
-"""Trained networks for elsewhere: the plain state dict of the library's model, with all that is needed to use it.
+"""Export of trained networks: the plain state dict of the library's model, with everything that is needed to use it.
 
-What that is stands in the file's metadata, one JSON text per key; `docs/formats.md` has the keys.
+The file's metadata holds one JSON text per key; `docs/formats.md` lists the keys.
 """
 
 import json
@@ -47,7 +47,7 @@ DRAWN = (
 
 
 def export(runs: Path, run: Run, out: Path) -> None:
-    """Write the trained network of a run to a .safetensors file, whole; its tensors are float32.
+    """Write the trained network of a run to a .safetensors file, atomically; its tensors are float32.
 
     BadInput if it is not done, Failure if its weights are damaged.
     """
@@ -65,7 +65,7 @@ def export(runs: Path, run: Run, out: Path) -> None:
 
 
 def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """A network's tensors as the state dict of the library's model; those of our own networks keep their names."""
+    """A network's tensors as the state dict of the library's model. Networks of this package keep their names."""
     state = {name: tensors[ours] for ours, name in plain_names(network, tensors).items()}
     if is_own(network) and architecture(network).left_off:
         from yosinski.networks.tracing import own_graph
@@ -75,7 +75,7 @@ def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
 
 def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """What the metadata says, as JSON values."""
+    """The metadata as JSON values."""
     return {
         "format": files.FORMAT,
         "network": run.network,
@@ -91,7 +91,7 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
 
 
 def constructor(run: Run) -> dict[str, Any]:
-    """Which library makes the model, by which name and arguments; of a file of one's own also the code."""
+    """The library, name and arguments that make the model; for a network of your own also the code."""
     if run.network in ARCHITECTURES:
         return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
     name = named(run.network)
@@ -105,7 +105,7 @@ def constructor(run: Run) -> dict[str, Any]:
 def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How an image becomes the model's input: resized (shorter side, or both), cropped twice, standardised from 0..1.
 
-    BadInput if a mean image is subtracted, which has no place in a list of three numbers.
+    BadInput if a mean image is subtracted, which cannot be given as three numbers.
     """
     mean, std = (tensors[name] / 255 for name in names_of_moments(tensors))
     if mean.shape[-1] > 1:
@@ -126,7 +126,7 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
 
 
 def pictures(run: Run) -> str:
-    """How files became the pixels that were trained on, in words; for a base from outside, how they had better do."""
+    """How files became training pixels, in words; for a base from outside, how they should become pixels."""
     if run.is_trained and Place.of(run.half.data).path is None:
         return DRAWN
     return EARLIER if run.is_trained and run.half.rule == 1 else f"{PICTURES} {CROPPED}"

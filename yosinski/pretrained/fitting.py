@@ -1,7 +1,7 @@
-"""How what a file holds fits a network: where in it the weights lie, which of them are taken, and what is said of it.
+"""Fitting the tensors of a file to a network: their place in the file, the selection, and a description of both.
 
-Copies are cut below the head, so only what lies below the head has to be there. A place is what the names of a file's
-tensors begin with where the rest of them are the names of the network's: "", or "state_dict.module.encoder_q".
+Copies are cut below the head, so only the tensors below the head are required. A place is a prefix of the names in a
+file, such that the rest of each name is a name of the network: "", or "state_dict.module.encoder_q".
 """
 
 import math
@@ -25,22 +25,22 @@ from yosinski.randomness import generator
 
 Tensors = dict[str, torch.Tensor]
 
-WRAPPED = ("state_dict", "model_state_dict", "model")  # what checkpoints call the state dict within them
-AVERAGED = re.compile(r"(^|_)(ema|teacher|momentum|target|swa|averaged?|shadow|k)(_|$)")  # over the training
+WRAPPED = ("state_dict", "model_state_dict", "model")  # keys of the state dict in a checkpoint
+AVERAGED = re.compile(r"(^|_)(ema|teacher|momentum|target|swa|averaged?|shadow|k)(_|$)")  # averages over the training
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
-AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads that googlenet and inception_v3 have for training only
-# DenseNet's older files, torchvision's own among them, have a dot where the names now have none.
+AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads of googlenet and inception_v3 for training only
+# DenseNet's older files, torchvision's own among them, have dots in names that are written without dots now.
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
-COUNTER = "num_batches_tracked"  # of batch norm; files from before 2018 lack it, and it is not used here
+COUNTER = "num_batches_tracked"  # of batch norm: missing in files from before 2018, and not used here
 TAKEN = "taken"
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """All tensors of a network, and what is said of them.
+    """All tensors of a network, and a description.
 
-    place: where they lie; also: where else their names are found; head: "taken", or why not; left_off: what else there
-    is; changed: what was done to those that were taken.
+    place: prefix of the tensors; also: other possible places; head: "taken", or why not; left_off: other content of the
+    file; changed: conversions of tensors.
     """
 
     tensors: Tensors
@@ -52,45 +52,45 @@ class Fitted:
 
 
 class Wanted:
-    """What a network has: `ours` are the names of its tensors by those that the library gives them."""
+    """The tensors of a network; `ours` are their names here, by the names in the library."""
 
     def __init__(self, network: str) -> None:
         self.network = network
-        # shapes and types alone, with two outputs
+        # only shapes and types, with two outputs
         self.built = {name: tensor.to("meta") for name, tensor in build.build(network, 2).state_dict().items()}
         self.ours = {name: ours for ours, name in plain_names(network, self.built).items()}
         self.head = [name for name, ours in self.ours.items() if ours.split(".")[0] == "head"]
         self.body = [name for name, ours in self.ours.items() if ours.split(".")[0] != "head"]
         self.needed = {name for name in self.body if not name.endswith(COUNTER)}
-        self.modules = {name.rpartition(".")[0] for name in self.head}  # that the head consists of
-        grows, self.axis = head_of(network, self.built)  # the tensor that has a row for every output
+        self.modules = {name.rpartition(".")[0] for name in self.head}  # the modules of the head
+        grows, self.axis = head_of(network, self.built)  # the tensor with a row per output
         self.last = next(name for name in self.head if self.ours[name] == grows)
 
     def outputs(self, tensor: Tensor) -> tuple[int, ...]:
-        """How many outputs the last tensor of the head has; empty if it has too few axes."""
+        """Number of outputs by the last tensor of the head; empty if it has too few axes."""
         return tensor.shape[self.axis : self.axis + 1]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of one of its tensors; of the head's with two outputs."""
+        """Shape of one of the network's tensors; of the head's with two outputs."""
         return tuple(self.built[self.ours[name]].shape)
 
     def sees(self, name: str) -> bool:
-        """Whether a tensor multiplies red, green and blue: the second of its four axes."""
+        """Whether a tensor is a convolution on red, green and blue: the second of its four axes."""
         first = self.ours[self.body[0]].split(".")[0]
         return self.ours[name].split(".")[0] == first and self.shape(name)[1:2] == (3,) and len(self.shape(name)) == 4
 
     def fits(self, name: str, tensor: Tensor) -> bool:
-        """Whether a tensor below the head has the right shape, except for the number of image channels."""
+        """Whether a tensor below the head has the right shape, apart from the number of image channels."""
         has, wants = tensor.shape, self.shape(name)
         return has == wants or (self.sees(name) and (*has[:1], *has[2:]) == (*wants[:1], *wants[2:]))
 
     def odd(self, name: str, tensor: Tensor) -> str:
-        """What a tensor is instead of one of floating-point numbers, where the network has such; else ""."""
+        """What a tensor is, if it should be floating-point numbers and is not; else ""."""
         floating = self.built[self.ours[name]].is_floating_point() and not tensor.kind.is_floating_point
         return tensor.odd or str(tensor.kind).removeprefix("torch.") * floating
 
     def replaced(self, name: str) -> bool:
-        """Whether a tensor lies where the head does, or behind it in the same list of layers."""
+        """Whether a tensor belongs to the head, or follows it in the same list of layers."""
         for module in self.modules:
             layers, _, number = module.rpartition(".")
             position = name.removeprefix(f"{layers}.").split(".")[0] if name.startswith(f"{layers}.") else ""
@@ -102,16 +102,16 @@ class Wanted:
 
 @lru_cache(maxsize=8)
 def needs(network: str) -> Wanted:
-    """The same, kept: to make a network takes longer than to read its weights."""
+    """The tensors of a network, cached: making a network takes longer than reading its weights."""
     return Wanted(network)
 
 
 def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "", channels: str = "") -> Fitted:
-    """The network's tensors with their values from a file, and what is said of it.
+    """The network's tensors with values from a file, and their description.
 
-    A head that does not fit is drawn anew, with two outputs. What is standardised is not touched, but in our own
-    networks. key: of the part of the file that is looked at; channels: see `seen`. BadInput says what is missing,
-    unexpected, of another shape or no number.
+    A head that does not fit is initialised anew, with two outputs. The moments for standardising are only read for
+    networks of this package. key: part of the file to use; channels: see `seen`. BadInput names missing and unexpected
+    tensors, wrong shapes, and tensors that are no numbers.
     """
     wanted = needs(network)
     tensors = {_usual(name): tensor for name, tensor in tensors.items()}
@@ -122,8 +122,8 @@ def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "
     others = [name for name in inner if name not in wanted.ours and name not in auxiliary]
     check(wanted, inner, others, where, channels)
     head, built = headed(wanted, inner)
-    taken = {name: inner[name] for name in (*wanted.body, *wanted.head * (head == TAKEN)) if name in inner}
-    values, changed = read(wanted, taken, where, channels)
+    selected = {name: inner[name] for name in (*wanted.body, *wanted.head * (head == TAKEN)) if name in inner}
+    values, changed = read(wanted, selected, where, channels)
     built |= {wanted.ours[name]: value for name, value in values.items()}
 
     count = Counter(name.split(".")[0] for name in others if not wanted.replaced(name))
@@ -140,7 +140,7 @@ def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "
 
 
 def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
-    """By the names of a network's tensors those of the library's model; our own networks are their own model."""
+    """The names in the library's model by the names of a network's tensors; the same for networks of this package."""
     if network in ARCHITECTURES:
         return {name: name for name in names}
     parts = {name: name.partition(".")[2] for name in names}
@@ -148,29 +148,29 @@ def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def head_of(network: str, names: Iterable[str]) -> tuple[str, int]:
-    """Which of a network's tensors has a row for every output, and along which axis."""
+    """The tensor of a network with a row per output, and the axis of outputs."""
     if not is_own(network):
         return list(names)[-1], 0
     name, axis = catalogue.resolve(network).head
     return next(ours for ours, plain in plain_names(network, names).items() if plain == name), axis
 
 
-# Where they lie
+# The place
 
 
 def placed(wanted: Wanted, tensors: Mapping[str, Tensor], where: str, key: str) -> tuple[str, tuple[str, ...]]:
-    """The place of a network's tensors, and the others that would do.
+    """The place of a network's tensors, and other possible places.
 
-    It is one below which all names and shapes are found; of several in this order: what lies in a `state_dict`, a
-    `model_state_dict`, a `model`, anywhere; no average over the training; with a head; with the fewest dots; the first.
-    If none will do, it is the one with most of the names, and `check` will say what is wrong with it.
+    All names and shapes must exist below it. Of several places the order is: in a `state_dict`, a `model_state_dict`, a
+    `model`, elsewhere; no average over the training; with a head; with the fewest dots; the first one. If there is
+    none, the result is the place with most of the names, and `check` reports what is wrong with it.
     """
     count: Counter[str] = Counter()
     for name in tensors:
         parts = name.split(".")
         count.update(".".join(parts[:k]) for k in range(len(parts)) if ".".join(parts[k:]) in wanted.needed)
 
-    def will_do(place: str) -> bool:
+    def fits(place: str) -> bool:
         inner = below(tensors, place)
         return all(inner[name].odd or wanted.fits(name, inner[name]) for name in wanted.needed)
 
@@ -180,19 +180,19 @@ def placed(wanted: Wanted, tensors: Mapping[str, Tensor], where: str, key: str) 
         inner, averaged = below(tensors, place), any(AVERAGED.search(part) for part in parts)
         return wrapped, averaged, any(name not in inner for name in wanted.head), len(parts)
 
-    whole = sorted((place for place in count if count[place] == len(wanted.needed)), key=rank)
-    good = [place for place in whole if will_do(place)]
+    complete = sorted((place for place in count if count[place] == len(wanted.needed)), key=rank)
+    good = [place for place in complete if fits(place)]
     if matching := [place for place in good if _within(place, key)]:
         return matching[0], tuple(place for place in good if place != matching[0])
     if key and (good or not any(_within(name, key) for name in tensors)):
         valid = [place for place in good or dict.fromkeys(name.split(".")[0] for name in tensors) if place]
         raise BadInput(f"{where}: no weights at {key!r}; {f'choose from: {some(valid)}' if valid else 'leave it out'}")
     rest = [place for place in count if _within(place, key)]
-    return max(rest, key=lambda place: (place in whole, count[place]), default=key), ()
+    return max(rest, key=lambda place: (place in complete, count[place]), default=key), ()
 
 
 def below(tensors: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
-    """What lies below a place, by the rest of its names."""
+    """The tensors below a place, by the rest of their names."""
     return {name[len(place) :].lstrip("."): tensor for name, tensor in tensors.items() if _within(name, place)}
 
 
@@ -201,23 +201,23 @@ def _within(name: str, place: str) -> bool:
 
 
 def _departing(name: str, place: str) -> str:
-    """Of a name that does not begin with a place the part at which the two go apart."""
+    """The part of a name at which it departs from a place."""
     parts, others = name.split("."), place.split(".")
     return next((part for k, part in enumerate(parts) if k >= len(others) or part != others[k]), name)
 
 
 def _usual(name: str) -> str:
-    """Without what torch puts between modules that it compiles, shards or recomputes."""
+    """A name without the parts that torch inserts for compiled, sharded or recomputed modules."""
     return WRAPPERS.sub("", DENSENET.sub(r"\1\2.", name)).rstrip(".")
 
 
-# Whether they fit
+# Checks
 
 
 def check(wanted: Wanted, tensors: Mapping[str, Tensor], others: Iterable[str], where: str, channels: str) -> None:
-    """BadInput if what lies below the head is not what the network has there, or if channels are to be told."""
-    own = {name.split(".")[0] for name in wanted.body}
-    unexpected = sorted(name for name in others if name.split(".")[0] in own and not wanted.replaced(name))
+    """BadInput if the tensors below the head do not fit, or if `channels` is required."""
+    top_modules = {name.split(".")[0] for name in wanted.body}
+    unexpected = sorted(name for name in others if name.split(".")[0] in top_modules and not wanted.replaced(name))
     missing = sorted(wanted.needed - tensors.keys())
     body = {name: tensors[name] for name in wanted.body if name in tensors}
     unlike = {name: tensor for name, tensor in body.items() if not tensor.odd and not wanted.fits(name, tensor)}
@@ -240,7 +240,7 @@ def check(wanted: Wanted, tensors: Mapping[str, Tensor], others: Iterable[str], 
 
 
 def check_channels(name: str, count: int, where: str, how: str) -> None:
-    """BadInput if the channels that a first convolution takes are to be told and are not, or need not be told."""
+    """BadInput if `channels` is required and missing, or given and not needed, for a first convolution."""
     has = f"{where}: {name} takes {count} channel{'s' * (count > 1)}"
     if how and count == 3:
         raise BadInput(f"{has}, as the network does: leave out channels={how}")
@@ -255,15 +255,15 @@ def check_channels(name: str, count: int, where: str, how: str) -> None:
 
 
 def headed(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[str, Tensors]:
-    """Whether the head is taken, or why not, and a network with as many outputs; a head that is not taken is drawn."""
+    """Whether the head is taken, or why not, and tensors of a network with its outputs; otherwise a new head."""
     if not (why := unfit(wanted, tensors)):
         return TAKEN, build.build(wanted.network, *wanted.outputs(tensors[wanted.last])).state_dict()
     built = build.build(wanted.network, 2).state_dict()
     for name in wanted.head:
         tensor = built[wanted.ours[name]]
         if tensor.ndim > 1 and tensor.is_floating_point():
-            # Uniform, as torch draws layers, up to 1 / sqrt(fan-in). The base's id depends on it: the same bits on all
-            # machines, which is more than torch's Gaussian has.
+            # Uniform up to 1 / sqrt(fan-in), as in torch. The base's id depends on these values, and a uniform
+            # distribution gives the same bits on all machines, unlike torch's Gaussian.
             numbers = generator("outside", name).random(tensor.shape, np.float32)
             tensor.copy_(torch.from_numpy((2 * numbers - 1) * np.float32(tensor[0].numel() ** -0.5)))
         elif name.endswith("bias"):
@@ -272,7 +272,7 @@ def headed(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[str, Tensors]
 
 
 def unfit(wanted: Wanted, tensors: Mapping[str, Tensor]) -> str:
-    """Why the head of a file is not one of the network's, with however many outputs; "" if it is."""
+    """Why the head of a file does not fit the network, for any number of outputs; "" if it fits."""
     names = [name for name in wanted.head if not name.endswith(COUNTER)]
     if missing := [name for name in names if name not in tensors]:
         instead = [name for name in tensors if name not in wanted.ours and wanted.replaced(name)]
@@ -295,13 +295,13 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a number"
 
 
-# Their values
+# The values
 
 
 def read(wanted: Wanted, taken: Mapping[str, Tensor], where: str, channels: str) -> tuple[Tensors, list[str]]:
-    """The values of these tensors as the network has them, and what was done to them.
+    """The values of these tensors for the network, and a list of conversions.
 
-    BadInput names those that are no numbers, are damaged, or hold NaN or infinity.
+    BadInput names tensors that are no numbers, are damaged, or contain NaN or infinity.
     """
     floating = {name for name in taken if wanted.built[wanted.ours[name]].is_floating_point()}
     if odd := sorted(f"{name} ({what})" for name, tensor in taken.items() if (what := wanted.odd(name, tensor))):
@@ -326,9 +326,9 @@ def read(wanted: Wanted, taken: Mapping[str, Tensor], where: str, channels: str)
 
 
 def seen(weight: torch.Tensor, channels: str) -> torch.Tensor:
-    """A first convolution [out, c, k, k] for red, green and blue [out, 3, k, k].
+    """A first convolution [out, c, k, k] converted for red, green and blue: [out, 3, k, k].
 
-    grey: it gives for an image what it gave for one with the mean of red, green and blue in all its channels. rgb: for
-    one with red, green and blue in the first three, and nothing (after standardising) in the others.
+    grey: the result for an image is the old result for the mean of red, green and blue in all channels. rgb: it is the
+    old result for red, green and blue in the first three channels, and zero (after standardising) in the others.
     """
     return weight.sum(1, keepdim=True).expand(-1, 3, -1, -1) / 3 if channels == "grey" else weight[:, :3]

@@ -1,17 +1,17 @@
-"""Bases that somebody else has trained: the weights that a text means, the run that stands for them. No torch.
+"""Bases from outside: weights named by a text, and the run that represents them. No torch.
 
 A text says where weights are found:
 
-    torchvision, timm           those that the library takes by default for this network
-    torchvision:IMAGENET1K_V1   its others by their names
-    timm:a1_in1k                or tags
-    PATH                        a state dict, alone or in a checkpoint: .safetensors, .pth, .pt and the like
-    PATH#KEY                    the one at this key of the checkpoint, dotted for what is nested: #model_ema
-    PATH:channels=HOW           whose first convolution takes other channels than red, green and blue: grey or rgb
-    PATH:R,G,B:R,G,B            with the mean and the deviation that are subtracted and divided by, in 0..1
+    torchvision, timm           the library's default for this network
+    torchvision:IMAGENET1K_V1   other weights of the library by name
+    timm:a1_in1k                or by tag
+    PATH                        a state dict, alone or in a checkpoint: .safetensors, .pth, .pt and others
+    PATH#KEY                    the state dict at this key of the checkpoint, with dots for nested keys: #model_ema
+    PATH:channels=HOW           its first convolution takes other channels than red, green and blue; HOW: grey or rgb
+    PATH:R,G,B:R,G,B            with mean and standard deviation of its preprocessing, in 0..1
     PATH#KEY:channels=HOW:R,G,B:R,G,B
 
-`weights.py` reads them; what it found is remembered, so that planning again reads nothing.
+`weights.py` reads them. Descriptions are cached, so that the next plan reads nothing.
 """
 
 import time
@@ -35,24 +35,24 @@ from yosinski.networks.catalogue import name_of, named
 from yosinski.pretrained.source import LIBRARIES, PLACEHOLDERS, PREFIX, Preprocessing, Source, Weights, parts
 from yosinski.records import attempts, specs, states
 
-GENERATOR = 2  # bump by hand when more would be said of the same file; ids depend on tensors alone
+GENERATOR = 2  # increase by hand when descriptions of the same file change; ids depend only on tensors
 NO_CONTROL = (
     "no selffers: where copies from outside fall below the base, co-adaptation and specificity cannot be told apart"
 )
-ABOUT = ("source", "sha256", "place", "also", "head", "changed", "left_off", "preprocessing")  # what a record has
-POLL = 0.2  # seconds between two looks at what another process brings in
+ABOUT = ("source", "sha256", "place", "also", "head", "changed", "left_off", "preprocessing")  # values in a record
+POLL = 0.2  # seconds between two checks while another process brings weights in
 
 
 def base(network: str, weights: Weights) -> Run:
-    """The base that stands for these weights."""
+    """The base that represents these weights."""
     return Run(network, weights.half, OUTSIDE, treatment="outside")
 
 
 def described(network: str, text: str | None = None) -> Weights:
-    """What is known of these weights, as remembered; they are read where they are new, or their file has changed.
+    """The description of these weights, from the cache. New weights, and changed files, are read.
 
-    text: "" or None for what the network's library takes by default. BadInput if there are none such, or if they do
-    not fit.
+    text: "" or None for the default of the network's library. BadInput if there are no such weights, or if they do not
+    fit.
     """
     network = name_of(network)
     made_for = None if network in ARCHITECTURES else named(network).library
@@ -85,7 +85,7 @@ def described(network: str, text: str | None = None) -> Weights:
 
 
 def behind(run: Run) -> Weights:
-    """What is known of the weights behind a base from outside."""
+    """The description of the weights of a base from outside."""
     return described(run.network, run.half.data.removeprefix(PREFIX))
 
 
@@ -97,9 +97,9 @@ def _from_json(value: Mapping[str, Any]) -> Weights:
 
 
 def bring(run: Run, runs: Path) -> None:
-    """Bring the weights behind a base into the runs directory, as a finished record, unless they are there and whole.
+    """Write the weights of a base to the runs directory as a finished record, unless they are there and undamaged.
 
-    BadInput if they are not found where they were, or are no longer the same.
+    BadInput if they are not found any more, or have changed.
     """
     path = specs.folder(runs, run.id)
     is_done = states.state(path) == "done"
@@ -126,7 +126,7 @@ def bring(run: Run, runs: Path) -> None:
 
 
 def notes(runs: Iterable[Run]) -> list[str]:
-    """For people: what the bases from outside among these runs, or behind them, are taken to be, and what they lack."""
+    """Messages for the user on the bases from outside among these runs and their parents: assumptions and gaps."""
     runs = list(runs)
     lines = []
     for base in bases(runs):
@@ -136,15 +136,15 @@ def notes(runs: Iterable[Run]) -> list[str]:
         kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"
         lines.append(
             f"{base.name}: {weights.source}, {len(weights.classes)} {kind}; preprocessing {saw.told_by}: "
-            f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _about(weights))}"
+            f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _conversions(weights))}"
         )
     if lines and not any(run.selffer for run in runs):
         lines.append(NO_CONTROL)
     return lines
 
 
-def _about(weights: Weights) -> Iterable[str]:
-    """What has been made of a file."""
+def _conversions(weights: Weights) -> Iterable[str]:
+    """Messages on conversions of a file's tensors."""
     if weights.place:
         yield f"taken: #{weights.place}" + "".join(f", or #{place}" for place in weights.also)
     if weights.head != "taken":
@@ -156,13 +156,13 @@ def _about(weights: Weights) -> Iterable[str]:
 
 
 def bases(runs: Iterable[Run]) -> list[Run]:
-    """The bases from outside among these runs, or behind them, each once."""
-    by_id = {run.id: run for one in runs for run in (one, one.parent) if run and run.treatment == "outside"}
+    """The bases from outside among these runs and their parents, without duplicates."""
+    by_id = {run.id: run for each in runs for run in (each, each.parent) if run and run.treatment == "outside"}
     return list(by_id.values())
 
 
 def record(run: Run, description: Weights) -> dict[str, Any]:
-    """What came of a base from outside: nothing was trained here, and nothing measured."""
+    """The record of a base from outside, with no training and no metrics."""
     parameters = cost(run, None).parameters
     content = asdict(description)
     return {

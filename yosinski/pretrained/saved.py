@@ -1,4 +1,4 @@
-"""Files of weights: which kind one is, by its content; and its tensors. What is none is told for what it is."""
+"""Files of weights: their kind, by content, and their tensors. Other files are named by what they are."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -26,8 +26,8 @@ BEGINNINGS = {
     b"\x93NUMPY": "it is an array of NumPy",
 }
 PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
-TAR = slice(257, 262)  # where a tar archive says so
-KINDS = {  # of numbers in safetensors
+TAR = slice(257, 262)  # bytes that identify a tar archive
+KINDS = {  # types in safetensors
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -45,14 +45,14 @@ KINDS = {  # of numbers in safetensors
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[dict[str, Tensor], Mapping[str, str]]]:
-    """The tensors of a file, or of all that an index names, and its metadata; they can be read as long as it is open.
+    """Context with the tensors of a file, or of all files in an index, and the metadata; they are read on demand.
 
-    BadInput if it is no file of weights, or damaged.
+    BadInput if it is not a file of weights, or damaged.
     """
     with ExitStack() as stack:
         tensors: dict[str, Tensor] = {}
         metadata: Mapping[str, str] = {}
-        for part in parts(path)[1:] or [path]:  # an index comes before what it names
+        for part in parts(path)[1:] or [path]:  # an index comes before its files
             try:
                 inner, metadata = stack.enter_context(_part(part))
             except BadInput as error:
@@ -91,7 +91,7 @@ def _of_safetensors(opened: Any, name: str) -> Tensor:
 
 
 def _no_weights(head: bytes) -> str:
-    """What a file is that people take for weights; "" for others."""
+    """What a file is that may be mistaken for weights; "" for others."""
     if not head:
         return "it is empty"
     for beginning, what in BEGINNINGS.items():

@@ -1,4 +1,4 @@
-"""Weights from outside: what a text means, and what is known of them. No torch."""
+"""Sources of weights from outside: parsed texts, and descriptions of weights. No torch."""
 
 import hashlib
 import json
@@ -16,22 +16,22 @@ LIBRARIES = ("torchvision", "timm")
 NUMBERS = r"\d*\.?\d+,\d*\.?\d+,\d*\.?\d+"
 
 
-BEHIND = re.compile(rf"(.+?)(?::channels=([^:]*))?(?::({NUMBERS}):({NUMBERS}))?")  # what follows a path
+BEHIND = re.compile(rf"(.+?)(?::channels=([^:]*))?(?::({NUMBERS}):({NUMBERS}))?")  # the parts after a path
 
 
-HOW = ("grey", "rgb")  # a first convolution sees red, green and blue where it took other channels
+HOW = ("grey", "rgb")  # conversions of a first convolution to red, green and blue
 
 
-NONE = ("none", "null", "no", "false", "scratch", "random")  # texts that ask for no weights at all
+NONE = ("none", "null", "no", "false", "scratch", "random")  # texts that mean no weights
 
 
-INDEX = "*.index.json"  # of weights in several files
+INDEX = "*.index.json"  # for weights in several files
 
 
-PLACEHOLDERS = ("placeholder 0", "placeholder 1")  # classes of a head that was drawn here: a half has at least two
+PLACEHOLDERS = ("placeholder 0", "placeholder 1")  # classes of a new head: a half has at least two
 
 
-PREFIX = "weights:"  # of what a half's `data` says, if it stands for what weights were trained on
+PREFIX = "weights:"  # of the `data` of a half that represents the training data of weights
 
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -42,9 +42,9 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Source:
-    """What a text says: a library and a name among its weights ("": the default), or a file.
+    """A parsed text: a library and a name among its weights ("": the default), or a file.
 
-    key: where in the file; channels: how a first convolution of others sees red, green and blue.
+    key: place in the file; channels: conversion of the first convolution to red, green and blue.
     """
 
     library: str = ""
@@ -57,7 +57,7 @@ class Source:
 
     @classmethod
     def of(cls, text: str) -> "Source":
-        """Taken apart; paths become absolute. Whether there are such weights is not looked up, but for files."""
+        """Parse a text. Paths become absolute and must exist; names in libraries are not looked up."""
         library, _, name = text.partition(":")
         if library in LIBRARIES:
             return cls(library, name)
@@ -76,7 +76,7 @@ class Source:
 
     @property
     def text(self) -> str:
-        """Its own spelling."""
+        """The normal form of the text."""
         if self.path is None:
             return f"{self.library}:{self.name}" if self.name else self.library
         place = f"{self.path}#{self.key}" if self.key else str(self.path)
@@ -89,7 +89,7 @@ def _path(text: str) -> Path:
 
 
 def _divided(text: str) -> tuple[Path, str]:
-    """A file and a key behind a #, unless that belongs to the file's name; BadInput if there is none."""
+    """A file and the key after a #, unless the # is part of the file's name. BadInput if there is no such file."""
     positions = [len(text), *(match.start() for match in reversed(list(re.finditer("#", text))))]
     for k in positions:
         if (path := _path(text[:k])).is_file() and (k == len(text) or text[k + 1 :]):
@@ -101,7 +101,7 @@ def _divided(text: str) -> tuple[Path, str]:
         )
     for k in positions:
         if (path := _path(text[:k])).is_dir():
-            within = sorted(one.name for one in path.iterdir() if one.suffix in SUFFIXES or one.match(INDEX))
+            within = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES or file.match(INDEX))
             hint = f" in it: {', '.join(within)}" if within else ""
             if (path / ".metadata").is_file():
                 hint = ", such as torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes of such a directory"
@@ -116,9 +116,9 @@ def _channels(text: str) -> Channels:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What the network saw in its training: images resized (shorter side) and cropped to squares, then standardised.
+    """Preprocessing of a network's training images: resized (shorter side), cropped to squares, standardised.
 
-    Mean and deviation are those of pixels from 0 to 1. told_by: where this is known from.
+    Mean and standard deviation are those of pixels from 0 to 1. told_by: source of this information.
     """
 
     mean: Channels
@@ -129,18 +129,21 @@ class Preprocessing:
     told_by: str
 
     def stored(self, side: int) -> int:
-        """Pixels a side of stored images for a network that sees side x side: as many more as there were here."""
+        """Side of stored images for a network that sees side x side pixels, with the same ratio as here."""
         return round(side * max(1.0, self.resize / self.crop))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What is known of weights: everything but the tensors.
+    """Description of weights: everything but the tensors.
 
-    source: their text, with the name that a default has; hash: of the tensors, as the record of a base has it; sha256:
-    of the file they came from, if it is one; left_off: parts of the file that the network has no use for; place: the
-    key below which they lie in it; also: others below which there are such; head: "taken", or why not; changed: what
-    was done to tensors.
+    source: their text, with the name of a default
+    hash: of the tensors, as in the record of a base
+    sha256: of the file, if there is one
+    place: key of the file below which the tensors lie; also: other possible places
+    head: "taken", or why not
+    changed: conversions of tensors
+    left_off: parts of the file that are not used
     """
 
     source: str
@@ -156,14 +159,14 @@ class Weights:
 
     @cached_property
     def half(self) -> Half:
-        """What they were trained on, as far as it is known: the parent's half, W."""
+        """The training data, as far as known: the parent's half, W."""
         return Half(PREFIX + self.source, self.hash[:16], self.classes, letter="W", split="outside")
 
 
 def parts(path: Path) -> list[Path]:
-    """A file of weights, and behind an index the files that it names, which lie beside it.
+    """A file of weights; for an index followed by its files, which lie beside it.
 
-    BadInput if it is no index, or if one is missing.
+    BadInput if it is no index, or if a file is missing.
     """
     if not path.match(INDEX):
         return [path]
@@ -179,7 +182,7 @@ def parts(path: Path) -> list[Path]:
 
 
 def sha256(*paths: Path) -> str:
-    """Of the bytes of a file, or of several behind each other, 64 hex digits."""
+    """SHA-256 of the bytes of a file, or of several concatenated files, 64 hex digits."""
     hashed = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

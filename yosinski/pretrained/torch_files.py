@@ -1,18 +1,18 @@
-"""Files that `torch.save` has written, read as data: checkpoints with whatever a training script puts beside weights.
+"""Reading files of `torch.save` as data: checkpoints with any other content beside the weights.
 
-Nothing in such a file is executed, and this is why:
+Nothing in such a file is executed:
 
-- No unpickler is at work, neither Python's nor torch's. `pickles.plain` reads opcodes; a global stays a text, a call
-  stays a note of what would be called. No module is imported for a file, no function or class of it is looked up.
-- What makes a tensor is recognised by its name, and done here: a piece of the file is read as numbers of a type that
-  is listed below. Texts of the file are compared with what is written here, and used for nothing else.
-- Every place, size and stride is checked against the storage that it lies in, and that against the bytes that there
-  are, before anything is allocated. A tensor that is sparse, or repeats its numbers, may be larger than the file: its
-  shape is known before it is made.
+- No unpickler is used, neither Python's nor torch's. `pickles.plain` reads opcodes; a global stays a text, and a call
+  becomes a note. No module is imported for a file, and no function or class is looked up.
+- Calls that make a tensor are recognised by name, and reproduced here: a part of the file is read as numbers of a type
+  listed below. Texts of the file are only compared with constants in this module.
+- Every offset, size and stride is checked against its storage, and every storage against the bytes of the file, before
+  memory is allocated. A tensor that is sparse, or repeats its numbers, may be larger than the file: its shape is known
+  before it is made.
 
-So classes that are not installed here (of Lightning, OmegaConf, MMEngine, of the script itself) are no obstacle; a
-model that was saved whole has its tensors in the dictionaries of its modules, and they are found there. And of a
-checkpoint with an optimiser only the tensors that are asked for are read.
+Classes that are not installed (of Lightning, OmegaConf, MMEngine, or the training script) are no problem. In a model
+that was saved as an object, tensors are found in the dictionaries of its modules. Of a checkpoint with an optimiser
+only the requested tensors are read.
 """
 
 import math
@@ -30,9 +30,9 @@ import torch
 from yosinski.data.sources.pickles import Call, Name, Persistent, plain
 from yosinski.errors import BadInput, some
 
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of files before torch 1.6, the two pickles before all others
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # first two pickles in files before torch 1.6
 DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}  # "torch.float32"
-STORAGES = {  # the names of their classes
+STORAGES = {  # types by class names
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,
@@ -50,7 +50,7 @@ STORAGES = {  # the names of their classes
     "QUInt8Storage": torch.quint8,
     "QInt32Storage": torch.qint32,
 }
-ODD = {  # what is no tensor of numbers, by what would be called to make it
+ODD = {  # descriptions of other objects, by the function that makes them
     "torch._utils _rebuild_qtensor": "quantised",
     "torch._utils _rebuild_meta_tensor_no_storage": "on the meta device, without numbers",
     "torch._utils _rebuild_nested_tensor": "nested",
@@ -58,14 +58,14 @@ ODD = {  # what is no tensor of numbers, by what would be called to make it
     "numpy._core.multiarray _reconstruct": "an array of NumPy",
     "numpy._core.numeric _frombuffer": "an array of NumPy",
 }
-SHARDS = ("DTensor", "ShardedTensor")  # of which each process saves its own part
-INNER = (  # what holds a tensor as its first argument
+SHARDS = ("DTensor", "ShardedTensor")  # each process saves its part
+INNER = (  # calls with a tensor as first argument
     "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_parameter_with_state",
     "torch._utils _rebuild_device_tensor_from_cpu_tensor",
     "torch.nn.parameter Parameter",
 )
-LAYOUTS = {  # of sparse tensors: how many tensors say where their numbers belong
+LAYOUTS = {  # number of index tensors of sparse tensors
     "torch.sparse_coo": 1,
     "torch.sparse_csr": 2,
     "torch.sparse_csc": 2,
@@ -73,22 +73,22 @@ LAYOUTS = {  # of sparse tensors: how many tensors say where their numbers belon
     "torch.sparse_bsc": 2,
 }
 MAPPINGS = ("collections OrderedDict", "collections defaultdict", "collections Counter")
-LONGEST = 500  # characters of a name, with all that it lies in
-LARGEST = 2**63  # number that is a size or a place
-AXES = 64  # of a tensor
-DEPTH = 4  # of tensors that are made of tensors
-DENSEST = 20  # times as many bytes in an entry of an archive as it takes there
-MOST = 1_000_000  # dictionaries, lists and tensors that are looked at
+LONGEST = 500  # maximum characters of a name with its parents
+LARGEST = 2**63  # limit for sizes and offsets
+AXES = 64  # maximum axes of a tensor
+DEPTH = 4  # maximum nesting of calls that make a tensor
+DENSEST = 20  # maximum compression ratio of an entry in an archive
+MOST = 1_000_000  # maximum number of visited dictionaries, lists and tensors
 ERRORS = (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, MemoryError)
-ERRORS = (*ERRORS, OverflowError, NotImplementedError, zipfile.BadZipFile)  # what reading a damaged file may raise
+ERRORS = (*ERRORS, OverflowError, NotImplementedError, zipfile.BadZipFile)  # errors from damaged files
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One in a file, not read yet.
+    """A tensor in a file, not read yet.
 
-    odd: why it cannot be ("quantised"), else ""; then shape and kind mean nothing. stored: how many numbers the file
-    has for it, fewer than it has itself if it repeats them or is sparse.
+    odd: why it cannot be read ("quantised"), else ""; if set, shape and kind are meaningless. stored: count of its
+    numbers in the file, smaller than its size if it is sparse or repeats numbers.
     """
 
     shape: tuple[int, ...]
@@ -99,11 +99,11 @@ class Tensor:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "Tensor":
-        """One that has been read."""
+        """For a tensor in memory."""
         return cls(tuple(tensor.shape), tensor.dtype, lambda: tensor, stored=tensor.numel())
 
     def read(self) -> torch.Tensor:
-        """Its numbers; BadInput if the file is damaged."""
+        """Read the tensor. BadInput if the file is damaged."""
         try:
             return self.make()
         except ERRORS as error:
@@ -111,7 +111,7 @@ class Tensor:
 
 
 class Saved(NamedTuple):
-    """What a file holds: the object that was saved, as plain data, and how the bytes of a storage are read."""
+    """Content of a file: the saved object as plain data, and a function that reads the bytes of a storage."""
 
     content: Any
     storage: Callable[[str], bytes]
@@ -119,9 +119,9 @@ class Saved(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[dict[str, Tensor]]:
-    """All tensors of a file, by the keys that lead to them, with dots between; they can be read as long as it is open.
+    """Context with all tensors of a file by their keys, joined by dots; they are read on demand.
 
-    BadInput if torch has not saved it, or if it is damaged.
+    BadInput if the file is not from torch, or if it is damaged.
     """
     with path.open("rb") as file:
         try:
@@ -142,15 +142,15 @@ def _line(error: Exception) -> str:
 
 
 def shown(text: str) -> str:
-    """A text of a file for a message: not too long, and nothing in it that a terminal would obey."""
+    """A text from a file for a message: shortened, without control characters."""
     return "".join(sign if sign.isprintable() else "?" for sign in text[:LONGEST])
 
 
-# What lies in a file
+# Content of a file
 
 
 def _archive(file: IO[bytes]) -> Saved:
-    """Since torch 1.6: a zip archive with a pickle, and an entry for each storage; torch compresses none."""
+    """A file since torch 1.6: a zip archive with a pickle, and an uncompressed entry for each storage."""
     archive = zipfile.ZipFile(file)
     names = archive.namelist()
     roots = {name.removesuffix("data.pkl") for name in names if name.count("/") == 1 and name.endswith("/data.pkl")}
@@ -165,7 +165,7 @@ def _archive(file: IO[bytes]) -> Saved:
         member: Any = archive.getinfo(root + name)
         if member.file_size > DENSEST * member.compress_size + 1_000_000:
             raise ValueError(f"{name} is {member.file_size:,} bytes packed into {member.compress_size:,}")
-        member.CRC = member.CRC or None  # torch can be told to write none
+        member.CRC = member.CRC or None  # torch has an option to omit it
         return archive.open(member).read()
 
     if f"{root}byteorder" in names and entry("byteorder") != b"little":
@@ -174,7 +174,7 @@ def _archive(file: IO[bytes]) -> Saved:
 
 
 def _stream(file: IO[bytes]) -> Saved:
-    """Before torch 1.6: five pickles (two numbers, the system, the object, the keys of its storages), then storages."""
+    """A file before torch 1.6: five pickles (two numbers, system, object, keys of storages), then the storages."""
     file.seek(0)
     if plain(file) != MAGIC or plain(file) != PROTOCOL:
         raise ValueError("torch.save begins otherwise")
@@ -200,7 +200,7 @@ def _stream(file: IO[bytes]) -> Saved:
 
 
 def _found(saved: Saved) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in dictionaries, lists and modules, in the order of the file; what holds itself ends by its name."""
+    """Tensors in dictionaries, lists and modules, in the order of the file. Cycles end at the longest name."""
     waiting, looked_at, held = [("", saved.content)], 0, 0
     while waiting:
         name, value = waiting.pop()
@@ -212,12 +212,12 @@ def _found(saved: Saved) -> Iterator[tuple[str, Tensor]]:
         inner = [(f"{name}.{key}" if name else str(key), part) for key, part in entries if _holds(key, part)]
         waiting += reversed([(key, part) for key, part in inner if len(key) <= LONGEST])
         held += len(inner)
-        if held > MOST or looked_at > 20 * MOST:  # a file may hold the same dictionary a million times
+        if held > MOST or looked_at > 20 * MOST:  # a file may contain the same dictionary many times
             raise ValueError(f"it holds more than {MOST:,} dictionaries, lists and tensors")
 
 
 def _holds(key: Any, value: Any) -> bool:
-    """Whether tensors may lie in a value, and its key can be part of their names."""
+    """Whether a value may contain tensors, and its key may be part of their names."""
     if not isinstance(value, dict | list | tuple | Call):
         return False
     if isinstance(key, str):
@@ -226,7 +226,7 @@ def _holds(key: Any, value: Any) -> bool:
 
 
 def _entries(value: Any) -> list[tuple[Any, Any]]:
-    """What a dictionary, a list or a module holds, by its keys; of a module what its state dict would hold."""
+    """The content of a dictionary, a list or a module by keys; for a module the content of its state dict."""
     if isinstance(value, list | tuple):
         return list(enumerate(value))
     state = value.state[-1] if isinstance(value, Call) and value.state else None
@@ -235,12 +235,12 @@ def _entries(value: Any) -> list[tuple[Any, Any]]:
     passing = state.get("_non_persistent_buffers_set")
     lists = passing.arguments[:1] if isinstance(passing, Call) else (passing,)
     left_out = {name for names in lists if isinstance(names, list) for name in names if isinstance(name, str)}
-    held = [pair for name in ("_parameters", "_buffers", "_modules") for pair in _pairs(state.get(name))]
-    return [(key, part) for key, part in held if key not in left_out]
+    pairs = [pair for name in ("_parameters", "_buffers", "_modules") for pair in _pairs(state.get(name))]
+    return [(key, part) for key, part in pairs if key not in left_out]
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
-    """The keys and values of a dictionary, or of what would have become one."""
+    """The keys and values of a dictionary, or of a call that would make one."""
     if isinstance(value, dict):
         return list(value.items())
     if not isinstance(value, Call):
@@ -254,16 +254,16 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _tensor(saved: Saved, value: Any, depth: int = 0) -> Tensor | None:
-    """What a call in the file would have made, if that is a tensor; an odd one if it does not fit the file."""
+    """The tensor that a call in the file would make, or None; an odd one if it does not fit the file."""
     if not isinstance(value, Call):
         return None
     try:
-        return _made(saved, value, depth)
+        return _by_call(saved, value, depth)
     except ERRORS as error:
         return _odd(f"damaged ({_line(error)})")
 
 
-def _made(saved: Saved, call: Call, depth: int) -> Tensor | None:
+def _by_call(saved: Saved, call: Call, depth: int) -> Tensor | None:
     if call.name in ODD:
         return _odd(ODD[call.name])
     if depth > DEPTH:
@@ -274,8 +274,8 @@ def _made(saved: Saved, call: Call, depth: int) -> Tensor | None:
         case "torch._utils _rebuild_tensor", (storage, offset, shape, strides):
             return _strided(saved, storage, offset, shape, strides)
         case "torch._utils _rebuild_tensor_v2", (storage, offset, shape, strides, _, _, *flags):
-            made = _strided(saved, storage, offset, shape, strides)
-            return replace(made, odd="a conjugated or negated view") if any(flags) else made
+            view = _strided(saved, storage, offset, shape, strides)
+            return replace(view, odd="a conjugated or negated view") if any(flags) else view
         case "torch._utils _rebuild_tensor_v3", (storage, offset, shape, strides, _, _, Name() as kind, *_):
             return _strided(saved, storage, offset, shape, strides, DTYPES[kind.replace(" ", ".")])
         case "torch._utils _rebuild_sparse_tensor", (Call(arguments=(str() as layout,)), list() | tuple() as parts):
@@ -287,12 +287,12 @@ def _made(saved: Saved, call: Call, depth: int) -> Tensor | None:
 
 
 def _last(name: str) -> str:
-    """Of a module and a name the name."""
+    """The last part of a global's name, without the module."""
     return name.split(" ")[-1]
 
 
 def _described(kind: Any) -> str:
-    """What the class of a tensor says of it."""
+    """A description of a tensor by its class."""
     name = shown(_last(str(kind))) if isinstance(kind, Name | Call) else "tensor"
     return f"a {name}" + (": one process's part, gather the state dict before it is saved" if name in SHARDS else "")
 
@@ -302,19 +302,19 @@ def _odd(why: str) -> Tensor:
 
 
 def _kind(storage: str) -> torch.dtype:
-    """The type of numbers in storages of a class."""
+    """The type of numbers in a class of storages."""
     return STORAGES[_last(storage)]
 
 
 def _key(value: Any) -> str:
-    """The key of a storage; ValueError for what is none."""
+    """The key of a storage. ValueError if it is invalid."""
     if not isinstance(value, str) and not (isinstance(value, int) and abs(value) < LARGEST):
         raise ValueError("keys of storages that are none")
     return str(value)
 
 
 def _whole(numbers: Any, most: int = AXES) -> tuple[int, ...]:
-    """Sizes or places; ValueError if they are not some whole numbers, none below zero."""
+    """Sizes or offsets. ValueError unless they are non-negative integers."""
     numbers = numbers.arguments[0] if isinstance(numbers, Call) else numbers  # of torch.Size
     good = isinstance(numbers, list | tuple) and len(numbers) <= most
     if not good or not all(type(number) is int and 0 <= number < LARGEST for number in numbers):
@@ -325,37 +325,37 @@ def _whole(numbers: Any, most: int = AXES) -> tuple[int, ...]:
 def _strided(
     saved: Saved, storage: Persistent, offset: Any, shape: Any, strides: Any, kind: torch.dtype | None = None
 ) -> Tensor:
-    """A view of a storage; ValueError if it reaches beyond it."""
-    what, of, key, _, count, *view = storage.id
+    """A view of a storage. ValueError if it reaches beyond the storage."""
+    tag, storage_class, key, _, count, *view = storage.id
     key, shape, strides, (offset, count) = _key(key), _whole(shape), _whole(strides), _whole([offset, count])
-    whole, first = count * _kind(of).itemsize, 0  # bytes
-    held = whole
-    if any(view):  # of files before torch 1.6: of a part of a storage, by its first number and how many
-        first, held = (number * _kind(of).itemsize for number in _whole(view[0][1:], 2))
-    kind = kind or _kind(of)
+    total, first = count * _kind(storage_class).itemsize, 0  # in bytes
+    part_size = total
+    if any(view):  # before torch 1.6: part of a storage, by first number and count
+        first, part_size = (number * _kind(storage_class).itemsize for number in _whole(view[0][1:], 2))
+    kind = kind or _kind(storage_class)
     last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-    if what != "storage" or first + held > whole or (0 not in shape and (last + 1) * kind.itemsize > held):
+    if tag != "storage" or first + part_size > total or (0 not in shape and (last + 1) * kind.itemsize > part_size):
         raise ValueError("it reaches beyond its storage")
 
     def make() -> torch.Tensor:
         content = saved.storage(key)
-        if len(content) != whole:
-            raise ValueError(f"a storage of {whole:,} bytes has {len(content):,}")
+        if len(content) != total:
+            raise ValueError(f"a storage of {total:,} bytes has {len(content):,}")
         if 0 in shape:
             return torch.empty(shape, dtype=kind)
         begin, end = first + offset * kind.itemsize, first + (last + 1) * kind.itemsize
         return torch.frombuffer(bytearray(content[begin:end]), dtype=kind).as_strided(shape, strides).contiguous()
 
-    return Tensor(shape, kind, make, stored=held // kind.itemsize)
+    return Tensor(shape, kind, make, stored=part_size // kind.itemsize)
 
 
 def _sparse(saved: Saved, layout: str, parts: list[Any] | tuple[Any, ...]) -> Tensor:
-    """A sparse tensor, which becomes a dense one."""
+    """A sparse tensor, read as a dense one."""
     if layout not in LAYOUTS or len(parts) > AXES:
         raise ValueError(f"of layout {shown(layout)}")
-    made = [_made(saved, part, DEPTH) for part in parts if isinstance(part, Call) and part.name != "torch Size"]
+    parsed = [_by_call(saved, part, DEPTH) for part in parts if isinstance(part, Call) and part.name != "torch Size"]
     shape = next(_whole(part) for part in parts if not isinstance(part, Call) or part.name == "torch Size")
-    *places, numbers = (part for part in made if part and not part.odd)
+    *places, numbers = (part for part in parsed if part and not part.odd)
     if len(places) != LAYOUTS[layout] or any(
         math.prod(part.shape) > math.prod(shape) * (len(shape) + 1) for part in (*places, numbers)
     ):

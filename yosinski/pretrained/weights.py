@@ -1,8 +1,7 @@
-"""Weights that others have trained, as the tensors of a base: found, read without executing anything, made to fit.
+"""Pretrained weights as the tensors of a base: found, read without executing code, and fitted to the network.
 
-A network's tensors are called as the library's model calls them, behind the name of their segment, but for what the
-first segment subtracts and divides by. Those of our own networks keep their names. `saved` reads files, `fitting` says
-what of them is taken.
+Tensors have the names of the library's model with their segment's name as prefix, except for the moments in the first
+segment. Networks of this package keep their names. `saved` reads files, `fitting` selects tensors.
 """
 
 import importlib
@@ -29,28 +28,28 @@ from yosinski.pretrained.fitting import TAKEN, Tensors, fitted, head_of
 from yosinski.pretrained.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
 from yosinski.pretrained.torch_files import Tensor
 
-# torchvision's weights of these are used with `transform_input`: ImageNet's mean and deviation become these.
+# Models whose torchvision weights need `transform_input`: these moments replace ImageNet's.
 TRANSFORMED = {"googlenet": (0.5, 0.5, 0.5), "inception_v3": (0.5, 0.5, 0.5)}
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation
 
 
 def read(network: str, source: Source) -> tuple[Weights, Tensors]:
-    """What is known of these weights, and all tensors of the network with them, as `networks.build` names them.
+    """The description of these weights, and all tensors of the network, by the names of `networks.build`.
 
-    The head has as many outputs as theirs; it is drawn, with two outputs, where they have none that fits. BadInput if
-    there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
+    The head has the outputs of the weights; if they have no fitting head, it is initialised with two outputs. BadInput
+    if there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
     """
     if source.path is not None:
         with saved.opened(source.path) as (saved_tensors, metadata):
             classes, preprocessing = exported(source.path, metadata)
-            taken = fitted(network, saved_tensors, source.text, source.key, source.channels)
+            result = fitted(network, saved_tensors, source.text, source.key, source.channels)
         hashed, text = sha256(*parts(source.path)), source.text
     else:
         fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
         tensors, classes, preprocessing, name, file = fetched(named(network).model, source.name)
         text, hashed = f"{source.library}:{name}", sha256(file) if file else None
-        taken = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
-    tensors = taken.tensors
+        result = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
+    tensors = result.tensors
     mean, std = names_of_moments(tensors)
     if network in ARCHITECTURES:
         preprocessing = preprocessing or own_preprocessing(network, tensors[mean], tensors[std])
@@ -62,26 +61,26 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
     name, axis = head_of(network, tensors)
     outputs = tensors[name].shape[axis]
-    if taken.head != TAKEN:
+    if result.head != TAKEN:
         classes = list(PLACEHOLDERS)
     elif len(classes) != outputs:
         classes = [f"class {k}" for k in range(outputs)]
     facts = fingerprint(tensors), hashed, told_apart(classes), preprocessing
-    about = {name: getattr(taken, name) for name in ("left_off", "place", "also", "head", "changed")}
-    return Weights(text, *facts, **about), tensors
+    properties = {name: getattr(result, name) for name in ("left_off", "place", "also", "head", "changed")}
+    return Weights(text, *facts, **properties), tensors
 
 
 def told_apart(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of classes; those that several have (ImageNet has two cranes) with their numbers."""
+    """The names of classes; equal names (ImageNet has two cranes) get their numbers."""
     count = Counter(names)
     return tuple(f"{name} ({k})" if count[name] > 1 else name for k, name in enumerate(names))
 
 
-# Where they are found
+# Sources
 
 
 def exported(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], Preprocessing | None]:
-    """What a file says of classes and preprocessing, if it was exported by us."""
+    """Classes and preprocessing from the metadata of a file that `export` has written."""
     if not {"classes", "preprocessing"} <= metadata.keys():
         return [], None
     try:
@@ -100,7 +99,7 @@ def exported(path: Path, metadata: Mapping[str, str]) -> tuple[list[str], Prepro
 
 
 def fetched_from_torchvision(model: str, name: str) -> tuple[Tensors, list[str], Preprocessing, str, Path]:
-    """Weights of torchvision by their name, from the hub's cache or the network; checked against their hash."""
+    """Weights of torchvision by name, from the hub's cache or the network, with their hash checked."""
     weights: Any = torchvision.models.get_model_weights(model)
     entry = weights[choose(f"weights of {model}", name or "DEFAULT", list(weights.__members__))]
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
@@ -114,26 +113,26 @@ def fetched_from_torchvision(model: str, name: str) -> tuple[Tensors, list[str],
 
 
 def fetched_from_timm(model: str, name: str) -> tuple[Tensors, list[str], Preprocessing, str, None]:
-    """Weights of timm by their tag, from the hub's cache or the network."""
+    """Weights of timm by tag, from the hub's cache or the network."""
     timm = importlib.import_module("timm")
     tags = [tag for one, _, tag in (full.partition(".") for full in timm.list_pretrained(f"{model}*")) if one == model]
     tag = choose(f"weights of timm:{model}", name or timm.get_pretrained_cfg(model).tag, tags)
     try:
-        made = timm.create_model(f"{model}.{tag}", pretrained=True)
-    except Exception as error:  # of the hub, the connection, the file
+        model_with_weights = timm.create_model(f"{model}.{tag}", pretrained=True)
+    except Exception as error:  # errors of the hub, the connection or the file
         raise BadInput(f"weights timm:{tag} of timm:{model} cannot be fetched: {_line(error)}") from error
-    return made.state_dict(), [], of_timm(f"{model}.{tag}"), tag, None
+    return model_with_weights.state_dict(), [], of_timm(f"{model}.{tag}"), tag, None
 
 
 def _line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-# What the images went through
+# Preprocessing
 
 
 def usual_preprocessing(network: str) -> Preprocessing:
-    """As with the weights that the network's library takes by default; of a file of one's own nobody knows."""
+    """The preprocessing of the default weights of the network's library; unknown for a network of your own."""
     name = named(network)
     if name.library == "file":
         side = architecture(network).side
@@ -147,24 +146,24 @@ def usual_preprocessing(network: str) -> Preprocessing:
 
 
 def of_torchvision(model: str, entry: Any) -> Preprocessing:
-    """As torchvision says of its weights."""
+    """The preprocessing by torchvision's metadata of these weights."""
     saw = entry.transforms()
     mean, std = (TRANSFORMED.get(model, _channels(values)) for values in (saw.mean, saw.std))
-    how = saw.resize_size[0], saw.crop_size[0], saw.interpolation.value
-    return Preprocessing(mean, std, *how, f"that of torchvision:{entry.name}")
+    resizing = saw.resize_size[0], saw.crop_size[0], saw.interpolation.value
+    return Preprocessing(mean, std, *resizing, f"that of torchvision:{entry.name}")
 
 
 def of_timm(model: str) -> Preprocessing:
-    """As timm says of its weights."""
+    """The preprocessing by timm's configuration of these weights."""
     saw = importlib.import_module("timm").get_pretrained_cfg(model)
     crop = saw.input_size[-1]
     interpolation = saw.interpolation if saw.interpolation in FILTERS else "bicubic"
-    how = int(crop / (saw.crop_pct or 0.875)), crop, interpolation
-    return Preprocessing(_channels(saw.mean), _channels(saw.std), *how, f"that of timm:{saw.tag}")
+    resizing = int(crop / (saw.crop_pct or 0.875)), crop, interpolation
+    return Preprocessing(_channels(saw.mean), _channels(saw.std), *resizing, f"that of timm:{saw.tag}")
 
 
 def own_preprocessing(network: str, mean: torch.Tensor, std: torch.Tensor) -> Preprocessing:
-    """One of our own networks carries it with it."""
+    """The preprocessing of a network of this package, from its own moments."""
     side = architecture(network).side
     channels = [_channels((tensor.flatten() / 255).tolist()) for tensor in (mean, std)]
     return Preprocessing(channels[0], channels[1], side, side, "bilinear", "that of the file")

@@ -1,1 +1,1 @@
-"""A run's directory: specs, attempts, claims, and what became of the run. Analysis reads nothing else."""
+"""A run's directory: specs, attempts, claims and states. Analysis reads nothing else."""

@@ -1,7 +1,8 @@
-"""Attempts: one process at a time has the right to write a run's directory, and all of its writing goes through here.
+"""Attempts: the right of one process to write to a run's directory.
 
-An attempt claims the run by creating its claim file exclusively, and every write checks that no later attempt has taken
-over. Files appear whole (temporary name, fsync, rename), `record.json` last.
+An attempt claims the run by creating its claim file exclusively. All writing goes through it, and every write checks
+that no later attempt has taken over. Files are complete when they appear (temporary name, fsync, rename);
+`record.json` is written last.
 """
 
 import json
@@ -23,13 +24,13 @@ CURVE = ("attempt", "step", "epoch", "learning_rate", "train_loss", "select_loss
 
 
 class Superseded(Failure):
-    """A later attempt has taken this run over: what this process still writes is refused."""
+    """A later attempt has taken the run over: further writes of this process are refused."""
 
 
 def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "Attempt | None":
     """Claim a run for this process; None if it is done or another live process has it.
 
-    job: the scheduler's name for this job. An earlier attempt of the same job, from before it was requeued, is over.
+    job: the scheduler's name for this job. Earlier attempts of the same job, from before a requeue, count as ended.
     """
     path = enrol(runs, run)
     latest = latest_attempt(path)
@@ -45,16 +46,16 @@ def claim(runs: Path, run: Run, job: str = "", ended: Ended = no_scheduler) -> "
             )
     except FileExistsError:
         return None
-    if state(path) in FINAL:  # the earlier attempt ended between our look and our claim
+    if state(path) in FINAL:  # the earlier attempt finished just before our claim
         attempt.release()
         return None
     return attempt
 
 
 def blocked(attempt: "Attempt", run: Run, runs: Path, ended: Ended = no_scheduler) -> bool:
-    """Whether a copy cannot be cut from its base; then that is what its record says from now on.
+    """Whether a copy cannot be cut from its base, because the base is not good. The copy's record then says so.
 
-    An edge in a plan is no proof that the base is good.
+    A job's dependency in a plan does not prove that the base is good.
     """
     base = state(folder(runs, run.parent.id), ended) if run.parent else "done"
     if base != "done":
@@ -64,7 +65,7 @@ def blocked(attempt: "Attempt", run: Run, runs: Path, ended: Ended = no_schedule
 
 @dataclass(frozen=True)
 class Attempt:
-    """The right to write one run's directory, until a later attempt takes over."""
+    """The right to write to one run's directory, until a later attempt takes over."""
 
     path: Path
     number: int
@@ -76,14 +77,14 @@ class Attempt:
             raise Superseded(f"{self.path}: attempt {self.number} was taken over by attempt {latest}")
 
     def beat(self, step: int, steps: int, first_step: int = 0, began: float = 0.0) -> None:
-        """Show life and progress: where this attempt stands, and where and when (seconds since 1970) it began."""
+        """Write a heartbeat with the present step, and the first step and time (seconds since 1970) of this attempt."""
         self.check()
         beat = {"attempt": self.number, "step": step, "steps": steps, "time": time.time()}
         beat |= {"first_step": first_step, "began": began}
         write_json(self.path / "progress.json", beat, durable=False)
 
     def show_life(self) -> None:
-        """Show that this attempt is still alive while it waits for its turn."""
+        """Write a heartbeat while waiting, with no progress."""
         self.check()
         os.utime(self.path / f"claim.{self.number}.json")
 
@@ -99,14 +100,14 @@ class Attempt:
     def rewind(self, step: int) -> None:
         """Drop the rows of the curve beyond a checkpoint's step."""
         self.check()
-        kept = [row for row in read_curve(self.path) if row["step"] <= step]
+        rows = [row for row in read_curve(self.path) if row["step"] <= step]
         lines = [",".join(CURVE)]
-        for row in kept:
+        for row in rows:
             lines.append(",".join(str(int(row[k])) if k in ("attempt", "step") else repr(row[k]) for k in CURVE))
         replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, "\n".join(lines) + "\n"))
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
-        """Put a file (checkpoint or weights) in place, whole."""
+        """Write a file (checkpoint or weights) atomically."""
 
         def write_if_current(temporary: Path) -> None:
             write(temporary)
@@ -115,7 +116,7 @@ class Attempt:
         replace(self.path / name, write_if_current)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write the record, last of all files, and tidy up."""
+        """Write the record, the last of all files, and delete temporary ones."""
         self.check()
         write_json(self.path / "record.json", {"attempts": self.number, **record})
         over = ("checkpoint.pt", "progress.json", "failure.json") if record["state"] in FINAL else ()
@@ -124,13 +125,13 @@ class Attempt:
         self.release()
 
     def fail(self, error: str) -> None:
-        """Leave the reason of a failure behind; the run can be claimed again."""
+        """Write the reason of a failure. The run can be claimed again."""
         self.check()
         write_json(self.path / "failure.json", {"attempt": self.number, "error": error, "time": time.time()})
         self.release()
 
     def release(self) -> None:
-        """Give the run back, so that the next attempt need not wait for a silence."""
+        """Release the run, so that the next attempt need not wait until the heartbeat is old."""
         claim_file = self.path / f"claim.{self.number}.json"
         write_json(claim_file, {**json.loads(claim_file.read_text()), "released": True})
 

@@ -1,4 +1,4 @@
-"""Claims: who trains a run, and whether that process still lives, by claim files, heartbeats and a scheduler's word."""
+"""Claims: which process trains a run, and whether it is alive, from claim files, heartbeats and the scheduler."""
 
 import contextlib
 import json
@@ -13,19 +13,19 @@ from uuid import uuid4
 
 import psutil
 
-SILENCE = 300.0  # seconds without a heartbeat after which an attempt on another host counts as dead
+SILENCE = 300.0  # seconds without heartbeat until an attempt on another host counts as dead
 
-Ended = Callable[[str], bool]  # whether a scheduler says that the job of that name has ended
+Ended = Callable[[str], bool]  # whether a scheduler reports that the job of this name has ended
 
 
 def no_scheduler(job: str) -> bool:
-    """Of no job is it known that it has ended."""
+    """A scheduler that knows no jobs."""
     return False
 
 
 @cache
 def this_process() -> dict[str, Any]:
-    """Who this process is; a pid means something only on the same host and in the same pid namespace."""
+    """The identity of this process. A pid is valid only on its host and in its pid namespace."""
     namespace = Path("/proc/self/ns/pid")
     host = f"{socket.gethostname()} {namespace.readlink()}" if namespace.is_symlink() else socket.gethostname()
     return {"host": host, "pid": os.getpid(), "started": psutil.Process().create_time()}
@@ -37,12 +37,12 @@ def latest_attempt(path: Path) -> int:
 
 
 def latest_of(names: Iterable[str]) -> int:
-    """The same, from the names in a run's directory."""
+    """The highest attempt number among the file names in a run's directory, 0 if there is none."""
     return max((int(n.split(".")[1]) for n in names if n.startswith("claim.") and n.endswith(".json")), default=0)
 
 
 def read_claim(path: Path, attempt: int) -> dict[str, Any] | None:
-    """Who claimed this run as its attempt of that number; None where that is not (yet) written."""
+    """The claim of this attempt; None if it is not written (yet)."""
     with contextlib.suppress(ValueError, FileNotFoundError):
         return json.loads((path / f"claim.{attempt}.json").read_text())
     return None
@@ -50,7 +50,7 @@ def read_claim(path: Path, attempt: int) -> dict[str, Any] | None:
 
 @cache
 def ahead(runs: Path) -> float:
-    """By how many seconds the clock that dates the files in a runs directory is ahead of this host's."""
+    """The difference of clocks in seconds: of the file system of a runs directory minus this host's."""
     probe = runs / f".clock-{uuid4().hex[:12]}"
     with contextlib.suppress(OSError):
         probe.touch()
@@ -62,14 +62,14 @@ def ahead(runs: Path) -> float:
 
 
 def is_alive(path: Path, attempt: int, ended: Ended = no_scheduler) -> bool:
-    """Whether the process behind a claim still runs.
+    """Whether the process of a claim is still running.
 
-    Its scheduler knows when it has ended; a process on this host is seen directly, one on another by its heartbeat.
+    Processes on this host are checked directly, others by the scheduler or by their heartbeat.
     """
     claim_file = path / f"claim.{attempt}.json"
     now = time.time() + ahead(path.parent.parent)
     claim = read_claim(path, attempt)
-    if claim is None:  # created a moment ago and not yet filled, or its writer died there
+    if claim is None:  # created just now and still empty, or its writer died then
         return now - claim_file.stat().st_mtime < 10
     if claim["released"] or (claim["job"] and ended(claim["job"])):
         return False

@@ -1,4 +1,4 @@
-"""What is to be trained, in a runs directory: runs with their specs, halves, and networks of one's own."""
+"""Specs in a runs directory: runs, halves, and networks of your own."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def folder(runs: Path, run_id: str) -> Path:
 
 
 def enrol(runs: Path, run: Run) -> Path:
-    """Make the run's directory, with its spec, its parent's and the halves; returns it. What is there stays."""
+    """Make the run's directory with its spec, and the directories of its parent and halves. Existing files stay."""
     if run.parent is not None:
         enrol(runs, run.parent)
     enrol_half(runs, run.half)
@@ -35,24 +35,24 @@ def enrol(runs: Path, run: Run) -> Path:
 
 
 def enrol_half(runs: Path, half: Half) -> None:
-    """Store the names behind a half's digest once."""
+    """Store the class names of a half's digest, once."""
     path = runs / "halves" / f"{half.digest}.json"
     if not path.exists():
         names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
-        rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions knew no other
+        rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions had only rule 1
         write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule})
 
 
 def load_half(runs: Path, digest: str) -> Half:
-    """The half behind a digest."""
+    """The half with this digest."""
     path = runs / "halves" / f"{digest}.json"
     if not path.exists():
         raise BadInput(f"{path} is missing: the class names of a half of these runs")
     value = read_json(path)
     try:
         classes, domain = tuple(value["classes"]), tuple(value["domain"])
-        about = value["letter"], value["split"], value.get("rule", 1)
-        half = Half(value["data"], value["fingerprint"], classes, domain, *about)
+        labels = value["letter"], value["split"], value.get("rule", 1)
+        half = Half(value["data"], value["fingerprint"], classes, domain, *labels)
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error
     if half.digest != digest:
@@ -61,12 +61,12 @@ def load_half(runs: Path, digest: str) -> Half:
 
 
 def know_networks(runs: Path) -> None:
-    """Let the networks of files that a runs directory keeps be known by their names."""
+    """Register the networks of files in a runs directory under their names."""
     own.read_all(runs)
 
 
 def load(runs: Path, run_id: str) -> Run:
-    """The run behind an id, with its parent; BadInput if its spec does not hash to that id, or means nothing here."""
+    """The run with this id, and its parent. BadInput if its spec has another hash, or is not valid here."""
     path = folder(runs, run_id) / "run.json"
     if not path.exists():
         raise BadInput(f"no run {run_id} in {runs}")
@@ -101,7 +101,7 @@ def load(runs: Path, run_id: str) -> Run:
         )
     except (KeyError, TypeError) as error:
         raise Damaged(path) from error
-    except BadInput as error:  # the file is what was written: a value that only another version allows
+    except BadInput as error:  # the file is undamaged: a value is valid only in another version
         raise BadInput(f"{path} (format {content['format']}) needs another version of yosinski: {error}") from error
     if run.id != run_id:
         raise BadInput(f"{path} (format {content['format']}) needs an older version of yosinski: values are missing")
@@ -115,12 +115,12 @@ def check_known(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def is_id(text: str) -> bool:
-    """Whether this could be a run's id, or the beginning of one."""
+    """Whether this may be a run's id, or the beginning of one."""
     return 4 <= len(text) <= 16 and not text.strip("0123456789abcdef")
 
 
 def find(runs: Path, text: str) -> str:
-    """The id of the run that this text begins, or is the name of; BadInput if there is none, or more than one."""
+    """The id of the run with this name or beginning of an id. BadInput if there is none, or more than one."""
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     if is_id(text):
@@ -148,5 +148,5 @@ def scan(runs: Path) -> Iterator[Path]:
 
 
 def ids(runs: Path) -> set[str]:
-    """The ids that have a directory: one listing for many runs, where a look for each would take long."""
+    """The ids with a directory. One listing is faster than a check for each of many runs."""
     return {run_id for shard in runs.glob("[0-9a-f][0-9a-f]") for run_id in os.listdir(shard)}

@@ -1,4 +1,4 @@
-"""What became of a run: read from its directory `runs/<first two>/<id>/`. Records are the truth.
+"""States of runs, read from their directories `runs/<first two>/<id>/`.
 
 `docs/formats.md` describes the files.
 """
@@ -20,9 +20,9 @@ FINAL: tuple[State, ...] = ("done", "stuck", "diverged")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The `record.json` in a run's directory, None where there is none.
+    """The `record.json` in a run's directory, None if there is none.
 
-    What an earlier version called stuck is read by today's rule, wherever its state matters: see `health.reread`.
+    Records of stuck runs by earlier versions are read by the present rule: see `health.reread`.
     """
     record = path / "record.json"
     if not record.exists():
@@ -34,7 +34,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:
-    """What became of the run in this directory, from its record, claim and heartbeat; and its record, if any."""
+    """The state of the run in this directory, from its record, claim and heartbeat; and its record, if any."""
     try:
         names = os.listdir(path)
     except FileNotFoundError:
@@ -53,24 +53,24 @@ def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any]
 
 
 def state(path: Path, ended: Ended = no_scheduler) -> State:
-    """What became of the run in this directory."""
+    """The state of the run in this directory."""
     return look(path, ended)[0]
 
 
 def progress(path: Path) -> dict[str, Any] | None:
-    """The last heartbeat: attempt, step, steps, time; None where there is none."""
+    """The last heartbeat: attempt, step, steps, time; None if there is none."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads((path / "progress.json").read_text())
     return None
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """The evaluations in order of steps; of a step written twice the latest attempt's; a torn last line is ignored."""
+    """The evaluations in order of steps, from the latest attempt of each step. An incomplete last line is ignored."""
     rows: dict[int, dict[str, float]] = {}
     with contextlib.suppress(FileNotFoundError):
         text = (path / "curve.csv").read_text()
-        whole = text[: text.rfind("\n") + 1]
-        names, *lines = [line.split(",") for line in whole.splitlines()] or [[]]
+        complete = text[: text.rfind("\n") + 1]
+        names, *lines = [line.split(",") for line in complete.splitlines()] or [[]]
         for line in lines:
             try:
                 values = dict(zip(names, map(float, line), strict=True))
@@ -82,7 +82,7 @@ def read_curve(path: Path) -> list[dict[str, float]]:
 
 
 def spoilt(path: Path) -> bool:
-    """Whether the weights in a run's directory are missing, or not those that its record names."""
+    """Whether the weights in a run's directory are missing, or differ from those in its record."""
     record = read_record(path)
     try:
         return record is None or fingerprint_of_file(path / "weights.safetensors") != record["weights"]
@@ -91,7 +91,7 @@ def spoilt(path: Path) -> bool:
 
 
 def set_aside(path: Path) -> None:
-    """Set a run's record and weights aside: they are damaged, and stand in the way of new ones."""
+    """Rename damaged weights and their record, so that the run can be trained again."""
     for file in (path / "record.json", path / "weights.safetensors"):
         if file.exists():
             set_file_aside(file)

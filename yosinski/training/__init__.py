@@ -1,1 +1,1 @@
-"""A pack of runs: batches, surgery, the loop, evaluation, checkpoints, stored features."""
+"""Training of a pack: batches, surgery, the loop, evaluation, checkpoints, stored features."""

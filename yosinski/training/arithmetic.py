@@ -1,4 +1,4 @@
-"""What networks are computed on: the device, its arithmetic, and what records say of it."""
+"""Arithmetic: device and precision of the computation, and its description in records."""
 
 import contextlib
 import ctypes
@@ -19,34 +19,34 @@ from yosinski.networks import batch
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What the last bits of the numbers depend on; fixed when a run first starts."""
+    """Everything that the last bits of the numbers depend on. Fixed when a run first starts."""
 
     dtype: str  # "float32", or "bfloat16" for autocast
     device: str  # "cpu", "cuda" or "mps"
     threads: int
-    head: str = "float32"  # what the head and the loss are computed in; "bfloat16" in earlier versions
-    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: not known
+    head: str = "float32"  # type of the head and the loss; "bfloat16" in earlier versions
+    processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: unknown
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
-        """As checkpoints and records keep it; earlier versions did not say of the head, which was like the rest."""
+        """From the values in checkpoints and records. Earlier versions had no `head`; it equalled `dtype`."""
         return cls(**{"head": values["dtype"], **values})
 
     @property
     def below(self) -> dict[str, Any]:
-        """What the last bits of features depend on: threads sum on the CPU only."""
+        """What the last bits of features depend on. The number of threads matters on the CPU only."""
         threads = {"threads": self.threads} if self.device == "cpu" else {}
         return {"dtype": self.dtype, "device": self.device, "processor": self.processor, **threads}
 
     def agrees(self, other: "Arithmetic") -> bool:
-        """Whether the same numbers come out, as far as is known: earlier versions did not write processors down."""
+        """Whether the numbers are the same, as far as is known: earlier versions did not record processors."""
         one, two = ({**arithmetic.below, "head": arithmetic.head} for arithmetic in (self, other))
         if not (self.processor and other.processor):
             one["processor"] = two["processor"] = ""
         return one == two
 
     def autocast(self, enabled: bool = True) -> torch.autocast:
-        """The context in which networks compute, up to the head."""
+        """The autocast context of a network, up to the head."""
         return torch.autocast(self.device, torch.bfloat16, enabled=enabled and self.dtype == "bfloat16")
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ class Arithmetic:
 
 
 def choose_arithmetic(where: Where) -> Arithmetic:
-    """Resolve "auto": a GPU of CUDA's if there is one, else the CPU; bfloat16 where it is computed in hardware.
+    """Resolve "auto": a CUDA GPU if there is one, else the CPU; bfloat16 if the hardware computes it.
 
-    BadInput for a device that is not here, and where GPUs were given to this process and torch finds none: nothing
-    is computed on a CPU that was meant for a GPU. Apple's GPUs are taken if they are asked for by name only.
+    BadInput if the device is missing, and if GPUs are assigned to this process but torch finds none, so that no job for
+    a GPU runs on a CPU. Apple's GPUs are used only if they are named.
     """
     devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     device = ("cuda" if devices["cuda"] else "cpu") if where.device == "auto" else where.device
@@ -74,14 +74,14 @@ def choose_arithmetic(where: Where) -> Arithmetic:
 
 
 def gpu_has_bfloat16() -> bool:
-    """Whether the GPU multiplies bfloat16 itself (from Ampere on); elsewhere that is slower than float32."""
+    """Whether the GPU multiplies bfloat16 in hardware (from Ampere on); without that it is slower than float32."""
     return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def kind_of_processor(device: str, dtype: str) -> str:
-    """What decides in which order a device sums: the model of a GPU; of a CPU the instructions that torch uses.
+    """The processor, as far as it determines the order of sums: the model of a GPU, or the instructions of a CPU.
 
-    In bfloat16 those of a CPU that multiply it, too.
+    With bfloat16 these include the CPU's instructions for it.
     """
     if device == "cuda":
         return torch.cuda.get_device_name()
@@ -92,24 +92,24 @@ def kind_of_processor(device: str, dtype: str) -> str:
 
 
 def settle(arithmetic: Arithmetic) -> None:
-    """Let the arithmetic be what it is called: float32 without TensorFloat's ten bits, the same sums in every run."""
+    """Configure torch for exact and reproducible arithmetic: no TensorFloat32, and sums in a fixed order."""
     torch.set_num_threads(arithmetic.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for name in ("allow_bf16_reduced_precision_reduction", "allow_fp16_reduced_precision_reduction"):
-        setattr(torch.backends.cuda.matmul, name, False)  # products of bfloat16 are summed in float32
+        setattr(torch.backends.cuda.matmul, name, False)  # bfloat16 products are summed in float32
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    torch.backends.mha.set_fastpath_enabled(False)  # attention is summed in one way, in training and in evaluation
+    torch.backends.mha.set_fastpath_enabled(False)  # the same sums of attention in training and evaluation
     if arithmetic.device == "cuda":
-        # The fast kinds of attention add up their gradients in any order. On the CPU, which has one, it is in one.
+        # Fast attention on GPUs adds up gradients in any order. The CPU has one implementation, with a fixed order.
         for enable in ("flash", "mem_efficient", "cudnn"):
             getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may sum in another order
-        torch.use_deterministic_algorithms(True, warn_only=True)  # what has no such kind is named in the log
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may change the order of sums
+        torch.use_deterministic_algorithms(True, warn_only=True)  # the log names all exceptions
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def laid_out(network: nn.Sequential, device: str) -> nn.Sequential:
-    """A network on a device; its weights have their channels last in memory where that is safe."""
+    """A network on a device. Its weights are channels-last where that is safe."""
     result = network.to(device)
     return result.to(memory_format=torch.contiguous_format) if device in batch.CONTIGUOUS else result
 
@@ -125,13 +125,13 @@ def keep_freed_memory() -> None:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU has too little memory for what was asked of it, by whatever library says so."""
-    said = "MPS backend out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+    """Whether an error says that a GPU has too little memory. Libraries report this in different ways."""
+    messages = "MPS backend out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)
 
 
 def free_memory(arithmetic: Arithmetic) -> None:
-    """Give back what the tensors of members held that are no more, and count the peak anew."""
+    """Free the GPU memory of deleted tensors, and reset the peak."""
     gc.collect()
     if arithmetic.device == "cuda":
         torch.cuda.empty_cache()
@@ -139,12 +139,12 @@ def free_memory(arithmetic: Arithmetic) -> None:
 
 
 def gpu_memory(arithmetic: Arithmetic) -> int | None:
-    """The most bytes of GPU memory that tensors held, None without a GPU."""
+    """Peak of the tensors' GPU memory in bytes; None without a GPU."""
     return torch.cuda.max_memory_allocated() if arithmetic.device == "cuda" else None
 
 
 def gpu_environment(arithmetic: Arithmetic) -> dict[str, Any]:
-    """The GPU and the libraries that compute on it, for the record; nothing without one."""
+    """The GPU and its libraries, for the record; empty without a GPU."""
     if arithmetic.device != "cuda":
         return {}
     versions = {"cuda": torch.version.cuda or torch.version.hip, "cudnn": torch.backends.cudnn.version()}

@@ -1,6 +1,6 @@
-"""The bottleneck: with `recipe.views`, what frozen segments compute is stored once, and members begin with that.
+"""The bottleneck: with `recipe.views`, the output of frozen segments is stored once and used as input.
 
-They do in training and in evaluations on the select images, of which there are many; the test images are seen once.
+It is used in training and in evaluations on the select images, which are repeated. Test images are evaluated only once.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from yosinski.training.stream import Stream
 
 
 class Stopped(Exception):
-    """The end was asked for while features were stored."""
+    """A stop was requested while features were being stored."""
 
 
 def take_features(
@@ -32,15 +32,15 @@ def take_features(
     clock: Clock,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Open the features of those members that still train above the segments that they began above; missing are made.
+    """Open the stored features of all members that still train above their first frozen segments; make missing ones.
 
-    A thawed member that has gone on to deeper segments computes them, whether it was interrupted or not. Nothing to do
-    without `recipe.views`. Stopped if `stopping` says so between two batches.
+    A thawed member that has reached deeper segments computes its features instead, also after an interruption. Does
+    nothing without `recipe.views`. Stopped if `stopping` is true between two batches.
     """
     standing = [member for member in pack if 0 < member.shared == member.run.held(0.0)] if stream.views else []
     if not standing:
         return
-    whole = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
+    common = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
     used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
     crops = {"views": stream.views, **stream.recipe.crops}
     sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {
@@ -48,7 +48,7 @@ def take_features(
         "select": ({"images": len(select.rows), "views": 1}, lambda: unaugmented(stream, select)),
     }
     for name, (images, batches) in sets.items():
-        keys = [{**trunk(member), **whole, "set": name, **images} for member in standing]
+        keys = [{**trunk(member), **common, "set": name, **images} for member in standing]
 
         def compute(missing: list[int], batches: Callable[[], Iterator[Batch]] = batches) -> Iterator[Any]:
             for batch in batches():
@@ -65,7 +65,7 @@ def take_features(
 
 
 def trunk(member: Member) -> dict[str, Any]:
-    """What a member's frozen segments are, as JSON values."""
+    """A member's frozen segments as JSON values."""
     run, n = member.run, member.shared
     return {
         "network": run.network,
@@ -77,7 +77,7 @@ def trunk(member: Member) -> dict[str, Any]:
 
 
 def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Batch]:
-    """The squares in the middle of a set's images."""
+    """The centre crops of a set's images."""
     of = stream.store.images
     for batch, _ in in_order(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         yield batch

@@ -1,4 +1,4 @@
-"""Checkpoints: where a run stands, so that an interrupted run ends where it would have ended undisturbed."""
+"""Checkpoints: the state of a run, so that an interrupted run gives the same numbers as an undisturbed one."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,11 +10,11 @@ from yosinski.errors import Failure
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.pack import Member
 
-FORMAT = 2  # 1: of versions that do not know all that `arithmetic` says, and would call it damaged
+FORMAT = 2  # 1: of versions that do not know all values of `arithmetic`, and would report damage
 
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
-    """Write where this run stands: what changes only, fixed segments are those with which it began."""
+    """Write the state of a run. Fixed segments are left out, because they do not change."""
     trained = member.trained
     states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
     momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
@@ -38,9 +38,9 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
 
 
 def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = False) -> None:
-    """Go on where an earlier attempt stopped, if there is a checkpoint.
+    """Continue from a checkpoint, if there is one.
 
-    A damaged one is set aside; other arithmetic is refused unless `change_arithmetic`. Failure in both cases.
+    A damaged checkpoint is set aside. Another arithmetic is refused unless `change_arithmetic`. Failure in both cases.
     """
     path = member.attempt.path / "checkpoint.pt"
     if not path.exists():
@@ -54,7 +54,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
                 f"{path} is of format {content['format']}; this version reads up to {FORMAT}: update yosinski"
             )
         trained = member.trained
-        moments = content.get("moments", {})  # earlier versions knew no AdamW
+        moments = content.get("moments", {})  # earlier versions had no AdamW
         if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - trained.keys():
             raise ValueError("the checkpoint of another run")
         started_in = Arithmetic.of(content["arithmetic"])
@@ -71,7 +71,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
         member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]
     except (Failure, OSError):
         raise
-    except Exception as error:  # whatever a foreign or torn file makes torch.load raise
+    except Exception as error:  # torch.load raises all kinds of exceptions for damaged files
         aside = files.set_aside(path)
         raise Failure(f"{path} is damaged and was set aside as {aside.name}; run again to train it anew") from error
     cut_from = content.get("parent_weights", member.parent_weights)

@@ -1,4 +1,4 @@
-"""Who took how long: the seconds of a pack, shared out among the members that caused them."""
+"""The clock: the seconds of a pack, divided among the members that caused them."""
 
 import contextlib
 import time
@@ -14,11 +14,11 @@ class Timed(Protocol):
 
 
 class Clock:
-    """Adds to the members' `seconds` what has passed from one lap to the next.
+    """Adds the time from one lap to the next to the members' `seconds`.
 
-    All of it is divided as the work within it was: by the seconds that each piece took where the device works while we
-    wait (the CPU), otherwise by its FLOPs, since there nobody knows when a piece is finished. A piece that several
-    members need is theirs evenly. So what belongs to nobody, such as reading a batch, goes by the work done on it.
+    It is divided like the work within the lap: on the CPU by the seconds of each piece of work, on other devices, which
+    work asynchronously, by its FLOPs. A piece that several members need is divided evenly among them. Time without
+    members, such as reading a batch, is divided in the same proportions.
     """
 
     def __init__(self, device: str) -> None:
@@ -27,12 +27,12 @@ class Clock:
         self.start()
 
     def start(self) -> None:
-        """Begin a lap now: the time since the last lap is assigned to no member."""
+        """Begin a lap now. The time since the last lap belongs to no member."""
         self.began = time.perf_counter()
 
     @contextlib.contextmanager
     def of(self, members: Collection[Timed], flops: float) -> Iterator[None]:
-        """Time a piece of work that these members need; `flops` is its number of FLOPs."""
+        """Time a piece of work for these members; `flops`: its number of FLOPs."""
         began = time.perf_counter()
         yield
         amount = time.perf_counter() - began if self.by == "time" else flops
@@ -40,7 +40,7 @@ class Clock:
             self.work[member] += amount / len(members)
 
     def lap(self, members: Collection[Timed]) -> None:
-        """Give these members what has passed since the last lap; evenly, if none of them has done anything."""
+        """Assign the time since the last lap to these members; evenly, if none of them has worked."""
         now = time.perf_counter()
         total = sum(self.work[member] for member in members)
         for member in members:

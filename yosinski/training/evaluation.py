@@ -1,4 +1,4 @@
-"""Evaluate networks on the select, test and unseen images of their half, and judge their health."""
+"""Evaluation on the select, test and unseen images of a half, and detection of stuck runs."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -23,20 +23,20 @@ from yosinski.training.stream import Stream
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images that a set of a half consists of: rows in the store and labels, int64 [n] both."""
+    """The images of one set of a half: rows in the store and labels, two int64 [n]."""
 
     name: str
     rows: np.ndarray
     labels: np.ndarray
     classes: int
-    side: int  # of the crop in the middle that networks take
+    side: int  # of the centre crop, the network's input
     at_a_time: int
-    rule: int = RULE  # by which the middle is found
+    rule: int = RULE  # of the centre's position, see `crops.corner`
 
 
 @dataclass(frozen=True)
 class Score:
-    """A network's result on an image set: mean cross-entropy, and for each image whether it was right, bool [n]."""
+    """Result on an image set: mean cross-entropy, and for each image whether the network was right, bool [n]."""
 
     images: ImageSet
     loss: float
@@ -54,14 +54,14 @@ class Score:
 
 
 def image_set(store: Store, run: Run, name: str, unseen: bool = False) -> ImageSet:
-    """A set of the half's images, as the run's network takes them; `unseen`: of the data set's unseen domains."""
+    """One set of the half's images with the network's crop size; `unseen`: from the data set's unseen domains."""
     side, at_a_time = architecture(run.network).side, run.recipe.batch_size
     named = "unseen" if unseen else name
     return ImageSet(named, *store.rows(run.half, name, unseen), len(run.half.classes), side, at_a_time, run.half.rule)
 
 
 def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
-    """select, test, and unseen where the half leaves out the data set's unseen domains."""
+    """The sets select, test and, if the half leaves out the data set's unseen domains, unseen."""
     sets = [image_set(store, run, name) for name in ("select", "test")]
     unseen = image_set(store, run, "test", unseen=True)
     return [*sets, unseen] if len(unseen.rows) else sets
@@ -76,20 +76,20 @@ def evaluate(
     clock: Clock,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Score]:
-    """The score of every member on one image set, unaugmented; none if `stopping` says so between two batches."""
+    """The score of every member on one image set, unaugmented; empty if `stopping` is true between two batches."""
     for member in members:
         member.rest()
     losses = [0.0] * len(members)
     right = np.zeros((len(members), len(images.rows)), bool)
-    held = {member: member.shared for member in members}
+    depths = {member: member.shared for member in members}
     total = len(images.rows)
     for start in range(0, total, images.at_a_time):
         if stopping():
             return []
         part = slice(start, start + images.at_a_time)
-        features = stored_inputs(held, images.name, 0, part, arithmetic.device)
+        features = stored_inputs(depths, images.name, 0, part, arithmetic.device)
         batch = None
-        if len(features) < len(held):
+        if len(features) < len(depths):
             batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
@@ -107,7 +107,7 @@ def evaluate(
 def health(
     member: Member, scores: Iterable[Score], chance: Chance
 ) -> tuple[Literal["done", "stuck", "diverged"], str | None]:
-    """`diverged` if the training loss is not finite, `stuck` by the rule of `health.judged`, or `done`; and why."""
+    """State and reason: `diverged` if the training loss is not finite, `stuck` by `health.judged`, or `done`."""
     if not math.isfinite(member.train_loss):
         return "diverged", "the training loss is not finite"
     for score in scores:
@@ -119,7 +119,7 @@ def health(
 
 
 def chance(stream: Stream, select: ImageSet) -> Chance:
-    """What answers without looking at an image reach on the half that a stream shows, at best."""
+    """Loss and accuracy that the best answers independent of the image reach on the half of a stream."""
     train = np.bincount(stream.labels[stream.used], minlength=select.classes).tolist()
     selected = np.bincount(select.labels, minlength=select.classes).tolist()
     return Chance.of(train, selected, stream.recipe.label_smoothing)

@@ -1,7 +1,8 @@
-"""Stored features: what the frozen segments below a cut make of a half's images, computed once and memory-mapped.
+"""Stored features: the output of the frozen segments below a cut for a half's images, computed once, memory-mapped.
 
-They are found by what they are of, the tensors below the cut among it: so all treatments, heads and seeds that begin
-with the same segments share them, and those of a base that was trained anew are others. Layout in `docs/formats.md`.
+They are identified by everything that they depend on, including the tensors below the cut. All treatments, heads and
+seeds that begin with the same segments share them; a base that is trained anew has new ones. Layout in
+`docs/formats.md`.
 """
 
 import contextlib
@@ -20,26 +21,26 @@ from yosinski import files
 from yosinski.errors import Failure
 from yosinski.identity import digest
 
-AT_A_TIME = 256  # images: the last bits of a feature may depend on it, so it is the same whatever the recipe's batches
-CHUNK = 1 << 24  # bytes that are read at once to compare a checksum
+AT_A_TIME = 256  # images per batch: fixed, because the last bits of a feature may depend on it
+CHUNK = 1 << 24  # bytes that are read at once for a checksum
 
 Look = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
 
 
 @dataclass(frozen=True, eq=False)
 class StoredFeatures:
-    """array: float32 [V, N, ...], memory-mapped, for V views of N images; pictures have their channels last."""
+    """array: float32 [V, N, ...], memory-mapped, for V views of N images; maps are channels-last."""
 
     cut: int
     array: np.ndarray
 
     def at(self, views: np.ndarray | int, images: np.ndarray | slice) -> torch.Tensor:
-        """Those of so many images, float32 [b, ...], as the network above the cut takes them."""
+        """The features of these images, float32 [b, ...], as input of the network above the cut."""
         return as_computed(torch.from_numpy(np.array(self.array[views, images])))
 
 
 def as_stored(features: torch.Tensor) -> torch.Tensor:
-    """[b, c, h, w] -> [b, h, w, c], which is how they lie in memory; others are left as they are."""
+    """[b, c, h, w] -> [b, h, w, c], the order in memory; other shapes are unchanged."""
     return (features.movedim(1, -1) if features.ndim == 4 else features).float()
 
 
@@ -56,39 +57,41 @@ def stored(
 ) -> list[StoredFeatures]:
     """The features of these keys, memory-mapped. Missing and damaged ones are made first, all in one pass.
 
-    keys: JSON values that say what features are of; `cut` has the cut's number as `n`, `views` is V and `images` N.
-    Some may be equal. compute: given which are missing, yields for every batch of images the features of each, view by
-    view. look: called now and then; what it raises ends this, and leaves nothing behind that is not whole. Another
-    process that makes the same features is waited for. BadInput if the disk has too little space, or for features of a
+    keys: JSON values that identify features; `cut` contains the cut's number `n`, `views` is V and `images` is N. Keys
+    may be equal. compute: for the indices of the missing keys, yields the features of each for every batch of images,
+    view by view. look: called regularly; an exception in it ends the work and leaves no incomplete files. If another
+    process makes the same features, this waits for it. BadInput if the disk has too little space, or if features have a
     newer format.
     """
     paths = [folder(stores, key) for key in keys]
-    of = dict(zip(paths, keys, strict=True))
-    by_path = {path: opened(path, key, look) for path, key in of.items()}
+    key_of = dict(zip(paths, keys, strict=True))
+    by_path = {path: opened(path, key, look) for path, key in key_of.items()}
     with contextlib.ExitStack() as locks:
         for path in sorted(
             path for path in by_path if by_path[path] is None
-        ):  # in one order, so that no two processes wait for each other
+        ):  # in a fixed order, to avoid deadlocks between processes
             locks.enter_context(files.lock(_partial(path), look))
             locks.callback(shutil.rmtree, _partial(path), ignore_errors=True)
-            by_path[path] = opened(path, of[path], look)  # another process may have made it in the meantime
+            by_path[path] = opened(path, key_of[path], look)  # another process may have made it meanwhile
         missing = [path for path in by_path if by_path[path] is None]
         if missing:
-            _make(stores, {path: of[path] for path in missing}, compute([paths.index(path) for path in missing]), look)
-        by_path |= {path: opened(path, of[path], look) for path in missing}
-    whole = [features for features in (by_path[path] for path in paths) if features is not None]
-    if len(whole) < len(keys):
+            _make(
+                stores, {path: key_of[path] for path in missing}, compute([paths.index(path) for path in missing]), look
+            )
+        by_path |= {path: opened(path, key_of[path], look) for path in missing}
+    complete = [features for features in (by_path[path] for path in paths) if features is not None]
+    if len(complete) < len(keys):
         raise Failure(f"features in {stores / 'features'} are damaged as soon as they are written: is the disk sound?")
-    return whole
+    return complete
 
 
 def folder(stores: Path, key: Mapping[str, Any]) -> Path:
-    """Where features lie, or will lie."""
+    """Path of features, which need not exist."""
     return stores / "features" / digest(key)
 
 
 def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> StoredFeatures | None:
-    """The features in this folder; None if there are none, or if they are damaged or not those of the key."""
+    """The features in this folder. None if there are none, if they are damaged, or if their key is another one."""
     try:
         described = files.read_json(path / "features.json")
     except (FileNotFoundError, files.Damaged):
@@ -97,13 +100,13 @@ def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Sto
         array = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
         if described["of"] != key or described["sha256"] != checksum(path / "features.npy", look):
             return None
-    except (FileNotFoundError, ValueError, KeyError):  # ValueError: no such file of numpy's, or a torn one
+    except (FileNotFoundError, ValueError, KeyError):  # ValueError: not a file of numpy, or incomplete
         return None
     return StoredFeatures(key["cut"]["n"], array)
 
 
 def checksum(path: Path, look: Look = lambda: None) -> str:
-    """SHA-256 of a file, in hex. Reading it costs little: training is about to read it all, and more than once."""
+    """SHA-256 of a file, in hex. The cost is small: training reads the whole file several times."""
     hashed = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -119,7 +122,7 @@ def _partial(path: Path) -> Path:
 def _make(
     stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], look: Look
 ) -> None:
-    """Write the features of all batches in one pass, in folders that get their names when they are whole."""
+    """Write the features of all batches in one pass. Folders are renamed when they are complete."""
     with contextlib.ExitStack() as writing:
         out = [writing.enter_context((_partial(path) / "features.npy").open("wb")) for path in wanted]
         for k, batch in enumerate(batches):

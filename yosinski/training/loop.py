@@ -1,8 +1,8 @@
-"""Train a pack. The loop is plain: a batch, a step of every member, now and then an evaluation and a checkpoint.
+"""Training of a pack. The loop: a batch, a step of every member, sometimes an evaluation and a checkpoint.
 
-Members that stand at different steps (after a failure, say) catch up before they go on together. One that fails or is
-taken over by another process leaves the pack, and the others go on. An evaluation in which the training was stopped is
-made when it goes on: until then the loss since the last one stays in the checkpoint.
+Members at different steps (after a failure, for example) catch up first. A member that fails, or is taken over by
+another process, leaves the pack; the others continue. An interrupted evaluation is made when training continues: the
+loss since the last one is kept in the checkpoint.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from yosinski.training.stream import Stream, ahead
 
 
 def train(pulse: Pulse, stream: Stream, stores: Path) -> None:
-    """Train a pack to its end, or until it is stopped: then checkpoints allow to go on. stores: also of features."""
+    """Train a pack to its end, or until it is stopped with checkpoints. stores: also the directory of features."""
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     select, *final = evaluation_sets(stream.store, stream.run)
     results, looks = Results(pack, stream, select, arithmetic), set(stream.recipe.evaluated(stream.steps))
@@ -68,7 +68,7 @@ def train(pulse: Pulse, stream: Stream, stores: Path) -> None:
 
 
 class Shown(NamedTuple):
-    """What a step takes: the images, if anybody has to compute from them; labels; stored features by member."""
+    """Input of a step: images, if a member computes from them; labels; stored features by member."""
 
     images: Batch | None
     labels: torch.Tensor
@@ -76,11 +76,11 @@ class Shown(NamedTuple):
 
 
 def read(step: int, stream: Stream, pulse: Pulse) -> Shown:
-    """Stored features for those who stand on them, and the images for the others."""
+    """Read stored features for the members that use them, and images for the others."""
     shown, device = stream.shown(step), pulse.arithmetic.device
-    held = {member: member.run.held(step / stream.steps) for member in pulse.members}
-    inputs = stored_inputs(held, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
-    images = stream.read(shown).to(device) if len(inputs) < len(held) else None
+    depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
+    inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
     return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), inputs)
 
 
@@ -102,7 +102,7 @@ def step_of_all(
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
-    """Add the scores to the members' curves; one whose loss is not finite has ended. False if there are none."""
+    """Add the scores to the members' curves, and end members whose loss is not finite. False if there are no scores."""
     of_member = dict(zip(members, scores, strict=bool(scores)))
 
     def write(member: Member) -> None:
@@ -115,7 +115,7 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
 
 
 def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
-    """One step of the optimiser on what is trained by now: without a gradient, nothing decays either."""
+    """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     optimiser.zero_grad()
     loss.backward()
@@ -125,7 +125,7 @@ def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]
     if recipe.solver == "caffe" and step and run.rate(step - 1, steps) != rate:
-        # Caffe's velocity contains the rate of the steps that made it, torch's does not.
+        # Caffe's velocity contains the rates of earlier steps, torch's does not.
         for state in optimiser.state.values():
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"] *= run.rate(step - 1, steps) / rate

@@ -1,7 +1,7 @@
-"""Moments: what a network subtracts from its input, and divides it by; those of its own training images.
+"""Moments: the mean and the standard deviation that standardise a network's input, from its own training images.
 
-Counted in whole numbers, so that the result does not depend on the order. A half of ImageNet has more than a hundred
-gigabytes of pixels to read for it: what was counted is kept beside the stores.
+Sums are of integers, so that the result does not depend on the order. A half of ImageNet has over a hundred gigabytes
+of pixels, so the sums are cached beside the stores.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ import torch
 from yosinski import files
 from yosinski.training.stream import Stream
 
-AT_A_TIME = 256  # images; their squares still fit into 32 bits
+AT_A_TIME = 256  # images per batch; their sums of squares fit into 32 bits
 
 
 class Moments(NamedTuple):
-    """float32: mean [3, 1, 1] or, for a mean image, [3, s, s] as images are stored; std [3, 1, 1], 1 if not scaled."""
+    """float32: mean [3, 1, 1], or [3, s, s] for a mean image of the stored side; std [3, 1, 1], 1 if not scaled."""
 
     mean: torch.Tensor
     std: torch.Tensor
 
 
 def moments(stream: Stream, stores: Path | None = None) -> Moments:
-    """The moments of a stream's used training images, as its recipe wants them.
+    """The moments of a stream's used training images, for its recipe.
 
-    stores: the directory in which they are looked up and kept; None: they are counted anew.
+    stores: directory with the cache; None: no cache.
     """
     sums, squares = counted(stream, stores)
     pixels = len(stream.used) * stream.stored**2
@@ -41,7 +41,7 @@ def moments(stream: Stream, stores: Path | None = None) -> Moments:
 
 
 def blank(stream: Stream) -> Moments:
-    """Moments of the same shapes, for a copy: it gets those of its base, with its first segment."""
+    """Moments of the same shapes for a copy, which gets the base's values with the first segment."""
     side = stream.stored if stream.recipe.mean == "image" else 1
     return Moments(torch.zeros(3, side, side), torch.ones(3, 1, 1))
 
@@ -70,7 +70,7 @@ def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray
             np.savez(file, sums=sums, squares=squares, images=len(rows))
 
     if stores is not None:
-        with contextlib.suppress(OSError):  # the stores directory is not writable: every process counts for itself
+        with contextlib.suppress(OSError):  # without a writable stores directory there is no cache
             path.parent.mkdir(exist_ok=True)
             files.replace(path, write)
     return sums, squares

@@ -1,8 +1,7 @@
-"""A pack: runs with the same target, seed, role and recipe, trained side by side on one stream of batches.
+"""A pack: runs with the same target, seed, role and recipe, trained together on one stream of batches.
 
-What lies frozen below their cuts is computed once per base, or stored once for all packs. The members share nothing
-else: each has its own network, optimiser, checkpoint and end, so that a lone run and the same run in a pack give the
-same numbers.
+Frozen segments below their cuts are computed once per base, or stored once for all packs. The members share nothing
+else: each has its own network, optimiser, checkpoint and end, so that a run gives the same numbers alone and in a pack.
 """
 
 import math
@@ -30,13 +29,13 @@ BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
 
 def masks_of(run: Run, step: int) -> Masks:
-    """What dropout keeps in a step of this run, and of all that are trained with it."""
+    """The dropout masks of a step, the same for all runs of a pack."""
     return Masks(run.seed, run.role, run.half.digest, step)
 
 
 @dataclass(eq=False)
 class Member:
-    """One run in training. `loss_sum` adds up the training loss since the last evaluation, on the device."""
+    """One run in training. `loss_sum` is the sum of training losses since the last evaluation, on the device."""
 
     run: Run
     attempt: attempts.Attempt
@@ -49,19 +48,19 @@ class Member:
     loss_steps: int = 0
     step: int = 0
     seconds: float = 0.0
-    seconds_by: str = ""  # how those of the pack were shared out, see `Clock`; "pack": evenly, by an earlier version
+    seconds_by: str = ""  # how the pack's seconds were divided, see `Clock`; "pack": evenly, by an earlier version
     train_loss: float = math.nan
     held: int = -1  # number of first segments that have not been trained yet
-    shared: int = 0  # number of these that are computed without gradients, and once for all members of the same origin
-    training: float = 0.0  # FLOPs of a step above them, for one image
-    evaluating: float = 0.0  # of an evaluation
-    resting: bool = True  # not ready for training
+    shared: int = 0  # number of these computed without gradients, once for all members of the same origin
+    training: float = 0.0  # FLOPs per image of a step above the shared segments
+    evaluating: float = 0.0  # FLOPs per image of an evaluation above them
+    resting: bool = True  # in evaluation mode
     features: dict[str, StoredFeatures] = field(
         default_factory=dict
     )  # stored, by set of images, where it first is trained
 
     def __post_init__(self) -> None:
-        """Biases have a learning rate and a weight decay of their own, and segments may have a pace of their own."""
+        """Make the optimiser. Biases have their own rate and weight decay, and segments their own rate."""
         recipe = self.run.recipe
         self.fixed = surgery.fixed(self.network, self.run)
         self.certificate = surgery.certificate(self.network, self.fixed)
@@ -80,27 +79,27 @@ class Member:
             for (pace, bias), parameters in alike.items()
         ]
         always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
-        if recipe.optimiser == "adamw":  # its averages and their correction begin with a parameter's first gradient
+        if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
             self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
         else:
             nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
             self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
-        if recipe.optimiser == "sgd" and recipe.momentum:  # of all at once: the fused step wants no gaps, some are late
+        if recipe.optimiser == "sgd" and recipe.momentum:  # the fused step needs those of all parameters
             for parameter in self.trained.values():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     @cached_property
     def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that are trained sooner or later, by name; all others are not the optimiser's."""
+        """The parameters that are trained at some time, by name: those of the optimiser."""
         return {name: p for name, p in self.network.named_parameters() if name not in self.fixed}
 
     def begin(self, steps: int, timed_by: str) -> None:
-        """Prepare to go on after the last of so many steps that it has taken; timed_by: how seconds are shared out."""
+        """Prepare to continue after this member's last step. steps: of the training; timed_by: see `Clock`."""
         self.ready(max(0, self.step - 1), steps)
         self.seconds_by = self.seconds_by or timed_by
 
     def ready(self, step: int, steps: int) -> None:
-        """Prepare the network for the training in step 0..steps - 1."""
+        """Prepare the network for training in step 0..steps - 1."""
         held = self.run.held(step / steps)
         if self.resting or held != self.held:  # segments are unfrozen from the cut down, and never frozen again
             done = step / steps
@@ -109,21 +108,21 @@ class Member:
             self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
 
     def logits(self, inputs: Batch | torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
-        """float32 [b, outputs]: what the network makes of what comes out of its first `shared` segments.
+        """float32 [b, outputs]: the network's outputs for the output of its first `shared` segments.
 
-        The head computes in float32 whatever the segments before it do: in bfloat16 with its eight bits the largest two
-        outputs of one image in a hundred or so are equal, and the order of classes would decide.
+        The head always computes in float32: with the eight bits of bfloat16, the largest two outputs are equal for
+        about one image in a hundred, and the order of classes would decide.
         """
         features = inputs
         with arithmetic.autocast():
             for segment in self.network[self.shared : -1]:
                 features = segment(features)
-        assert isinstance(features, torch.Tensor)  # no network is a head alone
+        assert isinstance(features, torch.Tensor)  # every network has a segment below the head
         with arithmetic.autocast(enabled=False):
             return self.network[-1](features.float())
 
     def rest(self) -> None:
-        """Prepare the network for evaluation: batch norm uses the statistics that it has."""
+        """Prepare the network for evaluation: batch norm uses its stored statistics."""
         self.network.eval()
         self.resting = True
 
@@ -134,7 +133,7 @@ class Member:
 def stored_inputs(
     held: Mapping[Member, int], name: str, views: np.ndarray | int, images: np.ndarray | slice, device: str
 ) -> dict[Member, torch.Tensor]:
-    """The inputs of those members whose first so many segments (`held`) have stored features of this set of images."""
+    """Stored features for members by the number of segments below them (`held`), for these images of a set."""
     stored = {member: member.features[name] for member in held if name in member.features}
     chosen = {member: features for member, features in stored.items() if features.cut == held[member]}
     read = {features: moved(features.at(views, images), device) for features in set(chosen.values())}
@@ -146,8 +145,8 @@ def at_cuts(
 ) -> list[Batch | torch.Tensor]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
-    Segments of the same origin that no member has trained yet are computed once, by the one that shares most of them.
-    computed: features that are already computed; if all members have them, `images` may be None.
+    Segments of the same origin that are not trained yet are computed once, by the member that shares most of them.
+    computed: features that are computed already; if all members have them, `images` may be None.
     """
     inputs: list[Batch | torch.Tensor | None] = [(computed or {}).get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}

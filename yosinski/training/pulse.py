@@ -1,4 +1,4 @@
-"""The pulse of a pack: who is still in it, signs of life, and when checkpoints are written."""
+"""The pulse of a pack: its active members, heartbeats, and times of checkpoints."""
 
 import contextlib
 import time
@@ -11,14 +11,14 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.pack import Member
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
-SAVE_EVERY = 600.0  # seconds between checkpoints, where evaluations are further apart than that
-SAVE_SHARE = 20  # checkpoints that take longer than a second are written in at most one of so many seconds
+SAVE_EVERY = 600.0  # maximum seconds between checkpoints, if evaluations are further apart
+SAVE_SHARE = 20  # slow checkpoints (over a second) take at most one in this number of seconds
 
 
 class Pulse:
-    """Members that leave are left out of `members`, which is never changed in place: another thread reads it.
+    """The active `members` of a pack. The list is replaced, never changed in place: another thread reads it.
 
-    failures: is given the reasons of those that fail; stopping: whether somebody wants the training to end.
+    failures: receives the reasons of members that fail; stopping: whether a stop was requested.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Pulse:
         self.writing = 0.0  # seconds beyond the first that the last checkpoints took
 
     def leave(self, member: Member) -> None:
-        """From now on the pack does without this member."""
+        """Remove a member from the pack."""
         self.members = [other for other in self.members if other is not member]
 
     def each(self, members: Iterable[Member], work: Callable[[Member], object]) -> None:
-        """Do this for each of these members that is still in the pack.
+        """Call `work` for each of these members that is still in the pack.
 
-        One that fails, or is taken over by another process, leaves the pack without disturbing the others.
+        A member that fails, or is taken over by another process, leaves the pack. The others are not affected.
         """
         for member in members:
             if member not in self.members:
@@ -56,14 +56,14 @@ class Pulse:
                     member.attempt.fail(str(failure))
 
     def stop(self) -> bool:
-        """Show life now and then, and say whether to stop."""
+        """Write heartbeats at intervals, and return whether to stop."""
         if time.monotonic() - self.beaten > BEAT_EVERY:
             self.beaten = time.monotonic()
             self.each(self.members, lambda it: it.attempt.beat(it.step, self.steps, self.first[it.run.id], self.began))
         return self.stopping()
 
     def save(self, members: Iterable[Member], now: bool, evaluated: bool = False) -> None:
-        """Write checkpoints of these members `now`, or if it is time: after an evaluation, or long after the last."""
+        """Write checkpoints of these members: `now`, or after an evaluation, or long after the last checkpoint."""
         moment = time.monotonic()
         if not now and moment - self.saved < min(SAVE_EVERY, SAVE_SHARE * self.writing if evaluated else SAVE_EVERY):
             return

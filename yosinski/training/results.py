@@ -1,4 +1,4 @@
-"""What is written down of a member: its evaluations, and in the end its weights and its record."""
+"""Results of members: evaluations, and at the end weights and records."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from yosinski.training.stream import Stream
 
 
 class Results:
-    """Of the members of a pack, which share a stream of batches and a set of select images."""
+    """Results of the members of a pack, which share a stream of batches and the select images."""
 
     def __init__(self, pack: Sequence[Member], stream: Stream, select: ImageSet, arithmetic: Arithmetic) -> None:
         self.stream, self.arithmetic, self.size = stream, arithmetic, len(pack)
@@ -28,7 +28,7 @@ class Results:
         self.caused = dict(zip(pack, in_pack([member.run for member in pack], stream.store.card), strict=True))
 
     def add(self, member: Member, score: Score) -> bool:
-        """Write an evaluation down and start a new mean of the training loss; whether that is finite."""
+        """Write an evaluation, and start a new mean of the training loss. Returns whether the old mean is finite."""
         member.train_loss = member.loss_sum.item() / member.loss_steps
         member.loss_sum.zero_()
         member.loss_steps = 0
@@ -46,7 +46,7 @@ class Results:
         return math.isfinite(member.train_loss)
 
     def finish(self, member: Member, scores: Sequence[Score]) -> None:
-        """Write the weights and, last, the record; Failure if anything has changed that must not."""
+        """Write the weights and then the record. Failure if a fixed tensor has changed."""
         state, reason = health(member, scores, self.chance)
         after = surgery.certificate(member.network, member.fixed)
         if after != member.certificate:
@@ -92,5 +92,5 @@ class Results:
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
+    """The metrics with None for NaN, which JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

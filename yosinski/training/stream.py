@@ -1,11 +1,12 @@
 """Streams: the training batches of a half, the same for every network that is trained on it with the same seed.
 
-Order, crops and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter: never of
-the network, the pack, the device or what was drawn before, so that a resumed run sees what an undisturbed one sees.
+Order, crops and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter. They do
+not depend on the network, the pack, the device or earlier draws, so that a resumed run sees the same images as an
+undisturbed one.
 
-With `recipe.views` a copy sees V views of every image and no others: crops and mirror images that are functions of
-(half, view, image) alone, so that what frozen segments make of them can be stored once for all seeds. Which view an
-epoch shows is drawn like the order. Bases, from which features come, always see new ones.
+With `recipe.views` a copy sees only V views of every image. Their crops and mirror images are functions of (half, view,
+image), so that the output of frozen segments can be stored once for all seeds. The view for an epoch is drawn like the
+order. Bases always see new crops.
 """
 
 import math
@@ -25,13 +26,13 @@ from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
 from yosinski.randomness import generator
 
-TRIES = 10  # to draw a box that fits
+TRIES = 10  # maximum number of draws of a box
 
 
 class Shown(NamedTuple):
-    """Which of a half's training images a step shows, and how: arrays with one entry for each, [b]."""
+    """The training images of a step and their crops: arrays with one entry per image, [b]."""
 
-    images: np.ndarray  # int64: numbers among all of them
+    images: np.ndarray  # int64: numbers among all training images
     views: np.ndarray  # int64, 0 without `recipe.views`
     corners: np.ndarray  # int64 [b, 2]: as in a batch
     sizes: np.ndarray  # int64 [b, 2]: the crop's rows and columns in the stored image
@@ -46,7 +47,7 @@ class Stream:
         self.stored, self.side = store.images.shape[1], architecture(run.network).side
         run.check_side(self.stored)
         rows, labels = store.rows(run.half, "train")
-        self.total = len(rows)  # draws are made for all images, whether used or not: subsets are nested
+        self.total = len(rows)  # drawn for all images, used or not, so that subsets are nested
         self.used = np.arange(self.total)
         if run.examples_per_class is not None:
             number_in_class = np.arange(self.total) - np.searchsorted(labels, labels)
@@ -56,11 +57,11 @@ class Stream:
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
         self.views = run.recipe.views if run.role == "copy" else 0
-        self._epoch = lru_cache(maxsize=2)(self._draw)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._view = lru_cache(maxsize=None)(self._draw_view)
 
-    def _draw(self, epoch: int) -> tuple[np.ndarray, Shown]:
-        """The order of the used images; for all images which view they have, and the crop."""
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, Shown]:
+        """The order of the used images; for all images the view and the crop."""
         random = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
         order = self.used[np.argsort(random.random(self.total)[self.used], kind="stable")]
         every = np.arange(self.total)
@@ -75,10 +76,10 @@ class Stream:
         return self._crops(generator("view", self.run.half.digest, view))
 
     def _crops(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For all images the crop's corner and size [N, 2] and whether it is mirrored [N].
+        """Corner and size of the crop [N, 2], and whether it is mirrored [N], for all images.
 
-        Corners are counted in stored images, with the border of `shift` around them. What a recipe has no use for is
-        drawn all the same, and what came later is drawn last: so recipes that differ in one thing share the rest.
+        Corners are in stored images with their border of `shift`. Values that the recipe does not need are drawn, too,
+        and later additions are drawn last, so that recipes that differ in one value share all other draws.
         """
         recipe, sizes = self.recipe, np.broadcast_to(self.side, (self.total, 2))
         if not recipe.augment:
@@ -92,14 +93,14 @@ class Stream:
         return corners, sizes, mirrored
 
     def shown(self, step: int) -> Shown:
-        """What a step shows."""
+        """The images and crops of a step."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, columns = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
         return Shown(*(column[chosen] for column in columns))
 
     def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
-        """The batches from step `first` on, read ahead."""
+        """The batches from step `first` on, read in advance."""
         return ahead(self.batch, range(first, self.steps))
 
     def batch(self, step: int) -> tuple[Batch, torch.Tensor]:
@@ -108,7 +109,7 @@ class Stream:
         return self.read(shown), torch.from_numpy(self.labels[shown.images])
 
     def read(self, shown: Shown) -> Batch:
-        """The crops that are shown."""
+        """Read these crops."""
         images, rows = self.store.images, self.rows[shown.images]
         if self.recipe.least_area:
             return resized(images, rows, self.side, shown.corners, shown.sizes, shown.mirrored)
@@ -123,11 +124,11 @@ class Stream:
 
 
 def boxes(random: np.random.Generator, images: int, stored: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Corners and sizes of crops that will be resized, int64 [images, 2] both, within squares of so many pixels a side.
+    """Corners and sizes of crops to be resized, two int64 [images, 2], within squares of side `stored`.
 
-    Distributed as torchvision's RandomResizedCrop draws them: the area is uniform, the logarithm of width over height,
-    too; what does not fit is drawn again, up to ten times, then it is the whole image. An image's box depends on no
-    other's.
+    The distribution is that of torchvision's RandomResizedCrop: uniform in area and in the logarithm of width over
+    height. A box that does not fit is drawn again, up to ten times; then it is the whole image. The boxes of images are
+    independent of each other.
     """
     places = random.random((images, 2))
     sizes = np.full((images, 2), stored)
@@ -148,7 +149,7 @@ Read = TypeVar("Read")
 
 
 def ahead(read: Callable[[int], Read], steps: range) -> Iterator[Read]:
-    """What is read for each of these steps; each is read while the one before it is worked on."""
+    """The results of `read` for these steps. Each is read in a thread while the one before it is processed."""
     with ThreadPoolExecutor(1) as reader:
         coming = [reader.submit(read, step) for step in steps[:1]]
         for step in steps:

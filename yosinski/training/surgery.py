@@ -1,7 +1,7 @@
 """Surgery: copy the first n segments of a base, freeze or tune them, and certify that frozen ones never changed.
 
-Pure, named and total: every parameter and buffer is copied or left to be re-initialised, and what fits neither is an
-error that lists the names.
+Every parameter and buffer is either copied or initialised. A tensor that fits neither is an error, which lists the
+names.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from yosinski.networks.batch import Batch
 from yosinski.networks.tensors import fingerprint
 from yosinski.randomness import generator
 
-RECALIBRATION = 64  # batches, at most, by which batch norm's statistics are counted anew
+RECALIBRATION = 64  # maximum number of batches for recalibrating batch norm
 
 
 @torch.no_grad()
@@ -44,16 +44,16 @@ def transplant(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int) ->
 
 
 def below(tensors: Mapping[str, torch.Tensor], network: nn.Sequential, n: int) -> dict[str, torch.Tensor]:
-    """Those of a state dict's tensors that belong to the network's first n segments."""
+    """The tensors of a state dict that belong to the network's first n segments."""
     segments = [name for name, _ in network.named_children()][:n]
     return {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in segments}
 
 
 @torch.no_grad()
 def match(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int, *key: str | int) -> None:
-    """Draw every parameter of the copy's first n segments anew, with the base's mean and standard deviation of it.
+    """Draw all parameters of the copy's first n segments, each with the mean and standard deviation of the base's.
 
-    What is kept of the base is how large its weights are, layer by layer, and nothing that they have learned.
+    This keeps the scale of the base's weights, layer by layer, and nothing that they have learned.
     """
     for name, parameter in copy[:n].named_parameters():
         numbers = torch.from_numpy(generator("matched", *key, name).standard_normal(parameter.shape))
@@ -62,10 +62,9 @@ def match(base: Mapping[str, torch.Tensor], copy: nn.Sequential, n: int, *key: s
 
 
 def fixed(network: nn.Sequential, run: Run) -> set[str]:
-    """The names of the parameters and buffers that never change in a run: those of its fixed segments.
+    """The names of the parameters and buffers that never change in a run: the tensors of its fixed segments.
 
-    Except for what the recipe lets batch norm change there: its statistics (`norm_below` batch), or its scales and
-    offsets (`affine_below`).
+    Exceptions by the recipe: batch norm's statistics (`norm_below` batch), and its scales and offsets (`affine_below`).
     """
     segments = {name for n, (name, _) in enumerate(network.named_children(), 1) if n in run.fixed}
     moving = set()
@@ -78,9 +77,9 @@ def fixed(network: nn.Sequential, run: Run) -> set[str]:
 
 
 def ready(network: nn.Sequential, run: Run, done: float) -> None:
-    """Let those segments be trained whose time has come when so much of the training is done, and no others.
+    """Make exactly those segments trainable that are trained after this share of the training.
 
-    Where a segment is not trained, batch norm uses the statistics that it has; in a trained one those of the batch.
+    Batch norm uses its stored statistics in segments that are not trained, and those of the batch in the others.
     """
     for n, segment in enumerate(network.children(), 1):
         trained = run.begins(n) <= done
@@ -93,9 +92,9 @@ def ready(network: nn.Sequential, run: Run, done: float) -> None:
 
 @torch.no_grad()
 def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Batch]) -> None:
-    """Count batch norm's statistics anew, on images of the target, wherever a segment is not trained from the start.
+    """Recompute batch norm's statistics on images of the target, in segments that are not trained from the start.
 
-    Each is the plain mean over the batches, of which at most `RECALIBRATION` are taken.
+    They are plain means over the batches, at most `RECALIBRATION` of them.
     """
     waiting = [n for n in range(1, len(run.cuts) + 1) if run.begins(n) > 0]
     norms = [module for n in waiting for module in network[n - 1].modules() if isinstance(module, BatchNorm)]
@@ -114,6 +113,6 @@ def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Batch]) -> N
 
 
 def certificate(network: nn.Sequential, names: Collection[str]) -> str:
-    """The fingerprint of these tensors; that of a copy's fixed ones is the same before and after training."""
+    """The fingerprint of these tensors. That of a copy's fixed tensors is the same before and after training."""
     tensors = network.state_dict()
     return fingerprint({name: tensors[name] for name in names})

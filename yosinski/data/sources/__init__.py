@@ -1,1 +1,1 @@
-"""Where images come from: one module for each kind of data set."""
+"""Sources of images: one module for each kind of data set."""

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 as they are distributed: `cifar10:PATH`, `cifar100:PATH`; the python or the binary version.
+"""CIFAR-10 and CIFAR-100 as distributed, in the python or the binary version: `cifar10:PATH`, `cifar100:PATH`.
 
-PATH is the archive, the folder that it unpacks to, or a folder that holds either. Nothing is unpickled. The training
-images are divided into `train` and `select`; CIFAR-100's fine labels are the classes, its coarse ones their groups.
+PATH is the archive, the unpacked folder, or a folder with either in it. Nothing is unpickled. The training images are
+divided into `train` and `select`. CIFAR-100's fine labels are the classes, its coarse labels their groups.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from yosinski.data.sources.scanning import State
 from yosinski.errors import BadInput
 
 SIDE = 32
-HEADER = b"P6 32 32 255\n"  # before red, green and blue of every pixel: what Pillow calls PPM
+HEADER = b"P6 32 32 255\n"  # of a PPM image; the RGB values of the pixels follow
 
 
 class Version(NamedTuple):
-    """How a version is distributed: its folder and archive, the files of train and test, and those of names."""
+    """How a version is distributed: its folder and archive, and the files of train, of test and of class names."""
 
     folder: str
     archive: str
@@ -59,7 +59,7 @@ VERSIONS = {
 
 
 class Cifar(NamedTuple):
-    """pixels: uint8 [N, 3, 32, 32] of each set; fine, coarse: their labels, int [N] (no coarse ones in CIFAR-10)."""
+    """pixels: uint8 [N, 3, 32, 32] of each set; fine, coarse: labels, int [N] (no coarse labels in CIFAR-10)."""
 
     pixels: dict[str, np.ndarray]
     fine: dict[str, np.ndarray]
@@ -69,7 +69,7 @@ class Cifar(NamedTuple):
 
 
 def list_images(place: Place) -> Listing:
-    """List all images, read anew; both versions, packed or unpacked, give the same listing."""
+    """List all images. Both versions, packed or unpacked, give the same listing."""
     path = place.path
     assert path is not None
     _read.cache_clear()
@@ -90,12 +90,12 @@ def list_images(place: Place) -> Listing:
 
 
 def read_from(place: Place) -> list[tuple[str, Path, State]]:
-    """The files that a listing is read from, with their names."""
+    """The files that a listing is read from: name, path and state."""
     return [(path.name, path, State.of(path.stat())) for path in _found(place)[1]]
 
 
 def content(place: Place, file: File) -> bytes:
-    """One image as the bytes of an image file."""
+    """The bytes of one image as an image file."""
     set_name, k = file.path.split("/")
     return _ppm(_read(place).pixels[set_name][int(k)])
 
@@ -105,7 +105,7 @@ def _ppm(pixels: np.ndarray) -> bytes:
 
 
 def _found(place: Place) -> tuple[Version, list[Path]]:
-    """Which version is there, and its files: the archive, or all that it holds."""
+    """The version that is present, and its files: the archive, or the unpacked files."""
     path = place.path
     assert path is not None
     for version in VERSIONS[place.kind]:
@@ -126,10 +126,10 @@ def _read(place: Place) -> Cifar:
     if files[0].name == version.archive:
         try:
             with tarfile.open(files[0]) as archive:
-                wanted = {Path(one.name).name: one for one in archive.getmembers() if one.isfile()}
+                members = {Path(one.name).name: one for one in archive.getmembers() if one.isfile()}
                 names = (*version.train, *version.test, *version.names)
-                held = {name: archive.extractfile(wanted[name]) for name in names}
-                contents = {name: file.read() for name, file in held.items() if file}
+                opened = {name: archive.extractfile(members[name]) for name in names}
+                contents = {name: file.read() for name, file in opened.items() if file}
         except (tarfile.TarError, OSError, EOFError, KeyError) as error:
             raise BadInput(f"{files[0]} is damaged: {error}") from error
     else:
@@ -160,7 +160,7 @@ def _binary(kind: str, version: Version, contents: dict[str, bytes]) -> Cifar:
 
 
 def _python(kind: str, version: Version, contents: dict[str, bytes]) -> Cifar:
-    """Pickled dictionaries of Python 2."""
+    """Pickled Python 2 dictionaries."""
     ten = kind == "cifar10"
     batches = {
         name: [plain(contents[file]) for file in files]

@@ -1,9 +1,9 @@
-"""Emoji: 200 pictured classes, half natural and half man-made, each drawn by five artists.
+"""Emoji: 200 classes of pictures, half natural and half man-made, each drawn by five artists.
 
-The pictures travel with the package (`emoji.npz`, built by `emoji/build.py`; licences in `LICENSES.md`). There are only
-five per class, so the images to learn from are drawn from them: each picture is turned, sheared, scaled, moved,
-mirrored and hue-shifted, laid on a textured background and covered with noise, so that there is something to
-generalise from. The images of one set, class and artist are drawn together, from random numbers of their own.
+The pictures are part of the package (`emoji.npz`, built by `emoji/build.py`; licences in `LICENSES.md`). There are only
+five pictures per class, so images are drawn from them with variation: each picture is rotated, sheared, scaled, moved,
+mirrored and hue-shifted, placed on a textured background and covered with noise. The images of one set, class and
+artist are drawn together, with their own random numbers.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ from yosinski.data.card import Card
 from yosinski.identity import digest
 
 PICTURES = Path(__file__).with_name("emoji.npz")
-GENERATOR = 1  # bump when the drawing below changes: the fingerprint covers it, the pixels it does not
+GENERATOR = 1  # increase when the drawing below changes: the fingerprint covers this number, not the pixels
 SIDE = 32
-PER_PICTURE = {"train": 15, "select": 5, "test": 10}  # images drawn from each picture, for each set
-UNSEEN = ("fluent",)  # halves leave this artist out unless they name their artists; no relative of the others
+PER_PICTURE = {"train": 15, "select": 5, "test": 10}  # images drawn from each picture
+UNSEEN = ("fluent",)  # not trained on by default; the style differs from all others
 
 
 def card() -> Card:
@@ -41,10 +41,10 @@ def card() -> Card:
 
 
 def images() -> Iterator[tuple[str, int, int, np.ndarray]]:
-    """Draw everything: (set, index of the class, index of the artist, uint8 [k, SIDE, SIDE, 3]) in this order."""
+    """Draw all images, in order: (set, index of class, index of artist, uint8 [k, SIDE, SIDE, 3])."""
     import torch
 
-    torch.set_num_threads(1)  # tensors this small gain nothing from more, and wait long for busy cores
+    torch.set_num_threads(1)  # small tensors gain nothing from more threads, which would wait for busy cores
     with np.load(PICTURES, allow_pickle=False) as file:
         pictures = file["pictures"].astype(np.float32) / 255
     pictures[..., :3] *= pictures[..., 3:]

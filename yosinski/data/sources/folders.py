@@ -1,7 +1,7 @@
-"""Folders of classes, the most usual layout of images: `imagefolder:PATH`, and `tinyimagenet:PATH`, which is one.
+"""Folders of classes, the most common layout of images: `imagefolder:PATH`, and its variant `tinyimagenet:PATH`.
 
-PATH holds train/<class>/..., val/<class>/... and perhaps test/<class>/..., or nothing but the folders of the classes.
-All that may lie in a folder which is the only one in PATH.
+PATH holds train/<class>/..., val/<class>/... and optionally test/<class>/..., or only the folders of the classes. All
+this may also lie in the only folder in PATH.
 """
 
 import re
@@ -28,15 +28,15 @@ WORDS = {
     "train": "train|training",
     "select": "val|valid|validation|dev|devel|development",
     "test": "test|testing",
-    "eval": "eval|evaluation",  # `select` of some, `test` of others
+    "eval": "eval|evaluation",  # `select` or `test`, see `set_called`
 }
 CALLED = {name: re.compile(rf"({words})([-_ ]?set)?", re.IGNORECASE) for name, words in WORDS.items()}
-WRAPPED = 3  # so many folders may lie around a data set
+WRAPPED = 3  # maximum number of folders around a data set
 ANNOTATIONS = "val_annotations.txt"
 
 
 def list_images(place: Place) -> Listing:
-    """List folders of classes. BadInput if there are none, if one is empty, or if the sets have other classes."""
+    """List folders of classes. BadInput if there are none, if one is empty, or if the sets differ in their classes."""
     path = place.path
     assert path is not None
     unused = Unused()
@@ -68,9 +68,9 @@ def list_images(place: Place) -> Listing:
 
 
 def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
-    """Which set a folder or a list is, by its name; None if it is none.
+    """The set that a folder or a list is, by its name; None if it is no set.
 
-    eval/ is `test` if there is a set `select` and none `test`, else `select`.
+    eval/ is `test` if `among` has a set `select` and no `test`, else `select`.
     """
     set_name = next((which for which, pattern in CALLED.items() if pattern.fullmatch(name)), None)
     if set_name != "eval":
@@ -79,21 +79,21 @@ def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:
 
 
 def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
-    """Which of some folders or lists are train, select and test, by their names; BadInput if two are the same."""
+    """The folders or lists that are train, select and test, by their names. BadInput if one set is found twice."""
     sets: dict[str, Path] = {}
     in_turn = sorted(paths, key=lambda name: (CALLED["eval"].fullmatch(name) is not None, name))
     for name in in_turn:
-        which = set_called(name, sets)
-        if which in sets:
-            one, other = (printable(path.name) + "/" * path.is_dir() for path in (sets[which], paths[name]))
+        set_name = set_called(name, sets)
+        if set_name in sets:
+            one, other = (printable(path.name) + "/" * path.is_dir() for path in (sets[set_name], paths[name]))
             raise BadInput(f"{printable(where)} holds both {one} and {other}; one of them must go")
-        if which:
-            sets[which] = paths[name]
+        if set_name:
+            sets[set_name] = paths[name]
     return sets
 
 
 def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
-    """The folders of train, select and test; the path itself as train, if it holds the classes."""
+    """The folders of train, select and test; if the path holds the classes, the path itself as train."""
     here = look(path)
     called = [folder for folder in here.folders if set_called(folder)]
     inner = {folder: path / folder for folder in called if look(path / folder).folders}  # others have no labels
@@ -112,7 +112,7 @@ def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
 
 
 def _only(path: Path) -> Path | None:
-    """The one folder in another, if there is nothing else, and if it holds folders only."""
+    """The only folder in a folder that holds nothing else, if that one holds only folders."""
     here = look(path)
     if here.images or len(here.folders) != 1:
         return None
@@ -121,7 +121,7 @@ def _only(path: Path) -> Path | None:
 
 
 def _unwrapped(top: Path, unused: Unused) -> Path:
-    """The folder of a set, or the only one in it."""
+    """The folder of a set, or the only folder in it."""
     for _ in range(WRAPPED):
         if only := _only(top):
             unused.say(f"looked into {printable(only)}: there is nothing else in {printable(top)}")
@@ -130,7 +130,7 @@ def _unwrapped(top: Path, unused: Unused) -> Path:
 
 
 def _beside(path: Path, folders: list[str], images: list[str], sets: dict[str, Path], unused: Unused) -> None:
-    """Say what lies beside the sets; BadInput if it may as well be that train/ is a class like the others."""
+    """Record what lies beside the sets. BadInput if train/ may be a class like the other folders."""
     other = {folder: scan(path / folder) for folder in folders if path / folder not in sets.values()}
     holding = [folder for folder, scanned in other.items() if scanned.images and not set_called(folder)]
     train = sets["train"]
@@ -153,9 +153,9 @@ def _beside(path: Path, folders: list[str], images: list[str], sets: dict[str, P
 
 
 def tiny_imagenet(place: Place) -> Listing:
-    """List Tiny ImageNet as it is distributed: train/<wnid>/images/, val/images/ with val_annotations.txt, wnids.txt.
+    """List Tiny ImageNet as distributed: train/<wnid>/images/, val/images/ with val_annotations.txt, wnids.txt.
 
-    Its test images have no labels: its validation images are `test`.
+    Its test images have no labels; its validation images become `test`.
     """
     path = place.path
     assert path is not None

@@ -1,8 +1,8 @@
-"""What files hold: the SHA-256 of their bytes, remembered as long as nobody can have written to them.
+"""A cache of the SHA-256 of files, valid as long as a file's `State` is unchanged.
 
-A hash is remembered for a file's whole `State`, in which the time of change cannot be set by anybody, and only if that
-time was long enough ago when the file was read: otherwise a second change might have the same time. Where a file system
-tells no true time of change (some that are mounted over a network), neither does this.
+The state includes the time of change, which no user can set. A hash is cached only if that time was long enough before
+the file was read: otherwise a second change might have the same time. On file systems without true times of change
+(some network file systems), changes in place may be missed.
 """
 
 import hashlib
@@ -20,22 +20,23 @@ from yosinski.data.sources.scanning import PARTS, State, each
 from yosinski.errors import BadInput, Failure, printable
 from yosinski.identity import digest
 
-SETTLED = 2.0  # seconds after which a second change has another time of change than the first
-AT_ONCE = 2**22  # bytes of a file that is read in one go
-MUCH = 2**30  # bytes whose reading is told beforehand
-KEY, HASH = PARTS.size, 32  # bytes of a state and of a hash
+SETTLED = 2.0  # seconds between two changes that certainly have different times of change
+AT_ONCE = 2**22  # maximum size of files that are read at once, in bytes
+MUCH = 2**30  # size from which reading is announced, in bytes
+KEY, HASH = PARTS.size, 32  # sizes of a state and of a hash, in bytes
 
 
 def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[str]:
-    """The SHA-256 of files, in hex; those that have not been read in their present state are read.
+    """The SHA-256 of files, in hex. Files that are not in the cache with their present state are read.
 
-    source: what the files belong to: what is remembered of it are the files that were asked for last. Failure if a file
+    source: the data set of these files; the cache keeps the files of its last call. Failure if a file is written to
+    while it is read.
     is written to meanwhile.
     """
     note = files.caches() / f"hashes-{digest(source)}.npy"
-    memory = _known(note)
+    memory = _cached(note)
     digests = [memory.get(state) for state in states]
-    unread = [k for k, one in enumerate(digests) if one is None]
+    unread = [k for k, sha in enumerate(digests) if sha is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
         count = f"{len(unread):,} file{'s' * (len(unread) > 1)}"
         look().tell(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
@@ -53,7 +54,7 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
 
 
 def _read_whole(path: str, state: State) -> bytes:
-    """The SHA-256 of a file that is and stays in a state."""
+    """The SHA-256 of a file. Failure if it is not in this state before and after reading."""
     try:
         with Path(path).open("rb", buffering=0) as file:
             before = State.of(os.fstat(file.fileno()))
@@ -67,13 +68,13 @@ def _read_whole(path: str, state: State) -> bytes:
     return hashed
 
 
-def _known(note: Path) -> dict[bytes, bytes]:
-    """The hashes that are remembered, by states."""
+def _cached(note: Path) -> dict[bytes, bytes]:
+    """The cached hashes by states."""
     try:
         rows = np.load(note, allow_pickle=False)
         keys, hashes = (np.ascontiguousarray(part) for part in np.split(rows, [KEY], axis=1))
         return dict(zip(keys.view(f"V{KEY}").ravel().tolist(), hashes.view(f"V{HASH}").ravel().tolist(), strict=True))
-    except (OSError, ValueError, EOFError, IndexError):  # none yet, or damaged: it is only a cache
+    except (OSError, ValueError, EOFError, IndexError):  # missing or damaged cache
         return {}
 
 

@@ -1,17 +1,17 @@
-"""ImageNet's directory, as people have it: one of three layouts, listed without decoding an image.
+"""ImageNet's directory in one of three layouts, listed without decoding images.
 
     train/<wnid>/*.JPEG with val/<wnid>/*.JPEG
-    train/<wnid>/*.JPEG with val/*.JPEG, and beside them (or in a folder of the development kit) the labels:
+    train/<wnid>/*.JPEG with val/*.JPEG, and labels in the same folder (or in a folder of the development kit):
         ILSVRC2012_validation_ground_truth.txt with meta.mat or meta_clsloc.mat, or Kaggle's LOC_val_solution.csv
-    ILSVRC/Data/CLS-LOC/{train,val}, as Kaggle has it, with LOC_val_solution.csv
+    ILSVRC/Data/CLS-LOC/{train,val}, from Kaggle, with LOC_val_solution.csv
 
-<wnid> is a WordNet id such as n01440764; there may be other or fewer classes than the paper's 1000. Images end in
-.jpeg, .jpg or .png, in whatever case; other files are ignored. The training images are the paper's. Its validation
-images are divided, within each class in the order of their names: every other one, from the first, is `select`, the
-rest are `test`.
+<wnid> is a WordNet id such as n01440764. The classes may be other or fewer than the paper's 1000. Images end in .jpeg,
+.jpg or .png, in upper or lower case; other files are ignored. The training images are the paper's. The validation
+images of each class are divided in the order of their names: every other one, from the first, is `select`, the rest are
+`test`.
 
-Its content is known, and too large to be read for a plan: the fingerprint covers the names and sizes of all files, and
-what a sample of them holds.
+ImageNet is too large to be read for a plan: the fingerprint covers the names and sizes of all files, and the content of
+a sample.
 """
 
 import csv
@@ -25,18 +25,18 @@ from yosinski.data.sources.listing import Image, Listing, Sets, files_in, listin
 from yosinski.data.sources.scanning import State, Unused, look, scan, scans
 from yosinski.errors import BadInput, printable, some
 
-GENERATOR = 2  # bump when stores of the same files would hold other images: the fingerprint covers it
+GENERATOR = 2  # increase when stores of the same files would hold other images; the fingerprint covers it
 SUFFIXES = (".jpeg", ".jpg", ".png")
 WNID = re.compile(r"n\d{8}")
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")
 TRUTH = re.compile(r"ILSVRC\d{4}(_clsloc)?_validation_ground_truth\.txt")
 SOLUTION = "LOC_val_solution.csv"
-SAMPLE = 2000  # so many files are read
+SAMPLE = 2000  # number of files that are read
 Files = list[tuple[str, State]]
 
 
 def list_images(place: Place) -> Listing:
-    """List a tree; BadInput names what is wrong with it."""
+    """List the directory. BadInput if something is wrong with it."""
     path = place.path
     assert path is not None
     root = next((root for root in (path, path / KAGGLE) if (root / "train").is_dir()), None)
@@ -65,7 +65,7 @@ def list_images(place: Place) -> Listing:
 
 
 def in_turn(sets: Sets) -> Sets:
-    """Every other validation image of a class, from the first, is `select`, the rest are `test`."""
+    """Divide the validation images of each class: every other one, from the first, is `select`, the rest are `test`."""
     single = [wnid for wnid, files in sets["val"].items() if len(files) < 2]
     if single:
         raise BadInput(f"class {single[0]} has one validation image; two are needed, for select and for test")
@@ -77,13 +77,13 @@ def in_turn(sets: Sets) -> Sets:
 
 
 def sample(images: Sequence[Image]) -> list[Image]:
-    """The images that are read for the fingerprint: all of a few, of more so many, evenly spread over them."""
+    """The images that are read for the fingerprint: `SAMPLE` of them, evenly spaced, or all if there are fewer."""
     count = min(SAMPLE, len(images))
     return [images[k * len(images) // count] for k in range(count)]
 
 
 def _wnids(path: Path, unused: Unused) -> list[str]:
-    """The classes that have a folder."""
+    """The classes: WordNet ids with a folder."""
     here = look(path, SUFFIXES)
     other = [name for name in here.folders if not WNID.fullmatch(name)]
     if other:
@@ -98,7 +98,7 @@ def _wnids(path: Path, unused: Unused) -> list[str]:
 def _divided(
     val: Path, foldered: dict[str, Files], labels: dict[str, str], label_files: list[Path]
 ) -> dict[str, Files]:
-    """The validation images of every class, by their folders or their labels; BadInput where the two disagree."""
+    """The validation images of every class, by folders or by labels. BadInput if folders and labels disagree."""
     label_file = label_files[0] if label_files else None
     if foldered:
         for wnid, images in foldered.items():
@@ -129,7 +129,7 @@ def _divided(
 
 
 def _labels(path: Path, root: Path) -> tuple[list[Path], dict[str, str]]:
-    """The file that labels the validation images, with what it needs, and the wnids by the images' names."""
+    """The files with the labels of the validation images, and the WordNet ids by the images' names."""
     tops = [path, root, root / "val", *(root.parents[:3] if root.parts[-3:] == KAGGLE.parts else ())]
     tops += [kit for top in tops for kit in sorted(top.glob("ILSVRC20*devkit*"))]
     for folder in dict.fromkeys(folder for top in tops for folder in (top, top / "data") if folder.is_dir()):
@@ -145,7 +145,7 @@ def _labels(path: Path, root: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def _kaggle(solution: Path) -> dict[str, str]:
-    """ImageId,PredictionString: the wnid, then boxes."""
+    """Kaggle's labels, in lines ImageId,PredictionString: a WordNet id, then boxes."""
     with solution.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.reader(lines))[1:]
     for k, row in enumerate(rows, 2):
@@ -155,7 +155,7 @@ def _kaggle(solution: Path) -> dict[str, str]:
 
 
 def _development_kit(truth: Path, meta: Path) -> dict[str, str]:
-    """One number per image, in order; meta.mat says which class has which. Nothing is unpickled."""
+    """The kit's labels: one number per image, in order; meta.mat maps numbers to classes. Nothing is unpickled."""
     from scipy.io import loadmat
 
     try:

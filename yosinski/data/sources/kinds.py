@@ -1,4 +1,4 @@
-"""Where images come from: which module lists a data set of which kind, and how the bytes of an image are read."""
+"""Kinds of data sets: which module lists a data set, and how the bytes of an image are read."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ LISTED = {
     "cifar100": cifar.list_images,
     "torchvision": torchvision_sets.list_images,
 }
-# Those that take long to list: the last listing is that of today if all these files are what they were.
+# Kinds that take long to list. The last listing is reused if all files that it was read from are unchanged.
 READ_FROM = {
     "cifar10": cifar.read_from,
     "cifar100": cifar.read_from,
@@ -33,7 +33,7 @@ READ_FROM = {
 
 
 def list_images(place: Place) -> Listing:
-    """List a data set as it is now, decoding no image; BadInput says what is wrong with it."""
+    """List a data set as it is now, without decoding images. BadInput if something is wrong with it."""
     with _nothing_collected():
         return _list_images(place)
 
@@ -41,16 +41,16 @@ def list_images(place: Place) -> Listing:
 def _list_images(place: Place) -> Listing:
     listing = LISTED[place.kind](place)
     read = imagenet.sample(listing.images) if place.kind == "imagenet" else listing.images
-    held = [(image.file, image.file.state) for image in read if image.file.state is not None]
-    paths = [listing.where(file) for file, _ in held]
-    for (file, _), sha256 in zip(held, hashes.sha256(place.source, paths, [state for _, state in held]), strict=True):
+    rows = [(image.file, image.file.state) for image in read if image.file.state is not None]
+    paths = [listing.where(file) for file, _ in rows]
+    for (file, _), sha256 in zip(rows, hashes.sha256(place.source, paths, [state for _, state in rows]), strict=True):
         file.sha256 = sha256
     return listing
 
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """Without collections of garbage: a million files are none, and to find that out takes half of the time."""
+    """Disable garbage collection: with a million files it takes half of the time and finds nothing."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -61,7 +61,7 @@ def _nothing_collected() -> Iterator[None]:
 
 
 def summary(place: Place) -> dict[str, Any]:
-    """What a card needs of a data set as it is now (see `Listing.summary`); listed only if it is new."""
+    """The data of a data set's card, as it is now (see `Listing.summary`). Listed only if the files have changed."""
     if place.kind not in READ_FROM:
         return list_images(place).summary
     files_now = READ_FROM[place.kind](place)
@@ -79,20 +79,20 @@ def summary(place: Place) -> dict[str, Any]:
 
 
 def _content(place: Place, read: Sequence[tuple[str, Path, State]]) -> str:
-    """What a listing depends on: what these files hold, what they are called, and who reads them."""
-    held = hashes.sha256(place.source, [str(path) for _, path, _ in read], [state for _, _, state in read])
+    """Hash of everything that a listing depends on: content and names of these files, and the versions of readers."""
+    contents = hashes.sha256(place.source, [str(path) for _, path, _ in read], [state for _, _, state in read])
     reader = version("torchvision") if place.kind == "torchvision" else ""
     names = [name for name, _, _ in read]
-    return digest([place.source, generator(place), reader, sorted(zip(names, held, strict=True))])
+    return digest([place.source, generator(place), reader, sorted(zip(names, contents, strict=True))])
 
 
 def generator(place: Place) -> Any:
-    """What the fingerprint covers of how stores of such files are made."""
+    """What the fingerprint covers of how stores of such files are made: versions and seeds."""
     return imagenet.GENERATOR if place.kind == "imagenet" else GENERATOR
 
 
 def content(place: Place, root: Path, image: Image) -> bytes:
-    """The bytes of an image file, or of what stands for one."""
+    """The bytes of an image file, or of an image within a file as an image file."""
     if image.file.state is not None:
         return (root / image.file.path).read_bytes()
     module = torchvision_sets if place.kind == "torchvision" else cifar

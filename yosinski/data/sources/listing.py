@@ -1,14 +1,14 @@
-"""Listings: which images a data set consists of, found without decoding one, and how they are divided into three sets.
+"""Listings: the images of a data set, found without decoding them, and divided into three sets.
 
-`train` is for learning, `select` for choices (curves, early answers, recommendations), `test` is evaluated once. Where
-a data set has other sets than these three:
+`train` is for learning, `select` for choices (curves, early answers, recommendations), `test` is evaluated once. Data
+sets with fewer sets are divided:
 
-    train and one other       that one is `test`; a tenth of every class in train, at least one image, is `select`
+    train and one other set   the other set is `test`; a tenth of every class in train, at least one image, is `select`
     one set                   a tenth of every class is `select`, another tenth `test`, at least one image each
 
-The tenth are the images whose SHA-256 over (seed, class, name) is the lowest: drawn at random as far as anybody can
-tell, the same on every machine, and nearly the same when images are added. Without broken images it is what it would
-be if they were not there.
+The tenth are the images with the lowest SHA-256 over (seed, class, name). This is as good as random, the same on every
+machine, and nearly the same when images are added. Broken images that are skipped have no effect on the division of the
+others.
 """
 
 import hashlib
@@ -24,23 +24,23 @@ from yosinski.data.sources.scanning import Scan, State
 from yosinski.errors import BadInput, printable, some
 
 SEED = 0
-SHARE = 10  # one image of so many is drawn
-GENERATOR = {"version": 2, "seed": SEED, "share": SHARE}  # bump when stores of the same files would hold other images
+SHARE = 10  # one of this number of images is drawn
+GENERATOR = {"version": 2, "seed": SEED, "share": SHARE}  # increase it when stores would hold other images
 
 
 @dataclass(slots=True, eq=False)
 class File:
-    """An image before it is known to which set and class it belongs."""
+    """An image without its set and class."""
 
-    path: str  # where it lies within the data set's directory, or its number in a file of many
+    path: str  # within the data set's directory; or the image's number in a file of many
     size: int  # in bytes
-    name: str  # what it is called within its class, whatever the layout; printable
-    sha256: str = ""  # of its bytes; empty until that is known, and in ImageNet for most
-    state: State | None = None  # None for one of many in a file
+    name: str  # within its class, the same for all layouts; printable
+    sha256: str = ""  # of its bytes; empty if not read yet, and for most images of ImageNet
+    state: State | None = None  # None for an image within a file of many
 
 
 class Image(NamedTuple):
-    """A file at its place in the data set; `number` counts within its set and class."""
+    """A file with its set and class; `number` counts within these."""
 
     set_name: str
     class_name: str
@@ -49,7 +49,7 @@ class Image(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in the whole data set: select/n01440764/ILSVRC2012_val_00000293.JPEG."""
+        """The name in the whole data set: select/n01440764/ILSVRC2012_val_00000293.JPEG."""
         return f"{self.set_name}/{self.class_name}/{self.file.name}"
 
 
@@ -59,23 +59,23 @@ Divide = Callable[[Sets], Sets]
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a data set, in the order of stores: by set, class and number."""
+    """All images of a data set in the order of stores: by set, class and number."""
 
-    root: Path  # files' paths are relative to this
+    root: Path  # of the files' relative paths
     classes: tuple[str, ...]
     images: tuple[Image, ...]
     groups: tuple[str, ...]
-    notes: tuple[str, ...]  # what a user should know
-    found: Sets  # before it was divided
+    notes: tuple[str, ...]  # for the user
+    found: Sets  # before the division
     divide: Divide  # into train, select and test
 
     def where(self, file: File) -> str:
-        """The path of a file, made three times as fast as a Path."""
+        """The path of a file as a string, three times as fast as with Path."""
         return file.path if file.path.startswith("/") else f"{self.root}/{file.path}"
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """What a card needs: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`."""
+        """Data for a card: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`."""
         place = {name: k for k, name in enumerate(self.classes)}
         per_class = {name: [0] * len(place) for name in SETS}
         hashed = hashlib.sha256()
@@ -91,7 +91,7 @@ class Listing:
         }
 
     def without(self, names: Collection[str]) -> "Listing":
-        """What it would be without some images, which are given by name. BadInput if too few are left of a class."""
+        """The listing without these images (names). BadInput if too few images of a class are left."""
         gone = {image.file for image in self.images if image.name in names}
         left: Sets = {}
         for set_name, classes in self.found.items():
@@ -110,7 +110,7 @@ def listing(
     groups: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Listing:
-    """All images of what was found, divided into three sets, in the order of stores."""
+    """Divide the images that were found into three sets, and put them in the order of stores."""
     sets = divide(undivided)
     images = tuple(
         Image(set_name, class_name, number, file)
@@ -122,15 +122,15 @@ def listing(
 
 
 def drawn(name: str) -> Divide:
-    """How a data set, which is called so in messages, is divided: as the top of this module says."""
+    """The rule that divides a data set, as at the top of this module. name: of the data set, for messages."""
     return partial(three_sets, told=name)
 
 
 def three_sets(undivided: Sets, told: str) -> Sets:
-    """Divide what a data set has (train, and perhaps select and test) as the top of this module says.
+    """Divide a data set (train, and possibly select and test), as at the top of this module.
 
-    told: what the data set is called in a message. BadInput if the sets do not have the same classes, or if there are
-    too few images in one.
+    told: name of the data set for messages. BadInput if the sets differ in their classes, or if there are too few
+    images in a class.
     """
     train = undivided["train"]
     if len(train) < 2:
@@ -163,7 +163,7 @@ def _lot(class_name: str, file: File) -> bytes:
 
 
 def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: object, name: str = "") -> None:
-    """BadInput if there is a class in one of two places only."""
+    """BadInput if two places do not have the same classes."""
     for missing, has, lacks in (
         (sorted(set(one) - set(other)), here, there),
         (sorted(set(other) - set(one)), there, here),
@@ -174,32 +174,32 @@ def same_classes(one: Iterable[str], other: Iterable[str], here: object, there: 
 
 
 def class_names(spellings: Iterable[str], where: object) -> dict[str, str]:
-    """Names of classes by how they are spelled on the disk: printable, and with one code for what looks the same (NFC).
+    """Names of classes by their spellings on the disk. Names are printable, in the Unicode normal form C.
 
-    BadInput if two of them are one name then.
+    BadInput if two spellings give the same name.
     """
     spelled_so: dict[str, str] = {}
     for spelled in spellings:
         name = unicodedata.normalize("NFC", printable(spelled))
         twin = spelled_so.setdefault(name, spelled)
         if twin != spelled:
-            codes = [" ".join(f"{ord(one):04X}" for one in both) for both in sorted((twin, spelled))]
+            codes = [" ".join(f"{ord(one):04X}" for one in spelling) for spelling in sorted((twin, spelled))]
             raise BadInput(f"{where} has class {name} twice, in Unicode {' and '.join(codes)}: rename one of them")
     return {spelled: name for name, spelled in spelled_so.items()}
 
 
 def files_in(folder: Path, root: Path, images: Iterable[tuple[str, State]]) -> list[File]:
-    """The images that a scan of a folder has found, with their paths within the data set's root."""
+    """The images from the scan of a folder, with paths relative to the data set's root."""
     within = folder.relative_to(root)
     return [File(f"{within}/{name}", state.size, printable(name), "", state) for name, state in images]
 
 
 def one_class_each(scanned: Mapping[Path, Scan], class_of: Callable[[Path], str]) -> None:
-    """BadInput if a folder, to which links may lead, was found in two of the classes' folders of one set."""
-    whose: dict[tuple[int, int], Path] = {}
+    """BadInput if links put the same folder into two classes of one set."""
+    owners: dict[tuple[int, int], Path] = {}
     for folder, content in scanned.items():
         for inner in content.folders:
-            other = whose.setdefault(inner, folder)
+            other = owners.setdefault(inner, folder)
             if class_of(other) != class_of(folder):
                 raise BadInput(
                     f"one folder belongs to two classes, by links: {printable(other)} and {printable(folder)}"

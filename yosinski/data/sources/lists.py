@@ -1,8 +1,8 @@
-"""Lists of images with labels: `list:PATH`, a text file or a folder of text files with a line `path label` per image.
+"""Lists of images with labels: `list:PATH`, a text file or a folder of text files, with lines `path label`.
 
-The label is the last word of a line, so paths may hold spaces; they are relative to the folder of the list. A folder
-holds train.txt and val.txt (or valid.txt, validation.txt, dev.txt), perhaps test.txt; or one list of all. Lists are
-UTF-8; the bytes of paths are taken as they are.
+The label is the last word of a line, so paths may contain spaces; they are relative to the folder of the list. A folder
+holds train.txt and val.txt (or valid.txt, validation.txt, dev.txt), optionally test.txt; or a single list. Lists are
+UTF-8; other bytes in paths are kept as they are.
 """
 
 import codecs
@@ -21,18 +21,18 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def list_images(place: Place) -> Listing:
-    """Read the lists. BadInput names lines that cannot be read, and files that are not there."""
+    """Read the lists. BadInput names lines that cannot be read and files that do not exist."""
     assert place.path is not None
     unused = Unused()
     texts = _texts(place.path, unused)
     root = texts["train"].parent
     labels = {name: _labels(text) for name, text in texts.items()}
-    where = {path: text for name, text in texts.items() for path in labels[name]}
-    paths = list(where)
+    list_of = {path: text for name, text in texts.items() for path in labels[name]}
+    paths = list(list_of)
     states = dict(zip(paths, each(lambda path: _state(root / path), paths), strict=True))
-    missing = [f"{printable(path)} ({printable(where[path])})" for path, state in states.items() if state is None]
+    missing = [f"{printable(path)} ({printable(list_of[path])})" for path, state in states.items() if state is None]
     if missing:
-        raise BadInput(f"{len(missing)} of {len(where)} listed files are not there: {some(missing, 5)}")
+        raise BadInput(f"{len(missing)} of {len(list_of)} listed files are not there: {some(missing, 5)}")
     sets: Sets = {}
     for name, of_paths in labels.items():
         names = class_names(dict.fromkeys(of_paths.values()), printable(texts[name]))
@@ -64,7 +64,7 @@ def _texts(path: Path, unused: Unused) -> dict[str, Path]:
 
 
 def _labels(text: Path) -> dict[str, str]:
-    """The label of every path in a list, in the order of the list."""
+    """The labels by paths, in the order of the list."""
     try:
         content = text.read_bytes()
     except OSError as error:

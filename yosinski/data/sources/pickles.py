@@ -1,9 +1,8 @@
-"""Pickles as plain data: dictionaries, lists, numbers, texts and arrays of bytes, read from opcodes; no code is run.
+"""Reading pickles as plain data (dictionaries, lists, numbers, texts, arrays of bytes) without running code.
 
-Nothing is unpickled here: `pickletools` takes the opcodes apart, and what they would do with plain data is done to
-plain data. What a pickle would import stays a `Name`, what it would call or build stays a `Call`, what it would ask its
-reader for stays a `Persistent`; none of them does anything, whatever is done to it. So there is no global that could be
-looked up and nothing that could be called, and no list of harmless ones that could have a hole.
+Nothing is unpickled: `pickletools` parses the opcodes, and their effect on plain data is reproduced here. What a pickle
+would import becomes a `Name`, what it would call or build a `Call`, and references to its reader a `Persistent`. These
+objects do nothing. No global is looked up and nothing is called, so no list of allowed globals is needed.
 """
 
 import pickletools
@@ -12,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-LITERALS = frozenset(  # opcodes that put down a number, a text or bytes
+LITERALS = frozenset(  # opcodes that push a number, a text or bytes
     """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE
     SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8""".split()  # noqa: SIM905
 )
@@ -24,9 +23,9 @@ class Name(str):
 
 @dataclass(eq=False)
 class Call:
-    """What a pickle would have called, with which arguments, and what it would have set; nobody calls it.
+    """A call that a pickle asks for, with its arguments and the state to be set. It is never made.
 
-    name: "" if that is no global. state: what it would have been built from, each time; items: of a mapping.
+    name: "" if the called object is no global. state: the arguments of BUILD, in order; items: of a mapping.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Call:
 
 
 class Persistent(NamedTuple):
-    """What a pickle asks its reader for."""
+    """A reference to an object of the pickle's reader."""
 
     id: Any
 
@@ -48,17 +47,17 @@ def array(value: Any) -> np.ndarray:
     _, shape, kind, by_columns, content = value.state[0]
     if kind.name != "numpy dtype" or kind.arguments[0] not in ("u1", b"u1"):
         raise ValueError("not an array of bytes")
-    if isinstance(content, Call):  # Python 3 writes bytes as a text and its encoding
+    if isinstance(content, Call):  # Python 3 writes bytes in old protocols as a text and its encoding
         content = content.arguments[0]
     content = content.encode("latin-1") if isinstance(content, str) else content
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
 
 
 def plain(content: bytes | IO[bytes], references: list[Persistent] | None = None) -> Any:
-    """The plain data in a pickle: what a pickle would import or call stays a name, and runs nothing.
+    """The plain data in a pickle. Imports and calls stay names; nothing is run.
 
-    Of a file the next pickle is read, up to its end. Sets become lists. references: a list to
-    which all that the pickle refers to outside of itself is added. ValueError for what is no pickle.
+    From a file, the next pickle is read. Sets become lists. references: a list to which the persistent references are
+    appended. ValueError if the bytes are no pickle.
     """
     stack = _Stack([] if references is None else references)
     try:
@@ -75,27 +74,27 @@ def plain(content: bytes | IO[bytes], references: list[Persistent] | None = None
 
 
 class _Stack:
-    """The values that opcodes have put down, the places that they have marked, and what they have memorised."""
+    """The stack of values, the marks in it, and the memo."""
 
     def __init__(self, references: list[Persistent]) -> None:
-        self.asked = references
+        self.references = references
         self.values: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[Any, Any] = {}
 
     def since_mark(self) -> list[Any]:
-        """Take what has been put down since the last mark."""
+        """Pop all values above the last mark."""
         mark = self.marks.pop()
-        taken = self.values[mark:]
+        popped = self.values[mark:]
         del self.values[mark:]
-        return taken
+        return popped
 
     def take(self, several: bool) -> list[Any]:
-        """What is to be added to the value below it: all since the mark, or the last one."""
+        """Pop what an opcode adds to the value below: `several` values since the mark, or the last one."""
         return self.since_mark() if several else [self.values.pop()]
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Do what an opcode says, to plain data."""
+        """Apply an opcode to plain data."""
         values = self.values
         match opcode:
             case "PROTO" | "FRAME":
@@ -141,7 +140,7 @@ class _Stack:
                 values.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
             case "PERSID" | "BINPERSID":
                 values.append(Persistent(argument if opcode == "PERSID" else values.pop()))
-                self.asked.append(values[-1])
+                self.references.append(values[-1])
             case "GLOBAL":
                 values.append(Name(argument))
             case "STACK_GLOBAL":
@@ -163,24 +162,24 @@ class _Stack:
                 values.append(Call(argument, arguments))
             case "BUILD":
                 state = values.pop()
-                if isinstance(values[-1], Call):  # others, such as a dictionary, stay as they are
+                if isinstance(values[-1], Call):  # other values, such as a dictionary, are unchanged
                     values[-1].state.append(state)
             case _:
                 raise ValueError(f"opcode {opcode}")
 
     def call(self, arguments: Any) -> None:
-        """Put a `Call` in the place of what would be called."""
+        """Replace the called object by a `Call`."""
         called = self.values[-1]
-        if isinstance(called, Persistent) and isinstance(called.id, tuple):  # torch: ("module", class, its source)
+        if isinstance(called, Persistent) and isinstance(called.id, tuple):  # of torch: ("module", class, source)
             called = next((part for part in called.id if isinstance(part, Name)), None)
         name = called if isinstance(called, Name) else Name("")
         self.values[-1] = Call(name, arguments if isinstance(arguments, tuple) else (arguments,))
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    """Keys and values in turn; a key that is neither a number nor a text becomes an object that equals no other.
+    """A dictionary of alternating keys and values. Keys that are not a number or a text become unique objects.
 
-    To hash a tuple of tuples of tuples may take for ever, or more stack than there is.
+    Hashing deeply nested tuples may take very long, or overflow the stack.
     """
     keys = (key if isinstance(key, str | int | float | bytes | None) else object() for key in items[::2])
     return dict(zip(keys, items[1::2], strict=True))

@@ -1,6 +1,6 @@
-"""What lies in folders: images by their suffixes, and a count of everything that is not taken for one.
+"""Scanning folders for images by suffix, and counting all files that are not used.
 
-Linked folders are followed, each folder once. Hidden things, and what systems put beside images, are no images.
+Linked folders are followed, each folder once. Hidden files, and folders that systems create, are not used.
 """
 
 import os
@@ -15,71 +15,71 @@ from typing import NamedTuple, TypeVar
 
 from yosinski.errors import BadInput, printable, some
 
-PATIENCE = 0.1  # seconds of waiting before threads are worth their while
+PATIENCE = 0.1  # seconds of waiting before threads are used
 SYSTEM = {"@eadir", "#recycle", "__macosx", "$recycle.bin", "lost+found", "system volume information"}  # folders
-NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # what Pillow knows beside images of pixels
-PARTS = Struct("<5Q")  # of a state
+NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}  # formats of Pillow that are no images of pixels
+PARTS = Struct("<5Q")  # layout of a state
 HEIF = {".heic", ".heif", ".hif"}
 
 
 class State(bytes):
-    """What `stat` says of a file: device, inode, size, time of modification and time of change, in ns.
+    """The result of `stat` for a file: device, inode, size, time of modification and time of change, in ns.
 
-    As long as all of it stays the same, nobody has written to the file: a time of modification can be set to any value,
-    that of change is the system's own. One object of bytes, as there may be a million.
+    As long as it stays the same, the file has not been written to: users can set the time of modification, but not the
+    time of change. It is a single bytes object to save memory, because there may be a million.
     """
 
     __slots__ = ()
 
     @classmethod
     def of(cls, status: os.stat_result) -> "State":
-        """From what the system says; times before 1970 and after 2554 are counted round."""
+        """From the result of `stat`. Times before 1970 and after 2554 wrap around."""
         times = status.st_mtime_ns % 2**64, status.st_ctime_ns % 2**64
         return cls(PARTS.pack(status.st_dev, status.st_ino, status.st_size, *times))
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return PARTS.unpack(self)[2]
 
     @property
     def changed(self) -> int:
-        """When it was last changed, in ns."""
+        """Time of the last change, in ns."""
         return PARTS.unpack(self)[4]
 
 
 class Unused:
-    """What is not taken, by kind: how many, and the first example; and whatever else a user should know."""
+    """Files that are not used, by kind, with number and first example; and other notes for the user."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, str]] = {}
         self.told: list[str] = []
 
     def add(self, what: str, example: str, count: int = 1) -> None:
-        """Count more files of a kind."""
+        """Count files of a kind."""
         before, first = self.found.get(what, (0, example))
         self.found[what] = before + count, min(first, example)
 
     def say(self, text: str) -> None:
-        """Something that is not a count."""
+        """Add a note that is not a count."""
         self.told.append(text)
 
     def merge(self, other: "Unused", within: str = "") -> None:
-        """What was found in a folder, too."""
+        """Add the counts and notes of a folder `within` this one."""
         for what, (count, example) in other.found.items():
             self.add(what, f"{within}{example}", count)
         self.told += other.told
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Lines for people, the most frequent kinds first."""
+        """Notes for the user, then counts, the most frequent kinds first."""
         kinds = sorted(self.found.items(), key=lambda kind: (-kind[1][0], kind[0]))
         counts = [f"not used: {what}: {count:,} ({printable(example)})" for what, (count, example) in kinds]
         return (*self.told, *counts)
 
 
 class Scan(NamedTuple):
-    """What is in a folder and below: images by their paths within it, in order; and the folders, as (device, inode)."""
+    """The images in a folder and below, by relative paths, in order; and the folders, as (device, inode)."""
 
     images: list[tuple[str, State]]
     folders: set[tuple[int, int]]
@@ -87,7 +87,7 @@ class Scan(NamedTuple):
 
 
 class Top(NamedTuple):
-    """What is directly in a folder: the folders in order, links to such included, and images by their names."""
+    """The direct content of a folder: folders, including links to folders, and images, both in order."""
 
     folders: list[str]
     images: list[str]
@@ -96,7 +96,7 @@ class Top(NamedTuple):
 
 @cache
 def suffixes() -> tuple[str, ...]:
-    """Of files that the installed Pillow opens as images of pixels, in order; with pillow-heif those of HEIF, too."""
+    """Suffixes of images of pixels that the installed Pillow opens, in order; with pillow-heif also HEIF's."""
     import PIL.Image
 
     try:
@@ -106,12 +106,12 @@ def suffixes() -> tuple[str, ...]:
     except ImportError:
         pass
     extensions = PIL.Image.registered_extensions()
-    opened = PIL.Image.OPEN.keys() - NO_PICTURES | {"MPO"}  # which is opened as JPEG
+    opened = PIL.Image.OPEN.keys() - NO_PICTURES | {"MPO"}  # MPO is opened as JPEG
     return tuple(sorted(suffix for suffix, kind in extensions.items() if kind in opened))
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file's name in small letters, with its dot; empty if there is none."""
+    """The suffix of a file's name in lower case, with the dot; empty if there is none."""
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
 
@@ -122,7 +122,7 @@ def told(of: Sequence[str]) -> str:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether it is a folder, or a link to one; a link that leads round in circles is none."""
+    """Whether it is a folder or a link to one. A circular link is not."""
     try:
         return entry.is_dir()
     except OSError:
@@ -130,7 +130,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def no_image(entry: os.DirEntry, folder: bool) -> str | None:
-    """What something is that is left aside whatever it holds: hidden, put there by a system, or gone."""
+    """The kind of a file or folder that is never used: hidden, created by a system, or a broken link. Else None."""
     if entry.name.startswith("."):
         return "hidden folders" if folder else "hidden files"
     if folder and entry.name.lower() in SYSTEM:
@@ -141,27 +141,27 @@ def no_image(entry: os.DirEntry, folder: bool) -> str | None:
 
 
 def not_taken(suffix: str) -> str:
-    """What files of a suffix are that are not taken for images."""
+    """The kind of files with a suffix that is not an image's."""
     if suffix in HEIF:
         return f"files {suffix}, which cannot be read: that needs pillow-heif"
     return f"files {printable(suffix)}" if suffix else "files without a suffix"
 
 
 def look(path: Path, wanted: tuple[str, ...] | None = None) -> Top:
-    """What lies directly in a folder."""
-    taken = frozenset(suffixes() if wanted is None else wanted)
+    """The direct content of a folder."""
+    suffixes_wanted = frozenset(suffixes() if wanted is None else wanted)
     folders, images, unused = [], [], Unused()
     try:
         with os.scandir(path) as entries:
             for entry in entries:
                 folder = is_folder(entry)
-                what = no_image(entry, folder)
-                if what is None and folder:
+                kind = no_image(entry, folder)
+                if kind is None and folder:
                     folders.append(entry.name)
-                elif what is None and suffix_of(entry.name) in taken:
+                elif kind is None and suffix_of(entry.name) in suffixes_wanted:
                     images.append(entry.name)
                 else:
-                    unused.add(what or not_taken(suffix_of(entry.name)), entry.name)
+                    unused.add(kind or not_taken(suffix_of(entry.name)), entry.name)
     except OSError as error:
         raise BadInput(f"{printable(path)}: {error.strerror}") from error
     return Top(sorted(folders), sorted(images), unused)
@@ -170,18 +170,18 @@ def look(path: Path, wanted: tuple[str, ...] | None = None) -> Top:
 def walk(
     folder: Path, nested: bool, unused: Unused, seen: set[tuple[int, int]]
 ) -> Iterator[tuple[str, os.DirEntry, str | None]]:
-    """All files in a folder and, if `nested`, in those below it, linked ones too.
+    """All files in a folder and, if `nested`, below it, including linked folders.
 
-    Of each the path of its folder within this one, and what it is if it is left aside whatever it holds; folders that
-    are left aside come as well. seen: the folders that were looked into, as (device, inode), to which this adds.
-    Neither those nor the ones that the folder itself lies in are looked into again, to which a link may lead.
+    Yields the relative path of the file's folder, its entry, and its kind if it is never used; folders that are never
+    used are yielded, too. seen: the visited folders, as (device, inode); this adds to them. They are not visited again
+    through links, nor are the folders around `folder`.
     """
-    outer = [one.stat() for one in folder.resolve().parents]
+    outer = [parent.stat() for parent in folder.resolve().parents]
     around = {(status.st_dev, status.st_ino) for status in outer}
     waiting, links = [""], []
     while waiting or links:
         links.sort(reverse=True)
-        inner = (waiting or links).pop()  # linked folders last: what they lead to may be seen by then
+        inner = (waiting or links).pop()  # linked folders last: their targets may be visited before
         status = (folder / inner).stat()
         here = status.st_dev, status.st_ino
         if here in seen or here in around:
@@ -191,9 +191,9 @@ def walk(
         with os.scandir(folder / inner) as entries:
             for entry in entries:
                 is_dir = is_folder(entry)
-                what = no_image(entry, is_dir)
-                if what or not is_dir:
-                    yield inner, entry, what
+                kind = no_image(entry, is_dir)
+                if kind or not is_dir:
+                    yield inner, entry, kind
                 elif nested:
                     (links if entry.is_symlink() else waiting).append(f"{inner}{entry.name}/")
                 else:
@@ -201,19 +201,19 @@ def walk(
 
 
 def scan(folder: Path, wanted: tuple[str, ...] | None = None, nested: bool = True) -> Scan:
-    """The images in a folder and, if they may be `nested`, in those below it. BadInput if something cannot be read."""
-    taken = frozenset(suffixes() if wanted is None else wanted)
+    """The images in a folder and, if `nested`, below it. BadInput if something cannot be read."""
+    suffixes_wanted = frozenset(suffixes() if wanted is None else wanted)
     images, seen, unused = [], set(), Unused()
     try:
-        for inner, entry, what in walk(folder, nested, unused, seen):
+        for inner, entry, kind in walk(folder, nested, unused, seen):
             suffix = suffix_of(entry.name)
-            if what is None and suffix in taken:
+            if kind is None and suffix in suffixes_wanted:
                 status = entry.stat()
                 if stat.S_ISREG(status.st_mode):
                     images.append((inner + entry.name, State.of(status)))
                     continue
-                what = f"things {suffix} that are no files"
-            unused.add(what or not_taken(suffix), inner + entry.name)
+                kind = f"things {suffix} that are no files"
+            unused.add(kind or not_taken(suffix), inner + entry.name)
     except OSError as error:
         raise BadInput(f"{printable(error.filename or folder)}: {error.strerror}") from error
     return Scan(sorted(images), seen, unused)
@@ -231,9 +231,9 @@ def scans(folders: Sequence[Path], wanted: tuple[str, ...] | None = None, nested
 
 
 def files_below(folder: Path) -> list[tuple[str, State]]:
-    """All files in a folder and below, but for hidden folders, by their paths within it, in order."""
+    """All files in a folder and below, except in hidden folders: relative paths, in order."""
     entries = [(inner + entry.name, entry.stat()) for inner, entry, _ in walk(folder, True, Unused(), set())]
-    return sorted((path, State.of(one)) for path, one in entries if stat.S_ISREG(one.st_mode))
+    return sorted((path, State.of(status)) for path, status in entries if stat.S_ISREG(status.st_mode))
 
 
 One = TypeVar("One")
@@ -241,10 +241,10 @@ Found = TypeVar("Found")
 
 
 def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
-    """What a look at every item finds, in order: by threads as soon as most of the time is waiting.
+    """Call `look` for every item and yield the results in order, with threads if most of the time is waiting.
 
-    So it is on a network's file system. On a disk of one's own threads would only hold each other up, as one of them
-    runs Python at a time.
+    This is so on network file systems. On a local disk threads would only slow each other down, because one thread runs
+    Python at a time.
     """
     took = waited = 0.0
     done = 0
@@ -254,8 +254,8 @@ def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
         lasted = time.perf_counter() - began
         took, waited, done = took + lasted, waited + lasted - (time.thread_time() - busy), done + 1
         yield result
-    some_at_a_time = min(256, 1 + len(items) // 256)
-    batches = [items[start : start + some_at_a_time] for start in range(done, len(items), some_at_a_time)]
+    batch_size = min(256, 1 + len(items) // 256)
+    batches = [items[start : start + batch_size] for start in range(done, len(items), batch_size)]
     with ThreadPoolExecutor(16) as threads:
         for several in threads.map(lambda batch: [look(item) for item in batch], batches):
             yield from several

@@ -1,4 +1,4 @@
-"""The 1000 classes of ILSVRC-2012, and which are natural: known without an image. Source: ilsvrc2012/SOURCE.md."""
+"""The 1000 classes of ILSVRC-2012, and which of them are natural. Needs no images. Source: ilsvrc2012/SOURCE.md."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,19 +12,19 @@ FOLDER = Path(__file__).with_name("ilsvrc2012")
 
 @cache
 def groups() -> dict[str, str]:
-    """The group of every class, `natural` or `man-made`, by WordNet id ("wnid") in sorted order."""
+    """The group of every class, `natural` or `man-made`, by WordNet id ("wnid"), in sorted order."""
     wnids = (FOLDER / "synsets.txt").read_text().split()
     natural = {int(index) for index in (FOLDER / "half_nat_idx.txt").read_text().split()}
     return {wnid: "natural" if index in natural else "man-made" for index, wnid in enumerate(wnids)}
 
 
 def groups_of(wnids: Sequence[str]) -> tuple[str, ...]:
-    """The groups of some classes; `other` if they are none of the 1000."""
+    """The groups of these classes; `other` for classes that are not among the 1000."""
     return tuple(groups().get(wnid, "other") for wnid in wnids)
 
 
 def card() -> Card:
-    """What is known of ImageNet where no images are at hand: enough to name halves, not to train on them."""
+    """A card of ImageNet without images: enough to name halves, not to train."""
     return Card(
         name="imagenet",
         fingerprint="",

@@ -1,7 +1,7 @@
-"""Data sets of torchvision: `torchvision:NAME:ROOT`, where ROOT is what torchvision calls root. Nothing is downloaded.
+"""Data sets of torchvision: `torchvision:NAME:ROOT` with torchvision's name and root. Nothing is downloaded.
 
-torch is loaded only while one is listed, and while one is stored whose images are not files of their own (MNIST and the
-like): a card comes from the last listing if all files are what they were then.
+torch is loaded only to list a data set, and to store one whose images are not files of their own (such as MNIST). Cards
+are made from the last listing if all files are unchanged.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from yosinski.data.sources.listing import File, Listing, Sets, drawn, listing
 from yosinski.data.sources.scanning import State, files_below
 from yosinski.errors import BadInput, choose, printable
 
-# What torchvision calls the sets, by ours: the values of `split=`, or of `train=` where they are true and false.
+# torchvision's names of the sets, by ours: values of `split=`, or of `train=` if they are boolean.
 TRAIN_AND_TEST = {"train": "train", "test": "test"}
 ALL_THREE = {"train": "train", "select": "val", "test": "test"}
 TRUE_AND_FALSE = {"train": True, "test": False}
@@ -40,7 +40,7 @@ SETS_OF: dict[str, dict[str, Any]] = {
     "StanfordCars": TRAIN_AND_TEST,
     "USPS": TRUE_AND_FALSE,
 }
-LIES_IN = {  # the folder below ROOT, or the files in it, from which torchvision reads
+LIES_IN = {  # folder below ROOT, or files in it, that torchvision reads
     "Country211": "country211",
     "DTD": "dtd",
     "FashionMNIST": "FashionMNIST",
@@ -70,7 +70,7 @@ INSTEAD = {
 
 
 def list_images(place: Place) -> Listing:
-    """List a data set of torchvision. BadInput if it is none that can be used, or if its files are not in ROOT."""
+    """List a data set of torchvision. BadInput if it is not supported, or if its files are not in ROOT."""
     if place.dataset in INSTEAD:
         raise BadInput(f"torchvision's {place.dataset} is not used here: {INSTEAD[place.dataset]}")
     choose("data set of torchvision", place.dataset, list(SETS_OF))
@@ -92,7 +92,7 @@ def list_images(place: Place) -> Listing:
 
 
 def read_from(place: Place) -> list[tuple[str, Path, State]]:
-    """The files that a listing is read from, images and all others, with their paths within ROOT."""
+    """The files that a listing is read from, images and others: path within ROOT, path and state."""
     root = place.path
     assert root is not None
     entries: list[tuple[str, Path, State]] = []
@@ -103,7 +103,7 @@ def read_from(place: Place) -> list[tuple[str, Path, State]]:
 
 
 def content(place: Place, file: File) -> bytes:
-    """One image that is no file of its own, as the bytes of one."""
+    """One image that is not a file of its own, as the bytes of an image file."""
     set_name, k = file.path.split("/")
     return _encoded(_dataset(place, set_name)[int(k)][0])
 
@@ -114,17 +114,17 @@ def _dataset(place: Place, set_name: str) -> Any:
 
     value = SETS_OF[place.dataset][set_name]
     keyword = "train" if isinstance(value, bool) else "split"
-    try:  # without download=True none of them downloads anything
+    try:  # without download=True nothing is downloaded
         return getattr(datasets, place.dataset)(root=str(place.path), **{keyword: value})
     except MemoryError:
         raise
-    except Exception as error:  # they raise what they like
+    except Exception as error:  # data sets raise all kinds of exceptions
         message = str(error).partition("\n")[0] or type(error).__name__
         raise BadInput(f"{place.source}: torchvision cannot read it from there: {message}") from error
 
 
 def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]]:
-    """All images with their labels: by path where they are files, without decoding them, else by number."""
+    """All images with their labels, without decoding: by path if they are files, else by number."""
     samples = getattr(dataset, "samples", None) or getattr(dataset, "_samples", None)
     if samples is None and hasattr(dataset, "_labels"):
         samples = zip(getattr(dataset, "_image_files", None) or dataset._images, dataset._labels, strict=True)
@@ -141,7 +141,7 @@ def _files(dataset: Any, root: Path, set_name: str) -> Iterator[tuple[int, File]
 
 
 def _class_names(dataset: Any, labels: list[int]) -> dict[int, str]:
-    """Names by label; the number itself where torchvision has no name."""
+    """Names by label; the number itself if torchvision has no name."""
     named = [one if isinstance(one, str) else one[0] for one in getattr(dataset, "classes", ())]
     names = {label: named[label].replace("/", "-") if label < len(named) else str(label) for label in labels}
     return names if len(set(names.values())) == len(names) else {label: str(label) for label in labels}

@@ -1,1 +1,1 @@
-"""Networks of others as segments: their operations traced or recorded, and cut."""
+"""Networks from libraries and files as segments: recording their operations, and cutting them."""

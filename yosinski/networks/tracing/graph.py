@@ -1,7 +1,7 @@
-"""Networks of others as segments: their operations traced, and cut wherever one tensor carries all that comes later.
+"""Networks from libraries and files as segments: a graph of operations, cut where a single tensor crosses.
 
-A model is looked at on the meta device, where tensors have shapes but no values. Models of torchvision and timm are
-traced here, those of somebody's own in `own_graph.py`; `segments.py` finds the cuts.
+Models are examined on the meta device, where tensors have shapes and no values. Models of torchvision and timm are
+traced here, models from files in `own_graph.py`; `segments.py` finds the cuts.
 """
 
 import importlib
@@ -31,12 +31,12 @@ from yosinski.networks.traced import Head, Name, Traced
 from yosinski.networks.tracing.one_image import in_pairs
 from yosinski.networks.tracing.segments import BATCH, Piece, carried, find, of_torch, path_of, tensors
 
-OUTPUTS = 1009  # of a head that is looked at: prime, so that what grows with them is known by its shape
+OUTPUTS = 1009  # of the head of an examined model: a prime, so that shapes show what grows with the outputs
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let all that draws random numbers begin with this seed; afterwards their generators stand where they stood."""
+    """Context with this seed for all random numbers. The states of the generators are restored at the end."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,7 +50,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def operations(model: nn.Module, name: Name) -> fx.Graph:
-    """What a model computes, with our own dropout."""
+    """The graph of a model's operations, with dropout by `layers.Dropout`."""
     graph = trace(model, name)
     drop(model, graph, name)
     return graph
@@ -58,7 +58,7 @@ def operations(model: nn.Module, name: Name) -> fx.Graph:
 
 @lru_cache
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
-    """A network's description and its segments; no weights are allocated. BadInput if it cannot be traced or cut."""
+    """A network's description and its segments, without allocating weights. BadInput if it cannot be traced or cut."""
     libraries.check_known(name)
     side = name.side or libraries.usual_side(name)
     with libraries.Weightless():
@@ -76,7 +76,7 @@ def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
 def described(
     model: nn.Module, graph: fx.Graph, name: str, side: int, left_off: tuple[str, ...], nested: bool = False
 ) -> tuple[Traced, tuple[Piece, ...]]:
-    """The description and the segments of measured operations; BadInput if they have no cut."""
+    """The description and the segments of a measured graph. BadInput if it has no cut."""
     nodes = list(graph.nodes)
     pieces = find(model, nodes, nested)
     if len(pieces) < 2:
@@ -92,7 +92,7 @@ def described(
 
 
 def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:
-    """Parameters and FLOPs of a segment, and how they grow with the number of outputs."""
+    """Parameters and FLOPs of a segment, and their growth with the number of outputs."""
     sizes = {id(p): p.shape for node in part for p in tensors(model, node) if isinstance(p, nn.Parameter)}.values()
     parameters, grown = sum(map(math.prod, sizes)), sum(math.prod(size) for size in sizes if OUTPUTS in size)
     flops = sum(node.meta["flops"] for node in part) // BATCH
@@ -100,11 +100,11 @@ def _count(model: nn.Module, part: Sequence[fx.Node]) -> Head:
     return Head(parameters - grown, grown // OUTPUTS, flops - grown_flops, grown_flops // OUTPUTS)
 
 
-# Its operations
+# Operations
 
 
 class _Tracer(fx.Tracer):
-    """Layers of torch, and what derives from them, are single operations; so is what timm says cannot be traced."""
+    """Records layers of torch, classes derived from them and timm's untraceable modules as single operations."""
 
     proxy_buffer_attributes = True
 
@@ -119,31 +119,31 @@ class _Tracer(fx.Tracer):
         super().__init__(modules, functions)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether a module is one operation."""
+        """Whether a module is recorded as one operation."""
         return isinstance(m, self.untraced) or of_torch(m)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        """The images alone; other arguments of a model have their defaults."""
+        """Only the images are an input; other arguments of a model keep their defaults."""
         return root_fn, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
 
 def trace(model: nn.Module, name: Name) -> fx.Graph:
-    """The operations that the model makes of a batch, as in training.
+    """The graph of the model's operations in training.
 
-    BadInput, with the line of its source, if they depend on the images, or if there are others in evaluation (but for
-    a functional dropout).
+    BadInput, with the line of the source, if the operations depend on the images, or if they differ in evaluation,
+    except for functional dropout.
     """
     graphs = []
     for mode in (False, True):
         for constant in [attribute for attribute in vars(model) if attribute.startswith("_tensor_constant")]:
-            delattr(model, constant)  # of the earlier trace; if kept, the constants of this trace would get other names
+            delattr(model, constant)  # left by an earlier trace; they would change the names of new constants
         try:
             graphs.append(_Tracer(name).trace(model.train(mode)))
         except Exception as error:
             raise BadInput(f"{name} cannot be traced: {error} ({_place(error)})") from error
     evaluation, training = graphs
     for in_evaluation, in_training in zip_longest(evaluation.nodes, training.nodes):
-        if in_evaluation is None or in_training is None or _told(in_evaluation) != _told(in_training):
+        if in_evaluation is None or in_training is None or _without_mode(in_evaluation) != _without_mode(in_training):
             odd: Any = in_training or in_evaluation
             place = path_of(odd) or "its own forward"
             raise BadInput(f"{name} computes something else in training than in evaluation: {odd.target} in {place}")
@@ -152,14 +152,14 @@ def trace(model: nn.Module, name: Name) -> fx.Graph:
     return training
 
 
-def _told(node: fx.Node) -> tuple[str, ...]:
-    """What an operation is, but for the mode of a function that drops outputs."""
+def _without_mode(node: fx.Node) -> tuple[str, ...]:
+    """An operation for comparison, without the training mode of functional dropout."""
     kwargs = {name: value for name, value in node.kwargs.items() if name != "training" or not _rates(node)}
     return node.op, str(node.target), str(node.args), str(kwargs)
 
 
 def _rates(node: fx.Node) -> list[float]:
-    """The shares of its values that a function drops in training, by its arguments."""
+    """The dropout rates among a function's arguments."""
     if "dropout" in getattr(node.target, "__name__", "") and "p" in node.kwargs:
         rate: Any = node.kwargs["p"] if node.kwargs.get("training", True) else 0.0
         return [rate]
@@ -167,7 +167,7 @@ def _rates(node: fx.Node) -> list[float]:
 
 
 def _place(error: BaseException) -> str:
-    """The line of a model's source where something went wrong: the last one that is not torch's own."""
+    """The line of a model's source in which an error occurred: the last one outside of torch."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = str(Path(torch.__file__).parent)
     frame = next(frame for frame in reversed(frames) if not frame.filename.startswith((inside, "<")))
@@ -175,9 +175,9 @@ def _place(error: BaseException) -> str:
 
 
 def drop(model: nn.Module, graph: fx.Graph, name: Name) -> None:
-    """Let what is dropped in training be dropped by our masks: a `Dropout` for each operation that drops something.
+    """Replace all dropout in the graph by `layers.Dropout`, one for each operation that drops outputs.
 
-    BadInput if something is dropped within an operation.
+    BadInput if outputs are dropped within an operation.
     """
     for node in list(graph.nodes):
         module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -191,7 +191,7 @@ def drop(model: nn.Module, graph: fx.Graph, name: Name) -> None:
             continue
         if rate:
             path = f"{path_of(node)}.{node.name}".lstrip(".") if module is None else str(node.target)
-            path += f"_{node.name}" if isinstance(module, Dropout) else ""  # called again: with a mask of its own
+            path += f"_{node.name}" if isinstance(module, Dropout) else ""  # second call: its own mask
             owner, _, child = path.rpartition(".")
             model.get_submodule(owner).add_module(child, Dropout(path, rate, axes))
             with graph.inserting_before(node):
@@ -201,7 +201,7 @@ def drop(model: nn.Module, graph: fx.Graph, name: Name) -> None:
 
 
 def _dropped(module: nn.Module, name: Name) -> tuple[float, int | None]:
-    """The share of the outputs that an operation drops, and of which axes (see `Dropout`)."""
+    """The dropout rate of an operation, and its axes (see `Dropout`)."""
     match module:
         case nn.Dropout():
             return module.p, None
@@ -222,21 +222,21 @@ def _dropped(module: nn.Module, name: Name) -> tuple[float, int | None]:
 
 
 def drops_paths(module: nn.Module) -> bool:
-    """Whether a module drops a residual path as `Dropout` does: those of timm and of transformers."""
+    """Whether a module drops residual paths as `Dropout` does: the modules of timm and of transformers."""
     kind = type(module)
     scaled = kind.__name__ == "DropPath" and getattr(module, "scale_by_keep", False)
     return scaled or (kind.__name__.endswith("DropPath") and kind.__module__.startswith("transformers."))
 
 
 class _Meter(fx.Interpreter):
-    """Runs the operations; each node's meta gets the `shape` of what comes out, if it is a tensor, and its `flops`."""
+    """Runs the operations and notes in each node's meta the `shape` of a tensor result, and the `flops`."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, counted: FlopCounterMode) -> None:
         super().__init__(model, graph=graph)
         self.counted = counted
 
     def run_node(self, n: fx.Node) -> Any:
-        """One operation."""
+        """Run and measure one operation."""
         before = self.counted.get_total_flops()
         try:
             value = super().run_node(n)
@@ -251,6 +251,6 @@ class _Meter(fx.Interpreter):
 
 
 def measure(model: nn.Module, graph: fx.Graph, images: torch.Tensor) -> None:
-    """Note the shape and the FLOPs of every operation; model and images are on the meta device."""
+    """Note the shape and FLOPs of every operation. Model and images are on the meta device."""
     with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counted:
         _Meter(model, graph, counted).run(images)

@@ -1,4 +1,4 @@
-"""Which segments of a traced network cannot be trained on a batch of one image."""
+"""The segments of a traced network that cannot be trained on a batch of one image."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-TOO_FEW = "Expected more than 1 value per channel"  # torch, where batch norm has a single value to normalise
+TOO_FEW = "Expected more than 1 value per channel"  # torch's message for batch norm on a single value
 
 
 class _OfOne(fx.Interpreter):
-    """Runs the operations on one image; `failed` are those that normalise a single value by itself."""
+    """Runs the operations on one image; `failed` are those that would normalise a single value."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
         super().__init__(model, graph=graph)
         self.failed: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
-        """One operation; what normalises gives a tensor like the one that it takes."""
+        """Run one operation. The result of a failed one has the shape of its input."""
         try:
             value = super().run_node(n)
         except ValueError as error:
@@ -29,17 +29,18 @@ class _OfOne(fx.Interpreter):
 
 
 def in_pairs(model: nn.Module, graph: fx.Graph, side: int, stops: Sequence[int]) -> tuple[int, ...]:
-    """The segments n = 1..N + 1 that are trained on two images at least; stops: of the segments among the nodes.
+    """The segments n = 1..N + 1 that need at least two images in training.
 
-    model: on the meta device, in training. All of them, if the network cannot compute one image at all.
+    stops: ends of the segments in the list of nodes. model: on the meta device, in training mode. If the network cannot
+    compute one image at all, the result is all segments.
     """
-    made = _OfOne(model, graph)
+    interpreter = _OfOne(model, graph)
     try:
         with torch.no_grad(), torch.device("meta"):
-            made.run(torch.empty(1, 3, side, side))
-    except Exception:  # whatever a network makes of a batch for which it was not made
+            interpreter.run(torch.empty(1, 3, side, side))
+    except Exception:  # networks raise all kinds of exceptions
         return tuple(range(1, len(stops) + 1))
-    return tuple(_segments(list(graph.nodes), made.failed, stops))
+    return tuple(_segments(list(graph.nodes), interpreter.failed, stops))
 
 
 def _segments(nodes: Sequence[fx.Node], failed: set[fx.Node], stops: Sequence[int]) -> Iterator[int]:

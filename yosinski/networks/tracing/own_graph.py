@@ -1,4 +1,4 @@
-"""Networks of somebody's own: made by their code, recorded, and known by what was recorded."""
+"""Networks of your own: made by their code, recorded, and identified by the recorded graph."""
 
 import copy
 import hashlib
@@ -32,7 +32,7 @@ from yosinski.networks.tracing.segments import BATCH, CONSTANT, Piece, is_consta
 
 @dataclass(frozen=True)
 class Found:
-    """What has been recorded of a network: in training, before anything is dropped by our own dropout."""
+    """The recorded graph of a network in training, before its dropout is replaced."""
 
     side: int
     recorded: Recorded
@@ -43,7 +43,7 @@ class Found:
 
 
 def look(code: Code, maker: str, side: int | None) -> own.Own:
-    """The network that code makes; BadInput, with the place, if none comes of it, or none that can be cut."""
+    """The network that code makes. BadInput, with the place, if it makes none, or one that cannot be cut."""
     network = _found(code, maker, side)
     return own.Own(
         Code(code.folder, code.main, code.sources), maker, network.side, network.graph, network.head, network.described
@@ -51,14 +51,14 @@ def look(code: Code, maker: str, side: int | None) -> own.Own:
 
 
 def survey(name: Name) -> tuple[Traced, tuple[Piece, ...]]:
-    """The description and the segments of a network that is known."""
+    """The description and the segments of a registered network."""
     network = _survey(str(name))
     return network.described, network.pieces
 
 
 @lru_cache
 def _survey(network: str) -> Found:
-    """BadInput if the packages that are installed here make another network of the code than when it was recorded."""
+    """Record a registered network. BadInput if the installed packages make another network than before of its code."""
     recorded = own.remembered(network)
     current = _found(recorded.code, recorded.maker, recorded.side)
     if current.graph != recorded.graph:
@@ -70,22 +70,22 @@ def _survey(network: str) -> Found:
 
 
 def plain(name: Name, outputs: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The model that the code of a network that is known makes, and what that was called with."""
+    """The model of a registered network, and the arguments of its call."""
     network = own.remembered(str(name))
     with network.code.loaded() as module:
         return made(network.code, module, network.maker, outputs, network.side)[:2]
 
 
 def operations(model: nn.Module, name: Name) -> fx.Graph:
-    """What a model of a network that is known computes, with our own dropout, and constants as its attributes."""
+    """The graph of a registered network, with dropout by `layers.Dropout` and constants as the model's attributes."""
     recorded = _survey(str(name)).recorded
     for attribute, tensor in recorded.constants.items():
         setattr(model, attribute, tensor)
-    made = copy.deepcopy(recorded.graph)
-    graph.drop(model, made, name)
-    for node, value in _constants(model, made.nodes):
+    copied = copy.deepcopy(recorded.graph)
+    graph.drop(model, copied, name)
+    for node, value in _constants(model, copied.nodes):
         setattr(model, CONSTANT.format(node.name), value)
-    return made
+    return copied
 
 
 @torch.no_grad()
@@ -112,95 +112,95 @@ def _constants(model: nn.Module, nodes: Iterable[fx.Node]) -> Iterator[tuple[fx.
 
 @torch.no_grad()
 def completed(network: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A state dict with what the plain model wants, too: tensors that are not used, as the constructor draws them."""
+    """A complete state dict of the plain model: unused tensors have the values of the constructor."""
     recorded = own.remembered(network)
     name, axis = recorded.head
     with recorded.code.loaded() as module, graph.seeded(0):
         model, *_ = made(recorded.code, module, recorded.maker, tensors[name].shape[axis], recorded.side)
     state = model.state_dict(keep_vars=True)
-    used = {id(tensor): name for name, tensor in state.items() if name in tensors}  # some tensors have two names
-    whole = {
+    used = {id(tensor): name for name, tensor in state.items() if name in tensors}  # shared tensors have two names
+    complete = {
         name: tensors[used[id(tensor)]] if id(tensor) in used else tensor.detach() for name, tensor in state.items()
     }
-    return {name: tensor.contiguous().clone() for name, tensor in whole.items()}
+    return {name: tensor.contiguous().clone() for name, tensor in complete.items()}
 
 
-# What is made
+# Making the model
 
 
 def made(code: Code, module: ModuleType, maker: str, outputs: int, side: int | None) -> tuple[nn.Module, dict, int]:
-    """The model that loaded code makes, what that was called with, and the side of its images.
+    """The model that loaded code makes, the arguments of the call, and the side of its images.
 
-    side: None for what the code itself says. BadInput if it makes no model that can be used.
+    side: None for the code's default. BadInput if the result is no usable model.
     """
-    made, arguments, side = own_code.arguments(code, module, maker, outputs, side)
-    what = f"{code.file}:{maker}"
+    function, arguments, side = own_code.arguments(code, module, maker, outputs, side)
+    label = f"{code.file}:{maker}"
     with code.blamed(f"({maker}) makes no network"):
-        model = made(**arguments)
+        model = function(**arguments)
     if isinstance(model, type) or not isinstance(model, nn.Module):
-        raise BadInput(f"{what} returns a {type(model).__name__}, not a torch.nn.Module")
+        raise BadInput(f"{label} returns a {type(model).__name__}, not a torch.nn.Module")
     if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule | fx.GraphModule):
-        raise BadInput(f"{what} returns a {type(model).__name__}, which hides its operations: return the plain model")
+        raise BadInput(f"{label} returns a {type(model).__name__}, which hides its operations: return the plain model")
     for name, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
-            raise BadInput(f"{what}: {name} has no shape before the first image: say how many inputs its layer has")
+            raise BadInput(f"{label}: {name} has no shape before the first image: say how many inputs its layer has")
         if not parameter.requires_grad:
             raise BadInput(
-                f"{what}: parameter {name} does not require gradients; what is trained is the treatment's choice: "
+                f"{label}: parameter {name} does not require gradients; what is trained is the treatment's choice: "
                 "make a buffer of what never changes"
             )
     if not any(True for _ in model.parameters()):
-        raise BadInput(f"{what} has no parameters")
+        raise BadInput(f"{label} has no parameters")
     for name in [*dict(model.named_modules()), *model.state_dict()]:
         if STANDARDISE in name.split("."):
             raise BadInput(
-                f"{what}: nothing in it may be called {STANDARDISE}, which is how its input is standardised: {name}"
+                f"{label}: nothing in it may be called {STANDARDISE}, which is how its input is standardised: {name}"
             )
     if side is None:
-        said = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)
-        side = own_code.square(said) or USUAL_SIDE
+        size = getattr(model, "image_size", None) or getattr(getattr(model, "config", None), "image_size", None)
+        side = own_code.square(size) or USUAL_SIDE
     return model, arguments, side
 
 
-# What is recorded
+# Recording the model
 
 
 def _found(code: Code, maker: str, side: int | None) -> Found:
-    what = f"{code.file}:{maker}"
+    label = f"{code.file}:{maker}"
     with code.loaded() as module, graph.seeded(0):
         with Weightless():
             model, _, side = made(code, module, maker, graph.OUTPUTS, side)
         values = _values({**dict(model.named_buffers()), **_bare(model)})
         model = model.to("meta")
-        with _explained(code, what, side):
+        with _explained(code, label, side):
             recorded = record(model.train(), side, _is_leaf)
     nodes = list(recorded.graph.nodes)
-    hashed = digest([*(_told(model, node) for node in nodes), values, _values(recorded.constants)])
+    hashed = digest([*(_description(model, node) for node in nodes), values, _values(recorded.constants)])
     used = {name for node in nodes for name in _uses(model, node)}
     left_off = tuple(name for name in model.state_dict() if name not in used)
     for attribute, tensor in recorded.constants.items():
         setattr(model, attribute, tensor)
     measured = copy.deepcopy(recorded.graph)
-    graph.drop(model, measured, Name("file", what, side))
-    with _explained(code, what, side), _NoChance():
+    graph.drop(model, measured, Name("file", label, side))
+    with _explained(code, label, side), _NoChance():
         images = torch.empty(BATCH, 3, side, side, device="meta").to(memory_format=torch.channels_last)
         graph.measure(channels_last(model), measured, images)
     shape = measured.output_node().all_input_nodes[0].meta["shape"]
     if shape != (BATCH, graph.OUTPUTS):
         numbers = " x ".join(map(str, shape[1:])) or "no"
-        raise BadInput(f"{what} gives {numbers} numbers for every image where num_classes is {graph.OUTPUTS}")
-    traced, pieces = graph.described(model, measured, what, side, left_off, nested=True)
-    return Found(side, recorded, hashed, _head(what, model, list(measured.nodes), pieces), traced, pieces)
+        raise BadInput(f"{label} gives {numbers} numbers for every image where num_classes is {graph.OUTPUTS}")
+    traced, pieces = graph.described(model, measured, label, side, left_off, nested=True)
+    return Found(side, recorded, hashed, _head(label, model, list(measured.nodes), pieces), traced, pieces)
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one operation."""
+    """Whether a module is recorded as one operation."""
     return of_torch(module) or isinstance(module, StochasticDepth | torch.jit.ScriptModule) or graph.drops_paths(module)
 
 
 @contextmanager
 def _explained(code: Code, what: str, side: int) -> Iterator[None]:
-    """Let what goes wrong in the model's operations be one line, with the module and the place in the source."""
+    """Context in which an error in the model's operations becomes one line, with module and place in the source."""
     try:
         yield
     except BadInput:
@@ -208,7 +208,7 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         untraceable = isinstance(error, Untraceable)
         message = str(error).splitlines()[0] if untraceable else described(error)
-        if "meta" in message and "tensor" in message.lower():  # values were asked for where there are none
+        if "meta" in message and "tensor" in message.lower():  # the code needs values, which meta tensors do not have
             message = "what it computes depends on the values of the images, not on their shape alone"
         source = getattr(error, "source", None)
         place = code.line(*source) if source else code.place(error)
@@ -219,13 +219,13 @@ def _explained(code: Code, what: str, side: int) -> Iterator[None]:
 
 
 def _at(path: str, place: str) -> str:
-    """The module, if it is not the network itself, and the line of its source, in brackets."""
+    """The module, unless it is the network itself, and the line of its source, in brackets."""
     parts = ", ".join([f"in {path}"] * bool(path) + [place] * bool(place))
     return f" ({parts})" if parts else ""
 
 
 class _NoChance(TorchDispatchMode):
-    """Raise where random numbers are drawn: they would not depend on the seed of the step."""
+    """Raises an error when random numbers are drawn: they would not depend on the seed of the step."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -241,7 +241,7 @@ class _NoChance(TorchDispatchMode):
 
 
 def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece, ...]) -> tuple[str, int]:
-    """The first tensor with a row, or a column, for each output; BadInput if there is none, or one below the head."""
+    """The first tensor with a row, or a column, per output. BadInput if there is none, or one below the head."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for piece in pieces[:-1]:
         for node in nodes[piece.start : piece.stop]:
@@ -258,11 +258,11 @@ def _head(what: str, model: nn.Module, nodes: list[fx.Node], pieces: tuple[Piece
     raise BadInput(f"{what}: no parameter of its last segment has as many rows as there are classes")
 
 
-# What identifies a network
+# Identity of a network
 
 
-def _told(model: nn.Module, node: fx.Node) -> list[Any]:
-    """An operation, its arguments and its result, as JSON values that are the same on all machines."""
+def _description(model: nn.Module, node: fx.Node) -> list[Any]:
+    """An operation, its arguments and its result as JSON values that are the same on all machines."""
     target = node.target if isinstance(node.target, str) else f"{node.target.__module__}.{node.target.__name__}"
     description = [node.op, target, _text(node.args), _text(node.kwargs), node.meta["shape"], path_of(node)]
     if node.op == "call_module":
@@ -280,7 +280,7 @@ def _text(value: Any) -> str:
 
 
 def _values(named: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
-    """Tensors as JSON values: numbers by their bytes if they are whole, else by norms, in three digits.
+    """Tensors as JSON values: integers by their bytes, floating-point values by norms with three digits.
 
     The last digits of floating-point results differ between machines.
     """
@@ -299,7 +299,7 @@ def _values(named: Mapping[str, torch.Tensor]) -> dict[str, list[Any]]:
 
 
 def _bare(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that modules hold as neither parameters nor buffers."""
+    """The tensors of modules that are neither parameters nor buffers."""
     return {
         f"{path}.{name}".lstrip("."): tensor
         for path, module in model.named_modules()
@@ -309,7 +309,7 @@ def _bare(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _uses(model: nn.Module, node: fx.Node) -> Iterable[str]:
-    """The names of the tensors of a state dict that an operation uses."""
+    """The names of the tensors in the state dict that an operation uses."""
     if node.op == "call_module":
         return (f"{node.target}.{name}" for name in model.get_submodule(str(node.target)).state_dict())
     return [str(node.target)] if node.op == "get_attr" else []

@@ -1,7 +1,7 @@
-"""What has been recorded of a network, as a graph for batches of any size.
+"""Recorded operations as a graph for batches of any size.
 
-A model runs in evaluation and in training, and in training for two sizes of a batch: a number that differs between
-both is the number of images or a multiple of it, and is taken from a tensor at hand.
+A model runs in evaluation, and twice in training, with batches of two sizes. A number that differs between these two is
+a multiple of the number of images; the graph computes it from the size of a tensor.
 """
 
 import copy
@@ -18,8 +18,8 @@ from torch.fx.node import map_aggregate
 
 from yosinski.networks.tracing.recording import Recorder, Untraceable, leaves, run
 
-BATCHES = (2, 3)  # images; the graph is that of the first
-# Operations that compute with the numbers that they are given; to others these are sizes.
+BATCHES = (2, 3)  # images per batch; the graph is made from the first
+# Operations that compute with numbers; elsewhere numbers are sizes.
 COMPUTING = {
     *("add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "truediv", "floor_divide"),
     *("floordiv", "pow", "fmod", "remainder", "mod", "clamp", "clamp_min", "clamp_max", "eq", "ne", "lt", "le", "gt"),
@@ -34,20 +34,20 @@ TOGETHER = "what it computes of an image depends on the other images in the batc
 
 @dataclass(frozen=True)
 class Recorded:
-    """The operations of a model, and the tensors among them that none of its modules holds, by their names."""
+    """The graph of a model, and the tensors in it that belong to no module, by name."""
 
     graph: fx.Graph
     constants: dict[str, torch.Tensor]
 
 
 def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) -> Recorded:
-    """What the model, which is on the meta device, makes of images of side x side pixels in training.
+    """Record the operations of a model, on the meta device, on images of side x side pixels in training.
 
-    It must be the same in evaluation, but for what is dropped.
+    They must be the same in evaluation, except for dropout.
 
-    The meta of a node: `nn_module_stack`, as fx has it; `source`: its file and line; `shape` of its tensor; `constant`:
-    it depends on neither images nor parameters; `storage`, and `changed`: those that it writes to. Raises Untraceable
-    or what the model raises, with the attribute `path`: the module in which that was.
+    The meta of a node: `nn_module_stack`, as in fx; `source`: file and line; `shape` of its tensor; `constant`: whether
+    it is independent of images and parameters; `storage`, and `changed`: the storages that it writes to. Raises
+    Untraceable or the model's own errors, with the attribute `path`: the module of the error.
     """
     runs = [(False, BATCHES[0]), *((True, images) for images in BATCHES)]
     evaluation, first, second = (run(copy.deepcopy(model).train(mode), n, side, is_leaf) for mode, n in runs)
@@ -63,7 +63,7 @@ def record(model: nn.Module, side: int, is_leaf: Callable[[nn.Module], bool]) ->
 
 
 def _compare(evaluation: fx.Graph, training: fx.Graph) -> None:
-    """Untraceable if training computes anything else than evaluation, but for what is dropped."""
+    """Untraceable if training and evaluation differ in more than dropout."""
     for in_evaluation, in_training in zip_longest(evaluation.nodes, training.nodes):
         if in_evaluation is None or in_training is None or _but_dropped(in_evaluation) != _but_dropped(in_training):
             raise Untraceable(
@@ -87,35 +87,35 @@ def _is_dropout(node: fx.Node) -> bool:
 
 
 def _reconcile(here: list[fx.Node], there: list[fx.Node]) -> None:
-    """Take every number that differs between two graphs from the sizes of the tensors that an operation is given."""
+    """Replace every number that differs between two graphs by one computed from the size of a tensor."""
     pairs: dict[fx.Node, list[tuple[int, int]]] = {}
-    for node, other in zip_longest(here, there):
-        if node is None or other is None or (node.op, node.target) != (other.op, other.target):
-            raise Untraceable("what it computes depends on the number of images in a batch", node or other)
-        pairs[node] = list(zip(node.meta.get("shape", ()), other.meta.get("shape", ()), strict=False))
+    for node, counterpart in zip_longest(here, there):
+        if node is None or counterpart is None or (node.op, node.target) != (counterpart.op, counterpart.target):
+            raise Untraceable("what it computes depends on the number of images in a batch", node or counterpart)
+        pairs[node] = list(zip(node.meta.get("shape", ()), counterpart.meta.get("shape", ()), strict=False))
         _check_apart(node, pairs)
-        mine, others = (leaves((each.args, each.kwargs)) for each in (node, other))
-        arguments = [_told(a, b, node, pairs) for a, b in zip_longest(mine, others)]
-        if any(a is not b for a, b in zip(arguments, mine, strict=True)):
+        leaves_here, leaves_there = (leaves((each.args, each.kwargs)) for each in (node, counterpart))
+        arguments = [_generalised(a, b, node, pairs) for a, b in zip_longest(leaves_here, leaves_there)]
+        if any(a is not b for a, b in zip(arguments, leaves_here, strict=True)):
             node.args, node.kwargs = with_leaves((node.args, node.kwargs), arguments)
 
 
 def _check_apart(node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> None:
     """Untraceable if an operation mixes the images of a batch, so that its result has not one part per image."""
     one_each, *inputs = (any(a != b for a, b in pairs[each]) for each in (node, *node.all_input_nodes))
-    whole = bool(node.meta.get("shape")) or _called(node) in REDUCING
-    made = node.meta.get("factory") or _called(node).startswith("new_")  # of which it takes the type alone
-    if any(inputs) and not one_each and whole and not made and node.op.startswith("call"):
+    has_axes = bool(node.meta.get("shape")) or _called(node) in REDUCING
+    factory = node.meta.get("factory") or _called(node).startswith("new_")  # uses only the type of its input
+    if any(inputs) and not one_each and has_axes and not factory and node.op.startswith("call"):
         raise Untraceable(TOGETHER, node)
 
 
 def _called(node: fx.Node) -> str:
-    """What an operation is called: as a function, as a method or in place."""
+    """The name of an operation, the same for a function, a method and its in-place form."""
     return str(getattr(node.target, "__name__", node.target)).strip("_")
 
 
-def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> Any:
-    """An argument of an operation for any batch, from what it is for two."""
+def _generalised(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tuple[int, int]]]) -> Any:
+    """An argument of an operation for any number of images, from its values for two numbers."""
     if isinstance(mine, fx.Node) and isinstance(other, fx.Node) and mine.name == other.name:
         return mine
     if type(mine) is not type(other) or isinstance(mine, fx.Node):
@@ -131,12 +131,12 @@ def _told(mine: Any, other: Any, node: fx.Node, pairs: Mapping[fx.Node, list[tup
 
 
 def _beside(node: fx.Node) -> dict[str, Any]:
-    """The meta of a new node for the sake of another one."""
+    """The meta of a new node that is inserted for another one."""
     return {"nn_module_stack": node.meta["nn_module_stack"], "source": node.meta["source"], "shape": ()}
 
 
 def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx.Node:
-    """A new node, inserted before `node`: `share` times the size of a tensor along an axis."""
+    """A new node before `node`: `share` times the size of a tensor along an axis."""
     steps = [("call_method", "size", (at_hand, axis))]
     steps += [("call_function", operator.mul, (share.numerator,))] if share.numerator != 1 else []
     steps += [("call_function", operator.floordiv, (share.denominator,))] if share.denominator != 1 else []
@@ -149,9 +149,9 @@ def _multiple(node: fx.Node, at_hand: fx.Node, axis: int, share: Fraction) -> fx
 
 
 def _find_constants(model: nn.Module, recorder: Recorder) -> None:
-    """Note of every node whether its value is always the same: computed from nothing that is learned or changed."""
+    """Note for every node whether its value is constant: independent of images, parameters and buffers."""
     nodes = list(recorder.graph.nodes)
-    held = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
+    state = {*model.state_dict(), *(name for name, _ in model.named_parameters())}
     written = set().union(*(node.meta.get("changed", ()) for node in nodes))
     for node in nodes:
         node.meta["constant"] = node.op in ("get_attr", "call_function", "call_method")
@@ -166,14 +166,14 @@ def _find_constants(model: nn.Module, recorder: Recorder) -> None:
                 continue
             storage = node.meta.get("storage")
             varies = (
-                str(node.target) in held or storage in written if node.op == "get_attr" else storage in written_later
+                str(node.target) in state or storage in written if node.op == "get_attr" else storage in written_later
             )
             if varies or node.meta["of_images"] or not all(arg.meta["constant"] for arg in node.all_input_nodes):
                 node.meta["constant"] = settled = False
 
 
 def _reshape(nodes: list[fx.Node]) -> None:
-    """Let views be made of tensors in any memory format: images and weights here have their channels last."""
+    """Replace views by reshapes, which allow any memory format: images and weights are channels-last here."""
     written = set().union(*(node.meta.get("changed", ()) for node in nodes))
     for node in nodes:
         by_dtype = any(isinstance(arg, torch.dtype) for arg in leaves((node.args, node.kwargs)))
@@ -182,7 +182,7 @@ def _reshape(nodes: list[fx.Node]) -> None:
 
 
 def _place_factories(graph: fx.Graph) -> None:
-    """Put tensors that are created in every pass on the device of the images."""
+    """Create the tensors of every pass on the device of the images."""
     for node in list(graph.nodes):
         if node.meta.get("factory") and not node.meta["constant"] and node.op != "call_module":
             anchor = node.meta["anchor"]
@@ -193,6 +193,6 @@ def _place_factories(graph: fx.Graph) -> None:
 
 
 def with_leaves(value: Any, others: list[Any]) -> Any:
-    """The same value with other leaves."""
-    left = iter(others)
-    return map_aggregate(value, lambda _: next(left))
+    """The same nested value with other leaves."""
+    remaining = iter(others)
+    return map_aggregate(value, lambda _: next(remaining))

@@ -1,7 +1,7 @@
-"""Networks of somebody's own while they compute, on tensors without values: what they call of torch is written down.
+"""Recording of networks of your own: their calls of torch while they run, on tensors without values.
 
-`graph.py` traces models of libraries symbolically, for which they must be written. Here a model's own Python runs as it
-is, on shapes that are plain numbers; `recorded.py` makes of it a graph for batches of any size.
+`graph.py` traces models of libraries symbolically, which not all code supports. Here a model's Python code runs
+unchanged, with shapes that are plain numbers; `recorded.py` makes a graph for batches of any size from the result.
 """
 
 import inspect
@@ -26,7 +26,7 @@ OPERATORS = {"__getitem__": operator.getitem, "__setitem__": operator.setitem}
 
 
 class Untraceable(Exception):
-    """What keeps a model from being recorded. source: the file and the line of the operation, if it is known."""
+    """The reason why a model cannot be recorded. source: file and line of the operation, if known."""
 
     def __init__(self, why: str, node: fx.Node | None = None) -> None:
         super().__init__(why)
@@ -36,7 +36,7 @@ class Untraceable(Exception):
 
 
 def run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module], bool]) -> "Recorder":
-    """One pass of so many images through a model, which is on the meta device, in the mode that it is in."""
+    """Record one pass of a batch of this size through a model on the meta device, in its present mode."""
     recorder = Recorder(model, is_leaf)
     pixels = torch.empty(images, 3, side, side, device="meta")
     recorder.put(recorder.note("placeholder", "x", (), {}), pixels)
@@ -47,7 +47,7 @@ def run(model: nn.Module, images: int, side: int, is_leaf: Callable[[nn.Module],
         value = model(pixel_values=pixels) if named else model(pixels)
     if _chance() != before:
         raise Untraceable("it draws random numbers of Python or NumPy in its forward")
-    logits = getattr(value, "logits", None) if isinstance(value, Mapping) else None  # as models of transformers do
+    logits = getattr(value, "logits", None) if isinstance(value, Mapping) else None  # as in transformers
     value = value if logits is None else logits
     if not isinstance(value, torch.Tensor):
         raise Untraceable(f"it gives a {type(value).__name__}, not one tensor [images, num_classes]", recorder.last)
@@ -61,7 +61,7 @@ def _chance() -> Any:
 
 @contextmanager
 def _calls_go_to(recorder: "Recorder") -> Iterator[None]:
-    """Let every call of a module pass through the recorder."""
+    """Context in which every call of a module passes through the recorder."""
     original = nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def _calls_go_to(recorder: "Recorder") -> Iterator[None]:
 
 
 class Recorder(TorchFunctionMode):
-    """Writes down what is called of torch while a model computes."""
+    """Records the calls of torch while a model runs."""
 
     def __init__(self, model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> None:
         super().__init__()
@@ -84,23 +84,23 @@ class Recorder(TorchFunctionMode):
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.names = _names(model)
         self.nodes: dict[int, fx.Node] = {}  # by the ids of tensors
-        self.alive: list[Any] = []  # so that no id is given twice
-        self.inside: dict[str, tuple[str, type]] = {}  # calls of modules that go on, but for the model's own
+        self.alive: list[Any] = []  # so that no id is reused
+        self.inside: dict[str, tuple[str, type]] = {}  # current calls of modules, without the model itself
         self.constants: dict[str, torch.Tensor] = {}
-        self.metas: dict[int, torch.Tensor] = {}  # by the ids of tensors that have values
-        self.newest: fx.Node | None = None  # of what depends on the images
+        self.metas: dict[int, torch.Tensor] = {}  # by the ids of tensors with values
+        self.newest: fx.Node | None = None  # the last one that depends on the images
         self.calls, self.off = 0, False
         self.held = {_storage(tensor): name for name, tensor in _held(model)}
 
     @property
     def last(self) -> fx.Node:
-        """The last node, as if the model itself had made it."""
+        """A node at the place of the last one, but in no module."""
         node = fx.Graph().placeholder("x")
         node.meta = {"source": next(reversed(self.graph.nodes)).meta["source"]}
         return node
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """A call of torch; what it calls itself does not come here."""
+        """Record a call of torch; calls within it do not come here."""
         if self.off:
             return func(*args, **(kwargs or {}))
         if func.__name__ == "__get__":
@@ -110,7 +110,7 @@ class Recorder(TorchFunctionMode):
         return self.recorded(*_operation(func), func, args, kwargs or {})
 
     def call(self, original: Callable[..., Any], module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """A call of a module."""
+        """Record a call of a module, or the calls within it."""
         path = "" if self.off else self.paths.get(id(module), "")
         if not path:
             return original(module, *args, **kwargs)
@@ -128,7 +128,7 @@ class Recorder(TorchFunctionMode):
             del self.inside[key]
 
     def recorded(self, op: str, target: Any, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Compute a call, and write it down if a tensor comes of it, or is changed by it."""
+        """Compute a call, and record it if its result contains a tensor, or if it changes one."""
         self.off = True
         try:
             return self._recorded(op, target, func, args, kwargs)
@@ -155,7 +155,7 @@ class Recorder(TorchFunctionMode):
             value = map_aggregate(value, lambda leaf: torch.ops.aten.alias(leaf) if id(leaf) in same else leaf)
         first = self.known(inputs[0]) if inputs else None
 
-        def told(leaf: Any) -> Any:
+        def as_node(leaf: Any) -> Any:
             if isinstance(leaf, torch.Tensor):
                 return self.known(self.on_meta(leaf))
             if isinstance(leaf, torch.device) and leaf.type == "meta" and first is not None:
@@ -165,20 +165,20 @@ class Recorder(TorchFunctionMode):
         if first is None:
             kwargs = {name: value for name, value in kwargs.items() if name != "device"}
         anchor = self.newest
-        node = self.note(op, target, map_aggregate(args, told), map_aggregate(kwargs, told))
+        node = self.note(op, target, map_aggregate(args, as_node), map_aggregate(kwargs, as_node))
         node.meta |= {"changed": changed, "factory": first is None, "anchor": anchor}
         self.put(node, value)
         return value
 
     def note(self, op: str, target: Any, args: Any, kwargs: Any) -> fx.Node:
-        """A node of the graph."""
+        """Add a node to the graph."""
         node = self.graph.create_node(op, target, args, kwargs)
         of_images = op == "placeholder" or any(arg.meta["of_images"] for arg in node.all_input_nodes)
         node.meta = {"nn_module_stack": dict(self.inside), "shape": (), "of_images": of_images, "source": _source()}
         return node
 
     def put(self, node: fx.Node, value: Any) -> None:
-        """Let a node stand for a value from now on: a tensor, or several."""
+        """Register a node for its value: one or several tensors."""
         self.alive.append(value)
         if isinstance(value, torch.Tensor):
             node.meta |= {"shape": tuple(value.shape), "storage": _storage(value)}
@@ -192,7 +192,7 @@ class Recorder(TorchFunctionMode):
             raise Untraceable(f"{node.target} gives a {type(value).__name__}", node)
 
     def on_meta(self, leaf: Any) -> Any:
-        """A tensor that has values as one that has none."""
+        """A meta tensor in place of a tensor with values."""
         if not isinstance(leaf, torch.Tensor) or leaf.device.type == "meta":
             return leaf
         if id(leaf) not in self.metas:
@@ -214,7 +214,7 @@ class Recorder(TorchFunctionMode):
 
 
 def _operation(func: Any) -> tuple[str, Any]:
-    """What a graph calls a function of torch, or a method of its tensors."""
+    """The opcode and target of a function of torch, or of a tensor's method, in a graph."""
     if func.__name__ in OPERATORS:
         return "call_function", OPERATORS[func.__name__]
     if inspect.ismethoddescriptor(func):
@@ -223,7 +223,7 @@ def _operation(func: Any) -> tuple[str, Any]:
 
 
 def _names(model: nn.Module) -> dict[int, str]:
-    """Where the model has its tensors, by their ids: parameters, buffers, and what is neither."""
+    """The names of the model's tensors by their ids: parameters, buffers, and others."""
     names: dict[int, str] = {}
     for path, module in model.named_modules():
         for kind in (module._parameters, module._buffers, vars(module)):
@@ -240,7 +240,7 @@ def _held(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _source() -> tuple[str, int]:
-    """The innermost line that is being executed and is neither torch's nor of this file."""
+    """The innermost executed line outside of torch and this file."""
     frame: Any = sys._getframe(1)
     while frame.f_back and frame.f_code.co_filename.startswith((TORCH, __file__)):
         frame = frame.f_back
@@ -252,7 +252,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def leaves(value: Any) -> list[Any]:
-    """What a value of tuples, lists, dictionaries and slices holds, in order."""
+    """The leaves of nested tuples, lists, dictionaries and slices, in order."""
     parts: list[Any] = []
     map_aggregate(value, parts.append)
     return parts

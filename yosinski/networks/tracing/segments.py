@@ -1,8 +1,8 @@
-"""The segments of a graph of operations: where it can be cut, what the parts are called, and the parts as modules.
+"""Segments of a graph of operations: possible cuts, names, and modules.
 
-A place between two operations is a cut if one tensor of the batch and nothing else crosses it, if no parameter or
-buffer is used on both sides, and if it does not lie within a block. What does not multiply by weights (activations,
-pooling, normalisation, a class token) belongs to the segment before it.
+The graph can be cut between two operations if only one tensor of the batch crosses the place, if no parameter or buffer
+is used on both sides, and if the place is not within a block. Operations without products with weights (activations,
+pooling, normalisation, a class token) belong to the segment before them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +14,14 @@ from torch import fx, nn
 
 from yosinski.networks.layers import STANDARDISE
 
-BATCH = 2  # images in the batch whose shapes the operations have noted
-CONSTANT = "_constant_{}"  # of a model: what came of a constant operation
+BATCH = 2  # images in the batch whose shapes are noted in the graph
+CONSTANT = "_constant_{}"  # attribute of a model: result of a constant operation
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A segment in a traced graph: its name in the module tree, and its operations nodes[start:stop]."""
+    """A segment of a traced graph: its name, and its operations nodes[start:stop]."""
 
     name: str
     start: int
@@ -29,19 +29,19 @@ class Piece:
 
 
 def of_torch(module: nn.Module) -> bool:
-    """Whether a module is one of torch's layers, or of a kind derived from one."""
+    """Whether a module is one of torch's layers, or of a derived class."""
     others = (nn.Module, *CONTAINERS)
     return any(kind.__module__.startswith("torch.nn.modules") and kind not in others for kind in type(module).__mro__)
 
 
 def path_of(node: fx.Node) -> str:
-    """The path of the innermost module that makes an operation."""
+    """The path of the innermost module of an operation."""
     stack = node.meta.get("nn_module_stack")
     return next(reversed(stack.values()))[0] if stack else ""
 
 
 def tensors(model: nn.Module, node: fx.Node) -> Iterable[torch.Tensor]:
-    """The parameters and buffers that an operation uses itself."""
+    """The parameters and buffers that an operation uses directly."""
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
         return [*module.parameters(), *module.buffers()]
@@ -54,35 +54,35 @@ def _attribute(model: nn.Module, node: fx.Node) -> torch.Tensor:
 
 
 def find(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> list[Piece]:
-    """The segments between cuts, each with a product with weights in it; the last is the head.
+    """The segments between cuts. Each has a product with weights; the last is the head.
 
     nested: see `is_block`. The time is linear in the number of operations.
     """
     ends = [*places(model, nodes, nested), len(nodes)]
-    own = weights(model, nodes)
-    multiplies = [bool(own[k]) and node.meta["flops"] > 0 for k, node in enumerate(nodes)]
+    parameters = weights(model, nodes)
+    multiplies = [bool(parameters[k]) and node.meta["flops"] > 0 for k, node in enumerate(nodes)]
     stops: list[int] = []
     for start, stop in pairwise([0, *ends]):
         if any(multiplies[start:stop]) and any(multiplies[:start]):
             stops.append(start)
-    pieces, taken = [], {"head"}
+    pieces, names = [], {"head"}
     for start, stop in pairwise([0, *stops, len(nodes)]):
         main = max((k for k in range(start, stop) if multiplies[k]), default=start)
         name = "head"
         if stop < len(nodes):
-            named = name = _named(model, nodes[main], own[main], set().union(*own[start:stop]))
+            named = name = _named(model, nodes[main], parameters[main], set().union(*parameters[start:stop]))
             count = 1
-            while name in taken:  # a module that is called twice, or that is called head itself
+            while name in names:  # a module that runs twice, or one with the name head
                 count += 1
                 name = f"{named}_{count}"
-            taken.add(name)
+            names.add(name)
         pieces.append(Piece(name, start, stop))
     return pieces
 
 
 def weights(model: nn.Module, nodes: Sequence[fx.Node]) -> list[set[int]]:
-    """The ids of the parameters by which each operation computes, also of those that its weights are computed from."""
-    behind: dict[fx.Node, set[int]] = {}  # of operations that do not depend on the images
+    """The ids of the parameters that each operation uses, including those that its weights are computed from."""
+    behind: dict[fx.Node, set[int]] = {}  # for operations that do not depend on the images
     sets = []
     for node in nodes:
         ids = {id(tensor) for tensor in tensors(model, node) if isinstance(tensor, nn.Parameter)}
@@ -94,41 +94,41 @@ def weights(model: nn.Module, nodes: Sequence[fx.Node]) -> list[set[int]]:
 
 
 def places(model: nn.Module, nodes: Sequence[fx.Node], nested: bool = False) -> list[int]:
-    """Every k such that the network can be cut before nodes[k]."""
+    """All k for which the network can be cut before nodes[k]."""
     last_use = {arg: k for k, node in enumerate(nodes) for arg in node.all_input_nodes}
     spans: dict[int, list[int]] = {}
     for k, node in enumerate(nodes):
         for tensor in [] if is_constant(node) else tensors(model, node):
             spans.setdefault(id(tensor), [k, k])[1] = k
-    shared = [0] * (len(nodes) + 1)  # changes in how many tensors are used on both sides
+    shared = [0] * (len(nodes) + 1)  # changes in the number of tensors used on both sides
     for first, last in spans.values():
         shared[first + 1] += 1
         shared[last + 1] -= 1
     atomic = {path: is_block(module, nested) for path, module in model.named_modules()}
     crossing: set[fx.Node] = set()
-    cuts, both = [], 0
+    cuts, straddling = [], 0
     for k in range(1, len(nodes)):
         before, node = nodes[k - 1], nodes[k]
-        both += shared[k]
+        straddling += shared[k]
         crossing -= {arg for arg in before.all_input_nodes if last_use[arg] == k - 1}
         if before in last_use and before.op != "get_attr" and not is_constant(before):
             crossing.add(before)
         stacks = [n.meta.get("nn_module_stack", {}) for n in (before, node)]
         within = any(atomic[stacks[0][call][0]] for call in stacks[0].keys() & stacks[1].keys())
-        if len(crossing) == 1 and not both and not within and next(iter(crossing)).meta["shape"][:1] == (BATCH,):
+        if len(crossing) == 1 and not straddling and not within and next(iter(crossing)).meta["shape"][:1] == (BATCH,):
             cuts.append(k)
     return cuts
 
 
 def is_constant(node: fx.Node) -> bool:
-    """Whether `recording.py` has found that what comes of an operation is always the same."""
+    """Whether `recorded.py` has found that the value of an operation is constant."""
     return node.meta.get("constant", False)
 
 
 def is_block(module: nn.Module, nested: bool = False) -> bool:
-    """Whether a module is never cut within: it computes something itself, and holds no stack of such modules.
+    """Whether a module is never cut within: it computes something itself, and contains no stack of such modules.
 
-    nested: nor does a module that it holds.
+    nested: nor do the modules within it.
     """
 
     def computes(module: nn.Module) -> bool:
@@ -142,12 +142,12 @@ def is_block(module: nn.Module, nested: bool = False) -> bool:
 
 
 def _named(model: nn.Module, main: fx.Node, weights: set[int], own: set[int]) -> str:
-    """The path of the largest module that holds the main operation of a segment and only parameters of the segment.
+    """The path of the largest module that contains a segment's main operation and only parameters of the segment.
 
-    weights, own: the ids of the parameters of the main operation and of the segment.
+    weights, own: ids of the parameters of the main operation and of the segment.
     """
     name = str(main.target)
-    if main.op != "call_module":  # a function of a bare weight
+    if main.op != "call_module":  # a function with a weight as argument
         bare = next(name for name, parameter in model.named_parameters() if id(parameter) in weights)
         weight = next((str(arg.target) for arg in main.all_input_nodes if arg.op == "get_attr"), bare)
         name = path_of(main) or weight.rpartition(".")[0] or weight
@@ -167,12 +167,12 @@ def carried(nodes: Sequence[fx.Node], stop: int) -> fx.Node:
 
 
 def split(model: nn.Module, nodes: Sequence[fx.Node], pieces: Iterable[Piece]) -> list[fx.GraphModule]:
-    """One graph module per segment; the first one standardises its input, with the model's module `STANDARDISE`."""
+    """One graph module per segment. The first one standardises its input with the model's module `STANDARDISE`."""
     parts, carrier = [], nodes[0]
     for piece in pieces:
         graph = fx.Graph()
         put = {carrier: graph.placeholder("x")}
-        if _is_changed(carrier, nodes[piece.start : piece.stop]):  # other networks may use the same features
+        if _is_changed(carrier, nodes[piece.start : piece.stop]):  # shared features must stay unchanged
             put[carrier] = graph.call_method("clone", (put[carrier],))
         if piece.start == 0:
             put[carrier] = graph.call_module(STANDARDISE, (put[carrier],))
@@ -196,12 +196,12 @@ def split(model: nn.Module, nodes: Sequence[fx.Node], pieces: Iterable[Piece]) -
 
 
 def _is_changed(carrier: fx.Node, part: Iterable[fx.Node]) -> bool:
-    """Whether a segment writes into what it is given, as far as `recording.py` has noted that."""
+    """Whether a segment writes to its input, as noted by `recording.py`."""
     return any(carrier.meta.get("storage") in node.meta.get("changed", ()) for node in part)
 
 
 def _keep_persistence(model: nn.Module, part: nn.Module, target: str) -> None:
-    """Leave out of the state dict what the model leaves out of it: constants, and buffers of that kind."""
+    """Keep constants and non-persistent buffers out of the state dict, as in the model."""
     path, _, field = target.rpartition(".")
     of_model, of_part = model.get_submodule(path), part.get_submodule(path)
     if (
