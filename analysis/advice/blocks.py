@@ -174,8 +174,8 @@ def caveats(block: Block) -> list[str]:
     if len(guessed):
         error = 100 * guessed["error"].mean()
         said.append(
-            f"{len(guessed)} of these runs were stopped early and stand in with their predicted final score, with an error"
-            f" of {error:.2f} points on average; what they reach on test images is not known."
+            f"{len(guessed)} of these runs were stopped early and stand in with their predicted final score, with an"
+            f" error of {error:.2f} points on average; what they reach on test images is not known."
         )
     lost = runs.loc[~runs["counts"]]
     why = lost["state"].where(lost["state"] != "done", "done without a value")

@@ -83,7 +83,7 @@ def calibration(tested: pd.DataFrame, epsilon: float) -> tuple[int, float, float
     tested: of `backtest`, at the contests' own looks. How many it stops, the mean of the regrets that it stated then,
     and the mean of what was lost, in accuracy (NaN if it stops none). lost / stated is how much it is too sure.
     """
-    early = stopping(tested, epsilon).query("share < 1")
+    early: Any = stopping(tested, epsilon).query("share < 1")
     return len(early), float(early["regret"].mean()), float(early["lost"].mean())
 
 

@@ -14,19 +14,19 @@ common makes no difference between them. What drifts leave unexplained is
 
     e_kj = D_kj - D_k. - D_.j + D_..,   D_kj = final - score of choice j in contest k,   f = (m - 1)(J - 1),
 
-so that choice j has the variance s_j^2 = sum_k e_kj^2 J / f with f / J degrees of freedom, squeezed towards those of the
-other choices as in `analysis.advice.contrasts.moderated`: (d0 s0^2 + f / J s_j^2) / (d0 + f / J), with d0 + f / J
-degrees of freedom, but no more than f and no fewer than `FREEDOM`; where sampling explains all differences between them
-(d0 infinite), their mean. The noise is independent between choices. P(change) and regret are means over draws of the
-finals, clipped to [0, 1],
+so that choice j has the variance s_j^2 = sum_k e_kj^2 J / f with f / J degrees of freedom. It is squeezed towards those
+of the other choices as in `analysis.advice.contrasts.moderated`, to (d0 s0^2 + f / J s_j^2) / (d0 + f / J), with
+d0 + f / J degrees of freedom, but no more than f and no fewer than `FREEDOM`; where sampling explains all differences
+between variances (d0 infinite), it is their mean. The noise is independent between choices. P(change) and regret are
+means over draws of the finals, clipped to [0, 1],
 
     score + D_.j + s_j sqrt(1 + 1 / m) sqrt(df / chi2_df) t_3
 
 chi2_df being what is not known of the variance, and s_j / sqrt(m) the error of the mean drift (Gelman et al., *Bayesian
-Data Analysis*, 2013, section 3.2, with the flat prior). t_3 has `TAILS` degrees of freedom and is not scaled to variance
-1. That is no estimate but caution: normal noise knows of no late collapse that finished contests do not have, scores so
-far are best partly by luck, and looking again and again stops where the variance happens to be estimated low. With
-normal noise two to four times the stated regret was lost in simulations, with t_3 about what is stated or less
+Data Analysis*, 2013, section 3.2, with the flat prior). t_3 has `TAILS` degrees of freedom and is not scaled to a
+variance of 1. That is no estimate but caution: normal noise knows of no late collapse that finished contests do not
+have, scores so far are best partly by luck, and looking again and again stops where a variance is estimated low.
+With normal noise and one variance two to five times the stated regret was lost in simulations, now about what is stated
 (docs/where-to-cut.md has the numbers).
 
 When it misleads: if the recipe's schedule makes the finished contests drift otherwise than the one that is asked about

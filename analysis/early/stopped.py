@@ -12,6 +12,7 @@ that is best today is so partly by luck; docs/where-to-cut.md says how much too 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ def finals(frame: pd.DataFrame, stopped: pd.DataFrame, metric: str | None = None
     error     its standard error, in accuracy
     learned   from so many finished contests
     """
-    ids = {run for runs in stopped["runs"] for run in runs} - set(frame.loc[frame["state"].isin(OVER), "run"])
+    over: Any = frame.loc[frame["state"].isin(OVER), "run"]
+    ids = {run for runs in stopped["runs"] for run in runs} - set(over)
     rows = []
     if ids and (metric is None or metric in METRICS):
         all_contests = comparable(frame, metric)
@@ -49,21 +51,19 @@ def _of_contest(contest: Contest, open_ones: dict[str, str], others: Sequence[Co
         for other in others
         if other.finished and other.kind == contest.kind and other.about["split"] != contest.about["split"]
     ]
-    reached = contest.curves.apply(pd.Series.last_valid_index)  # packs of a contest may have got unequally far
+    last: dict[str, Any] = {choice: contest.curves[choice].last_valid_index() for choice in contest.runs}
+    reached = {choice: float(share) for choice, share in last.items() if share is not None}
     rows = []
     for choice, run in open_ones.items():
-        share = reached[choice]
-        if pd.isna(share):
+        if (share := reached.get(choice)) is None:
             continue
-        beside = [
-            other for other in contest.runs if reached[other] >= share
-        ]  # what has a score by then, itself as well
-        table = drifts(elsewhere, beside, float(share))
+        beside = [other for other, theirs in reached.items() if theirs >= share]  # packs may have got unequally far
+        table = drifts(elsewhere, beside, share)
         if len(table) < needed(max(2, len(beside))):
             continue
         j, m = beside.index(choice), len(table)
         own = variances(table)[0][j] if len(beside) > 1 else 0.0  # of one choice the level is all there is
         level = float(table.mean(axis=1).var(ddof=1))
-        final = float(np.clip(contest.scores(float(share))[choice] + table[:, j].mean(), 0, 1))
+        final = float(np.clip(contest.scores(share)[choice] + table[:, j].mean(), 0, 1))
         rows.append((run, final, float(np.sqrt((own + level) * (1 + 1 / m))), m))
     return rows

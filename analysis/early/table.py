@@ -152,8 +152,9 @@ def _rule(contests: Sequence[Contest], tested: Any) -> list[str]:
         where = stopping(tested, epsilon)
         too_sure = f", {lost / stated:.1f} times as much as stated" if lost > stated else ""
         sentences.append(
-            f"below {epsilon:g}, it stops {number} of {total} early, all at {where['share'].mean():.2f} of the training "
-            f"on average; these state {stated:.4f} and lose {lost:.4f}{too_sure}, {where['lost'].max():.4f} at most"
+            f"below {epsilon:g}, it stops {number} of {total} early, all at {where['share'].mean():.2f} of the "
+            f"training on average; these state {stated:.4f} and lose {lost:.4f}{too_sure}, "
+            f"{where['lost'].max():.4f} at most"
         )
     rule = f"{IN_A_ROW} looks in a row, of at most {LOOKS} in a training, expect a regret below a limit"
     return [f"{contests[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(sentences)}"]
