@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.early.stopped import finals
+from analysis.early.table import stops
 from analysis.figures.marks import subject
 from analysis.frame import arithmetic, distinct
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
@@ -98,6 +100,7 @@ def blocks(
     if copies.empty:
         raise BadInput("there are no copies among these runs, so there is no cut to advise on")
 
+    stopped = None if directory is None else stops(directory)
     made = []
     for key, group in copies.groupby([*ALIKE, *OF_BASES], dropna=False):
         alike = pd.Series(True, frame.index)
@@ -110,22 +113,36 @@ def blocks(
         where = None if key[0] == "paper" else directory
         theirs = group["parent"].map(weights).dropna()
         source = str(theirs.iloc[0]) if len(theirs) else ""
-        made.append(Block("", own, rows, one_row_each(rows, own), where, of_classes, source))
+        made.append(
+            Block("", own, rows, one_row_each(rows, own, None if where is None else stopped), where, of_classes, source)
+        )
     made.sort(key=lambda block: -len(block.runs))
     for block in made:
         block.title = _title(block, made)
     return made
 
 
-def one_row_each(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The last row of every run, with `value` (the metric), `counts` and `replicate`.
+def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The last row of every run, with `value` (the metric) and the columns below. stopped: of `early.table.stops`.
 
-    counts: whether the run is done, has a value, and was not cut from weights that its base no longer has.
-    replicate: the split, division or seed (`replicates_of`), with the split and division that it is of, if these vary.
+    counts       whether the run is done or was stopped early, has a value, and was not cut from weights that its base
+                 no longer has
+    stopped      whether it was stopped early, and is not done
+    predicted    whether the value of such a run is the predicted one of `early.stopped.finals`; without a prediction it
+                 has no value
+    error        standard error of a predicted value, in accuracy; 0 of a measured one
+    replicate    the split, division or seed (`replicates_of`), with the split and division that it is of, if these vary
     """
     runs = frame.loc[frame["last"]].reset_index(drop=True)
-    value = runs[metric]
-    runs = runs.assign(value=value, counts=(runs["state"] == "done") & value.notna() & ~runs["stale"])
+    done = runs["state"] == "done"
+    runs = runs.assign(value=runs[metric], error=0.0, predicted=False, stopped=False)
+    if stopped is not None and len(stopped):
+        runs["stopped"] = runs["run"].isin([run for ids in stopped["runs"] for run in ids]) & ~done
+        predictions: Any = finals(frame, stopped, metric).set_index("run")
+        runs["predicted"] = runs["run"].isin(list(predictions.index))
+        runs["value"] = runs["run"].map(predictions["final"]).where(runs["stopped"], runs["value"])
+        runs["error"] = runs["run"].map(predictions["error"]).fillna(0.0)
+    runs = runs.assign(counts=(done | runs["predicted"]) & runs["value"].notna() & ~runs["stale"])
     if "division" not in runs:
         runs["division"] = 0  # TEMPORARY
     for name in VARIED:
@@ -174,8 +191,16 @@ def caveats(block: Block) -> list[str]:
             "Estimated is the mean over halves drawn like these. Splits of one data set share classes and pictures, so"
             " the intervals cover other splits of the same data, not other data."
         )
+    guessed: Any = good.loc[good["predicted"]]
+    if len(guessed):
+        error = 100 * guessed["error"].mean()
+        said.append(
+            f"{len(guessed)} of these runs were stopped early and stand in with their predicted final score, with an"
+            f" error of {error:.2f} points on average; what they reach on test images is not known."
+        )
     lost = runs.loc[~runs["counts"]]
-    why = lost["state"].where(lost["state"] != "done", "done without a value").mask(lost["stale"], "stale")
+    why = lost["state"].where(lost["state"] != "done", "done without a value")
+    why = why.mask(lost["stopped"], "stopped").mask(lost["stale"], "stale")
     for (reason, series), number in why.groupby([why, lost["series"]]).size().items():  # pyright: ignore
         said.append(f"Left out: {number} {series}, {_REASONS.get(reason, reason)}.")
     counted_series = set(good["series"])
@@ -213,6 +238,7 @@ _REASONS = {
     "failed": "with a damaged file, or ended by an error",
     "running": "still running",
     "interrupted": "interrupted",
+    "stopped": "stopped early, and not predicted: that takes finished contests on other splits, and select images",
     "done without a value": "done, but without a number of this metric",
 }
 _WITHOUT = {

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.early.model import backtest, contests, standing
+from analysis.early.backtest import backtest, standing
+from analysis.early.model import contests
 from analysis.figures.marks import subject
 from analysis.figures.style import GREY, look, style
 from analysis.frame import distinct
@@ -32,7 +33,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     could be drawn.
     """
     all_contests = contests(frame, metric)
-    kinds = {contest.kind[:-1]: contest for contest in all_contests}
+    kinds = {contest.kind: contest for contest in all_contests}
     if len(kinds) > 1:
         recipes = distinct(pd.Series([contest.about["recipe"] for contest in kinds.values()]))
         raise BadInput(f"an early answer is drawn of one kind of runs; choose with --where; recipes: {recipes}")

@@ -1,49 +1,62 @@
-"""The early answer: what stopping now would cost, from partial curves, and how far that can be trusted.
+"""The early answer: what stopping now would cost, from partial curves.
 
-A contest is what one chooses among: all copies of one base trained on one target with one seed; its choices are (n,
-treatment). A choice's score is its accuracy on the select images so far (published networks: the mean of the 10
-highest so far, the paper's score). The best choice of today is the one with the highest score. Of it we want
+A contest is what one chooses among: all transfer copies of one base on one target with one seed; its choices are (n,
+treatment). Selffers and random features are controls, among which nobody chooses: they are no contest. A choice's score
+is its accuracy on the select images so far (published networks: the mean of the 10 highest so far, the paper's score).
+The best choice of today is the one with the highest score. Of it we want
 
     P(change)         that another choice ends higher
     expected regret   E[final score of the final best - final score of today's best]
 
-The model: final score = score now + drift + noise. The drift of a choice at a share of the training is its mean in
-finished contests of *other* splits (the same relation, network, data and recipe); what all choices of a contest have in
-common makes no difference between them. The noise is Gaussian, independent between choices, with the variance s^2 of
-what drifts leave unexplained at that share,
+The model: final score = score now + drift + noise. The drift of a choice at a share of the training is its mean D_.j in
+m finished contests of *other* splits (the same network, data and recipe); what all J choices of a contest have in
+common makes no difference between them. What drifts leave unexplained is
 
-    s^2 = sum_kj (D_kj - D_k. - D_.j + D_..)^2 / ((m - 1)(J - 1)),   D_kj = final - score of choice j in contest k,
+    e_kj = D_kj - D_k. - D_.j + D_..,   D_kj = final - score of choice j in contest k,   f = (m - 1)(J - 1),
 
-over m finished contests with J choices. P(change) and regret are means over draws from the predictive distribution: s^2
-has a scaled inverse chi-squared distribution with (m - 1)(J - 1) degrees of freedom, and the mean drift an error of
-s^2 / m (Gelman et al., *Bayesian Data Analysis*, 2013, section 3.2, with the flat prior); scores stay within [0, 1].
+so that choice j has the variance s_j^2 = sum_k e_kj^2 J / f with f / J degrees of freedom. It is squeezed towards those
+of the other choices as in `analysis.advice.contrasts.moderated`, to (d0 s0^2 + f / J s_j^2) / (d0 + f / J), with
+d0 + f / J degrees of freedom, but no more than f and no fewer than `FREEDOM`; where sampling explains all differences
+between variances (d0 infinite), it is their mean. The noise is independent between choices. P(change) and regret are
+means over draws of the finals, clipped to [0, 1],
+
+    score + D_.j + s_j sqrt(1 + 1 / m) sqrt(df / chi2_df) t_3
+
+chi2_df being what is not known of the variance, and s_j / sqrt(m) the error of the mean drift (Gelman et al., *Bayesian
+Data Analysis*, 2013, section 3.2, with the flat prior). t_3 has `TAILS` degrees of freedom and is not scaled to a
+variance of 1. That is no estimate but caution: normal noise knows of no late collapse that finished contests do not
+have, scores so far are best partly by luck, and looking again and again stops where a variance is estimated low.
+With normal noise and one variance two to five times the stated regret was lost in simulations, now about what is stated
+(docs/where-to-cut.md has the numbers).
 
 When it misleads: if the recipe's schedule makes the finished contests drift otherwise than the one that is asked about
 (the reason why only the same recipe counts, and why no published network says anything of yours); with few finished
-contests, where tails are long and regrets overestimated; where a training collapses late, as no finished one did; if
-contests were stopped, since those that are left to learn from were the hard ones; and if one looks again and again and
-stops at the first good moment. So `sure` looks at most `LOOKS` times in a training, wants `IN_A_ROW` looks in a row,
-and learns from other splits only; `stopping` tells what that rule would have cost in the finished contests.
+contests, where tails are long and regrets overestimated; and if contests were stopped, since those that are left to
+learn from were the hard ones. `sure` looks at most `LOOKS` times in a training, wants `IN_A_ROW` looks in a row, and
+learns from other splits only; `analysis.early.backtest` tells what that rule would have cost in the finished contests.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.advice.contrasts import prior
 from analysis.frame import distinct
 from analysis.paired import kind_of_split, main_experiment
 from yosinski.errors import BadInput, choose
 
-KIND = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class", "relation"]
+KIND = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class"]
 CONTEST = [*KIND, "split", "parent", "target_half", "seed"]
 METRICS = ("select_top1", "best10_top1")  # choices are never made on test images
 LOOKS = 20  # in a whole training, at most
 IN_A_ROW = 2
-FREEDOM = 3  # degrees of freedom of s^2: its predictive distribution has no mean with fewer
+FREEDOM = 3  # degrees of freedom of variances: the predictive distribution has no mean with fewer
+TAILS = 3  # degrees of freedom of the noise
 DRAWS = 4000
 OUT = ("stuck", "diverged", "blocked")  # states of copies that nobody will choose
 
@@ -52,7 +65,7 @@ OUT = ("stuck", "diverged", "blocked")  # states of copies that nobody will choo
 class Contest:
     """The choices of one base, target and seed.
 
-    about: origin, network, data, recipe, relation, split, source, target and seed. kind: equal for contests that may
+    about: origin, network, data, recipe, split, source, target and seed. kind: equal for contests that may
     learn from each other. runs: ids by choice, such as "3 tuned". curves: accuracy on the select images, a row per
     share of the training (0 to 1) and a column per choice; NaN where it was not evaluated. steps: of all the training.
     """
@@ -113,14 +126,15 @@ class Contest:
 def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
     """The contests with at least two choices in a frame of records, of published networks, or of both.
 
-    Copies that are stuck, diverged or blocked are no choices. Of the published networks frozen copies are compared
-    (unless only fine-tuned ones are asked for): 22 of 42 fine-tuned ones have no log. metric: `select_top1` or
-    `best10_top1`, which published networks have by default. BadInput: another metric, or no such contest.
+    Selffers and random features are no choices, nor are copies that are stuck, diverged or blocked. Of the published
+    networks frozen copies are compared (unless only fine-tuned ones are asked for): of most fine-tuned ones there is no
+    log. metric: `select_top1` or `best10_top1`, which published networks have by default. BadInput: another metric, or
+    no such contest.
     """
     all_contests = comparable(frame, metric)
     if not all_contests:
-        copies = frame.loc[frame["relation"] != "base", "name"].dropna()
-        among = f" among {distinct(copies)}" if len(copies) else ": there are no copies"
+        copies = frame.loc[frame["relation"] == "transfer", "name"].dropna()
+        among = f" among {distinct(copies)}" if len(copies) else ": there are no transfer copies"
         raise BadInput(f"no base was cut in two ways for one target and seed, so that nothing can be compared{among}")
     return all_contests
 
@@ -138,13 +152,13 @@ def comparable(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
 
 
 def _candidates(frame: pd.DataFrame) -> Any:
-    """The rows of all copies that can be chosen."""
+    """The rows of all copies that can be chosen: no controls, and none that failed."""
     papers, own = frame["origin"] == "paper", frame["origin"] == "runs"
     published = main_experiment(frame.loc[papers])
     if "frozen" in set(published["treatment"]):
         published = published.loc[published["treatment"] == "frozen"]
     rows = pd.concat([published, frame.loc[own]], ignore_index=True)
-    rows = rows.loc[rows["relation"].isin(["selffer", "transfer"]) & ~rows["state"].isin(OUT)]
+    rows = rows.loc[(rows["relation"] == "transfer") & ~rows["state"].isin(OUT)]
     return rows.loc[(rows["origin"] == "runs") | rows["step"].notna()]  # the other logs are lost for ever
 
 
@@ -174,7 +188,7 @@ def _with_shares(rows: Any) -> pd.DataFrame:
 
 def _contest(evaluations: Any, metric: str | None) -> Contest:
     first: Any = evaluations.iloc[0]
-    about = ["origin", "network", "data", "recipe", "relation", "split", "source", "target"]
+    about = ["origin", "network", "data", "recipe", "split", "source", "target"]
     curves = evaluations.pivot_table(index="share", columns="choice", values="select_top1", aggfunc="last", sort=False)
     curves = curves.reindex(columns=evaluations["choice"].unique()).sort_index().astype("float64")
     return Contest(
@@ -228,12 +242,12 @@ def verdict(contest: Contest, others: Iterable[Contest], share: float | None = N
     alike = [other for other in others if other is not contest and other.finished and other.kind == contest.kind]
     elsewhere = [other for other in alike if other.about["split"] != contest.about["split"]]
     for group in (elsewhere, alike):
-        drifts = _drifts(group, list(scores.index), share)
-        if len(drifts) >= needed(len(scores)):
-            change, regret = _draw(scores.to_numpy(float), drifts, int(scores.argmax()))
-            return Verdict(share, best, change, regret, len(drifts), group is not elsewhere)
-    why = f"{len(drifts)} finished contests have these choices and the same recipe; {needed(len(scores))} are needed"
-    return Verdict(share, best, None, None, len(drifts), why=why)
+        table = drifts(group, list(scores.index), share)
+        if len(table) >= needed(len(scores)):
+            change, regret = _draw(scores.to_numpy(float), table, int(scores.argmax()))
+            return Verdict(share, best, change, regret, len(table), group is not elsewhere)
+    why = f"{len(table)} finished contests have these choices and the same recipe; {needed(len(scores))} are needed"
+    return Verdict(share, best, None, None, len(table), why=why)
 
 
 def needed(choices: int) -> int:
@@ -241,24 +255,44 @@ def needed(choices: int) -> int:
     return 1 + max(1, -(-FREEDOM // (choices - 1)))
 
 
-def _drifts(contests: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
+def drifts(contests: Sequence[Contest], choices: list[str], share: float) -> np.ndarray:
     """Final score - score at this share, a row per contest that has all choices and a column per choice."""
     rows = [
-        [drifts.get(choice, np.nan) for choice in choices] for drifts in (contest.drifts(share) for contest in contests)
+        [of_choice.get(choice, np.nan) for choice in choices]
+        for of_choice in (contest.drifts(share) for contest in contests)
     ]
     table = np.array(rows, float).reshape(-1, len(choices))
     return table[~np.isnan(table).any(axis=1)]
 
 
-def _draw(scores: np.ndarray, drifts: np.ndarray, best: int) -> tuple[float, float]:
-    """P(change) and the expected regret of today's best, by the model above."""
-    contests, choices = drifts.shape
-    drift = drifts.mean(axis=0)
-    left = drifts - drifts.mean(axis=1, keepdims=True) - drift + drift.mean()
+def variances(table: np.ndarray) -> tuple[np.ndarray, float]:
+    """Of drifts [contests, choices], at least two of each: the variance of every choice, moderated, and their freedom.
+
+    What all choices of a contest have in common is taken out first. Of two choices both have the same variance, since
+    only their difference is known.
+    """
+    contests, choices = table.shape
     freedom = (contests - 1) * (choices - 1)
-    random = np.random.default_rng(0)  # the same draws for all: what differs is the contest
-    variance = (left**2).sum() / random.chisquare(freedom, (DRAWS, 1)) * (1 + 1 / contests)
-    finals = np.clip(scores + drift + np.sqrt(variance) * random.standard_normal((DRAWS, choices)), 0, 1)
+    left = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    own, of_one = (left**2).sum(axis=0) * choices / freedom, freedom / choices
+    d0, s02 = prior(own, np.full(choices, of_one))
+    if not math.isfinite(d0):
+        return np.full(choices, own.mean()), freedom
+    return (d0 * s02 + of_one * own) / (d0 + of_one), min(max(d0 + of_one, FREEDOM), freedom)
+
+
+@cache
+def _noise(choices: int) -> np.ndarray:
+    """Draws of the noise, [DRAWS, choices], the same for all contests: what differs is the contest."""
+    return np.random.default_rng(0).standard_t(TAILS, (DRAWS, choices))
+
+
+def _draw(scores: np.ndarray, table: np.ndarray, best: int) -> tuple[float, float]:
+    """P(change) and the expected regret of today's best, by the model above."""
+    contests, choices = table.shape
+    variance, freedom = variances(table)
+    unknown = freedom / np.random.default_rng(1).chisquare(freedom, (DRAWS, 1)) * (1 + 1 / contests)
+    finals = np.clip(scores + table.mean(axis=0) + np.sqrt(variance * unknown) * _noise(choices), 0, 1)
     regret = finals.max(axis=1) - finals[:, best]
     return float((regret > 0).mean()), float(regret.mean())
 
@@ -277,87 +311,3 @@ def sure(contest: Contest, others: Sequence[Contest], epsilon: float) -> tuple[V
         for prediction in last
     ]
     return (last[-1], len(looks)) if all(below) else None
-
-
-# ----------------------------------------------------------------------------------------------------- what it is worth
-
-
-def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
-    """Every finished contest at these shares (its own looks without any), predicted without its split, and its end.
-
-    share, step; best and final: today's best choice and the final one; change, regret: predicted, NaN where nothing can
-    be concluded or only from the same split; changed, lost: what came of it; score, ends, highest: the score of
-    today's best, what it ends at, and what the final best ends at. contest: index into contests.
-    """
-    rows = []
-    for k, contest in enumerate(contests):
-        for share in (contest.looks if shares is None else shares) if contest.finished else []:
-            prediction, finals = verdict(contest, contests, share), contest.scores(1.0)
-            if prediction.best is None:
-                continue
-            finals = finals.loc[contest.scores(share).notna()]
-            is_known = not prediction.same_split and prediction.change is not None
-            rows.append(
-                {
-                    "contest": k,
-                    **{name: contest.about[name] for name in ("split", "source", "target", "seed")},
-                    "share": share,
-                    "step": round(share * contest.steps),
-                    "best": prediction.best,
-                    "final": str(finals.idxmax()),
-                    "change": prediction.change if is_known else np.nan,
-                    "changed": bool(finals.max() > finals[prediction.best]),
-                    "regret": prediction.regret if is_known else np.nan,
-                    "lost": finals.max() - finals[prediction.best],
-                    "score": contest.scores(share)[prediction.best],
-                    "ends": finals[prediction.best],
-                    "highest": finals.max(),
-                }
-            )
-    columns = ["contest", "split", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"]
-    return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
-
-
-def standing(contests: Sequence[Contest]) -> pd.DataFrame:
-    """Where the contests that are not finished stand, as far as all their choices have got: one row each.
-
-    best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
-    be concluded, which `why` explains; learned: from so many finished contests among `contests`.
-    """
-    about = ["origin", "split", "source", "target", "seed"]
-    fields = ["share", "best", "change", "regret", "learned"]
-    rows = []
-    for contest in contests:
-        if contest.finished:
-            continue
-        prediction = verdict(contest, contests)
-        rows.append(
-            {
-                **{name: contest.about[name] for name in about},
-                **{name: getattr(prediction, name) for name in fields},
-                "step": round(prediction.share * contest.steps),
-                "score": np.nan if prediction.best is None else contest.scores(prediction.share)[prediction.best],
-                "why": prediction.why or ("learned from the same split" if prediction.same_split else ""),
-            }
-        )
-    return pd.DataFrame(rows, columns=[*about, *fields, "step", "score", "why"])
-
-
-def stopping(tested: pd.DataFrame, epsilon: float) -> pd.DataFrame:
-    """Where the rule of `sure` would have stopped each contest of a backtest at its own looks: one row of it each."""
-    below = tested.assign(below=tested["regret"] < epsilon).sort_values(["contest", "share"], ignore_index=True)
-    streak: Any = below.groupby("contest")["below"].rolling(IN_A_ROW).sum().reset_index(drop=True)
-    return below.loc[(streak == IN_A_ROW) | (below["share"] >= 1)].drop_duplicates("contest").drop(columns="below")
-
-
-def correlation(contests: Sequence[Contest], share: float) -> tuple[int, float]:
-    """How many choices of finished contests have a score at this share, and its rank correlation with the final one.
-
-    Spearman's; NaN for fewer than two.
-    """
-    finished = [contest for contest in contests if contest.finished]
-    both: Any = pd.concat(
-        [pd.DataFrame({"now": contest.scores(share), "end": contest.scores(1.0)}) for contest in finished]
-    ).dropna()
-    ranks = both.rank()
-    return len(both), float(ranks["now"].corr(ranks["end"])) if len(both) > 1 else np.nan

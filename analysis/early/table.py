@@ -9,17 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.early.model import (
-    IN_A_ROW,
-    LOOKS,
-    Contest,
-    backtest,
-    comparable,
-    contests,
-    correlation,
-    standing,
-    stopping,
-)
+from analysis.early.backtest import backtest, calibration, correlation, standing, stopping
+from analysis.early.model import IN_A_ROW, LOOKS, Contest, comparable, contests
 from analysis.frame import as_text
 from analysis.tables import Table
 from yosinski import files
@@ -55,7 +46,7 @@ def early(
     """
     all_contests = contests(frame, metric)
     rows, pairs, notes = [], [], []
-    for _, group in groupby(all_contests, lambda contest: contest.kind[:-1]):  # all relations
+    for _, group in groupby(all_contests, lambda contest: contest.kind):
         alike = list(group)
         looks = sorted({share for contest in alike if contest.finished for share in contest.looks})
         shares = looks if at is None else [_share(at, alike)]
@@ -79,12 +70,19 @@ def still_open(
 ) -> tuple[Table, list[str]] | None:
     """What can be said now of contests that are not finished, as rows of `pairs` of `early`, and sentences on stops.
 
-    None if all are finished and none was ever stopped.
+    The sentences say, too, how far the stated regrets came true in finished contests. None if all contests are finished
+    and none was ever stopped.
     """
     all_contests = comparable(frame, metric)
     rows = standing(all_contests).reindex(columns=PAIRS)
     said = [] if stopped is None else _stopped(stopped, all_contests)
-    return (Table("Contests that are not finished", rows, _shown_pairs(rows)), said) if len(rows) or said else None
+    if not len(rows) and not said:
+        return None
+    for _, group in groupby(all_contests, lambda contest: contest.kind):
+        alike = list(group)
+        tested = backtest(alike)
+        said += _rule(alike, tested) if len(tested) else []
+    return Table("Contests that are not finished", rows, _shown_pairs(rows)), said
 
 
 ROW = [
@@ -144,12 +142,19 @@ def _rule(contests: Sequence[Contest], tested: Any) -> list[str]:
             f"{contests[0].about['origin']}: nothing can be calibrated: each finished contest would have to learn from "
             "others on other splits, with the same choices and recipe: from 2, or 4 if there are two choices only"
         ]
+    total = int(tested["contest"].nunique())
     sentences = []
     for epsilon in EPSILONS:
+        number, stated, lost = calibration(tested, epsilon)
+        if not number:
+            sentences.append(f"below {epsilon:g}, it stops none of {total}")
+            continue
         where = stopping(tested, epsilon)
+        too_sure = f", {lost / stated:.1f} times as much as stated" if lost > stated else ""
         sentences.append(
-            f"below {epsilon:g}, it stops at {where['share'].mean():.2f} of the training and loses "
-            f"{where['lost'].mean():.4f}, {where['lost'].max():.4f} at most"
+            f"below {epsilon:g}, it stops {number} of {total} early, all at {where['share'].mean():.2f} of the "
+            f"training on average; these state {stated:.4f} and lose {lost:.4f}{too_sure}, "
+            f"{where['lost'].max():.4f} at most"
         )
     rule = f"{IN_A_ROW} looks in a row, of at most {LOOKS} in a training, expect a regret below a limit"
     return [f"{contests[0].about['origin']}: if each contest is stopped when {rule}: {'; '.join(sentences)}"]
