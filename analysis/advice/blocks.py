@@ -140,8 +140,11 @@ def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None 
         runs["stopped"] = runs["run"].isin([run for ids in stopped["runs"] for run in ids]) & ~done
         predictions: Any = finals(frame, stopped, metric).set_index("run")
         runs["predicted"] = runs["run"].isin(list(predictions.index))
-        runs["value"] = runs["run"].map(predictions["final"]).where(runs["stopped"], runs["value"])
-        runs["error"] = runs["run"].map(predictions["error"]).fillna(0.0)
+        finals_of, errors = (
+            runs["run"].map(predictions[name].to_dict()).astype("float64") for name in ("final", "error")
+        )
+        runs["value"] = finals_of.where(runs["stopped"], runs["value"])
+        runs["error"] = errors.fillna(0.0)
     runs = runs.assign(counts=(done | runs["predicted"]) & runs["value"].notna() & ~runs["stale"])
     if "division" not in runs:
         runs["division"] = 0  # TEMPORARY

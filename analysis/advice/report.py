@@ -296,9 +296,11 @@ def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path
         return None
     table, said = pending
     text = [
-        "A contest is what one chooses among: all copies of one base on one target. P(change): that another choice ends"
-        " higher than today's best; expected regret: how much higher the best then is, on average, in accuracy.",
-        "Learned from finished contests of other splits; yosinski early shows how far that came true.",
+        "A contest is what one chooses among: all transfer copies of one base on one target. P(change): that another"
+        " choice ends higher than today's best; expected regret: how much higher the best then is, on average, in"
+        " accuracy.",
+        "Learned from finished contests of other splits; yosinski early shows how far that came true. Copies that were"
+        " stopped early stay in the advice with their predicted final scores, where these can be predicted.",
     ]
     return Section("What is not finished", [*text, *said], [table] if len(table.rows) else [])
 

@@ -265,16 +265,20 @@ def drifts(contests: Sequence[Contest], choices: list[str], share: float) -> np.
     return table[~np.isnan(table).any(axis=1)]
 
 
+def interaction(table: np.ndarray) -> np.ndarray:
+    """What is left of a table without the means of its rows and columns."""
+    return table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+
+
 def variances(table: np.ndarray) -> tuple[np.ndarray, float]:
     """Of drifts [contests, choices], at least two of each: the variance of every choice, moderated, and their freedom.
 
-    What all choices of a contest have in common is taken out first. Of two choices both have the same variance, since
-    only their difference is known.
+    What all choices of a contest have in common is taken out first. That leaves a part of the others' variance in each:
+    without moderation it is ((J - 2) own + mean of all) / (J - 1), the same for both of two choices.
     """
     contests, choices = table.shape
     freedom = (contests - 1) * (choices - 1)
-    left = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-    own, of_one = (left**2).sum(axis=0) * choices / freedom, freedom / choices
+    own, of_one = (interaction(table) ** 2).sum(axis=0) * choices / freedom, freedom / choices
     d0, s02 = prior(own, np.full(choices, of_one))
     if not math.isfinite(d0):
         return np.full(choices, own.mean()), freedom

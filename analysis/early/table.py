@@ -150,7 +150,7 @@ def _rule(contests: Sequence[Contest], tested: Any) -> list[str]:
             sentences.append(f"below {epsilon:g}, it stops none of {total}")
             continue
         where = stopping(tested, epsilon)
-        too_sure = f", {lost / stated:.1f} times as much as stated" if lost > stated else ""
+        too_sure = f", {lost / stated:.1f} times as much as stated" if lost > stated > 0 else ""
         sentences.append(
             f"below {epsilon:g}, it stops {number} of {total} early, all at {where['share'].mean():.2f} of the "
             f"training on average; these state {stated:.4f} and lose {lost:.4f}{too_sure}, "

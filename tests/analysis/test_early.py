@@ -15,19 +15,9 @@ from pages import first_column
 
 from analysis import frame
 from analysis.advice.report import advise
+from analysis.early.backtest import backtest, calibration, correlation, stopping
 from analysis.early.figure import draw
-from analysis.early.model import (
-    IN_A_ROW,
-    LOOKS,
-    Contest,
-    backtest,
-    contests,
-    correlation,
-    needed,
-    stopping,
-    sure,
-    verdict,
-)
+from analysis.early.model import IN_A_ROW, LOOKS, TAILS, Contest, contests, needed, sure, variances, verdict
 from analysis.early.table import STOPS, early, stops
 from analysis.frame import expected
 from analysis.paper import networks
@@ -67,17 +57,20 @@ def published() -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------------- published networks
 
 
-@pytest.mark.parametrize("at", ["150000", "0.33"])
+SPEARMAN = {"150000": 0.970, "0.33": 0.967}
+
+
+@pytest.mark.parametrize("at", SPEARMAN)
 def test_the_published_warning(published: pd.DataFrame, at: str) -> None:
     made: Any = early(published, at)
     (row,) = made.rows.to_dict("records")
-    assert (row["networks"], round(row["spearman"], 3)) == (82, 0.967)
-    assert (row["settled"], row["contests"]) == (7, 12)
+    assert (row["networks"], round(row["spearman"], 3)) == (54, SPEARMAN[at])
+    assert (row["settled"], row["contests"]) == (6, 8)
     assert made.pairs is not None
-    assert (made.pairs["best"] == made.pairs["final"]).sum() == 7
+    assert (made.pairs["best"] == made.pairs["final"]).sum() == 6
     assert row["regret"] == pytest.approx(row["lost"], abs=0.0005)  # predicted without the split, and observed
-    assert "rank correlation of 0.967" in made.notes[0]
-    assert "7 of 12 contests" in made.notes[0]
+    assert f"rank correlation of {SPEARMAN[at]:.3f}" in made.notes[0]
+    assert "6 of 8 contests" in made.notes[0]
 
 
 def test_regret_is_calibrated_on_the_published_networks_all_along(published: pd.DataFrame) -> None:
@@ -93,7 +86,7 @@ def test_the_rule_loses_less_than_its_limit_on_the_published_networks(published:
     tested = backtest(contests(published))
     where: dict[float, Any] = {epsilon: stopping(tested, epsilon) for epsilon in (0.01, 0.005, 0.002, 0.001)}
     for epsilon, its in where.items():
-        assert len(its) == 12
+        assert len(its) == 8
         assert its["lost"].mean() < epsilon
     shares = [its["share"].mean() for its in where.values()]
     assert shares == sorted(shares)
@@ -133,17 +126,31 @@ def test_without_noise_the_future_is_known() -> None:
 
 
 def test_two_identical_curves_are_a_coin_and_cost_half_their_difference() -> None:
-    """Against the closed form: E max(0, d) of a t distribution, with third and fourth choices far behind."""
+    """Against E max(0, d) of the predictive distribution, with third and fourth choices far behind."""
     noise = np.array([[1, -1, 0, 0], [-1, 1, 1, -1], [0, 0, -1, 1]]) * 0.01
     known = [drifting(s, [0.4, 0.4, 0.1, 0.1], list(0.1 + noise[k])) for k, s in enumerate("bcd")]
     its = verdict(contest("a", [[0.4, 0.4, 0.1, 0.1]], finished=False), known)
     freedom, m = 6, 3
-    scale = math.sqrt((noise**2).sum() / freedom * (1 + 1 / m) * 2)
-    mean_abs_t = (
-        2 * math.sqrt(freedom / math.pi) * math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / (freedom - 1)
-    )
+    scale = math.sqrt((noise**2).sum() / freedom * (1 + 1 / m))  # of all choices: their variances are equal
+    random = np.random.default_rng(7)
+    unknown = np.sqrt(freedom / random.chisquare(freedom, 10**6))
+    first, second = random.standard_t(TAILS, (2, 10**6))
     assert its.change == pytest.approx(0.5, abs=0.03)
-    assert its.regret == pytest.approx(scale * mean_abs_t / 2, rel=0.05)
+    assert its.regret == pytest.approx(scale * (unknown * (first - second)).clip(0).mean(), rel=0.05)
+
+
+def test_variances_are_those_of_choices_moved_towards_each_other() -> None:
+    random = np.random.default_rng(0)
+    true = np.array([0.01, 0.01, 0.01, 0.01, 0.04, 0.04])
+    many, freedom = variances(random.normal(0.2, true, (400, 6)) + random.normal(0, 0.1, (400, 1)))
+    assert many == pytest.approx((4 * true**2 + (true**2).mean()) / 5, rel=0.2)  # others are in a contest's mean
+    assert 399 * 5 / 6 <= freedom <= 399 * 5
+    few, _ = variances(random.normal(0.2, true, (4, 6)))
+    left = few[4:].mean() / few[:4].mean()
+    assert 1 < left < 16
+    equal, freedom = variances(np.array([[1.0, 2], [2, 1], [3, 3]]))
+    assert (equal[0], freedom) == (equal[1], 2)  # of two choices only the difference is known
+    assert equal.sum() == pytest.approx(np.var([-1, 1, 0], ddof=1))
 
 
 def test_its_own_split_is_not_learned_from_unless_there_is_no_other() -> None:
@@ -170,7 +177,7 @@ def test_what_cannot_be_concluded_is_not() -> None:
     assert verdict(open_one, [unlike] * 3).regret is None
 
 
-def test_regret_is_calibrated_where_the_model_is_true() -> None:
+def test_regret_is_what_is_lost_or_cautiously_more_where_the_model_is_true() -> None:
     random = np.random.default_rng(1)
     drift = random.normal(0.2, 0.02, 4)
     found = []
@@ -179,8 +186,8 @@ def test_regret_is_calibrated_where_the_model_is_true() -> None:
         found.append(drifting(f"s{k}", list(start), list(drift + random.normal(0, 0.02, 4) + random.normal(0, 0.05))))
     tested: Any = backtest(found, [0.25])
     error = (tested["regret"] - tested["lost"]).std() / math.sqrt(60)
-    assert tested["regret"].mean() == pytest.approx(tested["lost"].mean(), abs=3 * error)
-    assert tested["change"].mean() == pytest.approx(tested["changed"].mean(), abs=3 * 0.5 / math.sqrt(60))
+    assert tested["lost"].mean() - 3 * error < tested["regret"].mean() < 2 * tested["lost"].mean() + 3 * error
+    assert tested["change"].mean() > tested["changed"].mean() - 3 * 0.5 / math.sqrt(60)
     assert tested["changed"].mean() > 0.1
 
 
@@ -194,6 +201,17 @@ def test_sure_wants_several_looks_in_a_row() -> None:
     assert sure(contest("a", curve, finished=False), known[:1], 0.01) is None
     tested = backtest([*known, contest("a", [*curve, curve[0]])])
     assert stopping(tested, 0.01)["share"].tolist() == [0.5] * 3
+
+
+def test_what_was_stated_stands_beside_what_was_lost() -> None:
+    """Two looks in a row below the limit, a late fall that no other contest had, and no regret at the end."""
+    known = [contest(s, [[0.1] * 4, [0.2] * 4, [0.3] * 4, [0.3 + 0.001 * k] * 4]) for k, s in enumerate("bc")]
+    tested = backtest([*known, contest("a", [*[[0.4, 0.1, 0.1, 0.1]] * 3, [0.2, 0.3, 0.3, 0.3]])])
+    number, stated, lost = calibration(tested.loc[tested["split"] == "a"], 0.01)
+    assert (number, lost) == (1, pytest.approx(0.1))
+    assert 0 <= stated < 0.01
+    number, stated, _ = calibration(tested, 0.0)
+    assert (number, math.isnan(stated)) == (0, True)
 
 
 def test_nothing_is_stopped_at_the_end_or_by_what_its_own_split_says() -> None:
@@ -231,6 +249,13 @@ def runs(tmp_path: Path) -> Path:
             attempt.append(synthetic.row(step, 0.1 + 0.01 * k * (step > 10)))
         attempt.release()
     return tmp_path
+
+
+def test_selffers_and_random_features_are_no_contest(runs: Path) -> None:
+    (a, b), others = (synthetic.base(half, recipe=RECIPE) for half in synthetic.halves("random:0")), copies("random:0")
+    planned = [synthetic.copy(a, a.half, n, plus) for n in (2, 5) for plus in (False, True)]
+    found = contests(expected([*others, *planned, synthetic.copy(b, b.half, 2)]))
+    assert {run for its in found for run in its.runs.values()} == {run.id for run in others}
 
 
 def test_records_are_read_as_far_as_they_go(runs: Path) -> None:
@@ -354,8 +379,8 @@ def test_bad_input(runs: Path, published: pd.DataFrame) -> None:
             early(published, at)
     with pytest.raises(BadInput, match="unknown metric of an early answer 'test_top1'"):
         early(published, metric="test_top1")
-    with pytest.raises(BadInput, match="there are no copies"):
-        contests(published.loc[published["treatment"] == "base"])
+    with pytest.raises(BadInput, match="there are no transfer copies"):
+        contests(published.loc[published["relation"] != "transfer"])  # selffers are controls, not choices
     with pytest.raises(
         BadInput, match="no base was cut in two ways for one target and seed, so that nothing can be compared among"
     ):
