@@ -14,6 +14,7 @@ until the leading choice is within `matters` points of the best of all cuts with
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def with_untried(
     names, columns = list(choices), [draws]
     for treatment in treatments:
         tried = sorted((cuts.index(n), k) for k, (name, n) in enumerate(choices) if name == treatment)
-        pairs = list(zip(tried[:-1], tried[1:], strict=True))
+        pairs = list(pairwise(tried))
         if not pairs:
             continue
         step = np.mean([(means[k] - means[j]) ** 2 / (b - a) for (a, j), (b, k) in pairs])
