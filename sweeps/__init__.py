@@ -59,6 +59,8 @@ def find(name: str) -> Sweep:
 def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
     """Turn `name=value` texts into a sweep's arguments, by its annotations; lists are separated by commas.
 
+    0..3 in a list of whole numbers is 0, 1, 2, 3.
+
     A recipe is given by name (`recipe=emoji`), single values of it as `recipe.epochs=10`, on top of its default, or of
     the usual recipe of the network.
     """
@@ -99,7 +101,9 @@ def _parse(name: str, text: str, hint: Any) -> Any:
                 return _parse(name, text, kind)
         return _parse(name, text, kinds[-1])
     if typing.get_origin(hint) in (tuple, list):
-        return typing.get_origin(hint)(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
+        kind = typing.get_args(hint)[0]
+        items = [item for part in text.split(",") if part for item in (ranged(name, part) if kind is int else [part])]
+        return typing.get_origin(hint)(_parse(name, item, kind) for item in items)
     if hint is Recipe:
         return recipe(text)
     if hint is bool:
@@ -112,6 +116,16 @@ def _parse(name: str, text: str, hint: Any) -> Any:
         return hint(text)
     except ValueError as error:
         raise BadInput(f"parameter {name} takes {hint.__name__}, not {text!r}") from error
+
+
+def ranged(name: str, text: str) -> list[str]:
+    """0..3 is 0, 1, 2, 3, as texts; anything else is itself. BadInput for a range that is empty."""
+    first, dots, last = text.partition("..")
+    if not (dots and first.isdecimal() and last.isdecimal()):
+        return [text]
+    if int(last) < int(first):
+        raise BadInput(f"parameter {name} takes ranges from low to high, not {text!r}")
+    return [str(k) for k in range(int(first), int(last) + 1)]
 
 
 def _literal(text: str) -> bool | int | float | str:

@@ -94,7 +94,7 @@ def _half(directory: Path, digest: str) -> Half | None:
 
 def _identity(half: Half, name: str, image_set: str) -> tuple[Any, ...]:
     """What images of a class have in common in all halves in which the k-th is the same."""
-    return half.fingerprint, name, "+".join(sorted(half.domain)), 0
+    return half.fingerprint, name, "+".join(sorted(half.domain)), half.division if image_set == "select" else 0
 
 
 @dataclass
