@@ -140,7 +140,14 @@ def _literal(text: str) -> bool | int | float | str:
 
 
 def describe(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of a sweep with the values that they have, as JSON values."""
+    """All parameters of a sweep with the values that they have, as JSON values.
+
+    `divisions` came later, and is left out where it is as before: what lists a sweep's runs keeps its name.
+    """
     bound = inspect.signature(sweep).bind_partial(**values)
     bound.apply_defaults()
-    return {name: v.values if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}
+    return {
+        name: v.values if isinstance(v, Recipe) else v
+        for name, v in bound.arguments.items()
+        if (name, v) != ("divisions", (0,))
+    }

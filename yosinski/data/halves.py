@@ -52,7 +52,7 @@ def split(card: Card, name: str, division: int = 0) -> Split:
     division: of their train and select images, 0 for the data set's own; see `Store.rows`.
     """
     found = _split(card, name)
-    return Split(name, divided(card, found.a, division), divided(card, found.b, division))
+    return Split(found.name, divided(card, found.a, division), divided(card, found.b, division))
 
 
 def divided(card: Card, half: Half, division: int) -> Half:
