@@ -35,6 +35,7 @@ COLUMNS = {
     "data": "the data set's name",
     "rule": "by which its image files were listed and prepared: 1 by an earlier version (and what is not of files)",
     "split": "the split that the target half was first made for",
+    "division": "of the target half's train and select images: 0 as the data set has them, above that drawn anew",
     "target": "letter of the half that the run is trained on",
     "source": "letter of the half that its parent was trained on; empty without a parent",
     "target_half": "digest of the target half",
@@ -78,7 +79,7 @@ _ARITHMETIC = ("dtype", "device", "threads", "head", "processor")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
     **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
-    **dict.fromkeys(("rule", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("rule", "division", "threads", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -296,6 +297,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "data": printable(target.data) if target else None,
         "rule": target.rule if target else None,
         "split": target.split if target else None,
+        "division": target.division if target else None,
         "target": target.name if target else target_half and target_half[:4],
         "source": source.name if source else source_half and source_half[:4],
         "target_half": target_half,

@@ -61,8 +61,8 @@ def find(name: str) -> Sweep:
 def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
     """Parse `name=value` texts as a sweep's arguments, by its annotations. Lists are separated by commas.
 
-    A recipe is given by name (`recipe=emoji`). Single values such as `recipe.epochs=10` change it, or else the
-    sweep's default recipe or that of the network.
+    0..3 in a list of whole numbers is 0, 1, 2, 3. A recipe is given by name (`recipe=emoji`). Single values such as
+    `recipe.epochs=10` change it, or else the sweep's default recipe or that of the network.
     """
     hints = typing.get_type_hints(sweep, include_extras=True)
     parameters = inspect.signature(sweep).parameters
@@ -101,7 +101,9 @@ def _parse(name: str, text: str, hint: Any) -> Any:
                 return _parse(name, text, kind)
         return _parse(name, text, kinds[-1])
     if typing.get_origin(hint) in (tuple, list):
-        return typing.get_origin(hint)(_parse(name, item, typing.get_args(hint)[0]) for item in text.split(",") if item)
+        kind = typing.get_args(hint)[0]
+        items = [item for part in text.split(",") if part for item in (ranged(name, part) if kind is int else [part])]
+        return typing.get_origin(hint)(_parse(name, item, kind) for item in items)
     if hint is Recipe:
         return recipe(text)
     if hint is bool:
@@ -116,6 +118,16 @@ def _parse(name: str, text: str, hint: Any) -> Any:
         raise BadInput(f"parameter {name} takes {hint.__name__}, not {text!r}") from error
 
 
+def ranged(name: str, text: str) -> list[str]:
+    """0..3 is 0, 1, 2, 3, as texts; anything else is itself. BadInput for a range that is empty."""
+    first, dots, last = text.partition("..")
+    if not (dots and first.isdecimal() and last.isdecimal()):
+        return [text]
+    if int(last) < int(first):
+        raise BadInput(f"parameter {name} takes ranges from low to high, not {text!r}")
+    return [str(k) for k in range(int(first), int(last) + 1)]
+
+
 def _literal(text: str) -> bool | int | float | str:
     if text in ("true", "false"):
         return text == "true"
@@ -128,7 +140,14 @@ def _literal(text: str) -> bool | int | float | str:
 
 
 def describe(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of a sweep with their values, as JSON values."""
+    """All parameters of a sweep with their values, as JSON values.
+
+    `divisions` came later, and is left out where it has its default: what lists a sweep's runs keeps its name.
+    """
     bound = inspect.signature(sweep).bind_partial(**values)
     bound.apply_defaults()
-    return {name: v.values if isinstance(v, Recipe) else v for name, v in bound.arguments.items()}
+    return {
+        name: v.values if isinstance(v, Recipe) else v
+        for name, v in bound.arguments.items()
+        if (name, v) != ("divisions", (0,))
+    }

@@ -44,11 +44,12 @@ def pairs(
     recipe: Recipe,
     seed: int = 0,
     examples_per_class: int | None = None,
+    division: int = 0,
 ) -> list[tuple[Run, Run]]:
-    """For every direction the bases of source and target: (A, B) for AB."""
+    """For every direction the bases of source and target, of the same division: (A, B) for AB."""
     for direction in directions:
         choose("direction", direction, ("AB", "BA"))
-    halves_of_split = halves.split(card, split)
+    halves_of_split = halves.split(card, split, division)
     bases = {
         letter: Run(network, half, recipe, seed, examples_per_class=examples_per_class)
         for letter, half in {"A": halves_of_split.a, "B": halves_of_split.b}.items()
@@ -79,11 +80,11 @@ def none_empty(**parameters: Sequence[Any] | None) -> None:
             raise BadInput(f"parameter {name} is empty")
 
 
-def half_named(card: Card, name: str) -> Half:
+def half_named(card: Card, name: str, division: int = 0) -> Half:
     """`all` classes, or a half by its split and letter, such as random:0:A."""
     if name == "all":
-        return all_classes(card)
+        return halves.divided(card, all_classes(card), division)
     split, _, letter = name.rpartition(":")
     choose("end of parameter half", letter, ("A", "B"))
-    halves_of_split = halves.split(card, split)
+    halves_of_split = halves.split(card, split, division)
     return {"A": halves_of_split.a, "B": halves_of_split.b}[letter]

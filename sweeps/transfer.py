@@ -1,6 +1,7 @@
 """The practitioner's experiment: weights from outside, cut for your own data."""
 
 from dataclasses import replace
+from itertools import product
 
 from sweeps.grid import check_treatments, cuts_of, half_named, none_empty
 from yosinski.data import find, place
@@ -24,15 +25,16 @@ def transfer(
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,
     half: str = "all",
+    divisions: tuple[int, ...] = (0,),
 ) -> list[Run]:
     """Copies WnB, WnB+ of weights from outside, trained on all classes of a data set (or on a half: `random:0:B`).
 
     weights: "" for the default of the network's library; see `yosinski.pretrained.source`. scratch: also a base trained
     on the same images without the weights. selffers: also copies BnB, BnB+ of that base, which separate co-adaptation
     from specificity. Unless the text of the data set says otherwise, images are stored with the size and the filter of
-    the weights' preprocessing.
+    the weights' preprocessing. divisions: of train and select images, which are divided anew in those above 0.
     """
-    none_empty(treatments=treatments, seeds=seeds)
+    none_empty(treatments=treatments, seeds=seeds, divisions=divisions)
     check_treatments(treatments)
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
@@ -40,9 +42,10 @@ def transfer(
     description = outside.described(network, weights)
     side, saw = architecture(network).side, description.preprocessing
     card = find.card(place.suited(data, side, saw.stored(side), saw.interpolation))
-    target, source = replace(half_named(card, half), letter="B", split=half), outside.base(network, description)
+    source = outside.base(network, description)
     runs = [source]
-    for seed in seeds:
+    for division, seed in product(divisions, seeds):
+        target = replace(half_named(card, half, division), letter="B", split=half)
         base = Run(network, target, recipe, seed, examples_per_class=examples_per_class)
         runs += [base] * scratch
         for treatment in treatments:

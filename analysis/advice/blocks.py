@@ -146,8 +146,6 @@ def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None 
         runs["value"] = finals_of.where(runs["stopped"], runs["value"])
         runs["error"] = errors.fillna(0.0)
     runs = runs.assign(counts=(done | runs["predicted"]) & runs["value"].notna() & ~runs["stale"])
-    if "division" not in runs:
-        runs["division"] = 0  # TEMPORARY
     for name in VARIED:
         runs[name] = runs[name].astype("string").fillna("")
     of_what = replicates_of(runs)

@@ -7,11 +7,13 @@ probabilities of being right.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from yosinski import files
 from yosinski.data.half import Half
@@ -92,7 +94,7 @@ def _half(directory: Path, digest: str) -> Half | None:
 
 def _identity(half: Half, name: str, image_set: str) -> tuple[Any, ...]:
     """What images of a class have in common in all halves in which the k-th is the same."""
-    return half.fingerprint, name, "+".join(sorted(half.domain)), 0
+    return half.fingerprint, name, "+".join(sorted(half.domain)), half.division if image_set == "select" else 0
 
 
 @dataclass
@@ -148,34 +150,27 @@ def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
     replicate_of_run, replicates = pd.factorize(bits.runs["replicate"])
     groups, group_of_run = np.unique(of_run * len(replicates) + replicate_of_run, return_inverse=True)
     rates = np.zeros((len(groups), bits.right.shape[1]))
-    seen = np.zeros_like(rates)
+    seen = np.zeros(rates.shape, bool)
     for k in range(len(groups)):
         its = bits.right[group_of_run == k]
         many = (its >= 0).sum(0)
         rates[k], seen[k] = (its == 1).sum(0) / np.maximum(many, 1), many > 0
     choice, replicate = np.divmod(groups, max(1, len(replicates)))
-    belongs = (choice[None] == np.arange(len(choices))[:, None]).astype(float)
-
     classes = bits.images.groupby(["data", "class"], sort=False).ngroup().to_numpy()
-    between = _between(rates, seen, classes if within_classes else np.zeros_like(classes))
-    known = np.isfinite(between)
-    of_pairs = np.where(known, between, 0)
-    different = known & (replicate[:, None] != replicate[None])
-    same = known & ~different
+    strata = classes if within_classes else np.zeros_like(classes)
+    total, number = _pairs(rates, seen, choice, replicate, strata)
+    within, crossed = total / np.maximum(number, 1)
 
-    def mean(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        number = belongs @ chosen @ belongs.T
-        return belongs @ (of_pairs * chosen) @ belongs.T / np.maximum(number, 1), number > 0
-
-    (crossed, some), (within, _) = mean(different), mean(same)
+    some = number[1] > 0
     estimate = np.where(some, crossed, within)
     values, vectors = np.linalg.eigh(estimate)
     of_images = seen / np.maximum(seen.sum(1, keepdims=True), 1)
+    belongs = (choice == np.arange(len(choices))[:, None]).astype(float)
     weights = belongs @ of_images / belongs.sum(1, keepdims=True)
     pairs = replicate[:, None] != replicate[None]
-    number = belongs @ pairs @ belongs.T
+    many = belongs @ pairs @ belongs.T
     products = belongs @ (of_images @ of_images.T * pairs) @ belongs.T
-    common = np.where(number > 0, products / np.maximum(number, 1), weights @ weights.T)
+    common = np.where(many > 0, products / np.maximum(many, 1), weights @ weights.T)
 
     def table(matrix: np.ndarray) -> pd.DataFrame:
         index = pd.Index(list(choices), name="choice", tupleize_cols=False)
@@ -186,18 +181,44 @@ def covariance(bits: Bits, within_classes: bool = False) -> Covariance:
     return Covariance(table(cut), table(estimate), table(weights @ weights.T), table(common), alone)
 
 
-def _between(rates: np.ndarray, seen: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Covariances within strata between rows of rates [g, images] over the images that both have seen (1, else 0).
+def _pairs(
+    rates: np.ndarray, seen: np.ndarray, choice: np.ndarray, replicate: np.ndarray, strata: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of covariances over the images of both, and numbers of pairs, both [2, choices, choices].
 
-    NaN where no stratum has two such images. rates: 0 where not seen. strata: int [images].
+    First of groups with the same replicate, then with different ones. rates, seen: [groups, images], 0 and False where
+    not seen; choice, replicate: int [groups], no two groups alike in both; strata: int [images], within which
+    deviations are taken. Groups that have seen the same images are summed before they are multiplied.
     """
-    products, free = rates @ rates.T, np.zeros((len(rates), len(rates)))
-    for stratum in range(int(strata.max(initial=-1)) + 1):
-        here = strata == stratum
-        shared, sums = seen[:, here] @ seen[:, here].T, rates[:, here] @ seen[:, here].T
-        products -= sums * sums.T / np.maximum(shared, 1)
-        free += np.maximum(shared - 1, 0)
-    return np.where(free > 0, products / np.maximum(free, 1), np.nan)
+    belongs = (choice == np.arange(choice.max(initial=-1) + 1)[:, None]).astype(float)
+    total, number = (np.zeros((2, len(belongs), len(belongs))) for _ in range(2))
+    pattern = np.unique(np.packbits(seen, axis=1), axis=0, return_inverse=True)[1].ravel()
+    members = [np.flatnonzero(pattern == k) for k in range(pattern.max(initial=-1) + 1)]
+    for one, other in product(members, members):
+        shared = seen[one[0]] & seen[other[0]]
+        codes = np.unique(strata[shared], return_inverse=True)[1]
+        free = len(codes) - codes.max(initial=-1) - 1
+        if free <= 0:
+            continue
+        in_stratum = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
+        left, right = (_deviations(rates[rows][:, shared], in_stratum) for rows in (one, other))
+        common = [
+            (replicate[one] == k, replicate[other] == k) for k in np.intersect1d(replicate[one], replicate[other])
+        ]
+        everything = np.ones(len(one), bool), np.ones(len(other), bool)
+        for kind, (ours, theirs) in [*((0, chosen) for chosen in common), (1, everything)]:
+            of_ours, of_theirs = belongs[:, one[ours]], belongs[:, other[theirs]]
+            total[kind] += (of_ours @ left[ours]) @ (of_theirs @ right[theirs]).T / free
+            number[kind] += np.outer(of_ours.sum(1), of_theirs.sum(1))
+    for sums in (total, number):
+        sums[1] -= sums[0]
+    return total, number
+
+
+def _deviations(rates: np.ndarray, in_stratum: Any) -> np.ndarray:
+    """Of every row from its mean in each stratum; in_stratum: 1 where an image is in a stratum, [strata, images]."""
+    means = (in_stratum @ rates.T) / in_stratum.sum(1)[:, None]
+    return rates - (in_stratum.T @ means).T
 
 
 def worth(accuracy: Any, images: Any) -> Any:

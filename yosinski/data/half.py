@@ -14,8 +14,9 @@ class Half:
     data: text that says where the data set is found
     letter, split: what a sweep calls the half ("A" of "random:0")
     rule: by which its images were listed and prepared (`yosinski.data.place.RULE`)
+    division: of train and select images, 0 the data set's own, above that drawn anew (`yosinski.data.store.Store`)
 
-    A half is identified by its digest, which covers none of these texts. The fingerprint covers the rule.
+    A half is identified by its digest, which covers data, letter, split and rule not. The fingerprint covers the rule.
     """
 
     data: str = field(compare=False)
@@ -25,6 +26,7 @@ class Half:
     letter: str = field(default="", compare=False)
     split: str = field(default="", compare=False)
     rule: int = field(default=1, compare=False)
+    division: int = 0
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -32,11 +34,14 @@ class Half:
         twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if twice:
             raise BadInput(f"half {self.name} names these classes twice: {', '.join(twice)}")
+        if self.division < 0:
+            raise BadInput(f"a division of train and select images must be at least 0, not {self.division}")
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits over the data's fingerprint, the class names in order and the domain."""
-        return digest({"fingerprint": self.fingerprint, "classes": self.classes, "domain": self.domain})
+        """16 hex digits over the data's fingerprint, the class names in order, the domain, and a division above 0."""
+        named = {"fingerprint": self.fingerprint, "classes": self.classes, "domain": self.domain}
+        return digest(named | ({"division": self.division} if self.division else {}))
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ A split is named by a short text, which is also its name in figures:
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.data.sources import synsets
+from yosinski.data.store import check_division
 from yosinski.errors import BadInput, choose, some
 
 FORMS = (
@@ -45,8 +46,23 @@ class Split:
     b: Half
 
 
-def split(card: Card, name: str) -> Split:
-    """The two halves of a data set for a split's name (see the top of this module)."""
+def split(card: Card, name: str, division: int = 0) -> Split:
+    """The two halves of a data set for a split's name (see the top of this module).
+
+    division: of their train and select images, 0 for the data set's own; see `Store.rows`.
+    """
+    found = _split(card, name)
+    return Split(found.name, divided(card, found.a, division), divided(card, found.b, division))
+
+
+def divided(card: Card, half: Half, division: int) -> Half:
+    """The same half with its train and select images divided anew; BadInput if they cannot be."""
+    half = replace(half, division=division)
+    check_division(card, half)
+    return half
+
+
+def _split(card: Card, name: str) -> Split:
     kind, _, rest = name.partition(":")
     if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:
         raise BadInput(f"split {name}: the seed must be below 2**32")

@@ -19,6 +19,7 @@ from yosinski.data.card import SETS, Card
 from yosinski.data.half import Half
 from yosinski.data.sources import emoji
 from yosinski.errors import BadInput, Failure, command
+from yosinski.randomness import generator
 
 FORMAT = 1
 SHARD = 256  # number of images per checksum
@@ -40,20 +41,54 @@ class Store:
 
         Labels index the half's classes. Within a class the images are ordered by number, then by domain, so that the
         first k are spread over the domains. `unseen` selects the card's unseen domains instead of the half's; there are
-        no rows if the half trains on one of them.
+        no rows if the half trains on one of them. In a half of a division above 0 the train and select images of every
+        class and domain together are drawn anew into as many of each, by (division, class name) alone: the same in
+        every half. BadInput if there are no select images to do so.
         """
         domains = self.card.unseen if unseen else half.domain
         if unseen and (not domains or set(domains) & set(half.domain)):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         label = np.full(len(self.card.classes), -1)
         label[[self.card.classes.index(name) for name in half.classes]] = np.arange(len(half.classes))
-        chosen = (self.sets == SETS.index(set_name)) & (label[self.classes] >= 0)
+        drawn = half.division and set_name != "test"
+        sets, numbers = self._divided(half) if drawn else (self.sets, self.numbers)
+        chosen = (sets == SETS.index(set_name)) & (label[self.classes] >= 0)
         if self.card.domains:
             chosen &= np.isin(self.domains, [self.card.domains.index(name) for name in domains])
         rows = np.flatnonzero(chosen)
         labels = label[self.classes[rows]]
-        order = np.lexsort((self.domains[rows], self.numbers[rows], labels))
+        order = np.lexsort((self.domains[rows], numbers[rows], labels))
         return rows[order], labels[order]
+
+    def _divided(self, half: Half) -> tuple[np.ndarray, np.ndarray]:
+        """The set and number of every image in a half's division, int [N] both; other classes keep theirs."""
+        check_division(self.card, half)
+        sets, numbers = self.sets.copy(), self.numbers.copy()
+        pool = np.flatnonzero(np.isin(self.sets, [SETS.index("train"), SETS.index("select")]))
+        pool = pool[np.argsort(self.classes[pool], kind="stable")]
+        for name in half.classes:
+            c = self.card.classes.index(name)
+            start, end = np.searchsorted(self.classes[pool], [c, c + 1])
+            of_class = pool[start:end]
+            random = generator("division", half.division, name)
+            for domain in np.unique(self.domains[of_class]):
+                rows = of_class[self.domains[of_class] == domain]
+                places = random.permutation(rows)
+                sets[rows], numbers[rows] = self.sets[places], self.numbers[places]
+        return sets, numbers
+
+
+def check_division(card: Card, half: Half) -> None:
+    """BadInput if a half's division cannot be drawn, since a class has no select images to exchange."""
+    if half.division:
+        where = [card.classes.index(name) for name in half.classes]
+        for name in ("train", "select"):
+            counts = card.per_class(name) if name in card.images else (0,) * len(card.classes)
+            if not all(counts[c] for c in where):
+                raise BadInput(
+                    f"division {half.division}: {card.name} has classes without {name} images, so that train and "
+                    "select images cannot be divided anew; choose division 0"
+                )
 
 
 def location(of: Card | Half, stores: Path) -> Path:

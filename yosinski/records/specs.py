@@ -40,7 +40,9 @@ def enrol_half(runs: Path, half: Half) -> None:
     if not path.exists():
         names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
         rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions had only rule 1
-        write_json(path, {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule})
+        division = {"division": half.division} if half.division else {}
+        content = {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule, **division}
+        write_json(path, content)
 
 
 def load_half(runs: Path, digest: str) -> Half:
@@ -51,7 +53,7 @@ def load_half(runs: Path, digest: str) -> Half:
     value = read_json(path)
     try:
         classes, domain = tuple(value["classes"]), tuple(value["domain"])
-        labels = value["letter"], value["split"], value.get("rule", 1)
+        labels = value["letter"], value["split"], value.get("rule", 1), value.get("division", 0)
         half = Half(value["data"], value["fingerprint"], classes, domain, *labels)
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error
