@@ -35,7 +35,7 @@ class Losses:
     without      runs that have no numbers per class
     """
 
-    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rows: Any = field(default_factory=pd.DataFrame)
     n: int = 0
     mean: float = math.nan
     spread: float = 0.0
@@ -50,18 +50,19 @@ def losses(block: Block) -> Losses:
     if paired.empty:
         return Losses()
     n = int(paired["n"].to_numpy().max())
-    both = good.loc[(good["series"] == "base") | ((good["series"] == "AnB") & (good["n"] == n))]
+    both: Any = good.loc[(good["series"] == "base") | ((good["series"] == "AnB") & (good["n"] == n))]
     both = both.merge(paired.loc[paired["n"] == n, PAIRED_BY], on=PAIRED_BY)
     if block.directory is None:
         return Losses(n=n, without=len(both))
     counted, without = counts(block.directory, both, SETS[block.metric])
-    replicate = "split" if both["split"].nunique() > 1 else "seed"
+    one = both["split"].nunique() == 1 and both["seed"].nunique() > 1
+    replicate = "seed" if one else "split"
     cells = paired_shares(counted, both.assign(replicate=both[replicate]))
     if cells.empty:
         return Losses(n=n, without=without)
     rows, mean, spread = estimate(cells)
-    rows["group"] = rows["class"].map(dict(block.groups)).astype("string")
-    return Losses(rows, n, mean, spread, (replicate, cells["replicate"].nunique()), without)
+    rows["group"] = rows["class"].map(lambda name: block.groups.get(name)).astype("string")
+    return Losses(rows, n, mean, spread, (replicate, len(set(cells["replicate"]))), without)
 
 
 def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.DataFrame, int]:
@@ -83,7 +84,7 @@ def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.Data
     return pd.concat(parts, ignore_index=True), without
 
 
-def paired_shares(counted: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def paired_shares(counted: Any, runs: Any) -> pd.DataFrame:
     """One row per `replicate`, `target_half` and `class`: `images`, and the shares that `base` and `copy` have right.
 
     counted: of `counts`. runs: bases and copies, with `replicate`. Bases and copies of the same replicate, target and
@@ -99,7 +100,7 @@ def paired_shares(counted: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return sides.groupby(key).agg({"images": "max", "base": "mean", "copy": "mean"}).reset_index()
 
 
-def estimate(cells: pd.DataFrame, of_images: np.ndarray | None = None) -> tuple[pd.DataFrame, float, float]:
+def estimate(cells: Any, of_images: np.ndarray | None = None) -> tuple[pd.DataFrame, float, float]:
     """One row per class, the greatest estimate first; the mean loss of all; the spread between true losses.
 
     cells: of `paired_shares`. of_images: variance [classes, in order of names] of a class's loss over images drawn
@@ -119,7 +120,7 @@ def estimate(cells: pd.DataFrame, of_images: np.ndarray | None = None) -> tuple[
     cells = cells.loc[cells["size"] > 1]
     once = cells.groupby(["class", "replicate"])[["base", "copy", "loss", "apart"]].mean()
     grouped: Any = once.groupby("class")
-    rows = grouped.mean()
+    rows: Any = grouped.mean()
     rows["networks"] = grouped.size()
     rows["images"] = cells.groupby("class")["images"].max()
     free = 1 - float((1 / cells["size"]).mean())  # share of the variance that taking off the half's mean leaves
@@ -146,7 +147,7 @@ def estimate(cells: pd.DataFrame, of_images: np.ndarray | None = None) -> tuple[
     return rows, mean, spread
 
 
-def unpaired(rows: pd.DataFrame, mean: float) -> np.ndarray:
+def unpaired(rows: Any, mean: float) -> np.ndarray:
     """Variance [classes] of a loss over images, in points squared, as if base and copy saw different images.
 
     At most, since what a copy has right its base has right more often than not. Under "loses as much as all", so that

@@ -211,7 +211,8 @@ def per_class(block: Block, answer: Answer) -> Section | None:
     if block.published:
         return Section("Classes", ["The published logs have no numbers per class."])
     its = classes.losses(block)
-    rows, (what, number) = its.rows, its.replicates
+    rows: Any = its.rows
+    what, number = its.replicates
     missing = [f"{its.without} runs have no numbers per class."] * bool(its.without)
     if rows.empty:
         return Section("Classes", [*missing, "Nothing can be said of classes: that takes AnB beside its base."])
@@ -225,8 +226,8 @@ def per_class(block: Block, answer: Answer) -> Section | None:
         if number > 1
         else f"With one {what} a class that loses more cannot be told from a training that went worse for it: the error"
         " is the spread between classes.",
-        f"{differ} of {len(rows)} classes differ from the mean of all (q < {classes.FOUND}); true losses of classes"
-        f" spread by {its.spread:.1f} points (standard deviation)."
+        f"{differ} of {len(rows)} classes differ from the mean of all (q < {classes.FOUND})"
+        + (f"; true losses of classes spread by {its.spread:.1f} points (standard deviation)." if its.spread else ".")
         if differ or its.spread
         else "No class differs detectably from the mean of all.",
         *missing,

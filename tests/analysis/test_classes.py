@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,14 +91,15 @@ def test_an_image_counts_once_however_many_splits_saw_it() -> None:
     rng = np.random.default_rng(3)
     copy = rng.binomial(20, 0.6, 20) / 20
     once = [("0", "h", f"c{k:02}", 20, 0.8, copy[k]) for k in range(20)]
-    of_two = estimate(shares(*once, *(("1", "g", *row[2:]) for row in once)))[0]
-    of_nine = estimate(shares(*((f"{s}", f"h{s}", *row[2:]) for row in once for s in range(9))))[0]
+    of_two: Any = estimate(shares(*once, *(("1", "g", *row[2:]) for row in once)))[0]
+    of_nine: Any = estimate(shares(*((f"{s}", f"h{s}", *row[2:]) for row in once for s in range(9))))[0]
     assert of_nine["images"].eq(20).all()
     assert of_nine["error"].to_numpy() == pytest.approx(of_two["error"].to_numpy(), rel=0.01)
     assert of_nine["error"].min() > 5
 
 
 def test_a_half_that_loses_more_as_a_whole_makes_no_class_differ() -> None:
+    rows: Any
     rows, mean, spread = estimate(
         shares(
             *(
@@ -139,7 +141,7 @@ def test_where_no_class_differs_the_report_says_so(tmp_path: Path) -> None:
     assert "shrunk" not in section.tables[0].shown
     assert "group" not in section.tables[0].shown  # nothing to repeat
     its = losses(block)
-    assert its.replicates == ("seed", 1)
+    assert its.replicates == ("split", 1)
     assert its.rows["loss"].mean() == pytest.approx(its.mean)
     assert its.mean == pytest.approx(100 * (18 * 6 - 71) / 120)
 
