@@ -1,86 +1,215 @@
 """Which classes lose most where much is copied and frozen: per class, and natural against man-made."""
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
-from scipy.stats import false_discovery_control
+from scipy.optimize import nnls
+from scipy.special import stdtr
+from scipy.stats import false_discovery_control, skellam
 
 from analysis.advice.blocks import Block
-from analysis.advice.contrasts import differences
+from analysis.advice.contrasts import PAIRED_BY, differences, prior
+from analysis.paired import FEWEST
 from yosinski import files
 from yosinski.errors import BadInput
 from yosinski.records import specs, states
 
 SETS = {"select_top1": "select", "best10_top1": "select", "test_top1": "test", "unseen_top1": "unseen"}
+LEAST = 1e-3  # ratio of variances: none is 0 by chance
+HEAVY = 3  # degrees of freedom, at most, where trainings may vary far more for some classes than for others
+FOUND = 0.05  # false discovery rate below which a class is said to differ
+
+
+@dataclass
+class Losses:
+    """What frozen copies lose at cut `n`, class by class; points of accuracy, errors are standard errors.
+
+    rows         of `estimate`, with the class's `group`; empty if there is nothing to compare
+    mean         loss of all classes
+    spread       standard deviation between the true losses of classes, 0 where none is seen
+    replicates   how often the training was repeated: "split" or "seed", and how many
+    without      runs that have no numbers per class
+    """
+
+    rows: Any = field(default_factory=pd.DataFrame)
+    n: int = 0
+    mean: float = math.nan
+    spread: float = 0.0
+    replicates: tuple[str, int] = ("split", 0)
+    without: int = 0
+
+
+def losses(block: Block) -> Losses:
+    """Base - AnB at the deepest cut that has both, on the images that the block's metric is measured on."""
+    good = block.good
+    paired = differences(good, "AnB", "base")
+    if paired.empty:
+        return Losses()
+    n = int(paired["n"].to_numpy().max())
+    both: Any = good.loc[(good["series"] == "base") | ((good["series"] == "AnB") & (good["n"] == n))]
+    both = both.merge(paired.loc[paired["n"] == n, PAIRED_BY], on=PAIRED_BY)
+    if block.directory is None:
+        return Losses(n=n, without=len(both))
+    counted, without = counts(block.directory, both, SETS[block.metric])
+    one = both["split"].nunique() == 1 and both["seed"].nunique() > 1
+    replicate = "seed" if one else "split"
+    cells = paired_shares(counted, both.assign(replicate=both[replicate]))
+    if cells.empty:
+        return Losses(n=n, without=without)
+    rows, mean, spread = estimate(cells)
+    rows["group"] = rows["class"].map(lambda name: block.groups.get(name)).astype("string")
+    return Losses(rows, n, mean, spread, (replicate, len(set(cells["replicate"]))), without)
 
 
 def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.DataFrame, int]:
-    """Per run and class `images` and `correct`, from records and halves; and how many runs have no such counts."""
+    """Per `run` and `class` `images` and `correct`, from records and halves; how many runs have no such counts."""
     halves: dict[str, tuple[str, ...]] = {}
-    parts, without = [], 0
+    parts, without = [pd.DataFrame(columns=["run", "class", "images", "correct"])], 0
     for run, half in runs[["run", "target_half"]].itertuples(index=False):
         try:
             per_class = ((states.read_record(specs.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
             if half not in halves:
                 halves[half] = specs.load_half(directory, half).classes
+            images, correct = (per_class or {}).get("images", ()), (per_class or {}).get("correct", ())
         except (files.Damaged, BadInput):
-            per_class = None
-        if not per_class or not len(per_class["images"]) == len(per_class["correct"]) == len(halves[half]):
+            images, correct = (), ()
+        if images and len(images) == len(correct) == len(halves[half]):
+            parts.append(pd.DataFrame({"run": run, "class": halves[half], "images": images, "correct": correct}))
+        else:
             without += 1
-            continue
-        of_run = {"run": run, "class": halves[half], "images": per_class["images"], "correct": per_class["correct"]}
-        parts.append(pd.DataFrame(of_run))
-    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), without
+    return pd.concat(parts, ignore_index=True), without
 
 
-def losses(block: Block) -> tuple[pd.DataFrame, int, int]:
-    """One row per class, the greatest loss first, at the deepest cut with AnB; that cut; runs without counts.
+def paired_shares(counted: Any, runs: Any) -> pd.DataFrame:
+    """One row per `replicate`, `target_half` and `class`: `images`, and the shares that `base` and `copy` have right.
 
-    class, images     its images in one evaluation; `networks`: evaluations of copies that are pooled
-    base, copy        share of its images that are right
-    loss, error       base - copy, in points, and its binomial standard error, as if images were drawn apart
-    shrunk, shrunk_error   towards the mean loss of all classes (`shrink`)
-    q                 false discovery rate (Benjamini and Hochberg) of "loses as much as the mean of all classes"
+    counted: of `counts`. runs: bases and copies, with `replicate`. Bases and copies of the same replicate, target and
+    seed are paired; the means over copies of several sources, and over seeds, are shares of the same images.
     """
-    good = block.good
-    frozen = good.loc[good["series"] == "AnB"]
-    paired = differences(good, "AnB", "base")
-    if block.directory is None or paired.empty:
-        return pd.DataFrame(), 0, 0
-    n = int(paired["n"].to_numpy().max())
-    targets = list(paired.loc[paired["n"] == n, "target_half"].unique())
-    copies = frozen.loc[(frozen["n"] == n) & frozen["target_half"].isin(targets)]
-    bases = good.loc[(good["series"] == "base") & good["target_half"].isin(targets)]
-    both = pd.concat([copies, bases])
-    counted, without = counts(block.directory, both, SETS[block.metric])
-    if counted.empty:
-        return counted, n, without
-    counted = counted.merge(both[["run", "series", "target_half"]], on="run")
-    sums: Any = counted.groupby(["target_half", "class", "series"])[["images", "correct"]].sum()
-    per_class: Any = sums.unstack("series").dropna()
-    per_class = per_class.groupby("class").sum()
-    if "AnB" not in per_class["images"] or "base" not in per_class["images"]:
-        return pd.DataFrame(), n, without
-    right = (per_class["correct"] / per_class["images"]).loc[(per_class["images"] > 0).all(axis=1)]
-    images = per_class["images"].loc[right.index]
-    smooth = (per_class["correct"].loc[right.index] + 1) / (images + 2)  # no error is 0 because all images are right
-    rows = pd.DataFrame({"base": right["base"], "copy": right["AnB"], "loss": 100 * (right["base"] - right["AnB"])})
-    rows["error"] = 100 * np.sqrt((smooth * (1 - smooth) / images).sum(axis=1))
-    most: Any = counted.groupby("class")["images"].max()
-    rows["images"] = rows.index.map(most.to_dict())
-    rows["networks"] = rows.index.map(dict(counted.loc[counted["series"] == "AnB"].groupby("class").size()))
-    rows["shrunk"], rows["shrunk_error"], mean = shrink(rows["loss"].to_numpy(), rows["error"].to_numpy())
-    rows["q"] = false_discovery_control(2 * ndtr(-(rows["loss"] - mean).abs() / rows["error"]))
-    rows["group"] = rows.index.map(dict(block.groups)).astype("string")
-    return rows.sort_values("shrunk", ascending=False).reset_index(), n, without
+    key = [*PAIRED_BY, "class"]
+    counted = counted.loc[counted["images"] > 0].merge(runs[["run", "series", *PAIRED_BY]], on="run")
+    counted = counted.assign(share=(counted["correct"] / counted["images"]).astype(float))
+    sides: Any = counted.groupby([*key, "series"])["share"].mean().unstack("series")
+    sides = sides.reindex(columns=["base", "AnB"]).dropna().rename(columns={"AnB": "copy"})
+    sides = sides.join(counted.groupby(key)["images"].max().astype(int))
+    key.remove("seed")
+    return sides.groupby(key).agg({"images": "max", "base": "mean", "copy": "mean"}).reset_index()
 
 
-def shrink(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Values [k] moved towards their weighted mean, their new errors, and that mean: empirical Bayes, normal.
+def estimate(cells: Any, of_images: np.ndarray | None = None) -> tuple[pd.DataFrame, float, float]:
+    """One row per class, the greatest estimate first; the mean loss of all; the spread between true losses.
+
+    cells: of `paired_shares`. of_images: variance [classes, in order of names] of a class's loss over images drawn
+    anew, in points squared, as bits per image would tell it; None: `unpaired`.
+
+    class, images    in one evaluation: an image counts once, however many networks saw it
+    networks         replicates, over which everything is averaged first
+    base, copy       share of its images that are right
+    loss             base - copy
+    apart, error     loss less the mean of the halves that the class was in, and its error (`docs/where-to-cut.md`)
+    shrunk, shrunk_error   mean of all + apart, moved towards 0 (`shrink`)
+    q                false discovery rate (Benjamini and Hochberg) of "loses as much as the mean of all classes"
+    """
+    cells = cells.assign(loss=100 * (cells["base"] - cells["copy"]))
+    by_half = cells.groupby(["replicate", "target_half"])["loss"]
+    cells["apart"], cells["size"] = cells["loss"] - by_half.transform("mean"), by_half.transform("size")
+    cells = cells.loc[cells["size"] > 1]
+    once = cells.groupby(["class", "replicate"])[["base", "copy", "loss", "apart"]].mean()
+    grouped: Any = once.groupby("class")
+    rows: Any = grouped.mean()
+    rows["networks"] = grouped.size()
+    rows["images"] = cells.groupby("class")["images"].max()
+    free = 1 - float((1 / cells["size"]).mean())  # share of the variance that taking off the half's mean leaves
+    mean = float(rows["loss"].mean())
+    images, number = rows["images"].to_numpy(float), rows["networks"].to_numpy()
+    by_images = unpaired(rows, mean) if of_images is None else of_images
+    by_training, df = between_trainings(grouped["apart"].var().to_numpy() / free, number, by_images, images)
+    values, found = rows["apart"].to_numpy() / math.sqrt(free), np.zeros(len(rows), bool)
+    again, variance = number.max() > 1, by_images + by_training
+    freedom = variance**2 / (by_training**2 / df) if again else np.full(len(rows), (len(rows) - 1) * free)
+    freedom = np.where(number < FEWEST, np.minimum(freedom, HEAVY), freedom)
+    while True:
+        variance = variance if again else from_spread(values, by_images, ~found)
+        p = np.maximum(2 * stdtr(freedom, -np.abs(values) / np.sqrt(variance)), lattice(values, variance, images, mean))
+        rows["q"] = false_discovery_control(p)
+        more = found | (rows["q"].to_numpy() < FOUND)
+        if again or (more == found).all():
+            break
+        found = more
+    rows["error"] = np.sqrt(variance if again else from_spread(values, by_images, ~found, itself=True))
+    moved, rows["shrunk_error"], _, spread = shrink(rows["apart"].to_numpy(), rows["error"].to_numpy())
+    rows["shrunk"] = mean + moved
+    rows = rows.sort_values(["shrunk", "loss"], ascending=False).reset_index()
+    return rows, mean, spread
+
+
+def unpaired(rows: Any, mean: float) -> np.ndarray:
+    """Variance [classes] of a loss over images, in points squared, as if base and copy saw different images.
+
+    At most, since what a copy has right its base has right more often than not. Under "loses as much as all", so that
+    a class does not look surer for being off: shares are half the mean loss above and below the middle of both, to
+    which one image of the mean of all classes is added.
+    """
+    images, half = rows["images"].to_numpy(float), mean / 200
+    middle = (rows["base"] + rows["copy"]).to_numpy() / 2
+    middle = (middle * images + middle.mean()) / (images + 1)
+    base, copy = (np.clip(middle + off, 0, 1) for off in (half, -half))
+    variance = (base * (1 - base) + copy * (1 - copy)) / images
+    return 1e4 * np.maximum(variance, 1 / (12 * images**2))  # no surer than shares of so many images can tell
+
+
+def between_trainings(
+    variance: np.ndarray, number: np.ndarray, by_images: np.ndarray, images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of a loss averaged over trainings, and its degrees of freedom, [classes]; 0 if nothing was repeated.
+
+    variance: between `number` replicates, NaN for one. What is usual for a class is by_images (a + b images), by least
+    squares over classes; the ratios to it are squeezed towards each other (`contrasts.prior`).
+    """
+    again = number > 1
+    if not again.any():
+        return np.zeros(len(number)), np.full(len(number), math.inf)
+    df = number - 1.0
+    seen = np.where(again, variance, 0)
+    weights = np.sqrt(df / images)
+    (a, b), _ = nnls(np.column_stack([weights, weights * images]), weights * seen / by_images)
+    usual = by_images * np.maximum(a + b * images, LEAST)
+    ratio = np.maximum(seen / usual, LEAST)
+    d0, s02 = prior(ratio[again], df[again])
+    squeezed = np.where(again, (d0 * s02 + df * ratio) / (d0 + df), s02) if math.isfinite(d0) else s02
+    return squeezed * usual / number, np.minimum(d0 + df, df.sum())
+
+
+def from_spread(values: np.ndarray, by_images: np.ndarray, kept: np.ndarray, itself: bool = False) -> np.ndarray:
+    """Variance of values [classes], by images and by training together, where no training was repeated.
+
+    by_images times what the squares of the classes that are `kept` say; of the others only unless `itself`, so that no
+    class hides behind itself.
+    """
+    squares, left = np.where(kept, values**2 / by_images, 0), kept & (not itself)
+    share = (squares.sum() - squares * left) / np.maximum(kept.sum() - left, 1)
+    return np.maximum(share, LEAST) * by_images
+
+
+def lattice(values: np.ndarray, variance: np.ndarray, images: np.ndarray, mean: float) -> np.ndarray:
+    """Two-sided p values [classes] for few images: a loss of whole images, the difference of two Poisson numbers.
+
+    Their mean is that of all classes (points), their variance that of the values, or the least that they can have.
+    """
+    expected = images * mean / 100
+    total = np.maximum(variance * images**2 / 1e4, np.abs(expected) + LEAST)
+    up, down = (total + expected) / 2, (total - expected) / 2
+    seen = expected + values * images / 100
+    high, low = skellam.sf(np.ceil(seen - 1e-6) - 1, up, down), skellam.cdf(np.floor(seen + 1e-6), up, down)
+    return np.clip(2 * np.minimum(high, low), 0, 1)
+
+
+def shrink(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Values [k] moved towards their weighted mean, their new errors, that mean, tau: empirical Bayes, normal.
 
     With tau2 the variance between true values (DerSimonian and Laird, Control. Clin. Trials 7, 1986), a value keeps
     the share tau2 / (tau2 + error2) of its distance. Source: Efron and Morris, JASA 70 (1975).
@@ -93,11 +222,11 @@ def shrink(values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarr
     weights = 1 / (tau2 + errors**2)
     mean = float(weights @ values / weights.sum())
     share = tau2 / (tau2 + errors**2)
-    return mean + share * (values - mean), np.sqrt(share) * errors, mean
+    return mean + share * (values - mean), np.sqrt(share) * errors, mean, math.sqrt(tau2)
 
 
 def by_group(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per `group` how many `classes`, their mean `loss` and its standard `error` between classes."""
+    """Per `group` how many `classes`, their mean `loss` and its standard `error` between classes, NaN for one class."""
     grouped = rows.dropna(subset=["group"]).groupby("group")["loss"]
     return grouped.agg(
         classes="size", loss="mean", error=lambda group: group.std() / math.sqrt(len(group))

@@ -123,23 +123,38 @@ def pareto(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     return np.logical_not(np.any(cheaper & better & strictly, axis=0))
 
 
-def of_classes(rows: pd.DataFrame, n: int) -> Figure:
-    """What every class loses, in order, raw and shrunk."""
+def of_classes(rows: pd.DataFrame, n: int, mean: float, spread: float) -> Figure:
+    """What every class loses, in order: plain with one standard error, and shrunk unless no spread is seen."""
     with style():
         figure = Figure(figsize=(8.4, 3.4))
         axes = figure.subplots()
-        x = np.arange(len(rows))
-        axes.errorbar(x, rows["loss"], rows["error"], fmt=".", color="0.75", linewidth=0.6, label="measured", zorder=1)
+        x = np.arange(1, len(rows) + 1)
         groups = rows["group"].fillna("").to_numpy()
+        axes.errorbar(x, rows["loss"], rows["error"], fmt="none", ecolor="0.8", elinewidth=0.8, zorder=1)
         for k, group in enumerate(sorted(set(groups))):
             members = groups == group
-            dot: Any = {"color": look(("AnB", "BnB", "AnB+", "BnB+")[k % 4]).colour}
-            label = f"shrunk{', ' * bool(group)}{group}"
-            axes.plot(x[members], rows["shrunk"][members], "os^D"[k % 4], markersize=3.5, label=label, **dot)
+            colour, marker = look(("AnB", "BnB", "AnB+", "BnB+")[k % 4]).colour, "os^D"[k % 4]
+            within: Any = {"linestyle": "none", "marker": marker, "color": colour}
+            named = f", {group}" if group else ""
+            axes.plot(
+                x[members], rows["loss"][members], markersize=3.2, mfc="white", mew=0.7, **within,
+                label=f"plain mean, one standard error{named}",
+            )  # fmt: skip
+            if spread:
+                axes.plot(x[members], rows["shrunk"][members], markersize=3.6, **within, label=f"shrunk{named}")
+        differ = (rows["q"] < 0.05).to_numpy()
+        if differ.any():
+            axes.plot(
+                x[differ], rows["loss"][differ], linestyle="none", marker="o", markersize=8, mfc="none", color="black",
+                mew=0.8, label="differs from the mean of all (q < 0.05)",
+            )  # fmt: skip
+        axes.axhline(mean, color="black", linewidth=0.8, label="mean of all")
         axes.axhline(0, color=GREY, linewidth=0.8, linestyle="--")
         axes.set_xlabel("Classes, those that lose most first")
         axes.set_ylabel(f"base - A{n}B, points")
-        axes.legend()
+        if not (spread or differ.any()):
+            axes.set_title("No class differs detectably from the mean of all: the order may be chance")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 
 

@@ -180,29 +180,48 @@ def cost(block: Block, answer: Answer) -> Section | None:
 
 def per_class(block: Block, answer: Answer) -> Section | None:
     """Which classes lose most at the deepest cut."""
-    if block.directory is None:
+    if block.published:
         return Section("Classes", ["The published logs have no numbers per class."])
-    rows, n, without = classes.losses(block)
-    missing = [f"{without} runs have no numbers per class."] * bool(without)
+    its = classes.losses(block)
+    rows: Any = its.rows
+    what, number = its.replicates
+    missing = [f"{its.without} runs have no numbers per class."] * bool(its.without)
     if rows.empty:
         return Section("Classes", [*missing, "Nothing can be said of classes: that takes AnB beside its base."])
     least, most = int(rows["images"].to_numpy().min()), int(rows["images"].to_numpy().max())
+    differ = int((rows["q"] < classes.FOUND).sum())
     text = [
-        f"What frozen copies lose against their bases at n = {n}, class by class ({block.measured}); a class has"
-        f" {least if least == most else f'{least} to {most}'} images in one evaluation.",
-        "Errors are those of images, not of training.",
-        "Shrunk: moved towards the mean of all classes as far as the error allows. q: false discovery rate of differing"
-        f" from that mean; {(rows['q'] < 0.05).sum()} of {len(rows)} classes are below 0.05.",
+        f"What frozen copies lose against their bases at n = {its.n}, class by class ({block.measured}); a class has"
+        f" {least if least == most else f'{least} to {most}'} images, each counted once, and {number} {what}(s). All"
+        f" classes lose {its.mean:.1f} points on average.",
+        "Errors are those of images and of training."
+        if number > 1
+        else f"With one {what} a class that loses more cannot be told from a training that went worse for it: the error"
+        " is the spread between classes.",
+        f"{differ} of {len(rows)} classes differ from the mean of all (q < {classes.FOUND})"
+        + (f"; true losses of classes spread by {its.spread:.1f} points (standard deviation)." if its.spread else ".")
+        if differ or its.spread
+        else "No class differs detectably from the mean of all.",
         *missing,
     ]
-    numbers = ("base", "copy", "loss", "error", "shrunk", "shrunk_error", "q")
+    words = [name for name in ("class", "images", "networks", "group") if rows[name].nunique() > 1]
+    numbers = ["base", "copy", "loss", "error", *(["shrunk", "shrunk_error"] if its.spread else []), "q"]
     shown = rows.head(SHOWN_CLASSES).assign(**{name: rows[name].map("{:.2f}".format) for name in numbers})
-    tables = [Table(f"The {len(shown)} that lose most, in points", rows, shown.astype("string").fillna(""))]
+    shown = shown[[*words, *numbers]].astype("string").fillna("")
+    title = (
+        f"The {len(shown)} that lose most, by estimate (shrunk), in points"
+        if its.spread
+        else f"Plain means, the highest {len(shown)}: this order is what chance would make, too"
+        if not differ
+        else f"Plain means, the highest {len(shown)}"
+    )
+    tables = [Table(title, rows, shown)]
     groups = classes.by_group(rows)
-    if len(groups):
+    if len(groups) > 1:
         wide = groups.assign(**{name: groups[name].map("{:.2f}".format) for name in ("loss", "error")})
-        tables.append(Table("By group, errors between classes", groups, wide.astype("string")))
-    return Section("Classes", text, tables, {"classes": partial(plots.of_classes, rows, n)})
+        told = "By group, plain means; error: between the classes of a group, as if they were drawn"
+        tables.append(Table(told, groups, wide.astype("string").replace("nan", "")))
+    return Section("Classes", text, tables, {"classes": partial(plots.of_classes, rows, its.n, its.mean, its.spread)})
 
 
 def cheap_predictors(block: Block, answer: Answer) -> Section | None:

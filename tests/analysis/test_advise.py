@@ -133,8 +133,8 @@ def test_sets_by_hand() -> None:
 
 def test_pareto_and_shrinkage_by_hand() -> None:
     assert pareto(np.array([1, 2, 2, 3]), np.array([5, 6, 4, 6])).tolist() == [True, True, False, False]
-    moved, errors, mean = shrink(np.array([1.0, 3.0]), np.array([1.0, 1.0]))  # tau2 = 2 - 1
-    assert mean == pytest.approx(2)
+    moved, errors, mean, spread = shrink(np.array([1.0, 3.0]), np.array([1.0, 1.0]))  # tau2 = 2 - 1
+    assert (mean, spread) == pytest.approx((2, 1))
     assert moved.tolist() == pytest.approx([1.5, 2.5])
     assert errors.tolist() == pytest.approx([math.sqrt(0.5)] * 2)
     assert shrink(np.array([1.9, 2.1]), np.array([1.0, 1.0]))[0].tolist() == pytest.approx([2, 2])

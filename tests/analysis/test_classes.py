@@ -1,0 +1,157 @@
+"""Losses per class: laws by hand, what the report says, and how often it is wrong where all classes lose the same."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from analysis import frame
+from analysis.advice.blocks import blocks
+from analysis.advice.classes import estimate, losses
+from analysis.advice.report import advise, per_class
+
+
+def cells(rng: np.random.Generator, splits: int, images: int, more: float = 0.0, classes: int = 60) -> pd.DataFrame:
+    """Shares of right images where every class loses 10 points, but one that loses `more` on top.
+
+    Not the model that is fitted: images are hard by a t of 4 degrees of freedom, the same in all splits; a copy finds
+    partly the same ones hard; every network adds a skewed effect to each class, of a size that differs between
+    classes, one to each half, and noise to each image. Thresholds make the expected losses exact.
+    """
+    many = 10_000
+    wanted = np.clip(rng.beta(6, 2, classes), 0.13, 0.995)
+    lost = np.full(classes, 0.1)
+    wanted[0], lost[0] = (0.85, 0.1 + more / 100) if more else (wanted[0], 0.1)
+    vary = 0.35 * rng.gamma(2, 0.5, classes)
+
+    def noise(shape: tuple[int, ...]) -> np.ndarray:
+        return (rng.gamma(2, 1, shape) - 2) / math.sqrt(2)
+
+    def hard(shape: tuple[int, ...], own: bool) -> tuple[np.ndarray, np.ndarray]:
+        first = rng.standard_t(4, shape)
+        return first, 0.6 * first + 0.8 * rng.standard_t(4, shape) if own else first
+
+    level = np.empty((2, classes))
+    for k in range(classes):
+        for which, right in enumerate((wanted[k], wanted[k] - lost[k])):
+            drawn = hard((many,), bool(which))[1] + vary[k] * noise((many,))
+            level[which, k] = -np.quantile(drawn + rng.normal(0, 0.15, many) + rng.logistic(0, 0.5, many), 1 - right)
+    easy = hard((classes, images), own=True)
+    parts = []
+    for split in range(splits):
+        half = rng.permutation(classes) % 2
+        shares = []
+        for which in range(2):
+            network = level[which] + vary * noise((classes,)) + rng.normal(0, 0.15, 2)[half]
+            right = easy[which] + network[:, None] + rng.logistic(0, 0.5, (classes, images)) > 0
+            shares.append(right.mean(axis=1))
+        named = {"replicate": str(split), "target_half": [f"{split}{h}" for h in half], "class": range(classes)}
+        parts.append(pd.DataFrame({**named, "images": images, "base": shares[0], "copy": shares[1]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def often(reports: int, splits: int, images: int, more: float = 0.0) -> tuple[float, float]:
+    """Share of reports that find a class that is like all others; share that find the one that is not."""
+    rng = np.random.default_rng(0)
+    found = np.zeros((reports, 2))
+    for k in range(reports):
+        q = estimate(cells(rng, splits, images, more))[0].set_index("class")["q"].sort_index().to_numpy() < 0.05
+        found[k] = (q[1:].any(), q[0]) if more else (q.any(), False)
+    return tuple(found.mean(axis=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [12, 50])
+@pytest.mark.parametrize("splits", [1, 4, 8])
+def test_equal_losses_are_rarely_called_different(splits: int, images: int) -> None:
+    false, _ = often(400, splits, images)
+    assert false <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400), false
+
+
+@pytest.mark.slow
+def test_a_class_that_loses_far_more_is_found() -> None:
+    """50 points more at 50 images, in 8 splits."""
+    _, hit = often(100, 8, 50, more=50)
+    assert hit >= 0.5, hit
+
+
+# ------------------------------------------------------------------------------------------------------------- by hand
+
+
+def shares(*rows: tuple[str, str, str, int, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["replicate", "target_half", "class", "images", "base", "copy"])
+
+
+def test_an_image_counts_once_however_many_splits_saw_it() -> None:
+    """The same right and wrong images in more splits tell nothing new: errors and q stay."""
+    rng = np.random.default_rng(3)
+    copy = rng.binomial(20, 0.6, 20) / 20
+    once = [("0", "h", f"c{k:02}", 20, 0.8, copy[k]) for k in range(20)]
+    of_two: Any = estimate(shares(*once, *(("1", "g", *row[2:]) for row in once)))[0]
+    of_nine: Any = estimate(shares(*((f"{s}", f"h{s}", *row[2:]) for row in once for s in range(9))))[0]
+    assert of_nine["images"].eq(20).all()
+    assert of_nine["error"].to_numpy() == pytest.approx(of_two["error"].to_numpy(), rel=0.01)
+    assert of_nine["error"].min() > 5
+
+
+def test_a_half_that_loses_more_as_a_whole_makes_no_class_differ() -> None:
+    rows: Any
+    rows, mean, spread = estimate(
+        shares(
+            *(
+                ("0", half, f"{half}{k}", 50, 0.8, 0.8 - lost)
+                for half, lost in (("A", 0.1), ("B", 0.4))
+                for k in range(9)
+            )
+        )
+    )
+    assert mean == pytest.approx(25)
+    assert spread == 0
+    assert rows["q"].min() > 0.5
+    assert rows["loss"].is_monotonic_decreasing  # equal estimates are in order of the plain means
+
+
+# ------------------------------------------------------------------------------------------------------------- reports
+
+
+def fill(runs: Path, right: dict[str, list[int]], told: bool = True) -> None:
+    """Two bases and A3B in both directions; `right` of 20 images of each class by letter of the target."""
+    bases = [synthetic.base(half) for half in synthetic.halves()]
+    for base in bases:
+        numbers = {"images": [20] * 3, "correct": [18] * 3}
+        synthetic.finish(runs, base, 0.9, [0.9], per_class={"select": numbers})
+    for target, source in (bases, bases[::-1]):
+        numbers = {"images": [20] * 3, "correct": right[target.half.letter]}
+        values = {"per_class": {"select": numbers}} if told else {}
+        synthetic.finish(runs, target.copy(3, "frozen", source), 0.6, [0.6], **values)
+
+
+def test_where_no_class_differs_the_report_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, {"A": [12, 13, 11], "B": [12, 11, 12]})
+    (block,) = blocks(frame(tmp_path), directory=tmp_path)
+    section = next(
+        its for its in advise(frame(tmp_path), directory=tmp_path).parts[0].sections if its.title == "Classes"
+    )
+    assert "No class differs detectably from the mean of all." in section.text
+    assert section.tables[0].title.startswith("Plain means")
+    assert "shrunk" not in section.tables[0].shown
+    assert "group" not in section.tables[0].shown  # nothing to repeat
+    its = losses(block)
+    assert its.replicates == ("split", 1)
+    assert its.rows["loss"].mean() == pytest.approx(its.mean)
+    assert its.mean == pytest.approx(100 * (18 * 6 - 71) / 120)
+
+
+def test_own_runs_without_numbers_are_counted_and_not_called_published(tmp_path: Path) -> None:
+    fill(tmp_path, {"A": [12] * 3, "B": [12] * 3}, told=False)
+    for directory in (tmp_path, None):
+        (block,) = blocks(frame(tmp_path), directory=directory)
+        section = per_class(block, None)  # pyright: ignore
+        assert section is not None
+        text = " ".join(section.text)
+        assert ("2 runs have no numbers per class." if directory else "4 runs have no numbers per class.") in text
+        assert "published" not in text
