@@ -222,15 +222,24 @@ def _images(block: Block, runs: pd.DataFrame, names: list[str]) -> tuple[np.ndar
         return nothing, 0.0
     found = images.bits(block.directory, runs, SETS[block.metric])
     if set(found.runs["choice"]) != set(names):
-        counted: Any = counts(block.directory, runs, SETS[block.metric])[0]
-        if counted.empty:
-            return nothing, 0.0
-        number = counted.groupby("run")["images"].sum().mean()
-        accuracy = counted["correct"].sum() / counted["images"].sum()
-        return nothing, float(images.worth(accuracy, number))
+        return nothing, _worth(block, runs)
     few = len(found.images) < 2 * len(found.images.drop_duplicates(["data", "class"]))
     by_images = images.covariance(found, within_classes=not few).beyond_replicates
     return 1e4 * by_images.loc[names, names].to_numpy(float), 0.0
+
+
+def _worth(block: Block, runs: pd.DataFrame) -> float:
+    """The standard error of an accuracy by images alone, in points; 0 where the number of images is not known."""
+    counted: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
+    if counted.empty:
+        return 0.0
+    number = counted.groupby("run")["images"].sum().mean()
+    return float(images.worth(counted["correct"].sum() / counted["images"].sum(), number))
+
+
+def noise(block: Block) -> float:
+    """The standard error of a difference of two accuracies by images alone, in points, at most; 0 if not known."""
+    return float(np.sqrt(2)) * _worth(block, candidates(block))
 
 
 def by_images(covariance: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:

@@ -88,7 +88,8 @@ def following(
     if places >= FEWEST and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
         return None
     above = (draws - leading >= matters).mean(axis=0)  # how often each is what the leading one misses
-    untried = sorted(zip(above[p:], names[p:], strict=True), reverse=True)
+    seen = {choice for _, choice in tried}  # those that failed as well
+    untried = sorted(((a, c) for a, c in zip(above[p:], names[p:], strict=True) if c not in seen), reverse=True)
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if places < FEWEST else CHANCE)]
     if missed and (places == 1 or sum(above[p:]) > sum(above[:p])):
         return Round(

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from itertools import chain
 
 import yosinski
-from yosinski.cli import cluster, data, local, networks, predict, records
+from yosinski.cli import cluster, data, decide, local, networks, predict, records
 from yosinski.data.look import one_look
 from yosinski.errors import BadInput, Failure
 from yosinski.records import specs
 
-MODULES = (local, cluster, records, networks, predict, data)  # in the order of the help
+MODULES = (local, decide, cluster, records, networks, predict, data)  # in the order of the help
 GROUPS = {"data": data.ABOUT}
 
 
