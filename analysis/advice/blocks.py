@@ -254,13 +254,16 @@ def _left_out(lost: Any) -> list[str]:
     said = []
     pending = why.isin(list(_PENDING))
     if pending.any():
-        states = [f"{number} {_PENDING[str(state)]}" for state, number in why[pending].value_counts().items()]
-        series = [f"{number} {name}" for name, number in lost.loc[pending, "series"].value_counts(sort=False).items()]
-        said.append(f"Left out for now: {', '.join(series)} ({', '.join(states)}).")
+        states = why[pending].map(_PENDING).value_counts()
+        only = states.index[0] if len(states) == 1 else ", ".join(f"{n} {words}" for words, n in states.items())
+        said.append(f"Left out for now: {_by_series(lost.loc[pending])} ({only}).")
     for reason, group in lost.loc[~pending].groupby(why[~pending]):
-        series = [f"{number} {name}" for name, number in group["series"].value_counts(sort=False).items()]
-        said.append(f"Left out: {', '.join(series)}, {_REASONS.get(str(reason), reason)}.")
+        said.append(f"Left out: {_by_series(group)}, {_REASONS.get(str(reason), reason)}.")
     return said
+
+
+def _by_series(runs: Any) -> str:
+    return ", ".join(f"{number} {series}" for series, number in runs["series"].value_counts().sort_index().items())
 
 
 _PENDING = {

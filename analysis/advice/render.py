@@ -22,7 +22,7 @@ def write(report: Report, path: Path) -> bool:
 
     Figures of a .md file are SVG files beside it: report-choices.svg, with a number where several blocks have one.
     """
-    kind = choose("kind of file", path.suffix, KINDS)
+    kind = KINDS[choose("kind of file", path.suffix, KINDS)]
     text = markdown(report, path.stem) if kind is markdown else kind(report)
     if not text:
         return False

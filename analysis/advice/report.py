@@ -193,7 +193,8 @@ def per_class(block: Block, answer: Answer) -> Section | None:
     ]
     numbers = ("base", "copy", "loss", "error", "shrunk", "shrunk_error", "q")
     shown = rows.head(SHOWN_CLASSES).assign(**{name: rows[name].map("{:.2f}".format) for name in numbers})
-    tables = [Table(f"The {len(shown)} that lose most, in points", rows, shown.astype("string").fillna(""))]
+    shown = filled(shown.astype("string").fillna("")).rename(columns={"shrunk_error": "error of that"})
+    tables = [Table(f"The {len(shown)} that lose most, in points", rows, shown)]
     groups = classes.by_group(rows)
     if len(groups):
         wide = groups.assign(**{name: groups[name].map("{:.2f}".format) for name in ("loss", "error")})
@@ -309,6 +310,7 @@ def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path
     if pending is None:
         return None
     table, said = pending
+    table.shown = filled(table.shown)
     text = [
         "A contest is what one chooses among: all copies of one base on one target. P(change): that another choice ends"
         " higher than today's best; expected regret: how much higher the best then is, on average, in accuracy.",
