@@ -174,24 +174,12 @@ def caveats(block: Block) -> list[str]:
     """What a reader has to know of the runs of a block before believing anything: sentences."""
     runs: Any = block.runs
     good: Any = block.good
-    splits, targets = good["split"].nunique(), good["target_half"].nunique()
+    targets, splits = good["target_half"].nunique(), good["split"].nunique()
     said = [
-        f"{len(good)} of {len(runs)} runs count: {targets} targets, {splits} splits ({distinct(good['split'], 6)})."
+        f"{len(good)} of {len(runs)} runs count: {counted(targets, 'target')}, {counted(splits, 'split')}"
+        f" ({distinct(good['split'], 6)}).",
+        _varied(block),
     ]
-    if block.replicates == "seed":
-        said.append(
-            f"There is one split, so its {good['seed'].nunique()} seeds are the replicates: everything here holds for"
-            " these two halves only, and says nothing about other classes."
-        )
-    elif block.number < FEWEST:
-        said.append(
-            f"{block.number} split(s): no interval, and no comparison that is more than a look at these very halves."
-        )
-    else:
-        said.append(
-            "Estimated is the mean over halves drawn like these. Splits of one data set share classes and pictures, so"
-            " the intervals cover other splits of the same data, not other data."
-        )
     guessed: Any = good.loc[good["predicted"]]
     if len(guessed):
         error = 100 * guessed["error"].mean()
@@ -199,11 +187,7 @@ def caveats(block: Block) -> list[str]:
             f"{len(guessed)} of these runs were stopped early and stand in with their predicted final score, with an"
             f" error of {error:.2f} points on average; what they reach on test images is not known."
         )
-    lost = runs.loc[~runs["counts"]]
-    why = lost["state"].where(lost["state"] != "done", "done without a value")
-    why = why.mask(lost["stopped"], "stopped").mask(lost["stale"], "stale")
-    for (reason, series), number in why.groupby([why, lost["series"]]).size().items():  # pyright: ignore
-        said.append(f"Left out: {number} {series}, {_REASONS.get(reason, reason)}.")
+    said += _left_out(runs.loc[~runs["counts"]])
     counted_series = set(good["series"])
     for series, without in _WITHOUT.items():
         if series not in counted_series:
@@ -230,15 +214,73 @@ def caveats(block: Block) -> list[str]:
     return said
 
 
-_REASONS = {
-    "stale": "whose base has been trained anew since they were cut",
-    "stuck": "stuck at chance: a failed training, not an effect of the cut",
-    "diverged": "which diverged",
+def counted(number: int, thing: str) -> str:
+    """As in "1 split" and "3 splits"."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _varied(block: Block) -> str:
+    """Over what the replicates vary, and so what intervals cover, and what they do not."""
+    of_what, number = block.replicates, block.number
+    if number < FEWEST:
+        return f"{counted(number, of_what)}: no interval, and no comparison, only a look at these very runs."
+    varies = [name for name in VARIED if block.good[name].nunique() > 1]
+    if of_what == "seed":
+        copies = block.good.loc[block.good["n"] > 0]
+        bases = copies.groupby(["target_half", "series", "n"])["parent"].nunique()
+        shared = "" if (bases > 1).all() else " All copies of a cut share one base: its luck is in all of them."
+        return (
+            f"What varies is the seed ({number}): the intervals cover another training on the same halves, and say"
+            f" nothing about other classes.{shared}"
+        )
+    if of_what == "division":
+        return (
+            f"What varies is how images are divided between training and select ({counted(number, 'division')}):"
+            " intervals cover another division of the same images, corrected for the images that divisions share, and"
+            " say nothing about other classes."
+        )
+    if of_what == "split" and block.weights:
+        return "Estimated is the mean over targets like these; the intervals cover others of the same data."
+    within = " and ".join(f"{name}s" for name in varies if name != "split")
+    return (
+        f"Estimated is the mean over halves drawn like these{f'; within a split {within} are averaged' * bool(within)}."
+        " Splits of one data set share classes and pictures, so the intervals cover other splits of the same data, not"
+        " other data."
+    )
+
+
+def _left_out(lost: Any) -> list[str]:
+    """One line for what is merely not trained yet, and one for every other reason."""
+    if lost.empty:
+        return []
+    why = lost["state"].where(lost["state"] != "done", "done without a value")
+    why = why.mask(lost["stopped"], "stopped").mask(lost["stale"], "stale")
+    said = []
+    pending = why.isin(list(_PENDING))
+    if pending.any():
+        states = why[pending].map(_PENDING).value_counts()
+        only = states.index[0] if len(states) == 1 else ", ".join(f"{n} {words}" for words, n in states.items())
+        said.append(f"Left out for now: {_by_series(lost.loc[pending])} ({only}).")
+    for reason, group in lost.loc[~pending].groupby(why[~pending]):
+        said.append(f"Left out: {_by_series(group)}, {_REASONS.get(str(reason), reason)}.")
+    return said
+
+
+def _by_series(runs: Any) -> str:
+    return ", ".join(f"{number} {series}" for series, number in runs["series"].value_counts().sort_index().items())
+
+
+_PENDING = {
     "missing": "not trained yet, or without a log",
-    "blocked": "whose base failed",
-    "failed": "with a damaged file, or ended by an error",
     "running": "still running",
     "interrupted": "interrupted",
+}
+_REASONS = {
+    "stale": "whose base has been trained anew since they were cut",
+    "stuck": "stuck at chance",
+    "diverged": "which diverged",
+    "blocked": "whose base failed",
+    "failed": "with a damaged file, or ended by an error",
     "stopped": "stopped early, and not predicted: that takes finished contests on other splits, and select images",
     "done without a value": "done, but without a number of this metric",
 }

@@ -15,7 +15,7 @@ SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
-APART = 1.0  # by how much variances of treatments differ, in the logarithm: about by a factor of e
+APART = 2.0  # by how much variances of treatments differ, in the logarithm: about by a factor of 7
 DRAWS = 20_000
 SURE = 0.95  # of the set that is not told apart from the best
 
@@ -175,9 +175,9 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     the common scale leaves the restricted likelihood, which is summed over the grid: nothing iterates. Where a choice
     has one target per split, the two variances are told apart by the prior only, which their sum does not feel.
 
-    The degrees of freedom of the scale are those of as many independent choices as the correlated ones are worth,
-    p / (1 + (p - 1) r2) with r2 their mean squared correlation, as in `contrasts.moderated`. Needs more cells than
-    targets and choices.
+    The degrees of freedom of the scale are those of as many independent choices as the k correlated ones of a treatment
+    are worth, k / (1 + (k - 1) r2) with r2 their mean squared correlation, as in `contrasts.moderated`, since each
+    treatment has variances of its own. Needs more cells than targets and choices.
     """
     p, targets = cells.choices, len(np.unique(cells.target))
     y = y - y.mean()
@@ -227,13 +227,17 @@ def _covariance(variance: np.ndarray, correlation: np.ndarray) -> np.ndarray:
 
 
 def _freedom(cells: Cells, weights: np.ndarray, free: int) -> float:
-    p, replicates = cells.choices, len(np.unique(cells.replicate))
-    if p < 2 or replicates < 2:
-        return free
-    between = ~np.eye(p, dtype=bool)
-    alike = [float((cells.correlation(rho)[between] ** 2).mean()) for rho in CORRELATIONS]
-    squared = float(np.repeat(alike, SLICES) @ weights)
-    return max(1.0, min(free, (replicates - 1) * p / (1 + (p - 1) * squared)))
+    """Of one treatment's variances, the mean over those with several choices: each treatment has a scale of its own."""
+    replicates, found = len(np.unique(cells.replicate)), []
+    of_correlation = [cells.correlation(rho) for rho in CORRELATIONS]
+    for code in np.unique(cells.treatment):
+        members = cells.treatment == code
+        k = int(members.sum())
+        if k > 1:
+            pairs = np.outer(members, members) & ~np.eye(cells.choices, dtype=bool)
+            squared = float(np.repeat([(r[pairs] ** 2).mean() for r in of_correlation], SLICES) @ weights)
+            found.append((replicates - 1) * k / (1 + (k - 1) * squared))
+    return max(1.0, min(free, np.mean(found))) if found else max(1.0, min(free, replicates - 1))
 
 
 def overlapping(fitted: Posterior, replicates: int, trained: float, measured: float) -> Posterior:

@@ -1,5 +1,6 @@
 """What to do, in sentences: cut where, freeze or fine-tune, how sure that is, and what rests on little."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,12 @@ def _points(number: float) -> str:
 
 
 def _probability(p: float) -> str:
-    return "> 0.99" if p > 0.99 else "< 0.01" if p < 0.01 else f"= {p:.2f}"
+    return "> 0.99" if p > 0.99 else "< 0.01" if p < 0.01 else f"= {down(p)}"
+
+
+def down(p: float) -> str:
+    """A probability with two digits, rounded down: none looks like enough that is not."""
+    return "" if pd.isna(p) else f"{math.floor(100 * p + 1e-9) / 100:.2f}"
 
 
 def _without(block: Block, answer: Answer) -> list[str]:
@@ -180,7 +186,7 @@ def shown(block: Block, answer: Answer) -> pd.DataFrame:
     if answer.top:
         table["95 %"] = [interval(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)]
         table["behind the best"] = rows["behind"].map("{:.2f}".format)
-        table[f"P(within {answer.matters:g})"] = rows["within"].map("{:.2f}".format)
+        table[f"P(within {answer.matters:g})"] = rows["within"].map(down)
         table["may be best"] = rows["among"].map({True: "yes", False: ""})
     if rows["failed"].any():
         table["failed"] = rows["failed"].map(lambda number: str(number) if number else "")

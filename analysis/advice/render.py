@@ -3,9 +3,11 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,28 +18,48 @@ from yosinski.errors import choose
 
 
 def write(report: Report, path: Path) -> bool:
-    """Write a report as .md, .json or .html, or, as .py, the sweep of what it leaves open; False if that is nothing."""
-    text = KINDS[choose("kind of file", path.suffix, KINDS)](report)
+    """Write a report as .md, .json or .html, or, as .py, the sweep of what it leaves open; False if that is nothing.
+
+    Figures of a .md file are SVG files beside it: report-choices.svg, with a number where several blocks have one.
+    """
+    kind = KINDS[choose("kind of file", path.suffix, KINDS)]
+    text = markdown(report, path.stem) if kind is markdown else kind(report)
     if not text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    if kind is markdown:
+        for name, draw in _beside(report, path.stem):
+            (path.parent / name).write_bytes(_svg(draw()))
     return True
 
 
-def markdown(report: Report) -> str:
-    """Sentences and tables; the figures are in the HTML."""
+def markdown(report: Report, stem: str = "report") -> str:
+    """Sentences, tables, and links to figures, which `write` leaves beside a file of this stem."""
     lines = [f"# {report.title}", ""]
+    names = iter([name for name, _ in _beside(report, stem)])
     for part in report.parts:
         lines += [f"## {part.title}", ""]
         for section in part.sections:
             lines += [f"### {section.title}", "", *(f"- {_escaped(sentence)}" for sentence in section.text), ""]
+            for shows in section.figures:
+                lines += [f"![{_escaped(shows)}]({quote(next(names))})", ""]
             for table in section.tables:
-                columns = [str(name) for name in table.shown.columns]
+                columns = [_escaped(str(name)) for name in table.shown.columns]
                 lines += [f"**{table.title}**", "", _line(columns), _line(["---"] * len(columns))]
                 lines += [_line([_escaped(str(cell)) for cell in row]) for row in table.shown.itertuples(index=False)]
                 lines.append("")
     return "\n".join(lines)
+
+
+def _beside(report: Report, stem: str) -> list[tuple[str, Callable[[], Figure]]]:
+    """The files of all figures in their order, and how they are drawn."""
+    every = [figure for part in report.parts for section in part.sections for figure in section.figures.items()]
+    words = ["-".join(re.findall(r"\w+", shows)) for shows, _ in every]
+    numbered = [
+        f"{word}-{words[: k + 1].count(word)}" if words.count(word) > 1 else word for k, word in enumerate(words)
+    ]
+    return [(f"{stem}-{word}.svg", draw) for word, (_, draw) in zip(numbered, every, strict=True)]
 
 
 def _line(cells: list[str]) -> str:
@@ -68,11 +90,15 @@ def page(report: Report) -> str:
 
 def _image(name: str, figure: Figure) -> str:
     """An SVG as an image of its own, so that the ids of two of them do not meet."""
+    data = base64.b64encode(_svg(figure)).decode()
+    return f'<img alt="{html.escape(name)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _svg(figure: Figure) -> bytes:
     file = io.BytesIO()
     with style():
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="{html.escape(name)}" src="data:image/svg+xml;base64,{data}">'
+    return file.getvalue()
 
 
 def _html_table(title: str, shown: pd.DataFrame) -> str:

@@ -139,10 +139,6 @@ def decomposition(block: Block, answer: Answer) -> Section:
         for contrast in CONTRASTS
         if contrast.name in set(rows["contrast"])
     ]
-    absent = [contrast for contrast in CONTRASTS if contrast.name not in set(rows["contrast"])]
-    if absent:
-        names = ", ".join(f"{contrast.name} = {contrast.above} - {contrast.below}" for contrast in absent)
-        text.append(f"Not identifiable, since no target has both: {names}.")
     text.append(
         f"Paired by target, split and seed; mean over {block.replicates}s, no interval for fewer than {FEWEST}."
     )
@@ -175,13 +171,13 @@ def cost(block: Block, answer: Answer) -> Section | None:
         words, unit = plots.COSTS[name]
         shown[words] = (rows[name] / unit).map("{:,.3g}".format).replace("nan", "")
     figures = {"cost": partial(plots.cost, answer, measured)}
-    return Section("What it costs", text, [Table("Cost", rows, shown)], figures)
+    return Section("What it costs", text, [Table("Cost", rows, filled(shown))], figures)
 
 
 def per_class(block: Block, answer: Answer) -> Section | None:
     """Which classes lose most at the deepest cut."""
-    if block.published:
-        return Section("Classes", ["The published logs have no numbers per class."])
+    if block.directory is None:
+        return Section("Classes", ["The published logs have no numbers per class."]) if block.published else None
     its = classes.losses(block)
     rows: Any = its.rows
     what, number = its.replicates
@@ -207,7 +203,7 @@ def per_class(block: Block, answer: Answer) -> Section | None:
     words = [name for name in ("class", "images", "networks", "group") if rows[name].nunique() > 1]
     numbers = ["base", "copy", "loss", "error", *(["shrunk", "shrunk_error"] if its.spread else []), "q"]
     shown = rows.head(SHOWN_CLASSES).assign(**{name: rows[name].map("{:.2f}".format) for name in numbers})
-    shown = shown[[*words, *numbers]].astype("string").fillna("")
+    shown = shown[[*words, *numbers]].astype("string").fillna("").rename(columns={"shrunk_error": "error of that"})
     title = (
         f"The {len(shown)} that lose most, by estimate (shrunk), in points"
         if its.spread
@@ -234,7 +230,25 @@ def cheap_predictors(block: Block, answer: Answer) -> Section | None:
 
 def basis(block: Block, answer: Answer) -> Section:
     """What all this rests on."""
-    return Section("What this rests on", caveats(block))
+    return Section("What this rests on", [*caveats(block), *_images(block, answer)])
+
+
+def _images(block: Block, answer: Answer) -> list[str]:
+    """Whether intervals cover other images, and what so many images are worth where they do not."""
+    if not answer.top or block.replicates == "division":
+        return []
+    if answer.images.any():
+        return [
+            f"Intervals cover other {block.measured}, too: records say which ones each network had right, and where"
+            " replicates share images, what these have in common is added."
+        ]
+    if answer.no_bits:
+        return [
+            "Intervals do not cover other images, since not all records say which ones were right: an accuracy on so"
+            f" many {block.measured} has a standard error of {answer.no_bits:.2f} points by these alone. Differences"
+            " between choices on the same images have less."
+        ]
+    return ["Intervals do not cover other images: nothing says which ones each network had right."]
 
 
 def open_questions(block: Block, answer: Answer) -> Section | None:
@@ -314,6 +328,7 @@ def not_finished(frame: pd.DataFrame, metric: str | None = None, directory: Path
     if pending is None:
         return None
     table, said = pending
+    table.shown = filled(table.shown)
     text = [
         "A contest is what one chooses among: all transfer copies of one base on one target. P(change): that another"
         " choice ends higher than today's best; expected regret: how much higher the best then is, on average, in"

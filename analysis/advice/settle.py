@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.advice.answer import ENOUGH, OVER, Answer
 from analysis.advice.blocks import Block
-from analysis.advice.outlook import contenders, enough, needed
+from analysis.advice.outlook import EVEN, contenders, enough, needed
 from analysis.advice.recommendation import TRAILS
 from analysis.paired import FEWEST
 from yosinski.experiment.recipes import Recipe
@@ -94,16 +94,18 @@ def _missing(
 def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     if answer.why_not:
         return f"No comparison: {answer.why_not}."
-    replicates = f"{more} more {block.replicates}{'s' * (more > 1)}"
+    replicates = f"{'Even ' * (chance < EVEN)}{more} more {block.replicates}{'s' * (more > 1)}"
     text = (
-        f"{int(contenders(answer).sum())} choices may be the best. {replicates} of them would be enough for P(within"
-        f" {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases."
+        f"{int(contenders(answer).sum())} choices have a chance of being the best. {replicates} of them would be enough"
+        f" for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
     )
-    if answer.images.any():
-        doubled = enough(answer, block.number, images=2)
-        text += f" Twice as many {block.measured} would be in {100 * doubled:.0f} %"
-        text += ": add images first." if doubled > chance else "."
-    return text
+    if not answer.images.any():
+        return f"{text}."
+    doubled = enough(answer, block.number, images=2)
+    return (
+        f"{text}, twice as many {block.measured} instead in {100 * doubled:.0f} %"
+        f"{': add images first' * (doubled > chance)}."
+    )
 
 
 def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tuple[str, int]]) -> str:
