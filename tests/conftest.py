@@ -3,11 +3,12 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sharing import Shared
+from threadpoolctl import threadpool_limits
 
 from slurm import cluster
 from slurm.cluster import Element
@@ -28,6 +29,14 @@ SMALL = {
 def caches(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is remembered of directories does not go where the user's caches are."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("caches"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Libraries compute with one thread, also in processes that tests start: more on busy cores wait for each other."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +89,7 @@ def small_recipe() -> Recipe:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, Element]]:
     """What SLURM says of the jobs of a name."""
-    said: dict[str, dict[int, Element]] = {}
+    elements: dict[str, dict[int, Element]] = {}
     monkeypatch.setattr(cluster, "name", lambda: "here")
-    monkeypatch.setattr(cluster, "elements", lambda names: {name: said.get(name, {}) for name in names})
-    return said
+    monkeypatch.setattr(cluster, "elements", lambda names: {name: elements.get(name, {}) for name in names})
+    return elements

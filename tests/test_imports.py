@@ -142,8 +142,8 @@ def test_analysis_reads_records_and_nothing_heavy(module: str) -> None:
 
 def loaded_by(code: str, cwd: Path) -> set[str]:
     """Which heavy packages are loaded in a fresh interpreter after this code."""
-    told = f"{code}\nimport sys\nprint('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, cwd=cwd, check=True)
+    program = f"{code}\nimport sys\nprint('loaded:', *[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd, check=True)
     return set(done.stdout.splitlines()[-1].split()[1:])
 
 

@@ -226,7 +226,7 @@ def _varied(block: Block) -> str:
         return f"{counted(number, of_what)}: no interval, and no comparison, only a look at these very runs."
     varies = [name for name in VARIED if block.good[name].nunique() > 1]
     if of_what == "seed":
-        copies = block.good.loc[block.good["n"] > 0]
+        copies: Any = block.good.loc[block.good["n"] > 0]
         bases = copies.groupby(["target_half", "series", "n"])["parent"].nunique()
         shared = "" if (bases > 1).all() else " All copies of a cut share one base: its luck is in all of them."
         return (

@@ -38,12 +38,12 @@ def runs(*rows: tuple[str, int, str, str, float]) -> pd.DataFrame:
 
 def test_contrasts_by_hand() -> None:
     """Directions are averaged within a split first, and a target without a partner is in no pair."""
-    its = runs(
+    table = runs(
         *(("base", 0, split, split + letter, 0.5) for split in "xy" for letter in "ab"),
         ("BnB", 3, "x", "xa", 0.48), ("BnB", 3, "x", "xb", 0.46), ("BnB", 3, "y", "ya", 0.40),
         ("AnB", 3, "x", "xa", 0.47), ("AnB+", 3, "y", "yb", 0.52),
     )  # fmt: skip
-    rows = decompose(its).set_index(["contrast", "n"])
+    rows = decompose(table).set_index(["contrast", "n"])
     assert rows.loc[("C", 3), "points"] == pytest.approx((3 + 10) / 2)
     assert list(rows.loc[("C", 3), ["pairs", "splits"]]) == [3, 2]
     assert rows.loc[("S", 3), "points"] == pytest.approx(1)
@@ -194,9 +194,9 @@ def simulate(splits: int, heavy: bool, grids: int, draws: int = 2000) -> dict[st
     for above, below in ((BASE, SELFFER), (SELFFER, FROZEN)):
         differences, true = of_a[:, above] - of_a[:, below], truth[above] - truth[below]
         for g in range(grids):
-            its = intervals(pd.DataFrame(differences[:, :, g]))
+            found = intervals(pd.DataFrame(differences[:, :, g]))
             for low, hits in covered.items():
-                hits.append((its[low] <= true) & (true <= its[low.replace("low", "high")]))
+                hits.append((found[low] <= true) & (true <= found[low.replace("low", "high")]))
     shares = {low: float(np.mean(hits)) for low, hits in covered.items()}
     return {"held": sets[:, TOP].mean(), "left out": 1 - sets[:, WORSE].mean(), **shares}
 
@@ -257,16 +257,16 @@ def fill(
 
 def section(made: dict, part: int, title: str) -> dict:
     """One section of a report's JSON."""
-    return next(its for its in made["parts"][part]["sections"] if its["title"] == title)
+    return next(one for one in made["parts"][part]["sections"] if one["title"] == title)
 
 
 def test_published_networks() -> None:
     """Fine-tuned copies are best; G has no pair on any target; C and S are those of figure 2."""
     (block,) = blocks(networks())
-    its = answer(block)
-    assert set(its.among["series"]) == {"AnB+"}
-    assert {"A3B+", "A7B+"} <= set(its.among["choice"])
-    assert its.rows.set_index("choice").loc["A7B", "trained_parameters"] == 4097 * 1000  # the head
+    advice = answer(block)
+    assert set(advice.among["series"]) == {"AnB+"}
+    assert {"A3B+", "A7B+"} <= set(advice.among["choice"])
+    assert advice.rows.set_index("choice").loc["A7B", "trained_parameters"] == 4097 * 1000  # the head
     rows = decompose(block.good).set_index(["contrast", "n"])
     assert rows.loc[("C", 5), "points"] == pytest.approx(2.97, abs=0.01)
     assert rows.loc[("S", 7), "points"] == pytest.approx(8.24, abs=0.01)
@@ -278,16 +278,16 @@ def test_published_networks() -> None:
 def test_report_on_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path / "runs")
     outs = [tmp_path / f"out.{kind}" for kind in ("md", "json", "html")]
-    given = [word for path in outs for word in ("--out", str(path))]
-    assert main(["advise", "--runs", str(tmp_path / "runs"), *given]) == 0
-    told = capsys.readouterr().out
-    assert "cut at n = 3 (conv3) and fine-tune everything (A3B+)" in told
+    options = [word for path in outs for word in ("--out", str(path))]
+    assert main(["advise", "--runs", str(tmp_path / "runs"), *options]) == 0
+    output = capsys.readouterr().out
+    assert "cut at n = 3 (conv3) and fine-tune everything (A3B+)" in output
     made = json.loads(outs[1].read_text())
     rows = {row["choice"]: row for row in section(made, 0, "Recommendation")["tables"][0]["rows"]}
     assert rows["A3B+"]["p_best"] > 0.95
     assert not rows["A7B"]["among"]
     assert rows["A7B"]["points"] == pytest.approx(-15, abs=0.5)
-    assert "which had no part in the choice, A3B+ reaches 0.8" in told
+    assert "which had no part in the choice, A3B+ reaches 0.8" in output
     page = outs[2].read_text()
     assert page.count("data:image/svg+xml;base64,") == 4
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -364,12 +364,12 @@ def test_what_cannot_be_concluded_is_said(tmp_path: Path) -> None:
     synthetic.finish(tmp_path, synthetic.copy(a, b.half, 5), 0.1, [0.1], state="stuck")
     synthetic.finish(tmp_path, synthetic.copy(a, b.half, 6), None)
     (block,) = blocks(frame(tmp_path))
-    said = " ".join(caveats(block))
+    text = " ".join(caveats(block))
     for words in ("1 split(s): no interval", "No BnB counts", "trained anew", "stuck at chance", "without a number"):
-        assert words in said
-    its = answer(block)
-    assert not its.top
-    assert its.rows.set_index("choice").loc["A3B", "points"] == pytest.approx(-10)
+        assert words in text
+    advice = answer(block)
+    assert not advice.top
+    assert advice.rows.set_index("choice").loc["A3B", "points"] == pytest.approx(-10)
     whole = advise(frame(tmp_path), directory=tmp_path)
     assert "have no numbers per class" in render.markdown(whole)
 

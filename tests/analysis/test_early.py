@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from commands import yosinski
 from pages import first_column
 
 from analysis import frame
@@ -25,7 +24,7 @@ from yosinski import files
 from yosinski.cli.early_stop import Watch
 from yosinski.cli.main import main
 from yosinski.errors import BadInput
-from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.recipes import EMOJI, SKETCH
 from yosinski.experiment.run import Run
 from yosinski.records import attempts, claims, specs, states
 
@@ -85,32 +84,32 @@ def test_regret_is_calibrated_on_the_published_networks_all_along(published: pd.
 def test_the_rule_loses_less_than_its_limit_on_the_published_networks(published: pd.DataFrame) -> None:
     tested = backtest(contests(published))
     where: dict[float, Any] = {epsilon: stopping(tested, epsilon) for epsilon in (0.01, 0.005, 0.002, 0.001)}
-    for epsilon, its in where.items():
-        assert len(its) == 8
-        assert its["lost"].mean() < epsilon
-    shares = [its["share"].mean() for its in where.values()]
+    for epsilon, rows in where.items():
+        assert len(rows) == 8
+        assert rows["lost"].mean() < epsilon
+    shares = [rows["share"].mean() for its in where.values()]
     assert shares == sorted(shares)
     assert shares[-1] < 0.5
 
 
 def test_fine_tuned_networks_are_compared_if_asked_for(published: pd.DataFrame) -> None:
     tuned = contests(published.loc[published["treatment"] == "tuned"])
-    assert {choice.split()[1] for its in tuned for choice in its.runs} == {"tuned"}
-    assert {choice.split()[1] for its in contests(published) for choice in its.runs} == {"frozen"}
+    assert {choice.split()[1] for one in tuned for choice in one.runs} == {"tuned"}
+    assert {choice.split()[1] for one in contests(published) for choice in one.runs} == {"frozen"}
 
 
 def test_scores_so_far_are_those_of_the_frame(published: pd.DataFrame) -> None:
     finals = published.loc[published["last"]].set_index("run")["best10_top1"]
-    for its in contests(published):
-        assert its.scores(1.0).to_numpy() == pytest.approx(finals[list(its.runs.values())].to_numpy())
+    for one in contests(published):
+        assert one.scores(1.0).to_numpy() == pytest.approx(finals[list(one.runs.values())].to_numpy())
 
 
 # ------------------------------------------------------------------------------------------------------------- laws
 
 
 def test_at_the_end_nothing_is_open() -> None:
-    its = verdict(drifting("a", [0.1, 0.2, 0.3, 0.2], [0.1, 0.2, 0.1, 0.4]), [], 1.0)
-    assert (its.best, its.change, its.regret) == ("5 tuned", 0, 0)
+    end = verdict(drifting("a", [0.1, 0.2, 0.3, 0.2], [0.1, 0.2, 0.1, 0.4]), [], 1.0)
+    assert (end.best, end.change, end.regret) == ("5 tuned", 0, 0)
 
 
 def test_without_noise_the_future_is_known() -> None:
@@ -129,14 +128,14 @@ def test_two_identical_curves_are_a_coin_and_cost_half_their_difference() -> Non
     """Against E max(0, d) of the predictive distribution, with third and fourth choices far behind."""
     noise = np.array([[1, -1, 0, 0], [-1, 1, 1, -1], [0, 0, -1, 1]]) * 0.01
     known = [drifting(s, [0.4, 0.4, 0.1, 0.1], list(0.1 + noise[k])) for k, s in enumerate("bcd")]
-    its = verdict(contest("a", [[0.4, 0.4, 0.1, 0.1]], finished=False), known)
+    one = verdict(contest("a", [[0.4, 0.4, 0.1, 0.1]], finished=False), known)
     freedom, m = 6, 3
     scale = math.sqrt((noise**2).sum() / freedom * (1 + 1 / m))  # of all choices: their variances are equal
     random = np.random.default_rng(7)
     unknown = np.sqrt(freedom / random.chisquare(freedom, 10**6))
     first, second = random.standard_t(TAILS, (2, 10**6))
-    assert its.change == pytest.approx(0.5, abs=0.03)
-    assert its.regret == pytest.approx(scale * (unknown * (first - second)).clip(0).mean(), rel=0.05)
+    assert one.change == pytest.approx(0.5, abs=0.03)
+    assert one.regret == pytest.approx(scale * (unknown * (first - second)).clip(0).mean(), rel=0.05)
 
 
 def test_variances_are_those_of_choices_moved_towards_each_other() -> None:
@@ -167,9 +166,9 @@ def test_its_own_split_is_not_learned_from_unless_there_is_no_other() -> None:
 def test_what_cannot_be_concluded_is_not() -> None:
     open_one = contest("a", [[0.4, 0.3, 0.2, 0.1]], finished=False)
     one = [drifting("b", [0.1] * 4, [0.1] * 4)]
-    its = verdict(open_one, one)
-    assert (its.best, its.change, its.regret) == ("2 frozen", None, None)
-    assert its.why == "1 finished contests have these choices and the same recipe; 2 are needed"
+    answer = verdict(open_one, one)
+    assert (answer.best, answer.change, answer.regret) == ("2 frozen", None, None)
+    assert answer.why == "1 finished contests have these choices and the same recipe; 2 are needed"
     assert [needed(choices) for choices in (2, 3, 4, 14)] == [4, 3, 2, 2]
     begun = contest("a", [[0.4, 0.3, 0.2, math.nan]], finished=False)
     assert verdict(begun, one * 2).why == "4 of 4 choices have no score yet"
@@ -219,7 +218,7 @@ def test_nothing_is_stopped_at_the_end_or_by_what_its_own_split_says() -> None:
     known = [contest(s, [[0.1] * 4, [0.2] * 4, [0.3] * 4, [0.3 + 0.001 * k] * 4]) for k, s in enumerate("bc")]
     open_one = contest("a", curve[:3], finished=False)
     assert sure(open_one, known, 0.01) is not None
-    same = [contest("a", its.curves.to_numpy().tolist()) for its in known]
+    same = [contest("a", one.curves.to_numpy().tolist()) for one in known]
     assert verdict(open_one, same).regret is not None
     assert sure(open_one, same, 0.01) is None
     assert sure(contest("a", curve, finished=False), known, 0.01) is None  # all have their last score already
@@ -261,9 +260,9 @@ def test_selffers_and_random_features_are_no_contest(runs: Path) -> None:
 def test_records_are_read_as_far_as_they_go(runs: Path) -> None:
     table = frame(runs)
     found = contests(table)
-    assert [its.finished for its in found] == [True] * 4 + [False] * 2
-    assert {its.steps for its in found} == {40}
-    assert [its.reached for its in found] == [1] * 4 + [0.5] * 2
+    assert [one.finished for one in found] == [True] * 4 + [False] * 2
+    assert {one.steps for one in found} == {40}
+    assert [one.reached for one in found] == [1] * 4 + [0.5] * 2
     assert found[0].looks == [0.25, 0.5, 0.75, 1.0]
     pairs, r = correlation(found, 1.0)
     assert (pairs, r) == (16, pytest.approx(1.0))
@@ -301,28 +300,28 @@ def test_a_stuck_copy_is_no_choice_and_a_missing_one_is_waited_for(runs: Path) -
     table.loc[table["run"] == run, "state"] = "stuck"
     assert len(contests(table)[-2].runs) + len(contests(table)[-1].runs) == 7
     table.loc[table["run"] == run, ["state", "select_top1"]] = ["missing", math.nan]
-    assert {its.reached for its in contests(table)[-2:]} == {0.0, 0.5}
+    assert {one.reached for one in contests(table)[-2:]} == {0.0, 0.5}
 
 
 def test_planned_runs_are_the_contests_that_their_records_will_be(runs: Path) -> None:
     planned = contests(expected(run for k in range(3) for run in copies(f"random:{k}")))
     found = contests(frame(runs))
-    of = {frozenset(its.runs.items()): (its.kind, its.about) for its in found}
-    assert of == {frozenset(its.runs.items()): (its.kind, its.about) for its in planned}
-    assert not any(its.finished or its.reached for its in planned)
+    of = {frozenset(one.runs.items()): (one.kind, one.about) for one in found}
+    assert of == {frozenset(one.runs.items()): (one.kind, one.about) for one in planned}
+    assert not any(one.finished or one.reached for one in planned)
 
 
 def watch(runs: Path, wanted: list[Run], epsilon: float) -> tuple[Watch, list[str]]:
     synthetic.manifest(runs, "mine", wanted)
-    told: list[str] = []
-    return Watch(runs, wanted, epsilon, runs / "sweeps" / f"mine-{len(wanted)}.json", told.append), told
+    lines: list[str] = []
+    return Watch(runs, wanted, epsilon, runs / "sweeps" / f"mine-{len(wanted)}.json", lines.append), lines
 
 
 def test_what_is_decided_is_written_down_and_looked_at_again_for_new_evaluations_only(runs: Path) -> None:
     wanted = copies("random:2")
-    look, told = watch(runs, wanted, 0.5)
+    look, lines = watch(runs, wanted, 0.5)
     assert look() == {run.id for run in wanted}
-    assert len(told) == 2
+    assert len(lines) == 2
     written = files.read_json(look.path)
     assert [len(stop["runs"]) for stop in written["stops"]] == [4, 4]
     assert [(stop["share"], stop["looks"]) for stop in written["stops"]] == [(0.5, 2)] * 2
@@ -363,7 +362,7 @@ def test_a_damaged_note_is_set_aside(runs: Path) -> None:
 
 def test_the_advice_tells_what_is_not_finished(runs: Path) -> None:
     made = advise(frame(runs), directory=runs)
-    (section,) = [its for its in made.parts[-1].sections if its.title == "What is not finished"]
+    (section,) = [one for one in made.parts[-1].sections if one.title == "What is not finished"]
     assert section.tables[0].rows["best"].tolist() == ["5 tuned"] * 2
     wanted = copies("random:2")
     watch(runs, wanted, 0.5)[0]()
@@ -424,22 +423,19 @@ def sweep():
 
 
 def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
-    small_split_file: Path, stores: Path, tmp_path: Path
+    small_split_file: Path, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(SWEEP.format(split=small_split_file))
     place = ["--runs", "runs", "--stores", str(stores), "--device", "cpu", "--precision", "float32"]
 
     def run(*more: str) -> str:
-        command = [sys.executable, "-m", "yosinski", "run", "mine.py", *place, *more]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        ended = yosinski("run", "mine.py", *place, *more)
+        assert ended.status == 0, ended.out + ended.errors
+        return ended.out
 
-    command = [sys.executable, "-m", "yosinski", "run", "mine.py", *place, "--stop-when-sure", "0.5"]
-    refused = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (refused.returncode, "this sweep and runs will have 0: add splits" in refused.stderr) == (2, True)
-
-    from yosinski.experiment.recipes import SKETCH
+    refused = yosinski("run", "mine.py", *place, "--stop-when-sure", "0.5")
+    assert (refused.status, "this sweep and runs will have 0: add splits" in refused.errors) == (2, True)
 
     recipe = SKETCH.with_values({"batch_size": 32, "epochs": 30.0, "evaluations": 20})
     a, b = (synthetic.base(half, recipe=recipe) for half in synthetic.halves("other.json"))
@@ -449,8 +445,7 @@ def test_a_sweep_is_stopped_when_it_is_sure_and_goes_on_later(
                 curve = [0.2 + 0.03 * step + 0.002 * k * n * plus for step in range(20)]
                 synthetic.finish(tmp_path / "runs", synthetic.copy(base, half, n, plus), curve[-1], curve, seconds=30.0)
 
-    told = run("--stop-when-sure", "0.5")
-    assert "decided: A to B, " in told
+    assert "decided: A to B, " in run("--stop-when-sure", "0.5")
     (note,) = (tmp_path / "runs" / "stopped").iterdir()
     written = files.read_json(note)
     (stop,) = written["stops"]

@@ -60,7 +60,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     return compare(one_row_per_run(frame, "test_top1")).set_index(["series", "n"])
 
 
-def said(figure: Figure) -> str:
+def words_in(figure: Figure) -> str:
     """All words in a figure."""
     legends = [legend for axes in figure.axes if (legend := axes.get_legend())] + list(figure.legends)
     words = [axes.get_title(loc="left") + axes.get_ylabel() for axes in figure.axes]
@@ -138,7 +138,7 @@ def test_what_did_not_learn_or_has_no_base_is_left_out_and_counted() -> None:
     assert rows.loc[("AnB", 1), "difference"] == pytest.approx(-0.1)
     assert rows.loc[("AnB", 2), ["runs", "left_out", "splits"]].tolist() == [0, 1, 0]
     assert math.isnan(rows.loc[("AnB", 2), "mean"])
-    words = said(draw_figure2(frame)[0])
+    words = words_in(draw_figure2(frame)[0])
     assert "2 stuck: not in the means" in words
     assert "no result: 1 missing" in words
     assert "1 not in the means: no base of their target" in words
@@ -202,7 +202,7 @@ def test_unknown_figures_options_metrics_and_suffixes(tmp_path: Path) -> None:
 def test_the_figure_says_over_how_many_splits(splits: int, words: str) -> None:
     rows = [(series, n, f"random:{k}", "A", 0.5 + k / 10 + n / 100) for k in range(splits) for series, n in
             (("base", 0), ("BnB", 1), ("AnB", 1))]  # fmt: skip
-    text = said(draw_figure2(table(*rows))[0])
+    text = words_in(draw_figure2(table(*rows))[0])
     assert words in text
     assert ("95 % t interval" in text) == (splits >= 3)
     assert "emoji, test images" in text
@@ -212,7 +212,7 @@ def test_several_seeds_of_one_split_are_one_split() -> None:
     rows = [(series, n, "s", "A", 0.5 + seed / 10, {"seed": seed}) for seed in range(4) for series, n in
             (("base", 0), ("AnB", 1))]  # fmt: skip
     figure, numbers = draw_figure2(table(*rows))
-    assert "(1 split: no intervals)" in said(figure)
+    assert "(1 split: no intervals)" in words_in(figure)
     assert numbers["low"].dropna().tolist() == []
 
 
@@ -224,7 +224,7 @@ def test_mixed_arithmetic_stale_runs_and_random_features_are_labelled() -> None:
         ("RnB", 1, "s", "A", 0.5, {"below": "xavier"}),
     )
     figure, numbers = draw_figure2(frame)
-    text = said(figure)
+    text = words_in(figure)
     assert "mixed arithmetic: 1 bfloat16 on cpu, 3 float32 on cpu" in text
     assert "1 stale: base changed since" in text
     assert numbers["series"].tolist() == ["base", "AnB", "RnB kaiming", "RnB xavier"]
@@ -284,7 +284,7 @@ def test_the_name_of_a_data_set_deep_in_folders_fits_beside_the_axes() -> None:
     rows = [(series, n, "all", "all", 0.5) for series, n in (("base", 0), ("AnB", 1), ("AnB+", 1))]
     where = "imagefolder-256-crop:/scratch/groups/birds/2026/november/pictures"
     figure, _ = draw_figure2(table(*rows, data=where))
-    assert where in said(figure)
+    assert where in words_in(figure)
     figure.draw_without_rendering()
     top, bottom = (axes.yaxis.label.get_window_extent() for axes in figure.axes[:2])
     assert figure.bbox.y0 < bottom.y0 < bottom.y1 < top.y0 < top.y1 < figure.bbox.y1
@@ -293,7 +293,7 @@ def test_the_name_of_a_data_set_deep_in_folders_fits_beside_the_axes() -> None:
 def test_curves_of_chosen_runs(runs: Path) -> None:
     table = frame(runs)
     figure, numbers = draw_curves(table, ["A2B", "A5B", "B5A", "A2B+"])
-    text = said(figure)
+    text = words_in(figure)
     for words in ("A2B\n", "A5B, stuck", "B5A, interrupted", "no curve: 1 missing", "emoji, select images"):
         assert words in text
     assert numbers.groupby("name")["step"].count().to_dict() == {"A2B": 3, "A2B+": 0, "A5B": 3, "B5A": 1}

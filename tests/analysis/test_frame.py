@@ -125,19 +125,19 @@ def test_what_a_run_is(runs: Path) -> None:
 
 
 def test_evaluations_and_metrics(runs: Path) -> None:
-    its = rows(frame(runs), "A1B")
-    assert its["step"].tolist() == [10, 20, 30]
-    assert its["select_top1"].tolist() == [0.2, 0.4, 0.6]
-    assert its["last"].tolist() == [False, False, True]
-    assert its["test_top1"].tolist() == [0.5] * 3
-    assert its["flops"].tolist() == [10**12] * 3
-    assert its["dtype"].tolist() == ["float32"] * 3
+    evaluations = rows(frame(runs), "A1B")
+    assert evaluations["step"].tolist() == [10, 20, 30]
+    assert evaluations["select_top1"].tolist() == [0.2, 0.4, 0.6]
+    assert evaluations["last"].tolist() == [False, False, True]
+    assert evaluations["test_top1"].tolist() == [0.5] * 3
+    assert evaluations["flops"].tolist() == [10**12] * 3
+    assert evaluations["dtype"].tolist() == ["float32"] * 3
 
 
 def test_of_a_step_written_twice_the_later_attempt_counts_and_a_torn_line_does_not(runs: Path) -> None:
-    its = rows(frame(runs), "B3B")
-    assert its["step"].tolist() == [10, 20]
-    assert its["select_top1"].tolist() == [0.1, 0.25]
+    evaluations = rows(frame(runs), "B3B")
+    assert evaluations["step"].tolist() == [10, 20]
+    assert evaluations["select_top1"].tolist() == [0.1, 0.25]
 
 
 def test_a_copy_of_other_weights_than_the_base_has_is_stale_even_if_its_base_is_not_asked_for(runs: Path) -> None:

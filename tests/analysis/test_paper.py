@@ -39,14 +39,14 @@ def test_the_columns_and_types_are_those_of_records(published: pd.DataFrame, tmp
 
 def test_there_are_the_papers_networks_and_the_notebooks(last: pd.DataFrame) -> None:
     assert last["recipe"].value_counts().to_dict() == {"paper": 158, "paper-preserved": 40, "paper-reduced": 12}
-    its = last.loc[last["recipe"] == "paper"]
-    random = its["split"].str.startswith("random:")
-    assert its["series"][random].value_counts().to_dict() == {"base": 8, "AnB": 56, "BnB": 28, "AnB+": 28, "BnB+": 14}
-    assert its["series"][its["split"] == "natman"].value_counts().to_dict() == {"AnB": 14, "base": 2}
-    assert its["series"][its["split"] == "all"].value_counts().to_dict() == {"RnB": 7, "base": 1}
+    part = last.loc[last["recipe"] == "paper"]
+    random = part["split"].str.startswith("random:")
+    assert part["series"][random].value_counts().to_dict() == {"base": 8, "AnB": 56, "BnB": 28, "AnB+": 28, "BnB+": 14}
+    assert part["series"][part["split"] == "natman"].value_counts().to_dict() == {"AnB": 14, "base": 2}
+    assert part["series"][part["split"] == "all"].value_counts().to_dict() == {"RnB": 7, "base": 1}
     assert last["state"].value_counts().to_dict() == {"done": 182, "missing": 22, "stuck": 6}
-    assert set(its.loc[its["state"] == "missing", "series"]) == {"AnB+", "BnB+"}
-    logged = its.loc[its["n"] > 0].groupby("series")["state"].apply(lambda states: int((states != "missing").sum()))
+    assert set(part.loc[part["state"] == "missing", "series"]) == {"AnB+", "BnB+"}
+    logged = part.loc[part["n"] > 0].groupby("series")["state"].apply(lambda states: int((states != "missing").sum()))
     assert logged.to_dict() == {"AnB": 70, "AnB+": 10, "BnB": 28, "BnB+": 10, "RnB": 7}
 
 
@@ -98,9 +98,9 @@ def test_logs_that_are_not_whole_are_marked_and_the_steps_that_are_left_are_kept
 
 
 def test_the_score_is_the_mean_of_the_ten_best_evaluations(published: pd.DataFrame, last: pd.DataFrame) -> None:
-    its = published.loc[published["run"] == "transfer0A0B_1_5", "select_top1"]
-    assert len(its) == 450
-    assert last.loc["transfer0A0B_1_5", "best10_top1"] == pytest.approx(np.sort(its)[-10:].mean(), abs=1e-12)
+    part = published.loc[published["run"] == "transfer0A0B_1_5", "select_top1"]
+    assert len(part) == 450
+    assert last.loc["transfer0A0B_1_5", "best10_top1"] == pytest.approx(np.sort(part)[-10:].mean(), abs=1e-12)
     assert last.loc[last["recipe"] == "paper-preserved", "best10_top1"].isna().all()
 
 
@@ -133,11 +133,11 @@ def test_paired_drops(published: pd.DataFrame) -> None:
         ("BnB", 4, [0.35, 0.03, -0.21, -1.85, -2.97, -0.45, 0.00]),
         ("AnB", 8, [0.31, -0.12, -0.62, -2.53, -4.71, -4.45, -8.26]),
     ):
-        its = rows.loc[series]
-        assert its["points"].round(2).tolist() == points
-        assert its["runs"].tolist() == [count] * 7
-        assert its["splits"].tolist() == [4] * 7
-        assert ((its["low"] < its["points"]) & (its["points"] < its["high"])).all()
+        part = rows.loc[series]
+        assert part["points"].round(2).tolist() == points
+        assert part["runs"].tolist() == [count] * 7
+        assert part["splits"].tolist() == [4] * 7
+        assert ((part["low"] < part["points"]) & (part["points"] < part["high"])).all()
     assert rows.loc["AnB+", "low"].isna().all()
 
 
@@ -159,9 +159,12 @@ def test_table_1_prints_the_papers_digits_and_the_paired_ones_beside_them(publis
     assert made.rows[["low", "high"]].dropna(how="all").empty
 
     assert made.pairs is not None
-    its = made.pairs.loc[made.pairs["copies"] == "AnB+"]
-    assert its["points"].mean() == pytest.approx(over_base["paired"].iloc[0])
-    assert its.groupby("split")["n"].apply(list).to_dict() == {"random:0": [1, 2, 3, 4, 5, 6, 7], "random:1": [2, 3, 4]}
+    part = made.pairs.loc[made.pairs["copies"] == "AnB+"]
+    assert part["points"].mean() == pytest.approx(over_base["paired"].iloc[0])
+    assert part.groupby("split")["n"].apply(list).to_dict() == {
+        "random:0": [1, 2, 3, 4, 5, 6, 7],
+        "random:1": [2, 3, 4],
+    }
     shown = made.shown["paired with the same target"].tolist()
     assert shown[:4] == [
         "+0.97, 10 pairs, 2 splits",
@@ -183,9 +186,9 @@ def test_health_lists_what_did_not_end_well_and_what_a_short_log_costs(published
     assert loses.index.tolist() == ["transfer0A0A_1_1", "transfer2B2A_1_4", "transfer2B2A_1_7"]
     assert max(loses) < 0.001  # a tenth of a point: such scores can be used
     by_hand = []
-    for name, its in published.loc[published["series"].eq("AnB") & published["n"].eq(4)].groupby("run"):
-        if len(its) == 450:
-            top1 = its["select_top1"].to_numpy()
+    for name, part in published.loc[published["series"].eq("AnB") & published["n"].eq(4)].groupby("run"):
+        if len(part) == 450:
+            top1 = part["select_top1"].to_numpy()
             by_hand.append(np.sort(top1)[-10:].mean() - np.sort(top1[-90:])[-10:].mean())
         else:
             assert name == "transfer2B2A_1_4" or str(name).startswith("preserved")

@@ -2,16 +2,14 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import yosinski
 from matplotlib.figure import Figure
 from scipy import stats
 from synthetic import RECIPE, base, finish, halves, manifest, sweep
@@ -21,16 +19,14 @@ from analysis.draw import FIGURES, draw
 from analysis.figures import figure2, figure3, preserved, reduced
 from analysis.paper import networks
 from analysis.tables import table, write
-from yosinski.cli.main import main
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 
-Command = Callable[..., tuple[int, str, str]]
 DROPS = {"base": 0.0, "BnB": -0.01, "BnB+": 0.03, "AnB": -0.02, "AnB+": 0.04, "RnB": -0.3}
 LEVELS = {"random:0": 0.80, "random:1": 0.82, "random:2": 0.84, "natman": 0.7}
 
 
-def said(figure: Figure) -> str:
+def words_in(figure: Figure) -> str:
     """All words in a figure."""
     legends = [legend for axes in figure.axes if (legend := axes.get_legend())] + list(figure.legends)
     words = [axes.get_title(loc="left") + axes.get_ylabel() for axes in figure.axes]
@@ -88,7 +84,7 @@ def test_figure_2_of_the_published_networks(published: pd.DataFrame) -> None:
     assert rows.loc[("base", 0), ["runs", "mean"]].tolist() == pytest.approx([8, 0.6251], abs=5e-5)
     assert (100 * rows.loc["AnB", "difference"]).round(2).tolist() == [0.31, -0.12, -0.62, -2.53, -4.71, -4.45, -8.26]
     assert rows.loc[("AnB", 7), "drawn"] == pytest.approx(0.6251 - 0.0826, abs=1e-4)
-    words = said(figure)
+    words = words_in(figure)
     for expected in (
         "caffenet on imagenet (published); random:0, random:1, random:2, random:3",
         "no result: 22 missing",
@@ -109,7 +105,7 @@ def test_figure_2_overlaid_is_in_points_and_each_origin_is_paired_by_itself(
     alone = pd.concat([figure2.draw(published)[1], figure2.draw(own, "best10_top1")[1]], ignore_index=True)
     pd.testing.assert_frame_equal(numbers.drop(columns="drawn"), alone.drop(columns="drawn"))
     assert numbers["drawn"].tolist() == pytest.approx((100 * numbers["difference"]).tolist(), nan_ok=True)
-    words = said(figure)
+    words = words_in(figure)
     assert "alexnet32 on emoji; random:0, random:1, random:2\ncaffenet on imagenet (published)" in words
     assert "pale: the published networks" in words
     assert "Points from base (same target)" in words
@@ -119,7 +115,7 @@ def test_preserved_layers_are_not_mixed_into_figure_2(runs: Path) -> None:
     own = frame(runs, "figure2")
     figure, numbers = figure2.draw(keeping(own))
     pd.testing.assert_frame_equal(numbers, figure2.draw(own)[1])
-    assert "48 not shown: preserved layers" in said(figure)
+    assert "48 not shown: preserved layers" in words_in(figure)
     pd.testing.assert_frame_equal(table("drops", keeping(own)).rows, table("drops", own).rows)
 
 
@@ -138,7 +134,7 @@ def test_figure_3_of_the_published_networks(published: pd.DataFrame) -> None:
     unlike = rows.loc[("bottom", figure3.NATMAN, 7)]
     assert unlike["difference"] == pytest.approx((0.3990 - 0.6534 + 0.2914 - 0.5372) / 2, abs=1e-4)
     assert unlike[["targets", "splits"]].tolist() == [2, 1]
-    words = said(figure)
+    words = words_in(figure)
     assert "1 stuck: not in the means" in words
     assert "\N{MINUS SIGN}56" in words  # random features far below the axis
 
@@ -151,7 +147,7 @@ def test_figure_3_of_records_has_random_features_beside_their_own_bases(runs: Pa
     assert rows.loc[("bottom", figure3.FEATURES, 5), ["runs", "left_out"]].tolist() == [1, 1]
     assert rows.loc[("bottom", figure3.NATMAN, 5), "difference"] == pytest.approx(-0.1)
     assert rows.loc[("bottom", figure3.RANDOM, 5), ["splits", "difference"]].tolist() == pytest.approx([3, -0.1])
-    assert "1 stuck" in said(figure)
+    assert "1 stuck" in words_in(figure)
     overlaid = figure3.draw(both(published, own))[1]
     assert overlaid["origin"].value_counts().to_dict() == {
         "paper": len(figure3.draw(published)[1]),
@@ -176,8 +172,8 @@ def test_the_papers_splits_are_of_its_two_kinds_by_whatever_name(runs: Path) -> 
     own = frame(runs)
     renamed = own.assign(split=own["split"].replace({"natman": "paper:natman", "random:1": "paper:1"}))
     pd.testing.assert_frame_equal(figure3.draw(renamed)[1], figure3.draw(own)[1])
-    for its in (own, renamed):
-        assert table("bases", its).rows.set_index("halves")["bases"].to_dict() == {"random": 6, "natman": 2}
+    for records in (own, renamed):
+        assert table("bases", records).rows.set_index("halves")["bases"].to_dict() == {"random": 6, "natman": 2}
 
 
 def test_figure_3_needs_natman_and_says_which_splits_there_are(runs: Path, published: pd.DataFrame) -> None:
@@ -185,7 +181,7 @@ def test_figure_3_needs_natman_and_says_which_splits_there_are(runs: Path, publi
     with pytest.raises(BadInput, match=message):
         figure3.draw(frame(runs, "figure2"))
     without = published.loc[published["treatment"] != "random"]
-    assert "no random features" in said(figure3.draw(without)[0])
+    assert "no random features" in words_in(figure3.draw(without)[0])
 
 
 # ------------------------------------------------------------------------------------------------ figures S1, preserved
@@ -200,7 +196,7 @@ def test_reduced_data_of_the_published_networks(published: pd.DataFrame) -> None
     assert few["mean"].iloc[-1] == pytest.approx(0.5518, abs=5e-5)
     whole = numbers.loc[numbers["examples_per_class"].isna()]
     assert whole["mean"].tolist() == pytest.approx([0.5763], abs=5e-5)
-    words = said(figure)
+    words = words_in(figure)
     assert "5 stuck: not in the means" in words
     assert "base with all images" in words
     assert [axes.get_xscale() for axes in figure.axes] == ["linear", "log"]
@@ -211,7 +207,7 @@ def test_reduced_data_of_records_and_both(runs: Path, published: pd.DataFrame) -
     numbers = reduced.draw(own)[1]
     assert numbers["examples_per_class"].fillna(0).tolist() == [5, 50, 0]
     assert numbers["mean"].tolist() == pytest.approx([0.35, 0.6, 0.8])
-    assert "alexnet32 on emoji, half A of random:0" in said(reduced.draw(both(published, own))[0])
+    assert "alexnet32 on emoji, half A of random:0" in words_in(reduced.draw(both(published, own))[0])
     with pytest.raises(
         BadInput, match="figure S1 needs bases with examples_per_class; these runs are: base, frozen, tuned"
     ):
@@ -224,13 +220,13 @@ def test_reduced_data_of_records_and_both(runs: Path, published: pd.DataFrame) -
 
 def test_preserved_of_the_published_networks(published: pd.DataFrame) -> None:
     figure, numbers = preserved.draw(published)
-    given = pd.read_csv(str(files("analysis.paper") / "preserved.csv"))
+    published_rows = pd.read_csv(str(files("analysis.paper") / "preserved.csv"))
     drawn = numbers.set_index(["series", "preserved", "n"])["mean"]
-    for series, kept, n, top1 in given.itertuples(index=False):
+    for series, kept, n, top1 in published_rows.itertuples(index=False):
         assert drawn[series, kept, n] == top1
-    assert len(drawn) == len(given) == 40
+    assert len(drawn) == len(published_rows) == 40
     assert set(numbers.loc[numbers["series"] == "BnB", "base"].round(4)) == {0.6146}  # half0A at its last evaluation
-    assert "the next 2 kept and trained" in said(figure)
+    assert "the next 2 kept and trained" in words_in(figure)
 
 
 def test_preserved_of_records_and_both(runs: Path, published: pd.DataFrame) -> None:
@@ -241,12 +237,12 @@ def test_preserved_of_records_and_both(runs: Path, published: pd.DataFrame) -> N
         assert rows.loc[("AnB", kept, 5), "difference"] == pytest.approx(-0.1 + kept / 100)
         assert rows.loc[("BnB", kept, 2), "difference"] == pytest.approx(-0.02 + kept / 100)
     assert rows["splits"].tolist() == [3] * 12
-    assert "single networks" in said(figure)
+    assert "single networks" in words_in(figure)
     natman = frame(runs, where={"split": "natman"})  # without preserved layers: nothing to be compared
     pd.testing.assert_frame_equal(preserved.draw(pd.concat([own, natman], ignore_index=True))[1], numbers)
     overlaid, numbers = preserved.draw(both(published, own))
     assert set(numbers["origin"]) == {"paper", "runs"}
-    assert "Points from base (same target)\n(select images)" in said(overlaid)
+    assert "Points from base (same target)\n(select images)" in words_in(overlaid)
     with pytest.raises(BadInput, match=r"needs copies with preserved layers; these runs have none: AnB, AnB\+, BnB"):
         preserved.draw(frame(runs, "figure2"))
 
@@ -265,12 +261,12 @@ def test_curves_of_published_networks_are_over_iterations_and_beside_others_over
         "half0A": 450,
         "nolearn_1_3": 450,
     }
-    words = said(figure)
+    words = words_in(figure)
     assert "transfer2B2A_1_4" in words
     assert "nolearn_1_3, stuck" in words
     figure, _ = FIGURES["curves"](both(published, frame(runs, "figure2")))
     assert figure.axes[-1].get_xlabel() == "Share of the training"
-    assert "pale: the published networks" in said(figure)
+    assert "pale: the published networks" in words_in(figure)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -353,55 +349,37 @@ def test_refusals(runs: Path, published: pd.DataFrame, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def yosinski(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in an empty directory; returns its exit status and what it wrote to both outputs."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        out, errors = capsys.readouterr()
-        return status, out, errors
-
-    return run
+    return tmp_path
 
 
-def test_the_paper_alone_needs_no_records(yosinski: Command, tmp_path: Path) -> None:
+def test_the_paper_alone_needs_no_records(here: Path) -> None:
     status, out, _ = yosinski("table", "1", "--paper", "--out", "table1.csv")
     assert status == 0
     for words in ("+1.60", "+2.1", "+0.97, 10 pairs, 2 splits", "not identifiable: 0 pairs", "random:0, target B"):
         assert words in out
-    assert pd.read_csv(tmp_path / "table1.csv")["unpaired"].round(2).tolist()[:3] == [1.60, 1.80, 2.06]
-    told = json.loads(yosinski("table", "1", "--paper", "--json")[1])
-    assert [row["paired"] for row in told["rows"][3:6]] == [None] * 3
-    assert len(told["pairs"]) == 20
-    status, out, _ = yosinski("draw", "3", "--paper")
-    assert (status, out.split()) == (0, [f"figures/figure3.{kind}" for kind in ("png", "pdf", "svg", "csv")])
+    assert pd.read_csv(here / "table1.csv")["unpaired"].round(2).tolist()[:3] == [1.60, 1.80, 2.06]
+    content = json.loads(yosinski("table", "1", "--paper", "--json").out)
+    assert [row["paired"] for row in content["rows"][3:6]] == [None] * 3
+    assert len(content["pairs"]) == 20
+    status, out, _ = yosinski("draw", "S1", "--paper")
+    assert (status, out.split()) == (0, [f"figures/S1.{kind}" for kind in ("png", "pdf", "svg", "csv")])
 
 
-def test_several_figures_go_into_a_directory(yosinski: Command, tmp_path: Path) -> None:
-    status, out, _ = yosinski("draw", "S1", "preserved", "--paper", "--out", "there")
-    names = {f"{name}.{kind}" for name in ("S1", "preserved") for kind in ("png", "pdf", "svg", "csv")}
-    assert (status, {path.name for path in (tmp_path / "there").iterdir()}) == (0, names)
-    assert len(out.split()) == 8
-    refused = "yosinski: several figures do not fit into one.png: give a directory to --out\n"
-    assert yosinski("draw", "2", "3", "--paper", "--out", "one.png") == (2, "", refused)
+def test_tables_print_every_digit_whatever_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    printed = yosinski("table", "drops", "--paper").out
+    assert "-8.26   -8.57 to -7.95" in printed
+    assert "…" not in printed
 
 
-def test_tables_print_every_digit_whatever_the_terminal(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "yosinski", "table", "drops", "--paper"]
-    narrow = {**os.environ, "COLUMNS": "20"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=narrow)
-    assert "-8.26   -8.57 to -7.95" in done.stdout
-    assert "…" not in done.stdout
-
-
-def test_records_beside_the_paper_are_those_that_sweep_and_where_choose(
-    runs: Path, yosinski: Command, tmp_path: Path
-) -> None:
+def test_records_beside_the_paper_are_those_that_sweep_and_where_choose(runs: Path, here: Path) -> None:
     paper = ["--paper", "--runs", runs, "--sweep", "figure2", "--where", "split=random:0"]
     status, _, errors = yosinski("frame", *paper, "--out", "both.parquet")
     assert status == 0, errors
-    rows = pd.read_parquet(tmp_path / "both.parquet").query("last")
+    rows = pd.read_parquet(here / "both.parquet").query("last")
     assert rows["origin"].value_counts().to_dict() == {"paper": 210, "runs": 18}
 
 
@@ -417,13 +395,12 @@ def test_records_beside_the_paper_are_those_that_sweep_and_where_choose(
         ("draw 3 --paper --where split=random:0", "figure 3 needs frozen copies AnB on split natman"),
         ("table bases --paper --out bases.txt", "choose from: .csv, .json"),
         ("draw 2 --paper --out figure.jpeg", "choose from: .png, .pdf, .svg"),
+        ("draw 2 3 --paper --out one.png", "several figures do not fit into one.png: give a directory to --out"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
-    arguments: str, message: str, yosinski: Command, tmp_path: Path
-) -> None:
+def test_bad_input_is_one_line_and_leaves_nothing(arguments: str, message: str, here: Path) -> None:
     status, out, errors = yosinski(*arguments.split())
     assert (status, out) == (2, "")
     assert message in errors
     assert len(errors.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())

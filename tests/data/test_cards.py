@@ -297,10 +297,10 @@ def test_a_folder_that_was_changed_is_another_data_set_for_every_command(
     assert find.card("imagefolder-16:v2").fingerprint == find.card("imagefolder-16:v1").fingerprint
     for one in (path, copied):
         CHANGES[change](one)
-    told = f"{made} was made of {path} when that held other images: "
+    message = f"{made} was made of {path} when that held other images: "
     for command in ("data show", "data store", "run figure2 --data", "plan figure2 --data", "halves random:0 --data"):
         assert main([*command.split(), "imagefolder-16:v1"]) == 2
-        assert told in capsys.readouterr().err, command
+        assert message in capsys.readouterr().err, command
     card = find.card("imagefolder-16:v2")  # of which there is no store
     assert stored("imagefolder-16:v2") == made.with_name(f"imagefolder-16-crop-{card.fingerprint}") != made
     assert find.card("imagefolder-16:v1").fingerprint == card.fingerprint  # now there is one that holds what v1 does
@@ -357,13 +357,13 @@ def test_a_store_of_an_earlier_version_is_named_and_not_used(here: Path, capsys:
     assert described.pop("rule") == RULE
     (made / "store.json").write_text(json.dumps({**described, "fingerprint": "f00d"}))
     old = made.rename(made.with_name("imagefolder-32-crop-f00d"))
-    told = f"{old} is not used: its images were listed by names and sizes, and prepared, by an earlier version"
+    message = f"{old} is not used: its images were listed by names and sizes, and prepared, by an earlier version"
     card = find.card("imagefolder-32:v1")
     assert card.fingerprint in made.name
-    assert card.notes == (f"{told}; it can be deleted",)
+    assert card.notes == (f"{message}; it can be deleted",)
     for command in ("data store", "data show", "plan figure2 -p cuts=1 --data"):
         assert main([*command.split(), "imagefolder-32:v1"]) == 0
-        assert told in capsys.readouterr().out
+        assert message in capsys.readouterr().out
     assert len(list(made.parent.glob("imagefolder-32-*"))) == 2
     shutil.rmtree(here.parent / "v1")
     shutil.rmtree(made)

@@ -41,8 +41,8 @@ def test_status_frame_and_advice_say_so(runs: Path, capsys: pytest.CaptureFixtur
     shown = " ".join(capsys.readouterr().out.split())
     assert f"4 runs on images {TOLD}: baseA (5d954604), baseB (e64299ed), A2A (a812d1f4), B2A (f03094fd)" in shown
     assert main(["status", "runs", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert set(told["earlier"]) == {run["id"] for run in told["runs"]}
+    content = json.loads(capsys.readouterr().out)
+    assert set(content["earlier"]) == {run["id"] for run in content["runs"]}
     table = frame(runs)
     assert set(table["rule"]) == {1}
     assert main(["frame", "--runs", "runs", "--out", "frame.csv"]) == 0

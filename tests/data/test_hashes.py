@@ -128,8 +128,8 @@ def test_times_of_any_age_are_states(file: Path) -> None:
 
 def test_much_is_told_before_it_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashes, "MUCH", 3)
-    said: list[str] = []
-    with one_look(tell=said.append):
+    lines: list[str] = []
+    with one_look(tell=lines.append):
         for _ in range(2):
             held(file)
-    assert said == ["reading 1 file of some:data, 0.0 GB, once: then only what changes"]
+    assert lines == ["reading 1 file of some:data, 0.0 GB, once: then only what changes"]

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import re
 import shlex
 import shutil
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from commands import yosinski
 from imagenet import make_tree, wnids
 
 import yosinski.cli.data as commands_data
@@ -202,11 +202,11 @@ def test_a_store_that_is_there_is_not_made_again(whole: Path, tmp_path: Path) ->
 def test_truncated_images_are_all_named_and_nothing_is_left(torn: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as refused:
         filled(torn, tmp_path / "stores")
-    told = str(refused.value)
-    assert told.startswith("2 of 40 images are broken: ")
+    message = str(refused.value)
+    assert message.startswith("2 of 40 images are broken: ")
     for k in (1, 2):
-        assert f"{torn}/train/{FEW[0]}/{FEW[0]}_{k}.JPEG (image file is truncated" in told
-    assert f"yosinski data store imagenet-32:{torn} --skip-broken" in told
+        assert f"{torn}/train/{FEW[0]}/{FEW[0]}_{k}.JPEG (image file is truncated" in message
+    assert f"yosinski data store imagenet-32:{torn} --skip-broken" in message
     assert list((tmp_path / "stores").iterdir()) == []
 
 
@@ -373,8 +373,8 @@ def test_what_is_to_be_done_is_a_whole_command(tmp_path: Path, monkeypatch: pyte
     make_tree(tmp_path / "our trees", 4, train=6, val=4, truncated=1)
     for stores in ([], ["--stores", "a disk/stores"]):
         assert main(["data", "store", "imagenet-32:our trees", *stores]) == 2
-        told = capsys.readouterr().err
-        line = shlex.split(told[told.index("out: yosinski") + 5 :])
+        errors = capsys.readouterr().err
+        line = shlex.split(errors[errors.index("out: yosinski") + 5 :])
         assert line[:5] == ["yosinski", "data", "store", f"imagenet-32:{tmp_path}/our trees", "--skip-broken"]
         assert line[5:] == stores
         assert main(line[1:]) == 0
@@ -407,50 +407,52 @@ def test_much_is_asked_about_with_the_time_that_it_takes(
     assert main([*argv, "--yes"]) == 0
 
 
-def yosinski(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "yosinski", *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "YOSINSKI_STORES"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+@pytest.fixture
+def here(torn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, in which the damaged tree is `t`."""
+    monkeypatch.delenv("YOSINSKI_STORES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_data_store_and_show(torn: Path, tmp_path: Path) -> None:
-    refused = yosinski("data", "store", "imagenet-32:t", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("yosinski: 2 of 40 images are broken: ")
-    assert refused.stderr.count("\n") == 1
-    assert "will hold 40 images" in refused.stdout
-    assert list((tmp_path / "stores").iterdir()) == []
-    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--workers", "1", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.endswith("is there; 2 broken images are left out\n")
+def test_data_store_and_show(here: Path) -> None:
+    refused = yosinski("data", "store", "imagenet-32:t")
+    assert refused.status == 2
+    assert refused.errors.startswith("yosinski: 2 of 40 images are broken: ")
+    assert refused.errors.count("\n") == 1
+    assert "will hold 40 images" in refused.out
+    assert list((here / "stores").iterdir()) == []
+    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--workers", "1")
+    assert made.status == 0, made.errors
+    assert made.out.endswith("is there; 2 broken images are left out\n")
 
-    shown = json.loads(yosinski("data", "show", "imagenet-32:t", "--json", "--check", cwd=tmp_path).stdout)
+    shown = json.loads(yosinski("data", "show", "imagenet-32:t", "--json", "--check").out)
     assert (shown["state"], shown["images"]) == ("there", {"train": 22, "select": 8, "test": 8})
     assert shown["per_class"]["train"] == {"least": 4, "median": 6, "most": 6, "imbalance": 1.5}
-    store, hashes = sorted((tmp_path / "stores").iterdir(), key=lambda path: path.name == "hashes")
+    store, hashes = sorted((here / "stores").iterdir(), key=lambda path: path.name == "hashes")
     assert (shown["store"], hashes.name) == (f"stores/{store.name}", "hashes")
-    told = yosinski("data", "show", "imagenet-32:t", cwd=tmp_path).stdout
-    assert "4 classes (2 man-made, 2 natural)" in told
-    assert f"left out: train/{FEW[0]}/{FEW[0]}_1.JPEG (image file is truncated" in told
+    shown_as_text = yosinski("data", "show", "imagenet-32:t").out
+    assert "4 classes (2 man-made, 2 natural)" in shown_as_text
+    assert f"left out: train/{FEW[0]}/{FEW[0]}_1.JPEG (image file is truncated" in shown_as_text
     images = np.load(store / "images.npy", mmap_mode="r+")
     images[0] ^= 255
     images.flush()
-    damaged = yosinski("data", "show", "imagenet-32:t", "--check", cwd=tmp_path)
-    assert damaged.returncode == 1
-    assert "images.npy is damaged: images 0 to 39;" in damaged.stderr
+    damaged = yosinski("data", "show", "imagenet-32:t", "--check")
+    assert damaged.status == 1
+    assert "images.npy is damaged: images 0 to 5;" in damaged.errors
 
 
-def test_run_refuses_broken_images_and_plan_finds_what_a_store_skipped(torn: Path, tmp_path: Path) -> None:
+def test_run_refuses_broken_images_and_plan_finds_what_a_store_skipped(here: Path) -> None:
     plan = ["-pdata=imagenet-32:t", "-psplits=natman", "-pcuts=1", "-ptreatments=frozen", "-pdirections=AB"]
     tiny = ["-precipe=sketch", "-precipe.epochs=1", "-precipe.evaluations=1", "--device=cpu"]
-    refused = yosinski("run", "figure2", *plan, *tiny, "--stores", "elsewhere", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "2 of 40 images are broken" in refused.stderr
-    assert not list((tmp_path / "elsewhere").iterdir())
-    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--stores", "elsewhere", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
+    refused = yosinski("run", "figure2", *plan, *tiny, "--stores", "elsewhere")
+    assert refused.status == 2
+    assert "2 of 40 images are broken" in refused.errors
+    assert not list((here / "elsewhere").iterdir())
+    made = yosinski("data", "store", "imagenet-32:t", "--skip-broken", "--stores", "elsewhere")
+    assert made.status == 0, made.errors
     plans = [
-        json.loads(yosinski("plan", "figure2", *plan, "--json", *stores, cwd=tmp_path).stdout)
+        json.loads(yosinski("plan", "figure2", *plan, "--json", *stores).out)
         for stores in ([], ["--stores", "elsewhere"])
     ]
     assert {run["id"] for run in plans[0]["runs"]}.isdisjoint({run["id"] for run in plans[1]["runs"]})

@@ -126,8 +126,8 @@ def test_images_do_not_depend_on_what_other_classes_there_are(pictures: Card, st
     for set_name in ("train", "select", "test"):
         half = Half("emoji", "", few.card.classes, few.card.domains)
         mine, _ = few.rows(half, set_name)
-        theirs, _ = store.rows(half, set_name)
-        assert (few.images[mine] == store.images[theirs]).all()
+        whole_rows, _ = store.rows(half, set_name)
+        assert (few.images[mine] == store.images[whole_rows]).all()
 
 
 def test_the_fingerprint_covers_pictures_generator_and_sizes(pictures: Card, monkeypatch: pytest.MonkeyPatch) -> None:

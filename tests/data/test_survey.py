@@ -129,9 +129,9 @@ def test_the_command_finds_what_is_there_twice(folder: Path, capsys: pytest.Capt
     assert near["examples"] == [["select/b/again.jpg", "train/b/5.png"]]
     assert Image.open("sheet.png").size[0] > 500
     assert main(show) == 0
-    told = capsys.readouterr().out
-    assert "train: 21 images, 10 to 11 (median 10.5, imbalance 1.1) per class" in told
-    assert "  select/b/again.jpg ~ train/b/5.png" in told
+    output = capsys.readouterr().out
+    assert "train: 21 images, 10 to 11 (median 10.5, imbalance 1.1) per class" in output
+    assert "  select/b/again.jpg ~ train/b/5.png" in output
     assert main([*show, "--out", "sheet.doc"]) == 2
 
 
@@ -182,8 +182,8 @@ def test_the_command_tells_what_is_odd(strange: Path, capsys: pytest.CaptureFixt
     }
     assert before["notes"] == []
     assert main(show) == 0
-    told = "by the headers of 31 images: 2 turned by EXIF, 2 transparent, 3 with greys of 16 bits (used: not known)"
-    assert told in capsys.readouterr().out
+    output = "by the headers of 31 images: 2 turned by EXIF, 2 transparent, 3 with greys of 16 bits (used: not known)"
+    assert output in capsys.readouterr().out
 
     text = f"imagefolder-64-crop-11bit:{strange}"
     dark = "3 images have greys of 16 bits and use the lower 11 only: what is stored is dark"
@@ -209,10 +209,10 @@ def test_the_command_tells_what_is_odd(strange: Path, capsys: pytest.CaptureFixt
         "deep": [{**deep, "used": 11}],
     }
     assert main(show) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     odd = "2 turned by EXIF, 1 transparent, 1 of one colour, 3 with greys of 16 bits (11 used)"
-    assert f"pixels: 0 to 255, mean {images.mean():.1f}, of 31 images; {odd}\n" in told
-    assert f"\n{dark}" in told
+    assert f"pixels: 0 to 255, mean {images.mean():.1f}, of 31 images; {odd}\n" in output
+    assert f"\n{dark}" in output
 
     assert main(["data", "store", text, "--workers", "1"]) == 0
     assert "what is stored is dark" not in capsys.readouterr().out
@@ -243,9 +243,9 @@ def test_stores_of_earlier_versions_do_not_say_what_is_odd(strange: Path, capsys
         whole.drop(columns=left).to_parquet(file, index=False)
         capsys.readouterr()
         assert main(["data", "show", "imagefolder-64:d", "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["sources"]["images"] == 31
-        assert (told["pixels"] is None) == ("width" not in left)
+        output = json.loads(capsys.readouterr().out)
+        assert output["sources"]["images"] == 31
+        assert (output["pixels"] is None) == ("width" not in left)
         assert main(["data", "show", "imagefolder-64:d"]) == 0
         assert main(["data", "store", "imagefolder-64:d"]) == 0
 

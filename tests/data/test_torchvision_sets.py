@@ -148,13 +148,13 @@ def test_every_listed_name_is_read_from_where_torchvision_has_it() -> None:
     assert torchvision_sets.LIES_IN.keys() == torchvision_sets.SETS_OF.keys()
     for name, lies_in in torchvision_sets.LIES_IN.items():
         kind = getattr(datasets, name)
-        said = "".join(
+        source = "".join(
             inspect.getsource(one) for one in kind.__mro__ if one.__module__.startswith("torchvision.datasets")
         )
         by_name = {"DTD": "type(self).__name__.lower()", "Imagenette": "imagenette2.tgz"}
         by_name |= dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "QMNIST"), "self.__class__.__name__")
         by_name |= {"SVHN": "_32x32.mat", "USPS": "usps.t.bz2"}
-        assert by_name.get(name, f'"{lies_in}"') in said, name
+        assert by_name.get(name, f'"{lies_in}"') in source, name
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

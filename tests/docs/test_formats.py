@@ -135,9 +135,9 @@ def test_store_of_image_files(tmp_path: Path) -> None:
 def test_data_show(stores: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOSINSKI_STORES", str(stores))
     assert main(["data", "show", "emoji", "--stores", str(stores), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert set(told) == set(first_column("The JSON of `data show`"))
-    inner = {*told["per_class"]["train"], *told["duplicates"], *told["duplicates"]["near"]} - {
+    content = json.loads(capsys.readouterr().out)
+    assert set(content) == set(first_column("The JSON of `data show`"))
+    inner = {*content["per_class"]["train"], *content["duplicates"], *content["duplicates"]["near"]} - {
         "train",
         "select",
         "test",

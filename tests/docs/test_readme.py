@@ -21,12 +21,12 @@ def there(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def holds(said: str, shown: str) -> bool:
+def holds(printed_text: str, shown: str) -> bool:
     """Whether a text shows these lines in a row, where `...` may stand for anything."""
     lines = shown.splitlines(keepends=True)
     dots = {"...\n": "(?s:.*?)"}
     pattern = "".join(dots.get(line) or ".*?".join(map(re.escape, line.split("..."))) for line in lines)
-    return re.search(pattern, said) is not None
+    return re.search(pattern, printed_text) is not None
 
 
 def test_dots_stand_for_anything_and_nothing_else_is_left_out() -> None:
@@ -35,15 +35,18 @@ def test_dots_stand_for_anything_and_nothing_else_is_left_out() -> None:
 
 
 def test_the_commands_do_and_print_what_their_page_says(there: Path) -> None:
-    said = ""
+    output = ""
     for kind, text in blocks("docs/commands.md"):
         if kind == "text":
-            assert holds(said, text), f"{text}\n{said}"
+            assert holds(output, text), f"{text}\n{output}"
         elif "def sweep" in text:
             (there / "mine.py").write_text(text, encoding="utf-8")
         else:
-            said = printed(kind, text)
-    for made in ("figure2.png", "figure2.pdf", "figure2.csv", "curves.png", "frame.csv", "settle.py"):
+            output = printed(kind, text)
+    figures = {
+        f"{name}.{kind}" for name in ("figure2", "figure3", "S1", "preserved") for kind in ("png", "pdf", "svg", "csv")
+    }
+    for made in ("figure2.png", "figure2.pdf", "figure2.csv", "curves.png", "frame.csv", "settle.py", *figures):
         assert (there / "try" / made).stat().st_size > 0
 
 
@@ -78,7 +81,8 @@ def test_make_and_git_are_told_the_same(tmp_path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "figures/figure2.png" in makefile
     assert "figures/figure2.pdf" in makefile
-    told = ["make", "--dry-run", "figure2", "test"]
+    command = ["make", "--dry-run", "figure2", "test"]
     assert (
-        shutil.which("make") is None or not subprocess.run(told, cwd=ROOT, capture_output=True, check=False).returncode
+        shutil.which("make") is None
+        or not subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
     )

@@ -326,8 +326,10 @@ def test_images_of_other_sizes_than_the_network_sees_are_refused_by_name() -> No
     BASE.check_side(32)
     BASE.check_side(64)
     for side in (31, 65, 256):
-        told = f"alexnet32 sees 32 x 32 pixels at a time, emoji has {side} x {side}: choose another network, or store"
-        with pytest.raises(BadInput, match=told):
+        message = (
+            f"alexnet32 sees 32 x 32 pixels at a time, emoji has {side} x {side}: choose another network, or store"
+        )
+        with pytest.raises(BadInput, match=message):
             BASE.check_side(side)
 
 

@@ -1,15 +1,12 @@
 """Pages of documentation: their blocks, and what the commands in them print."""
 
-import contextlib
-import io
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from yosinski.cli.main import main
+from commands import yosinski
 
 ROOT = Path(__file__).parents[2]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -34,14 +31,9 @@ def of_command(line: str) -> str:
     """What a command prints: in this process, which need not load everything again."""
     program, *words = shlex.split(line, comments=True)
     assert program == "yosinski"
-    said, kept = io.StringIO(), {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with contextlib.redirect_stdout(said):
-            assert main(words) == 0, line
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-    return "".join(f"{row.rstrip()}\n" for row in said.getvalue().splitlines())
+    ended = yosinski(*words)
+    assert ended.status == 0, f"{line}\n{ended.errors}"
+    return "".join(f"{row.rstrip()}\n" for row in ended.out.splitlines())
 
 
 def section(title: str) -> str:

@@ -132,8 +132,8 @@ class Grid:
 
     def restarts(self, job: str) -> list[str]:
         """The states in which the turns of a job ended, the first one first."""
-        told = self.cluster.ask("sacct", "-D", "-X", "-n", "-P", "-j", job, "--format=JobID,State")
-        return [line.split("|")[1].split()[0] for line in told.splitlines() if line.split("|")[0] == job]
+        lines = self.cluster.ask("sacct", "-D", "-X", "-n", "-P", "-j", job, "--format=JobID,State")
+        return [line.split("|")[1].split()[0] for line in lines.splitlines() if line.split("|")[0] == job]
 
 
 def in_front(grid: Grid, program: str, text: str) -> None:

@@ -53,7 +53,7 @@ class Sweep:
     answers: dict[str, dict[int, Element]] = field(default_factory=dict)
     created: float = 0.0
 
-    def given(
+    def submitted(
         self, job: str, packs: Sequence[tuple[Run, ...]], *elements: str | Element, profile: Profile = PROFILE
     ) -> Submission:
         """A submission, and for each of its elements SLURM's word or all that SLURM knows of it."""
@@ -64,8 +64,8 @@ class Sweep:
         made = submission.write(self.runs, replace(made, token=f"t{job}", job=job, created=self.created))
         names = [made.element(ids[0]) for ids in made.elements]
         self.answers[made.name] = {
-            k: Element(names[k], told, exit="1:0" if told == "FAILED" else "") if isinstance(told, str) else told
-            for k, told in enumerate(elements)
+            k: Element(names[k], word, exit="1:0" if word == "FAILED" else "") if isinstance(word, str) else word
+            for k, word in enumerate(elements)
         }
         return made
 
@@ -105,5 +105,5 @@ def mine(runs: Path, run: Run, job: str = "") -> attempts.Attempt:
     return attempt
 
 
-def told(sight: Sight) -> tuple[str, str]:
+def state_and_cause(sight: Sight) -> tuple[str, str]:
     return sight.state, sight.cause

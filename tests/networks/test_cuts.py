@@ -52,7 +52,7 @@ def test_words_names_and_numbers(wanted: list[int | str], meant: list[int]) -> N
 
 
 @pytest.mark.parametrize(
-    ("item", "said"),
+    ("item", "message"),
     [
         ("layr3.1", "unknown cut of resnet18 'layr3.1'; near it: layer3.1"),
         ("stage", "stages"),
@@ -63,17 +63,17 @@ def test_words_names_and_numbers(wanted: list[int | str], meant: list[int]) -> N
         ("-1", "has no cut -1"),
     ],
 )
-def test_what_is_no_cut_is_refused(item: int | str, said: str) -> None:
+def test_what_is_no_cut_is_refused(item: int | str, message: str) -> None:
     with pytest.raises(BadInput) as refused:
         chosen("resnet18", [item])
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("sweep", [figure2, figure3, preserved])
 def test_sweeps_take_cuts_in_all_these_ways(sweep: object) -> None:
     for text, cuts in {"stages": {1, 2, 4, 5, 7}, "every:3": {1, 4, 7}, "conv2,fc6": {2, 6}, "3,5": {3, 5}}.items():
-        given = arguments(sweep, [f"cuts={text}"])  # type: ignore
-        assert {run.cut for run in sweep(**given)} - {0} == cuts  # type: ignore
+        parameters = arguments(sweep, [f"cuts={text}"])  # type: ignore
+        assert {run.cut for run in sweep(**parameters)} - {0} == cuts  # type: ignore
     assert arguments(figure2, ["cuts=all"]) == {"cuts": None}
     assert arguments(figure2, ["cuts=3,conv5"]) == {"cuts": (3, "conv5")}
 
@@ -135,18 +135,18 @@ def test_missing_timm_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPat
 
 def test_cuts_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cuts", "alexnet32", "--json", "--outputs", "3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told.keys() == {"network", "side", "left_off", "cuts", "head"}
-    assert [cut["n"] for cut in told["cuts"]] == [1, 2, 3, 4, 5, 6, 7]
-    assert told["cuts"][0] == {"n": 1, "name": "conv1", "parameters": 1216, "flops": 614400, "shape": [16, 8, 8]}
-    assert told["head"] == {"name": "head", "parameters": 387, "flops": 768, "shape": [3]}
+    content = json.loads(capsys.readouterr().out)
+    assert content.keys() == {"network", "side", "left_off", "cuts", "head"}
+    assert [cut["n"] for cut in content["cuts"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert content["cuts"][0] == {"n": 1, "name": "conv1", "parameters": 1216, "flops": 614400, "shape": [16, 8, 8]}
+    assert content["head"] == {"name": "head", "parameters": 387, "flops": 768, "shape": [3]}
 
 
 def test_cuts_as_a_table_and_a_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["cuts", "googlenet", "--out", str(tmp_path / "figures" / "googlenet.svg")]) == 0
-    told = capsys.readouterr().out
-    assert "12 cuts; 224 x 224 pixels" in told
-    assert "left off: auxiliary heads" in told
+    output = capsys.readouterr().out
+    assert "12 cuts; 224 x 224 pixels" in output
+    assert "left off: auxiliary heads" in output
     drawn = (tmp_path / "figures" / "googlenet.svg").read_text(encoding="utf-8")
     assert "inception4d" in drawn
 

@@ -200,7 +200,7 @@ def test_attention_that_drops_within_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "message"),
     [
         ("resnet19", "unknown network 'resnet19'; near it: resnet18"),
         ("timm:xception42", "timm:xception41"),
@@ -211,8 +211,8 @@ def test_attention_that_drops_within_is_refused() -> None:
         ("timm:crossvit_tiny_240", "has no cut"),
     ],
 )
-def test_networks_that_cannot_be_used_are_refused(network: str, said: str) -> None:
-    with pytest.raises(BadInput, match=said):
+def test_networks_that_cannot_be_used_are_refused(network: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         graph.survey(named(network))
 
 

@@ -221,11 +221,11 @@ FAULTS = {
 def test_what_cannot_be_a_network_is_refused_by_name_and_line(
     fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source, said = FAULTS[fault]
+    source, message = FAULTS[fault]
     path = put(tmp_path, source)
     modules = set(sys.modules)
     try:
-        with pytest.raises(BadInput, match=said) as caught:
+        with pytest.raises(BadInput, match=message) as caught:
             catalogue.resolve(f"{path}:build@16")
     finally:
         torch.set_autocast_enabled("cpu", False)
@@ -245,7 +245,7 @@ def test_a_module_within_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("net.py", "say what makes it, as in net.py:build; net.py has: Net, build"),
         ("net.py@16", "say what makes it"),
@@ -256,10 +256,10 @@ def test_a_module_within_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_texts_that_mean_no_network(
-    text: str, said: str, tmp_path: Path, forgotten: None, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, forgotten: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(tmp_path, plain())
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         catalogue.resolve(f"{tmp_path}/{text}")
     assert main(["cuts", f"{tmp_path}/{text}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

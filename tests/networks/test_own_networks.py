@@ -46,19 +46,19 @@ def test_the_side_is_that_of_the_text_of_the_code_or_224(tmp_path: Path) -> None
     path = put(tmp_path, plain())
     assert architecture(f"{path}:build").side == 224
     assert architecture(f"{path}:build@16").side == 16
-    sized, said = (
+    sized, fixed = (
         f"\n\ndef {head}:\n    net = Net(num_classes)\n    net.{line}\n    return net\n"
         for head, line in (
             ("sized(num_classes, image_size=48)", "asked = image_size"),
-            ("said(num_classes)", "image_size = 40"),
+            ("fixed(num_classes)", "image_size = 40"),
         )
     )
-    path = put(tmp_path, plain() + sized + said)
-    assert [architecture(f"{path}:{maker}").side for maker in ("sized", "sized@16", "said")] == [48, 16, 40]
+    path = put(tmp_path, plain() + sized + fixed)
+    assert [architecture(f"{path}:{maker}").side for maker in ("sized", "sized@16", "fixed")] == [48, 16, 40]
     known = catalogue.resolve(f"{path}:sized@16")
     with known.code.loaded() as module:
-        model, given, _ = own_graph.made(known.code, module, "sized", 3, 16)
-    assert (given, model.asked) == ({"num_classes": 3, "image_size": 16}, 16)
+        model, arguments, _ = own_graph.made(known.code, module, "sized", 3, 16)
+    assert (arguments, model.asked) == ({"num_classes": 3, "image_size": 16}, 16)
 
 
 def test_a_function_a_class_and_what_else_can_be_called(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_files_that_it_reads_are_refused(tmp_path: Path) -> None:
 
 
 def parameters(path: Path, *more: str) -> list[str]:
-    given = [f"network={path}:build@32", "recipe=sketch", "recipe.epochs=1", "recipe.evaluations=1", "cuts=2", *more]
-    return [part for text in given for part in ("-p", text)]
+    texts = [f"network={path}:build@32", "recipe=sketch", "recipe.epochs=1", "recipe.evaluations=1", "cuts=2", *more]
+    return [part for text in texts for part in ("-p", text)]
 
 
 def test_runs_outlive_their_file(
@@ -232,12 +232,16 @@ def test_runs_outlive_their_file(
 def check_export(out: Path, base: Run, runs: Path) -> None:
     """By what it says of itself the exported file becomes a model, which computes what the run's network does."""
     with safe_open(out, "pt") as file:
-        told = {name: json.loads(text) for name, text in file.metadata().items()}
-    assert (told["library"], told["model"], told["arguments"]) == ("file", "net.py:build", {"num_classes": 5})
-    assert told["network"] == base.network
-    assert told["sha256"] == catalogue.resolve(base.network).code.hashes()
+        metadata = {name: json.loads(text) for name, text in file.metadata().items()}
+    assert (metadata["library"], metadata["model"], metadata["arguments"]) == (
+        "file",
+        "net.py:build",
+        {"num_classes": 5},
+    )
+    assert metadata["network"] == base.network
+    assert metadata["sha256"] == catalogue.resolve(base.network).code.hashes()
     folder = out.parent / "exported"
-    for name, text in told["sources"].items():
+    for name, text in metadata["sources"].items():
         put(folder, text, name)
     program = (
         "import sys, torch; from safetensors.torch import load_file; from net import build\n"
@@ -286,8 +290,8 @@ def test_weights_of_the_very_model_can_be_cut(tmp_path: Path) -> None:
     assert known.preprocessing.mean == (0.485, 0.456, 0.406)
     assert (known.preprocessing.resize, known.preprocessing.crop) == (32, 32)
     assert known.left_off == ("unused.bias", "unused.weight")
-    given = outside.described(network, f"{tmp_path / 'trained.pth'}:0.5,0.5,0.5:0.2,0.2,0.2")
-    assert (given.preprocessing.mean, given.preprocessing.told_by) == ((0.5, 0.5, 0.5), "as given")
+    described = outside.described(network, f"{tmp_path / 'trained.pth'}:0.5,0.5,0.5:0.2,0.2,0.2")
+    assert (described.preprocessing.mean, described.preprocessing.told_by) == ((0.5, 0.5, 0.5), "as given")
     base = outside.base(network, known)
     outside.bring(base, tmp_path / "runs")
     out = tmp_path / "out.safetensors"
@@ -313,9 +317,9 @@ def test_weights_whose_head_ends_with_another_tensor(tmp_path: Path) -> None:
 def test_cuts_of_a_file_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = put(tmp_path, plain())
     assert main(["cuts", f"{path}:build@16", "--out", str(tmp_path / "x.png"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["network"] == catalogue.resolve(f"{path}:build@16").name
-    assert [row["name"] for row in told["cuts"]] == ["first", "second"]
+    content = json.loads(capsys.readouterr().out)
+    assert content["network"] == catalogue.resolve(f"{path}:build@16").name
+    assert [row["name"] for row in content["cuts"]] == ["first", "second"]
     assert (tmp_path / "x.png").stat().st_size > 0
 
 
@@ -330,9 +334,9 @@ def test_the_example_of_the_page_can_be_planned(
     monkeypatch.chdir(tmp_path)
     for line in commands.splitlines()[:2]:
         assert main(line.replace(" run ", " plan ").split()[1:]) == 0
-    told = capsys.readouterr().out
-    assert "net.py:build@32#" in told
-    assert "6 runs, 4 edges to a base; 6 missing" in told
+    output = capsys.readouterr().out
+    assert "net.py:build@32#" in output
+    assert "6 runs, 4 edges to a base; 6 missing" in output
     pytest.importorskip("transformers")
     small = "hidden_size=16, num_attention_heads=2, num_hidden_layers=2, image_size=image_size"
     network = f"{put(tmp_path, transformers.replace('image_size=image_size', small))}:build@32"

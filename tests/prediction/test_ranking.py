@@ -80,11 +80,11 @@ def test_cuts_are_ranked_and_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     outs = [tmp_path / "new" / f"out{kind}" for kind in (".csv", ".json", ".png", ".svg")]
-    asked = ["--base", bases[0].id[:8], "--against", bases[1].id, "--split", str(small_split_file), "--half", "B"]
-    assert predict(runs, stores, *asked, *(word for path in outs for word in ("--out", str(path)))) == 0
-    told = capsys.readouterr().out
-    assert f"baseA ({bases[0].id[:8]}) cut for half B of" in told
-    assert all(name in told for name in [*CHEAP, *bases[0].cuts, *map(str, outs)])
+    options = ["--base", bases[0].id[:8], "--against", bases[1].id, "--split", str(small_split_file), "--half", "B"]
+    assert predict(runs, stores, *options, *(word for path in outs for word in ("--out", str(path)))) == 0
+    output = capsys.readouterr().out
+    assert f"baseA ({bases[0].id[:8]}) cut for half B of" in output
+    assert all(name in output for name in [*CHEAP, *bases[0].cuts, *map(str, outs)])
 
     made = json.loads(outs[1].read_text())
     kept = json.loads((runs / "predictions" / f"{made['digest']}.json").read_text())
@@ -101,7 +101,7 @@ def test_cuts_are_ranked_and_written(
     assert outs[2].read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in outs[3].read_text()
 
-    assert predict(runs, stores, *asked, "--predictors", "logme,knn", "--json") == 0
+    assert predict(runs, stores, *options, "--predictors", "logme,knn", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["digest"] != made["digest"]
     for one, other in zip(again["cuts"], made["cuts"], strict=True):
@@ -122,19 +122,19 @@ def test_weights_from_outside_have_no_beginning(
     tmp_path: Path, runs: Path, stores: Path, own: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are brought in as for a sweep; what cannot be had is told; a base of a run may stand beside them."""
-    asked = ["--base", str(own), "--network", "alexnet32", "--data", "emoji", "--images", "400"]
-    assert predict(tmp_path / "runs", stores, *asked) == 0
-    told = capsys.readouterr().out
-    assert "no cka_against: it compares two bases" in told
-    assert "no cka_untrained: somebody else trained outsideW" in told
+    options = ["--base", str(own), "--network", "alexnet32", "--data", "emoji", "--images", "400"]
+    assert predict(tmp_path / "runs", stores, *options) == 0
+    output = capsys.readouterr().out
+    assert "no cka_against: it compares two bases" in output
+    assert "no cka_untrained: somebody else trained outsideW" in output
     base = outside.base("alexnet32", outside.described("alexnet32", str(own)))
     assert states.state(specs.folder(tmp_path / "runs", base.id)) == "done"
     assert predict(tmp_path / "runs", stores, "--base", "outsideW", "--data", "emoji", "--images", "400", "--json") == 0
     (kept,) = (tmp_path / "runs" / "predictions").iterdir()
     assert kept.stem == json.loads(capsys.readouterr().out)["digest"]
 
-    asked = ["--base", "baseA", "--against", str(own), "--images", "400", "--predictors", "cka_against", "--json"]
-    assert predict(runs, stores, *asked) == 0
+    options = ["--base", "baseA", "--against", str(own), "--images", "400", "--predictors", "cka_against", "--json"]
+    assert predict(runs, stores, *options) == 0
     scores = [cut["scores"]["cka_against"] for cut in json.loads(capsys.readouterr().out)["cuts"]]
     assert all(0 < score < 1 for score in scores)
 
@@ -184,10 +184,10 @@ def test_bad_input_is_refused_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     before = sorted(path for path in runs.rglob("*"))
     assert predict(runs, stores, *arguments.split()) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert message in told.err.splitlines()[-1]
-    assert told.err.splitlines()[-1].startswith("yosinski: ")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err.splitlines()[-1]
+    assert captured.err.splitlines()[-1].startswith("yosinski: ")
     assert sorted(path for path in runs.rglob("*")) == before
 
 
@@ -236,22 +236,22 @@ def test_batch_norm_uses_the_statistics_that_it_has(store: Store, small_split: S
     several = replace(images, rows=images.rows[:5], labels=images.labels[:5])
     dimension = common_dimension(network.eval(), store, images)
     together = features(network, store, several, dimension, CPU)
-    assert [its.shape for its in together] == [(5, dimension)] * len(run.cuts)
+    assert [of_cut.shape for of_cut in together] == [(5, dimension)] * len(run.cuts)
     alone = features(network, store, replace(images, rows=images.rows[:1], labels=images.labels[:1]), dimension, CPU)
-    for its, one in zip(together, alone, strict=True):
-        np.testing.assert_allclose(its[:1], one, rtol=1e-4, atol=1e-4 * np.abs(its).max())
+    for of_cut, one in zip(together, alone, strict=True):
+        np.testing.assert_allclose(of_cut[:1], one, rtol=1e-4, atol=1e-4 * np.abs(of_cut).max())
     for module in network.modules():
         assert not module.training
 
 
 def test_bases_are_networks_in_evaluation(runs: Path, bases: list[Run], store: Store) -> None:
     """Before training it is the network with which its run began: no tensor but the moments is that of afterwards."""
-    its = ranking.base(bases[0], runs)
-    assert its.untrained is not None
-    assert not its.trained.training
-    assert not its.untrained.training
-    after = its.trained.state_dict()
-    same = {name for name, tensor in its.untrained.state_dict().items() if torch.equal(tensor, after[name])}
+    base = ranking.base(bases[0], runs)
+    assert base.untrained is not None
+    assert not base.trained.training
+    assert not base.untrained.training
+    after = base.trained.state_dict()
+    same = {name for name, tensor in base.untrained.state_dict().items() if torch.equal(tensor, after[name])}
     assert same == {"conv1.standardise.mean", "conv1.standardise.std"}
 
 
@@ -307,7 +307,7 @@ def grid(runs: Path, splits: int = 1) -> list[Run]:
 def write(runs: Path, base: Run, target: Run, images: int = 100, scores: Any = SCORES, **values: Any) -> Path:
     """A prediction as `yosinski predict` leaves it."""
     cuts = [
-        {"n": n, "name": f"cut{n}", "scores": {name: its[k] for name, its in scores.items()}}
+        {"n": n, "name": f"cut{n}", "scores": {name: one[k] for name, one in scores.items()}}
         for k, n in enumerate(CUTS)
     ]
     prediction = {
@@ -326,7 +326,7 @@ def write(runs: Path, base: Run, target: Run, images: int = 100, scores: Any = S
 
 def cheap(runs: Path) -> Section:
     made = advise(frame(runs), directory=runs)
-    (section,) = [its for its in made.parts[0].sections if its.title == "Cheap predictors"]
+    (section,) = [one for one in made.parts[0].sections if one.title == "Cheap predictors"]
     return section
 
 
@@ -361,7 +361,7 @@ def test_the_advice_has_it_in_every_form(tmp_path: Path, capsys: pytest.CaptureF
         assert "One split: no spread" in text
         assert "it takes 3 splits to tell predictors apart from" in text
         assert "first cut" in text
-    sections = {its["title"]: its for its in json.loads(outs[2].read_text())["parts"][0]["sections"]}
+    sections = {one["title"]: one for one in json.loads(outs[2].read_text())["parts"][0]["sections"]}
     table = sections["Cheap predictors"]["tables"][0]
     knn = next(row for row in table["rows"] if (row["series"], row["predictor"]) == ("AnB", "knn"))
     assert (knn["pairs"], knn["replicates"], knn["tau_sd"]) == (2, 1, None)
@@ -380,8 +380,8 @@ def test_spread_is_over_splits_and_a_rule_is_the_measure(tmp_path: Path) -> None
     assert row["regret"] == pytest.approx(np.mean(per_split))
     assert row["regret_sd"] == pytest.approx(np.std(per_split, ddof=1))
     assert (row["pairs"], row["replicates"]) == (6, 3)
-    told = next(sentence for sentence in section.text if sentence.startswith("AnB:"))
-    assert "always the first cut 0.0; told apart from that as costing less (95 % t): none" in told
+    output = next(sentence for sentence in section.text if sentence.startswith("AnB:"))
+    assert "always the first cut 0.0; told apart from that as costing less (95 % t): none" in output
     assert not any("no spread" in sentence for sentence in section.text)
 
 
@@ -407,9 +407,9 @@ def test_what_does_not_count_is_said(tmp_path: Path) -> None:
     rows = section.tables[0].rows.set_index(["series", "predictor"])
     assert rows.loc[("AnB", "knn"), "tau"] == pytest.approx(1)  # from the most images
     assert rows.loc[("AnB", "logme"), "tau"] == pytest.approx(1 / 3)  # the only one there is
-    told = " ".join(section.text)
-    assert f"1 prediction(s) made from weights that their base no longer has ({b.id[:8]})" in told
-    assert f"1 damaged file(s) ({a.id}-950.json)" in told
-    assert "the scores from the most images count" in told
-    assert "1 of 2 bases are not in this" in told
+    output = " ".join(section.text)
+    assert f"1 prediction(s) made from weights that their base no longer has ({b.id[:8]})" in output
+    assert f"1 damaged file(s) ({a.id}-950.json)" in output
+    assert "the scores from the most images count" in output
+    assert "1 of 2 bases are not in this" in output
     assert "Cheap predictors" in render.markdown(advise(frame(tmp_path), directory=tmp_path))

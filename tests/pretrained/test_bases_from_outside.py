@@ -50,9 +50,9 @@ def test_transfer_is_what_a_practitioner_asks(own: Path, tmp_path: Path) -> None
     assert [run.name for run in runs] == ["outsideW", *expected, *expected]
     assert len(runs[1].half.classes) == 200
     assert {run.parent for run in runs[2:6]} == {runs[0]}
-    told = outside.notes(runs)
-    assert told[-1] == NO_CONTROL
-    assert f"{own}, 6 classes; preprocessing that of the file: mean 0.392" in told[0]
+    notes = outside.notes(runs)
+    assert notes[-1] == NO_CONTROL
+    assert f"{own}, 6 classes; preprocessing that of the file: mean 0.392" in notes[0]
 
     with_control = transfer("emoji", "alexnet32", str(own), (3,), ("frozen",), (0,), selffers=True, half="random:0:A")
     assert [run.name for run in with_control] == ["outsideW", "baseB", "B3B", "W3B"]
@@ -148,9 +148,9 @@ def test_a_base_without_a_head_of_its_own_is_one(own: Path, tmp_path: Path, stor
 
 def end(runs: Path, run: Run, top1: float) -> None:
     """A finished record, if there is none yet, beside that of its base."""
-    theirs = states.read_record(specs.folder(runs, run.parent.id)) if run.parent else None
+    of_base = states.read_record(specs.folder(runs, run.parent.id)) if run.parent else None
     if states.state(specs.folder(runs, run.id)) != "done":
-        synthetic.finish(runs, run, top1, (0.3, top1), parent_weights=theirs["weights"] if theirs else None)
+        synthetic.finish(runs, run, top1, (0.3, top1), parent_weights=of_base["weights"] if of_base else None)
 
 
 def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert block.weights == str(own)
     assert set(one_row_per_run(table, "test_top1")["series"]) == {"base", "BnB", "AnB"}
 
-    said = answer(block)
-    assert set(said.rows["choice"]) == {"base", "W3B", "W5B"}  # as `status` and `export` call these copies
-    todo = settling(block, said)
+    advice = answer(block)
+    assert set(advice.rows["choice"]) == {"base", "W3B", "W5B"}  # as `status` and `export` call these copies
+    todo = settling(block, advice)
     assert todo is not None
     (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
     planned = sweeps.find(str(tmp_path / "settle.py"))()

@@ -265,9 +265,9 @@ def test_numbers_that_are_none_are_refused_by_name(tmp_path: Path, state: Tensor
 
 
 def test_other_types_and_layouts_become_dense_float32(tmp_path: Path, state: Tensors) -> None:
-    for kind, said in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16"), (torch.float64, "float64")):
+    for kind, type_name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16"), (torch.float64, "float64")):
         found, tensors = read({name: tensor.to(kind) for name, tensor in state.items()}, tmp_path)
-        assert found.changed == (f"{said} to float32",)
+        assert found.changed == (f"{type_name} to float32",)
         assert all(torch.equal(tensors[name], tensor.to(kind).float()) for name, tensor in state.items())
     pruned = {**state, "fc6.linear.weight": torch.eye(*state["fc6.linear.weight"].shape)}
     sparse = {**pruned, "fc6.linear.weight": pruned["fc6.linear.weight"].to_sparse()}

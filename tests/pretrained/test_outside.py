@@ -46,14 +46,14 @@ def test_weights_that_cannot_be_fetched_are_one_line(
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     assert main(["plan", "transfer", "--data", "emoji", "-p", "network=resnet34@32", "-p", "weights=torchvision"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "weights torchvision:IMAGENET1K_V1 of resnet34 cannot be fetched" in told
-    assert "put https://" in told
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "weights torchvision:IMAGENET1K_V1 of resnet34 cannot be fetched" in errors
+    assert "put https://" in errors
 
 
 @pytest.mark.parametrize(
-    ("network", "text", "told"),
+    ("network", "text", "message"),
     [
         ("resnet50", "torchvision:IMAGENET", "choose from: IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT"),
         ("timm:resnet18", "timm:best", "choose from: a1_in1k, "),
@@ -62,8 +62,8 @@ def test_weights_that_cannot_be_fetched_are_one_line(
         ("alexnet32", None, "no published weights of alexnet32"),
     ],
 )
-def test_unknown_weights_are_refused_with_the_known_ones(network: str, text: str | None, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_unknown_weights_are_refused_with_the_known_ones(network: str, text: str | None, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         outside.described(network, text)
 
 

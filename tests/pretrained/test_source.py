@@ -62,6 +62,6 @@ def test_a_key_and_channels_follow_a_path(checkpoint: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("text", ["none", "None", "scratch", "random"])
 def test_no_weights_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "transfer", "--data", "emoji", "-p", "network=alexnet32", "-p", f"weights={text}"]) == 2
-    told = capsys.readouterr().err
-    assert f"weights '{text}' are none, and a base from outside needs some" in told
-    assert "from scratch are what figure2 trains" in told
+    errors = capsys.readouterr().err
+    assert f"weights '{text}' are none, and a base from outside needs some" in errors
+    assert "from scratch are what figure2 trains" in errors

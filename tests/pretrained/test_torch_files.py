@@ -48,7 +48,7 @@ def save(value: Any, path: Path, legacy: bool = False, protocol: int = 2) -> Pat
 
 def read(path: Path, place: str = "") -> dict[str, torch.Tensor]:
     with torch_files.opened(path) as found:
-        return {name.removeprefix(place): its.read() for name, its in found.items() if name.startswith(place)}
+        return {name.removeprefix(place): tensor.read() for name, tensor in found.items() if name.startswith(place)}
 
 
 # What is read
@@ -290,8 +290,8 @@ def test_nothing_is_executed(
         else:
             with torch_files.opened(path) as found:
                 assert [one for one in found if not one.startswith("model.") and not found[one].odd] == []
-                its = {one: found[f"model.{one}"].read() for one in state}
-            assert all(torch.equal(its[one], tensor) for one, tensor in state.items())
+                tensors = {one: found[f"model.{one}"].read() for one in state}
+            assert all(torch.equal(tensors[one], tensor) for one, tensor in state.items())
     assert not (tmp_path / "sprung").exists()
     assert "poisoned" not in sys.modules
 
@@ -326,7 +326,7 @@ def archive(path: Path, pickled: bytes, storage: bytes, compress: int = zipfile.
     return path
 
 
-def told(path: Path) -> str:
+def message(path: Path) -> str:
     """What is wrong with the only tensor of a file."""
     with torch_files.opened(path) as found:
         if found["a"].odd:
@@ -354,15 +354,15 @@ def told(path: Path) -> str:
 def test_a_tensor_lies_within_the_bytes_that_there_are(
     tmp_path: Path, shape: str, strides: str, count: str, why: str
 ) -> None:
-    assert why in told(archive(tmp_path / "t.pth", rebuilt(shape, strides, count), b"\0" * 8))
+    assert why in message(archive(tmp_path / "t.pth", rebuilt(shape, strides, count), b"\0" * 8))
 
 
 def test_storages_that_are_none_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.pth"
-    assert "no item named 't/data/../../x'" in told(archive(path, rebuilt("1", "1", "1", key="../../x"), b"\0" * 4))
-    assert "damaged" in told(archive(path, rebuilt("1", "1", "1", of="Storage"), b"\0" * 4))
+    assert "no item named 't/data/../../x'" in message(archive(path, rebuilt("1", "1", "1", key="../../x"), b"\0" * 4))
+    assert "damaged" in message(archive(path, rebuilt("1", "1", "1", of="Storage"), b"\0" * 4))
     archive(path, rebuilt("50000000", "1", "50000000"), b"\0" * 200_000_000, zipfile.ZIP_DEFLATED)
-    assert "data/0 is 200,000,000 bytes packed into 19" in told(path)
+    assert "data/0 is 200,000,000 bytes packed into 19" in message(path)
     drawn = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
     archive(path, rebuilt("100000", "1", "100000"), drawn.tobytes(), zipfile.ZIP_DEFLATED)
     assert torch.equal(read(path)["a"], torch.from_numpy(drawn))
@@ -406,7 +406,7 @@ def test_what_never_ends_ends(tmp_path: Path, opcodes: bytes, monkeypatch: pytes
 
 def test_what_is_deep_ends(tmp_path: Path) -> None:
     deep = b"ctorch._utils\n_rebuild_parameter\n" * 5000 + b"K\x01" + b"\x85R" * 5000
-    assert "damaged" in told(archive(tmp_path / "t.pth", b"\x80\x02}" + text("a") + deep + b"s.", b""))
+    assert "damaged" in message(archive(tmp_path / "t.pth", b"\x80\x02}" + text("a") + deep + b"s.", b""))
     module = (
         b"cm\nM\n)\x81}(" + b"".join(text(part) + b"h\x00" for part in ("_modules", "_parameters", "_buffers")) + b"ub"
     )

@@ -93,7 +93,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "it is empty"),
         (b"no weights at all", "as what torch has saved|it does not begin as safetensors do"),
@@ -114,9 +114,9 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_what_is_no_file_of_weights_is_named(tmp_path: Path, content: bytes, told: str, suffix: str) -> None:
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, content: bytes, message: str, suffix: str) -> None:
     (tmp_path / f"bad{suffix}").write_bytes(content)
-    with pytest.raises(BadInput, match=rf"bad{suffix} cannot be read as weights: ({told})"):
+    with pytest.raises(BadInput, match=rf"bad{suffix} cannot be read as weights: ({message})"):
         read(tmp_path / f"bad{suffix}")
 
 

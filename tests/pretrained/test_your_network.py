@@ -48,8 +48,8 @@ def test_the_example_works_as_it_stands_there(
     torch.save(pictures.resnet18(10).state_dict(), tmp_path / "checkpoint.pth")
     monkeypatch.delenv("YOSINSKI_STORES", raising=False)
     monkeypatch.chdir(tmp_path)
-    said = [printed(language, text) for language, text in blocks("docs/your-network.md")]
-    told = "\n".join(said)
+    outputs = [printed(language, text) for language, text in blocks("docs/your-network.md")]
+    output = "\n".join(outputs)
     for words in (
         "4 classes",
         "layer3.1",
@@ -58,8 +58,8 @@ def test_the_example_works_as_it_stands_there(
         "No BnB counts",
         "pictures.safetensors",
     ):
-        assert words in told
-    assert said[-2].strip() == "disc"
+        assert words in output
+    assert outputs[-2].strip() == "disc"
     real = "-p network=timm:tf_efficientnet_lite0@64 -p weights=lite0.pth -p cuts=4,12,18"
     assert (tmp_path / "figure.png").stat().st_size > 0
 
@@ -76,27 +76,31 @@ def check_that_it_loads_by_the_lines_of_the_readme() -> None:
     (lines,) = LOADING.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
     exec(textwrap.dedent(lines), found)
-    model, told = found["model"].eval(), found["told"]
-    run = specs.load(Path("runs"), told["run"])
+    model, metadata = found["model"].eval(), found["told"]
+    run = specs.load(Path("runs"), metadata["run"])
     path = specs.folder(Path("runs"), run.id)
     record = states.read_record(path)
     assert record is not None
-    assert (told["name"], told["network"], told["test_top1"]) == ("W7B+", run.network, record["metrics"]["test_top1"])
-    assert told["classes"] == sorted(pictures.KINDS)
-    saw = told["preprocessing"]
-    np.testing.assert_allclose(saw["mean"], (0.485, 0.456, 0.406), atol=1e-7)
+    assert (metadata["name"], metadata["network"], metadata["test_top1"]) == (
+        "W7B+",
+        run.network,
+        record["metrics"]["test_top1"],
+    )
+    assert metadata["classes"] == sorted(pictures.KINDS)
+    preprocessing = metadata["preprocessing"]
+    np.testing.assert_allclose(preprocessing["mean"], (0.485, 0.456, 0.406), atol=1e-7)
 
-    pixels: Any = torch.stack([cropped(saw, Path(f"pictures/{kind}/3.png")) for kind in pictures.KINDS])
+    pixels: Any = torch.stack([cropped(preprocessing, Path(f"pictures/{kind}/3.png")) for kind in pictures.KINDS])
     network = build.build(run.network, run.outputs).eval()
     network.load_state_dict(load_file(path / "weights.safetensors"))
     with torch.no_grad():
-        plainly = model(v2.Normalize(saw["mean"], saw["std"])(pixels / 255))
+        plainly = model(v2.Normalize(preprocessing["mean"], preprocessing["std"])(pixels / 255))
         torch.testing.assert_close(plainly, network(Batch.whole(pixels)), rtol=1e-5, atol=1e-5)
 
 
-def cropped(saw: dict[str, Any], path: Path) -> torch.Tensor:
+def cropped(preprocessing: dict[str, Any], path: Path) -> torch.Tensor:
     """The bytes of an image as the documented lines prepare them, uint8 [3, s, s], before they become floats."""
-    lines = oddities.documented(saw)
+    lines = oddities.documented(preprocessing)
     *steps, scaled = lines["steps"]
     assert isinstance(scaled, v2.ToDtype)
     return v2.Compose(steps)(lines["picture"](path))
@@ -105,13 +109,15 @@ def cropped(saw: dict[str, Any], path: Path) -> torch.Tensor:
 def check_that_its_images_are_those_of_the_evaluation() -> None:
     """Prepared as the metadata say, pictures become the very bytes that the network was evaluated on."""
     with safe_open("pictures.safetensors", "pt") as file:
-        told = {name: json.loads(text) for name, text in file.metadata().items()}
-    run = specs.load(Path("runs"), told["run"])
+        metadata = {name: json.loads(text) for name, text in file.metadata().items()}
+    run = specs.load(Path("runs"), metadata["run"])
     stored = data_stores.of(run.half, Path("stores"))
     rows, labels = stored.rows(run.half, "test")
-    saw = told["preprocessing"]
-    evaluated = in_the_middle(stored.images, rows, saw["crop"]).pixels
-    drawn = {cropped(saw, path).numpy().tobytes(): path.parent.name for path in Path("pictures").glob("*/*.png")}
+    preprocessing = metadata["preprocessing"]
+    evaluated = in_the_middle(stored.images, rows, preprocessing["crop"]).pixels
+    drawn = {
+        cropped(preprocessing, path).numpy().tobytes(): path.parent.name for path in Path("pictures").glob("*/*.png")
+    }
     kinds = [drawn[np.ascontiguousarray(one).tobytes()] for one in evaluated.numpy()]
     assert kinds == [run.half.classes[label] for label in labels]
 
@@ -121,7 +127,7 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     copy = next(run for run in loaded() if run.name == "W3B")
     specs.enrol(Path("runs"), copy.copy(5, "frozen", copy.parent))
     before = Path("pictures.safetensors").read_bytes()
-    for argv, told in (
+    for argv, message in (
         (["W7B+", "--out", "pictures.safetensors"], "is there already; --force replaces it"),
         (["W7B+", "--out", "pictures.pth"], "unknown kind of file '.pth'; choose from: .safetensors"),
         (["W5B", "--out", "again.safetensors"], "is missing; only what is done can be exported"),
@@ -129,7 +135,7 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
         (["0000", "--out", "again.safetensors"], "no run '0000'"),
     ):
         assert main(["export", *argv]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert Path("pictures.safetensors").read_bytes() == before
     assert not Path("again.safetensors").exists()
     assert main(["export", "outsideW", "--out", "pictures.safetensors", "--force"]) == 0
@@ -171,37 +177,39 @@ def test_what_is_stored_of_odd_files_is_what_the_documented_lines_make_of_them(o
     path = making.fill(begun, workers=1)
     stored = data_stores.load(find.card(text), tmp_path)
     files = pd.read_parquet(path / "sources.parquet")["file"]
-    run, told = exported(text, 62)
+    run, metadata = exported(text, 62)
     evaluated = in_the_middle(stored.images, np.arange(len(files)), 62, run.half.rule).pixels
     assert len(files) > 100
     for file, pixels in zip(files, evaluated, strict=True):
-        assert torch.equal(cropped(told["preprocessing"], odd / file), pixels), file
+        assert torch.equal(cropped(metadata["preprocessing"], odd / file), pixels), file
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize("fit", ["crop", "warp"])
 def test_odd_files_are_prepared_alike_with_every_geometry(odd: Path, fit: str, interpolation: str) -> None:
-    _, told = exported(f"imagefolder-45-{fit}-{interpolation}:{odd}", 38)
+    _, metadata = exported(f"imagefolder-45-{fit}-{interpolation}:{odd}", 38)
     for file in sorted((odd / "train" / "odd").iterdir()):
         pixels = decode(file.read_bytes(), 45, fit, interpolation)[4:42, 4:42]  # 3.5 is rounded to 4
-        assert torch.equal(cropped(told["preprocessing"], file), torch.from_numpy(pixels.copy()).permute(2, 0, 1)), file
+        assert torch.equal(
+            cropped(metadata["preprocessing"], file), torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+        ), file
 
 
 @pytest.mark.parametrize(("stored", "side"), SIDES)
 @pytest.mark.parametrize("fit", ["crop", "warp"])
 def test_the_corner_is_that_of_the_documented_lines(fit: str, stored: int, side: int, tmp_path: Path) -> None:
-    _, told = exported(f"imagefolder-{stored}-{fit}:/nowhere", side)
+    _, metadata = exported(f"imagefolder-{stored}-{fit}:/nowhere", side)
     for width, height in ((stored, stored), (stored + 7, stored + 2), (90, 61), (60, 91), (33, 32), (700, 501)):
         file = tmp_path / f"{width}.png"
         oddities.noise(width, height).save(file)
         images = decode(file.read_bytes(), stored, fit, "bilinear")[None]
         pixels = in_the_middle(images, np.zeros(1, int), side).pixels[0]
-        assert torch.equal(cropped(told["preprocessing"], file), pixels), (width, height)
+        assert torch.equal(cropped(metadata["preprocessing"], file), pixels), (width, height)
 
 
 def test_greys_that_use_12_of_16_bits_are_prepared_alike_if_their_text_says_so(tmp_path: Path) -> None:
-    _, told = exported("imagefolder-45-crop-12bit:/nowhere", 38)
-    assert told["preprocessing"]["depth"] == 12
+    _, metadata = exported("imagefolder-45-crop-12bit:/nowhere", 38)
+    assert metadata["preprocessing"]["depth"] == 12
     greys = oddities.deep(50, 61, bits=12)
     contents = {
         "png": oddities.encoded(Image.fromarray(greys), "PNG"),
@@ -212,7 +220,7 @@ def test_greys_that_use_12_of_16_bits_are_prepared_alike_if_their_text_says_so(t
     for suffix, content in contents.items():
         (tmp_path / f"a.{suffix}").write_bytes(content)
         pixels = torch.from_numpy(decode(content, 45, "crop", "bilinear", 12)[4:42, 4:42].copy()).permute(2, 0, 1)
-        assert torch.equal(cropped(told["preprocessing"], tmp_path / f"a.{suffix}"), pixels), suffix
+        assert torch.equal(cropped(metadata["preprocessing"], tmp_path / f"a.{suffix}"), pixels), suffix
         assert pixels.float().mean() > 80
     with pytest.raises(Broken):
         decode(oddities.png16(greys, 2), 45, "crop", "bilinear", 12)
@@ -243,9 +251,9 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
     trained = load_file(specs.folder(tmp_path / "runs", run.id) / "weights.safetensors")
     assert plain("alexnet32", trained).keys() == load_file(out).keys() == trained.keys()
     with safe_open(out, "pt") as file:
-        told = {name: json.loads(text) for name, text in file.metadata().items()}
-    assert told["library"] == "yosinski"
-    build.build(told["model"], **told["arguments"]).load_state_dict(load_file(out))
+        metadata = {name: json.loads(text) for name, text in file.metadata().items()}
+    assert metadata["library"] == "yosinski"
+    build.build(metadata["model"], **metadata["arguments"]).load_state_dict(load_file(out))
     again = outside.described("alexnet32", str(out))
     assert again.classes == run.half.classes
     assert again.preprocessing.told_by == "as the file says"

@@ -40,7 +40,7 @@ time.sleep(60)
 """
 
 
-def told(process: "subprocess.Popen[str]") -> str:
+def line_of(process: "subprocess.Popen[str]") -> str:
     """The next line that a child prints."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
@@ -92,9 +92,9 @@ def test_of_two_processes_that_claim_at_once_one_gets_the_run(
     tmp_path: Path, child: Callable[[], "subprocess.Popen[str]"]
 ) -> None:
     both = [child(), child()]
-    assert [told(process) for process in both] == ["ready", "ready"]
+    assert [line_of(process) for process in both] == ["ready", "ready"]
     (tmp_path / "start").touch()
-    assert sorted(told(process) for process in both) == ["1", "None"]
+    assert sorted(line_of(process) for process in both) == ["1", "None"]
     assert claim(tmp_path, BASE) is None
     assert state(folder(tmp_path, BASE.id)) == "running"
 
@@ -114,7 +114,7 @@ def test_a_killed_processes_run_is_taken_over_at_once(
 ) -> None:
     (tmp_path / "start").touch()
     other = child()
-    assert [told(other), told(other)] == ["ready", "1"]
+    assert [line_of(other), line_of(other)] == ["ready", "1"]
     assert claim(tmp_path, BASE) is None
     other.send_signal(signal.SIGKILL)
     # Dead, but not yet waited for: a zombie of the operating system counts as dead as well.

@@ -37,8 +37,8 @@ def there(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.mark.parametrize("chosen", SWEEPS)
 def test_nothing_is_left_of_its_sweeps(chosen: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(f"plan figure2 -p directions=AB {SKETCH} {chosen} --json".split()) == 0  # pyright: ignore[reportArgumentType]
-    told = json.loads(capsys.readouterr().out)
-    assert {run["state"] for run in told["runs"]} == {"done"}
+    content = json.loads(capsys.readouterr().out)
+    assert {run["state"] for run in content["runs"]} == {"done"}
 
 
 def test_every_id_is_that_of_its_spec(there: Path) -> None:
@@ -57,9 +57,9 @@ def test_it_is_shown_and_advised(there: Path, capsys: pytest.CaptureFixture[str]
     assert main(["status", "runs"]) == 0
     assert "34 runs: 34 done" in capsys.readouterr().out
     assert main(["advise", "--where", "network=alexnet32"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for choice in ("A3B+thawed", "A3B+single", "A3B+", "base"):
-        assert f" {choice} " in told
+        assert f" {choice} " in output
 
 
 def test_its_networks_are_exported(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def asked(script: str) -> dict[str, str]:
+def options_of(script: str) -> dict[str, str]:
     """The options that a batch script gives to sbatch."""
     lines = [line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH ")]
     found = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
@@ -162,7 +162,7 @@ RICH = Profile(
 def test_the_batch_script_asks_for_what_the_profile_says(tmp_path: Path, programs: Path) -> None:
     made = drafted(tmp_path, alone(BASE_A, A2B, BASE_B, B2B, A3B), RICH, token="abc")
     folder = submission.jobs(tmp_path, "abc")
-    assert asked(sending.script(tmp_path, made, RICH)) == {
+    assert options_of(sending.script(tmp_path, made, RICH)) == {
         "job-name": "yosinski-abc",
         "comment": "'yosinski figure2'",
         "partition": "gpu",
@@ -189,24 +189,24 @@ def test_the_batch_script_asks_for_what_the_profile_says(tmp_path: Path, program
 
 
 def test_what_a_profile_leaves_out_is_left_to_the_cluster(tmp_path: Path, programs: Path) -> None:
-    options = asked(sending.script(tmp_path, drafted(tmp_path, alone(BASE_A)), PROFILE))
+    options = options_of(sending.script(tmp_path, drafted(tmp_path, alone(BASE_A)), PROFILE))
     left = {"partition", "account", "qos", "constraint", "gpus-per-node", "array", "dependency"}
     assert options.keys().isdisjoint(left)
     assert options["output"].endswith("/%j_0_log.out")
     several = drafted(tmp_path, alone(BASE_A, BASE_B))
-    assert asked(sending.script(tmp_path, several, PROFILE))["array"] == "0-1%2"
+    assert options_of(sending.script(tmp_path, several, PROFILE))["array"] == "0-1%2"
 
 
 def test_memory_that_a_profile_leaves_out_is_left_to_the_cluster(tmp_path: Path, programs: Path) -> None:
     """For sbatch 0 is not its default: it is all memory of the node."""
-    options = asked(sending.script(tmp_path, drafted(tmp_path, alone(BASE_A)), Profile("mine", memory="")))
+    options = options_of(sending.script(tmp_path, drafted(tmp_path, alone(BASE_A)), Profile("mine", memory="")))
     assert "mem" not in options
 
 
 def test_jobs_wait_until_those_of_their_bases_have_ended_in_whatever_way(tmp_path: Path, programs: Path) -> None:
     copies = sending.waiting(drafted(tmp_path, alone(A2B, B2B)), ["9", "5_1", "9"])
     assert copies.waits_for == ("5_1", "9")
-    assert asked(sending.script(tmp_path, copies, PROFILE))["dependency"] == "afterany:5_1:9"
+    assert options_of(sending.script(tmp_path, copies, PROFILE))["dependency"] == "afterany:5_1:9"
 
 
 def test_the_batch_script_starts_the_snapshot_in_the_sites_environment(tmp_path: Path, programs: Path) -> None:
@@ -295,8 +295,8 @@ def test_copies_are_sent_after_their_base_and_wait_for_its_job(runs: Path, send:
     sent = send(arrays(alone(BASE_A, BASE_B, A2B, A3B, B2B), (), 100))
     assert (sent.deferred, sent.reason) == ((), "")
     assert [(one.job, one.waits_for) for one in sent.queued] == [("41", ()), ("42", ("41_0",)), ("43", ("41_1",))]
-    assert asked((sbatch / "job-43.sh").read_text())["dependency"] == "afterany:41_1"
-    assert asked((sbatch / "job-42.sh").read_text())["job-name"] == sent.queued[1].name
+    assert options_of((sbatch / "job-43.sh").read_text())["dependency"] == "afterany:41_1"
+    assert options_of((sbatch / "job-42.sh").read_text())["job-name"] == sent.queued[1].name
     assert [one.job for one in submission.submissions(runs)] == ["41", "42", "43"]
     assert len({one.code["path"] for one in sent.queued}) == 1
 

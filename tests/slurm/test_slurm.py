@@ -87,8 +87,8 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     grid.environment["PYTHONPATH"] = str(source)
     in_front(grid, "sbatch", f'echo called >> {grid.folder}/calls; exec $REAL "$@"')
-    told = grid.submit(staging=f"{grid.folder}/node-disk", setup=["export STAGED=yes"])
-    assert "submits 6 runs in 4 packs as 3 arrays" in told
+    output = grid.submit(staging=f"{grid.folder}/node-disk", setup=["export STAGED=yes"])
+    assert "submits 6 runs in 4 packs as 3 arrays" in output
     assert (grid.folder / "calls").read_text().count("called") == 1 + 3  # the first one with --test-only
     (source / "yosinski" / "run.py").write_text("raise SystemExit('this was not submitted')\n")
     (source / "sweeps" / "job.py").write_text("raise SystemExit('this was not submitted')\n")
@@ -138,10 +138,10 @@ def test_a_job_that_hangs_is_healed_with_more_time(grid: Grid, undisturbed: dict
     status = grid.status()
     assert {t["cause"]: len(t["failed"]) for t in status["troubles"]} == {"over the time limit": 1}
     assert sorted(len(t["blocked"]) for t in status["troubles"]) == [2]
-    told = grid.heal()
-    assert "1 base over the time limit, 2 copies blocked" in told
-    assert "submits 1 run in 1 pack" in told
-    assert "submits 2 runs in 1 pack" in told
+    output = grid.heal()
+    assert "1 base over the time limit, 2 copies blocked" in output
+    assert "submits 1 run in 1 pack" in output
+    assert "submits 2 runs in 1 pack" in output
     submissions = [json.loads(path.read_text()) for path in (grid.runs / "submissions").glob("*.json")]
     assert sorted(submission["profile"]["time"] for submission in submissions)[-1] == "2"
     grid.home()
@@ -289,8 +289,8 @@ def test_the_submission_is_killed_before_it_hears_of_its_jobs(grid: Grid, undist
     grid.yosinski("submit", *grid.submitted(), status=-signal.SIGKILL)
     del grid.environment["PATH"]
     assert len(grid.cluster.queue()) == 2
-    told = grid.submit()  # takes the bases over, and queues the copies behind them
-    assert "submits 4 runs" in told
+    output = grid.submit()  # takes the bases over, and queues the copies behind them
+    assert "submits 4 runs" in output
     grid.home()
     assert all_numbers(grid.runs) == undisturbed
     assert [claims.latest_attempt(path) for path in specs.scan(grid.runs)] == [1] * 6
@@ -351,10 +351,10 @@ def test_arrays_and_quotas_smaller_than_the_grid(grid: Grid, undisturbed: dict[s
     grid.cluster.ask(*user, "MaxSubmitJobs=3")
     try:
         wait(lambda: "MaxSubmitJobs 3" in grid.yosinski("submit", *grid.submitted("--dry-run", pack=1)))
-        told = grid.submit(pack=1)
-        assert "submits 6 runs in 6 packs as 3 arrays" in told
-        assert "queued: 3 jobs" in told
-        assert "deferred: 3 jobs (MaxSubmitJobs of 3 is reached); the same command goes on" in told
+        output = grid.submit(pack=1)
+        assert "submits 6 runs in 6 packs as 3 arrays" in output
+        assert "queued: 3 jobs" in output
+        assert "deferred: 3 jobs (MaxSubmitJobs of 3 is reached); the same command goes on" in output
         wait(lambda: grid.states()["baseA"] == "done" and grid.states()["baseB"] == "done")
         grid.home()
         grid.cluster.ask(*user, "MaxSubmitJobs=-1")
@@ -388,9 +388,9 @@ def test_bad_profiles_are_refused_before_anything_is_queued(grid: Grid, profile:
 
 def test_four_splits_take_nine_calls_of_sbatch(grid: Grid) -> None:
     grid.sweep = ["figure2", "-p", "splits=random:0,random:1,random:2,random:3"]
-    told = grid.submit("--dry-run")
-    assert "submits 232 runs in 24 packs as 9 arrays" in told
-    assert told.count("#!/bin/bash") == 9
+    output = grid.submit("--dry-run")
+    assert "submits 232 runs in 24 packs as 9 arrays" in output
+    assert output.count("#!/bin/bash") == 9
     assert grid.cluster.quiet()
 
 

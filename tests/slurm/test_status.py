@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
-from watched import A2B, A3B, B2B, B2B_TUNED, BASE_A, BASE_B, RUNS, Sweep, alone, mine, told
+from watched import A2B, A3B, B2B, B2B_TUNED, BASE_A, BASE_B, RUNS, Sweep, alone, mine, state_and_cause
 
 from slurm import cluster, status, submission
 from slurm.cluster import Element
@@ -62,7 +62,7 @@ def test_what_was_never_submitted_is_as_its_records_say(sweep: Sweep) -> None:
     synthetic.finish(sweep.runs, A2B, 0.6)
     mine(sweep.runs, A3B).release()
     assert sweep.states() == ["done", "stuck", "done", "interrupted", "blocked", "blocked"]
-    assert told(sweep.one(B2B)) == ("blocked", "its base baseB is stuck")
+    assert state_and_cause(sweep.one(B2B)) == ("blocked", "its base baseB is stuck")
     assert [sight.job for sight in sweep.look()] == [None] * 6
 
 
@@ -70,7 +70,7 @@ def test_copies_of_a_failed_base_are_blocked_and_those_of_an_interrupted_one_are
     mine(sweep.runs, BASE_A).fail("the cable was pulled")
     mine(sweep.runs, BASE_B).release()
     assert sweep.states() == ["failed", "interrupted", "blocked", "blocked", "missing", "missing"]
-    assert told(sweep.one(A2B)) == ("blocked", "its base baseA is failed")
+    assert state_and_cause(sweep.one(A2B)) == ("blocked", "its base baseA is failed")
 
 
 def test_a_copy_that_was_cut_from_other_weights_is_done_and_stale(sweep: Sweep) -> None:
@@ -113,9 +113,9 @@ def test_a_heartbeat_of_an_older_version_gives_no_end(sweep: Sweep) -> None:
 
 
 def test_queued_copies_wait_until_their_base_has_ended(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "PENDING", "RUNNING")
-    sweep.given("6", alone(A2B, A3B), "PENDING", "PENDING")
-    sweep.given("7", alone(B2B, B2B_TUNED), "PENDING", "PENDING")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "PENDING", "RUNNING")
+    sweep.submitted("6", alone(A2B, A3B), "PENDING", "PENDING")
+    sweep.submitted("7", alone(B2B, B2B_TUNED), "PENDING", "PENDING")
     assert sweep.states() == ["queued", "running", "waiting", "waiting", "waiting", "waiting"]
     synthetic.finish(sweep.runs, BASE_A, 0.7)
     assert sweep.states() == ["done", "running", "queued", "queued", "waiting", "waiting"]
@@ -126,13 +126,13 @@ def test_queued_copies_wait_until_their_base_has_ended(sweep: Sweep) -> None:
 def test_a_record_says_more_than_slurm(sweep: Sweep) -> None:
     for k, (slurms, ours) in enumerate((("OUT_OF_MEMORY", "done"), ("RUNNING", "stuck"), ("PENDING", "diverged"))):
         run = replace(BASE_A, seed=k)
-        sweep.given(f"{k}", alone(run), slurms)
+        sweep.submitted(f"{k}", alone(run), slurms)
         synthetic.finish(sweep.runs, run, None, state=ours)
-        assert told(sweep.one(run)) == (ours, "")
+        assert state_and_cause(sweep.one(run)) == (ours, "")
 
 
 def test_a_job_that_has_not_claimed_its_run_yet_runs_all_the_same(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), Element("5", "RUNNING", node="node3"))
+    sweep.submitted("5", alone(BASE_A), Element("5", "RUNNING", node="node3"))
     sight = sweep.one(BASE_A)
     assert (sight.state, sight.progress, sight.ends_in, sight.host) == ("running", 0.0, None, "node3")
     assert sight.job is not None
@@ -140,7 +140,7 @@ def test_a_job_that_has_not_claimed_its_run_yet_runs_all_the_same(sweep: Sweep) 
 
 
 def test_the_heartbeat_of_another_host_shows_progress(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "RUNNING")
+    sweep.submitted("5", alone(BASE_A), "RUNNING")
     path = sweep.claimed(BASE_A, "5")
     beat = {"attempt": 1, "step": 50, "steps": 100, "time": 1000.0, "first_step": 0, "began": 900.0}
     files.write_json(path / "progress.json", beat)
@@ -149,59 +149,65 @@ def test_the_heartbeat_of_another_host_shows_progress(sweep: Sweep) -> None:
 
 
 def test_a_young_heartbeat_of_a_job_that_is_over_is_no_life(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "RUNNING", "RUNNING")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "RUNNING", "RUNNING")
     sweep.claimed(BASE_A, "5_0")
     sweep.claimed(BASE_B, "5_1")
     assert sweep.states(BASE_A, BASE_B) == ["running", "running"]
     sweep.answers["yosinski-t5"] = {0: Element("5_0", "OUT_OF_MEMORY"), 1: Element("5_1", "RUNNING")}
-    assert [told(sight) for sight in sweep.look(BASE_A, BASE_B)] == [("failed", "out of memory"), ("running", "")]
+    assert [state_and_cause(sight) for sight in sweep.look(BASE_A, BASE_B)] == [
+        ("failed", "out of memory"),
+        ("running", ""),
+    ]
     sweep.answers["yosinski-t5"][0] = Element("5_0", "CANCELLED")
     assert sweep.states(BASE_A, BASE_B) == ["interrupted", "running"]
 
 
 def test_a_young_heartbeat_of_a_job_that_is_over_is_no_life_when_the_next_one_is_queued(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "OUT_OF_MEMORY")
+    sweep.submitted("5", alone(BASE_A), "OUT_OF_MEMORY")
     sweep.claimed(BASE_A, "5", age=10)
-    assert told(sweep.one(BASE_A)) == ("failed", "out of memory")
-    sweep.given("9", alone(BASE_A), "PENDING")
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", "out of memory")
+    sweep.submitted("9", alone(BASE_A), "PENDING")
     assert sweep.one(BASE_A).state == "queued"
 
 
 def test_a_claim_that_slurm_did_not_make_is_not_slurms_to_judge(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "CANCELLED")
+    sweep.submitted("5", alone(BASE_A), "CANCELLED")
     mine(sweep.runs, BASE_A)  # `yosinski run`, here
     assert sweep.one(BASE_A).state == "running"
 
 
 def test_a_heartbeat_counts_where_slurm_has_forgotten_the_job(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A))
+    sweep.submitted("5", alone(BASE_A))
     sweep.claimed(BASE_A, "5", age=10)
     assert sweep.one(BASE_A).state == "running"
     sweep.claimed(BASE_A, "5", age=400)
-    assert told(sweep.one(BASE_A)) == ("interrupted", "")
+    assert state_and_cause(sweep.one(BASE_A)) == ("interrupted", "")
 
 
 @pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "job requeued in held state"])
 def test_a_held_job_is_queued_and_says_so(reason: str, sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), Element("5", "PENDING", reason))
-    sweep.given("6", alone(BASE_B), Element("6", "PENDING", "Resources"))
-    assert told(sweep.one(BASE_A)) == ("queued", f"held by SLURM ({reason})")
-    assert told(sweep.one(BASE_B)) == ("queued", "")
+    sweep.submitted("5", alone(BASE_A), Element("5", "PENDING", reason))
+    sweep.submitted("6", alone(BASE_B), Element("6", "PENDING", "Resources"))
+    assert state_and_cause(sweep.one(BASE_A)) == ("queued", f"held by SLURM ({reason})")
+    assert state_and_cause(sweep.one(BASE_B)) == ("queued", "")
 
 
 def test_a_job_that_is_suspended_or_ending_is_at_work(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "SUSPENDED", "COMPLETING")
-    assert [told(sight) for sight in sweep.look(BASE_A, BASE_B)] == [("running", "suspended by SLURM"), ("running", "")]
+    sweep.submitted("5", alone(BASE_A, BASE_B), "SUSPENDED", "COMPLETING")
+    assert [state_and_cause(sight) for sight in sweep.look(BASE_A, BASE_B)] == [
+        ("running", "suspended by SLURM"),
+        ("running", ""),
+    ]
     sweep.claimed(BASE_A, "5_0")
-    assert told(sweep.one(BASE_A)) == ("running", "suspended by SLURM")
+    assert state_and_cause(sweep.one(BASE_A)) == ("running", "suspended by SLURM")
 
 
 def test_what_was_given_to_another_cluster_is_that_ones_to_tell(sweep: Sweep) -> None:
     """Its job has the number of one that has ended here."""
-    sweep.given("5", alone(BASE_A), "FAILED")
-    there = sweep.given("6", alone(BASE_B))
+    sweep.submitted("5", alone(BASE_A), "FAILED")
+    there = sweep.submitted("6", alone(BASE_B))
     submission.write(sweep.runs, replace(there, job="5", cluster="there"))
-    assert told(sweep.one(BASE_B)) == ("queued", "on cluster there, which must be asked there")
+    assert state_and_cause(sweep.one(BASE_B)) == ("queued", "on cluster there, which must be asked there")
     assert sweep.one(BASE_A).state == "failed"
     path = sweep.claimed(BASE_B, "5")
     claim = json.loads((path / "claim.1.json").read_text())
@@ -210,9 +216,9 @@ def test_what_was_given_to_another_cluster_is_that_ones_to_tell(sweep: Sweep) ->
 
 
 def test_what_is_preempted_and_queued_again_is_queued(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "REQUEUED")
+    sweep.submitted("5", alone(BASE_A), "REQUEUED")
     mine(sweep.runs, BASE_A).release()
-    assert told(sweep.one(BASE_A)) == ("queued", "")
+    assert state_and_cause(sweep.one(BASE_A)) == ("queued", "")
 
 
 # ------------------------------------------------------------------------------------------------------------ failures
@@ -230,19 +236,19 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_slurms_word_for_an_end_is_the_cause(end: str, sweep: Sweep) -> None:
-    made = sweep.given("5", alone(BASE_A, BASE_B), end, end)
+    made = sweep.submitted("5", alone(BASE_A, BASE_B), end, end)
     sweep.log(made, "5_0", "something else")
     sweep.claimed(BASE_A, "5_0")  # killed while it trained; the other one before it began
-    assert [told(sight) for sight in sweep.look(BASE_A, BASE_B)] == [("failed", ENDS[end])] * 2
-    assert told(sweep.one(A2B)) == ("blocked", "its base baseA is failed")
+    assert [state_and_cause(sight) for sight in sweep.look(BASE_A, BASE_B)] == [("failed", ENDS[end])] * 2
+    assert state_and_cause(sweep.one(A2B)) == ("blocked", "its base baseA is failed")
 
 
 def test_all_runs_of_a_pack_share_its_end_but_those_that_were_finished_before(sweep: Sweep) -> None:
     synthetic.finish(sweep.runs, BASE_A, 0.7)
-    sweep.given("5", [(A2B, A3B)], "TIMEOUT")
+    sweep.submitted("5", [(A2B, A3B)], "TIMEOUT")
     sweep.claimed(A3B, "5")
     synthetic.finish(sweep.runs, A2B, 0.7)
-    assert [told(sight) for sight in sweep.look(BASE_A, A2B, A3B)][1:] == [
+    assert [state_and_cause(sight) for sight in sweep.look(BASE_A, A2B, A3B)][1:] == [
         ("done", ""),
         ("failed", "over the time limit"),
     ]
@@ -263,19 +269,19 @@ ERRORS = {
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_failure_says_its_cause_itself(error: str, sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "FAILED")
+    sweep.submitted("5", alone(BASE_A), "FAILED")
     mine(sweep.runs, BASE_A, "slurm  5").fail(error)
-    assert told(sweep.one(BASE_A)) == ("failed", ERRORS[error])
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", ERRORS[error])
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_without_a_failure_the_log_of_the_job_says_the_cause(error: str, sweep: Sweep) -> None:
-    made = sweep.given("5", alone(BASE_A, BASE_B), "FAILED", "FAILED")
+    made = sweep.submitted("5", alone(BASE_A, BASE_B), "FAILED", "FAILED")
     own = ["Traceback (most recent call last):", f"  {error}", ""]
     sweep.log(made, "5_0", *own, "srun: error: node1: task 0: Exited with exit code 1", "  ")
     sweep.log(made, "5_1", "of another element")
-    assert told(sweep.one(BASE_A)) == ("failed", ERRORS[error])
-    assert told(sweep.one(BASE_B)) == ("failed", "of another element")
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", ERRORS[error])
+    assert state_and_cause(sweep.one(BASE_B)) == ("failed", "of another element")
 
 
 @pytest.mark.parametrize("exit_status", ["0:9", "137:0", ""])
@@ -290,20 +296,20 @@ def test_without_a_failure_the_log_of_the_job_says_the_cause(error: str, sweep: 
 def test_a_killed_worker_is_said_to_be_whatever_slurms_script_wrote(
     exit_status: str, logged: list[str], sweep: Sweep
 ) -> None:
-    made = sweep.given("5", alone(BASE_A), Element("5", "FAILED", exit=exit_status))
+    made = sweep.submitted("5", alone(BASE_A), Element("5", "FAILED", exit=exit_status))
     sweep.log(made, "5", *logged)
-    assert told(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
     sweep.log(made, "5", "slurmstepd: error: Detected 1 oom_kill event in StepId=5.0", *logged)
     assert sweep.one(BASE_A).cause == "out of memory"  # the accounting does not say why
 
 
 def test_a_killed_worker_that_left_no_log_is_known_by_its_status(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), Element("5", "FAILED", exit="0:9"))
-    assert told(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
+    sweep.submitted("5", alone(BASE_A), Element("5", "FAILED", exit="0:9"))
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", "killed (signal 9)")
 
 
 def test_of_a_log_only_the_last_turn_of_a_job_counts(sweep: Sweep) -> None:
-    job = sweep.given("5", alone(BASE_A), "FAILED")
+    job = sweep.submitted("5", alone(BASE_A), "FAILED")
     sweep.log(job, "5", f"{STARTED}5", "CUDA out of memory", f"{STARTED}5 on node2", "the cable was pulled")
     assert sweep.one(BASE_A).cause == "the cable was pulled"
     sweep.log(job, "5", f"{STARTED}5", "the cable was pulled", f"{STARTED}5 on node2", "MemoryError")
@@ -312,30 +318,30 @@ def test_of_a_log_only_the_last_turn_of_a_job_counts(sweep: Sweep) -> None:
 
 @pytest.mark.parametrize("logged", [None, (), ("", "  ")])
 def test_without_a_word_there_is_a_cause_nevertheless(logged: tuple[str, ...] | None, sweep: Sweep) -> None:
-    made = sweep.given("5", alone(BASE_A), Element("5", "FAILED", exit="9:0"))
+    made = sweep.submitted("5", alone(BASE_A), Element("5", "FAILED", exit="9:0"))
     if logged is not None:
         sweep.log(made, "5", *logged)
-    state, cause = told(sweep.one(BASE_A))
+    state, cause = state_and_cause(sweep.one(BASE_A))
     assert state == "failed"
     assert cause in ("ended with 9:0", "it ended without a word")
 
 
 def test_without_log_and_accounting_the_cause_is_a_whole_sentence(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), Element("5", "FAILED"))
+    sweep.submitted("5", alone(BASE_A), Element("5", "FAILED"))
     assert sweep.one(BASE_A).cause.strip() not in ("", "ended with")
 
 
 def test_a_failure_of_the_job_before_is_none_of_the_one_that_is_queued(sweep: Sweep) -> None:
     mine(sweep.runs, BASE_A, "slurm  5").fail("the cable was pulled")
-    sweep.given("5", alone(BASE_A), "FAILED")
-    sweep.given("9", alone(BASE_A), "PENDING")
-    assert told(sweep.one(BASE_A)) == ("queued", "")
+    sweep.submitted("5", alone(BASE_A), "FAILED")
+    sweep.submitted("9", alone(BASE_A), "PENDING")
+    assert state_and_cause(sweep.one(BASE_A)) == ("queued", "")
 
 
 def test_what_was_cancelled_is_interrupted_or_missing(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "CANCELLED", "CANCELLED")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "CANCELLED", "CANCELLED")
     sweep.claimed(BASE_A, "5_0")
-    assert [told(sight) for sight in sweep.look(BASE_A, BASE_B, A2B)] == [
+    assert [state_and_cause(sight) for sight in sweep.look(BASE_A, BASE_B, A2B)] == [
         ("interrupted", ""),
         ("missing", ""),
         ("missing", ""),
@@ -343,32 +349,32 @@ def test_what_was_cancelled_is_interrupted_or_missing(sweep: Sweep) -> None:
 
 
 def test_a_job_that_completed_without_its_run_has_not_failed(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "COMPLETED", "COMPLETED")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "COMPLETED", "COMPLETED")
     mine(sweep.runs, BASE_A, "slurm  5_0").release()
     assert sweep.states(BASE_A, BASE_B) == ["interrupted", "missing"]
 
 
 def test_a_failed_job_is_no_cause_where_somebody_else_had_the_run_since(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "TIMEOUT")
+    sweep.submitted("5", alone(BASE_A), "TIMEOUT")
     sweep.claimed(BASE_A, "5", age=500)
     assert sweep.one(BASE_A).state == "failed"
     mine(sweep.runs, BASE_A).release()  # `yosinski run`, stopped
-    assert told(sweep.one(BASE_A)) == ("interrupted", "")
+    assert state_and_cause(sweep.one(BASE_A)) == ("interrupted", "")
 
 
 def test_a_job_that_failed_before_it_could_claim_has_failed_although_an_earlier_one_had_claimed(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A), "CANCELLED")
+    sweep.submitted("5", alone(BASE_A), "CANCELLED")
     sweep.claimed(BASE_A, "5", age=3600)
     assert sweep.one(BASE_A).state == "interrupted"
     sweep.created = time.time()  # submitted anew, an hour after that claim
-    sweep.given("9", alone(BASE_A), "OUT_OF_MEMORY")
-    assert told(sweep.one(BASE_A)) == ("failed", "out of memory")
+    sweep.submitted("9", alone(BASE_A), "OUT_OF_MEMORY")
+    assert state_and_cause(sweep.one(BASE_A)) == ("failed", "out of memory")
 
 
 def test_a_copy_that_found_its_base_not_good_is_missing_again_when_the_base_is_not_lost(sweep: Sweep) -> None:
     mine(sweep.runs, A2B).finish({"state": "blocked", "reason": "its base baseA is running"})
-    sweep.given("5", alone(BASE_A), "RUNNING")
-    sweep.given("6", alone(A2B), "COMPLETED")
+    sweep.submitted("5", alone(BASE_A), "RUNNING")
+    sweep.submitted("6", alone(A2B), "COMPLETED")
     assert sweep.states(BASE_A, A2B) == ["running", "missing"]
 
 
@@ -399,8 +405,8 @@ def everything(sweep: Sweep) -> None:
     mine(sweep.runs, BASE_B, "slurm  5_1").fail("the cable was pulled")
     sweep.claimed(A2B, "6_0")
     sweep.claimed(A3B, "6_1", age=400)
-    sweep.given("5", alone(BASE_A, BASE_B), "COMPLETED", "FAILED")
-    sweep.given("6", alone(A2B, A3B), "RUNNING", "OUT_OF_MEMORY")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "COMPLETED", "FAILED")
+    sweep.submitted("6", alone(A2B, A3B), "RUNNING", "OUT_OF_MEMORY")
 
 
 BY_RECORDS = ["done", "failed", "running", "interrupted", "blocked", "blocked"]
@@ -441,6 +447,6 @@ def test_slurm_is_not_asked_about_what_is_done_or_was_never_submitted(tmp_path: 
     runs = tmp_path / "runs"
     runs.mkdir()
     synthetic.finish(runs, BASE_A, 0.7)
-    Sweep(runs).given("5", alone(BASE_A), "COMPLETED")
+    Sweep(runs).submitted("5", alone(BASE_A), "COMPLETED")
     seen, silent = status.sights(runs, status.entries([BASE_A, A2B]), adopting=True)
     assert ([sight.state for sight in seen], silent) == (["done", "missing"], "")

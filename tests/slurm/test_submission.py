@@ -111,18 +111,18 @@ def test_a_job_of_which_slurm_knows_nothing_is_not_live(tmp_path: Path, answers:
 def test_slurm_is_asked_for_the_jobs_of_the_wanted_runs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submission.write(tmp_path, drafted(tmp_path, alone(BASE_A), token="a"))
     submission.write(tmp_path, drafted(tmp_path, alone(BASE_B, B2B), token="b"))
-    asked: list[str] = []
+    requests: list[str] = []
 
     def elements(names: Iterable[str]) -> Answers:
-        asked.extend(names)
-        return {name: {} for name in asked}
+        requests.extend(names)
+        return {name: {} for name in requests}
 
     monkeypatch.setattr(cluster, "name", lambda: "here")
     monkeypatch.setattr(cluster, "elements", elements)
     assert submission.scheduled(tmp_path, [A2B.id]) == {}
-    assert asked == []
+    assert requests == []
     submission.scheduled(tmp_path, [B2B.id])
-    assert asked == ["yosinski-b"]
+    assert requests == ["yosinski-b"]
 
 
 def pickles(runs: Path, token: str) -> dict[str, bytes]:
@@ -190,13 +190,13 @@ def test_a_second_process_says_for_whom_it_waits_and_goes_on_when_that_one_is_th
     with submission.lock(tmp_path):
         other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert other.stderr is not None
-        said = other.stderr.readline()  # from here on it waits
+        line = other.stderr.readline()  # from here on it waits
         time.sleep(0.2)
         (tmp_path / "trace").write_text("the first one's work")
         assert other.poll() is None
     out, errors = other.communicate(timeout=60)
     assert out == "in, after: the first one's work\n"
-    assert re.fullmatch(r"waiting for another submission to this directory, by \S+ on \S+\n", said)
+    assert re.fullmatch(r"waiting for another submission to this directory, by \S+ on \S+\n", line)
     assert (other.returncode, errors) == (0, "")
 
 

@@ -31,9 +31,9 @@ def grouped(seen: Sequence[Sight]) -> list[tuple[str, list[str], list[str]]]:
 
 
 def test_troubles_are_grouped_by_cause_with_the_copies_that_they_block(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "OUT_OF_MEMORY", "COMPLETED")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "OUT_OF_MEMORY", "COMPLETED")
     synthetic.finish(sweep.runs, BASE_B, 0.7)
-    sweep.given("6", alone(B2B, B2B_TUNED), "TIMEOUT", "PENDING")
+    sweep.submitted("6", alone(B2B, B2B_TUNED), "TIMEOUT", "PENDING")
     seen = sweep.look()
     assert [sight.state for sight in seen] == ["failed", "done", "blocked", "blocked", "failed", "queued"]
     assert grouped(seen) == [("out of memory", ["baseA"], ["A2B", "A3B"]), ("over the time limit", ["B2B"], [])]
@@ -44,9 +44,9 @@ def test_troubles_are_grouped_by_cause_with_the_copies_that_they_block(sweep: Sw
 
 
 def test_one_cause_is_one_trouble_and_the_largest_comes_first(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "NODE_FAIL", "COMPLETED")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "NODE_FAIL", "COMPLETED")
     synthetic.finish(sweep.runs, BASE_B, 0.7)
-    sweep.given("6", alone(B2B, B2B_TUNED), "NODE_FAIL", "NODE_FAIL")
+    sweep.submitted("6", alone(B2B, B2B_TUNED), "NODE_FAIL", "NODE_FAIL")
     assert grouped(sweep.look()) == [("lost with its node", ["baseA", "B2B", "B2B+"], ["A2B", "A3B"])]
     assert [display.trouble(found) for found in status.troubles(sweep.look())] == [
         "1 base and 2 copies lost with its node, 2 copies blocked"
@@ -64,7 +64,7 @@ def test_a_base_without_a_good_end_is_a_trouble_with_the_copies_that_it_blocks(b
 
 
 def test_without_failures_there_is_no_trouble(sweep: Sweep) -> None:
-    sweep.given("5", alone(BASE_A, BASE_B), "RUNNING", "CANCELLED")
+    sweep.submitted("5", alone(BASE_A, BASE_B), "RUNNING", "CANCELLED")
     assert status.troubles(sweep.look()) == []
 
 
@@ -72,7 +72,7 @@ def test_the_matrix_counts_every_run_once_by_series_and_cut(sweep: Sweep) -> Non
     synthetic.finish(sweep.runs, BASE_A, 0.7)
     other = replace(A2B, seed=5)
     synthetic.finish(sweep.runs, other, 0.7)
-    sweep.given("5", alone(A2B, BASE_B), "PENDING", "FAILED")
+    sweep.submitted("5", alone(A2B, BASE_B), "PENDING", "FAILED")
     assert status.matrix(sweep.look(*RUNS, other)) == {
         "base": {0: {"done": 1, "failed": 1}},
         "AnB": {2: {"queued": 1, "done": 1}, 3: {"missing": 1}},
@@ -95,7 +95,7 @@ def mixed(sweep: Sweep) -> list[Sight]:
     """One done, one running, one failed with its copies blocked, one stale."""
     synthetic.finish(sweep.runs, BASE_A, 0.7)
     synthetic.finish(sweep.runs, A2B, 0.7, parent_weights="others")
-    sweep.given("5", alone(BASE_B, A3B), "OUT_OF_MEMORY", Element("5_1", "RUNNING", node="node3"))
+    sweep.submitted("5", alone(BASE_B, A3B), "OUT_OF_MEMORY", Element("5_1", "RUNNING", node="node3"))
     path = sweep.claimed(A3B, "5_1")
     beat = {"attempt": 1, "step": 25, "steps": 100, "time": 1000.0, "first_step": 0, "began": 900.0}
     files.write_json(path / "progress.json", beat)
@@ -172,7 +172,7 @@ def test_the_display_offers_no_mending_for_what_ends_so_every_time(sweep: Sweep)
 
 def test_the_display_names_a_few_of_many(sweep: Sweep) -> None:
     many = [replace(BASE_A, seed=seed) for seed in range(25)]
-    sweep.given("5", alone(*many), *["RUNNING"] * 25)
+    sweep.submitted("5", alone(*many), *["RUNNING"] * 25)
     lines = rendered(sweep.look(*many))
     assert sum(line.startswith("  ▶ baseA") for line in lines) == 20
     assert "  ▶ and 5 more" in lines

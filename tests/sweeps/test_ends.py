@@ -18,7 +18,7 @@ A, B = synthetic.halves()
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "cause"),
     [
         ("0:9", "killed (signal 9)"),
         ("137:0", "killed (signal 9)"),
@@ -30,12 +30,12 @@ A, B = synthetic.halves()
         ("", ""),
     ],
 )
-def test_an_exit_status_names_the_signal(status: str, told: str) -> None:
-    assert ends.by_status(status) == told
+def test_an_exit_status_names_the_signal(status: str, cause: str) -> None:
+    assert ends.by_status(status) == cause
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "cause"),
     [
         (["/var/spool/slurmd/job00007/slurm_script: line 23:   411 Killed                  srun python"], 9),
         (["srun: error: node1: task 0: Killed"], 9),
@@ -46,12 +46,12 @@ def test_an_exit_status_names_the_signal(status: str, told: str) -> None:
         ([], None),
     ],
 )
-def test_the_script_of_slurm_names_the_signal(lines: list[str], told: int | None) -> None:
-    assert ends.by_script(lines) == (ends.killed(told) if told else "")
+def test_the_script_of_slurm_names_the_signal(lines: list[str], cause: int | None) -> None:
+    assert ends.by_script(lines) == (ends.killed(cause) if cause else "")
 
 
 @pytest.mark.parametrize(
-    ("lines", "came_to_its_end", "told"),
+    ("lines", "came_to_its_end", "cause"),
     [
         ([], False, "killed (signal 9)"),
         (["UserWarning: something is slow"], False, "killed (signal 9)"),
@@ -66,9 +66,9 @@ def test_the_script_of_slurm_names_the_signal(lines: list[str], told: int | None
     ],
 )
 def test_a_log_that_breaks_off_is_that_of_a_killed_worker(
-    lines: list[str], came_to_its_end: bool, told: str | None
+    lines: list[str], came_to_its_end: bool, cause: str | None
 ) -> None:
-    assert ends.of_worker(lines, came_to_its_end) == (told or lines[-1])
+    assert ends.of_worker(lines, came_to_its_end) == (cause or lines[-1])
 
 
 def sleep(*_: object) -> None:

@@ -65,10 +65,10 @@ def inside(place: Path) -> dict[Path, bytes | None]:
     return {path.relative_to(place): found for path, found in content(place).items()}
 
 
-def same(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+def same(ours: pd.DataFrame, others: pd.DataFrame) -> None:
     """Equal frames, whatever the order of their rows."""
-    ours, theirs = (table.sort_values(["run", "step"], ignore_index=True) for table in (ours, theirs))
-    pd.testing.assert_frame_equal(ours, theirs)
+    ours, others = (table.sort_values(["run", "step"], ignore_index=True) for table in (ours, others))
+    pd.testing.assert_frame_equal(ours, others)
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def places(tmp_path: Path) -> list[Path]:
 
 def test_the_frame_of_a_merged_directory_is_the_union(tmp_path: Path, places: list[Path]) -> None:
     before = content(*places)
-    told = merge(places, tmp_path / "all")
-    assert told == Merged(copied=len(FIRST) + len(SECOND), equal=1, unfinished=1, running=0)
+    merged = merge(places, tmp_path / "all")
+    assert merged == Merged(copied=len(FIRST) + len(SECOND), equal=1, unfinished=1, running=0)
     union = pd.concat([frame(place, where={"state": "done"}) for place in places], ignore_index=True)
     same(frame(tmp_path / "all"), union.drop_duplicates())
     for sweep, listed in {"first": FIRST, "second": SECOND}.items():
@@ -241,8 +241,8 @@ def test_an_interrupted_merge_is_completed_by_repeating_it(
         same(frame(here), frame(source))
         assert len(frame(here, "mine")) == len(frame(source))
         for run in (BASE, COPY):
-            theirs = (folder(source, run.id) / "weights.safetensors").read_bytes()
-            assert (folder(here, run.id) / "weights.safetensors").read_bytes() == theirs
+            weights = (folder(source, run.id) / "weights.safetensors").read_bytes()
+            assert (folder(here, run.id) / "weights.safetensors").read_bytes() == weights
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -304,13 +304,13 @@ def test_other_results_of_the_same_run_are_refused_wherever_they_are(what: str, 
     for place in (one, two):
         OTHER[what](end(place, BASE)) if place == two else end(place, BASE)
         end(place, synthetic.base(B))
-    told = rf"^baseA \({BASE.id[:8]}\) has other results in {{}} than in {{}}: {what}$"
-    refused([one, two], all_of_it, told.format(one, two))
-    refused([two, one], all_of_it, told.format(two, one))
+    message = rf"^baseA \({BASE.id[:8]}\) has other results in {{}} than in {{}}: {what}$"
+    refused([one, two], all_of_it, message.format(one, two))
+    refused([two, one], all_of_it, message.format(two, one))
     assert not all_of_it.exists()
-    refused([one], two, told.format(two, one))
+    refused([one], two, message.format(two, one))
     end(all_of_it, COPY)
-    refused([one, two], all_of_it, told.format(one, two))
+    refused([one, two], all_of_it, message.format(one, two))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "curve.csv"])
@@ -371,9 +371,9 @@ def test_two_lists_of_the_runs_of_one_sweep_are_refused(tmp_path: Path) -> None:
     for place, listed in ((one, [BASE]), (two, [COPY])):
         ended(place, [BASE, COPY])
         synthetic.manifest(place, "mine", listed)
-    told = "^{}/sweeps/mine-1.json lists other runs than {}/sweeps/mine-1.json"
-    refused([one, two], here, told.format(one, two))
-    refused([one], two, told.format(two, one))
+    message = "^{}/sweeps/mine-1.json lists other runs than {}/sweeps/mine-1.json"
+    refused([one, two], here, message.format(one, two))
+    refused([one], two, message.format(two, one))
     synthetic.manifest(two, "mine", [BASE])
     synthetic.damage(two / "sweeps" / "mine-1.json", lambda value: value.update(parameters={"words": "others"}))
     kept = json.loads((one / "sweeps" / "mine-1.json").read_text())
@@ -386,10 +386,10 @@ def test_a_copy_is_not_put_beside_other_weights_of_its_base(tmp_path: Path) -> N
     end(bases, BASE, weights=2.0)
     end(copies, COPY)
     ended(both, [BASE, COPY])
-    told = rf"^A3B \(.*\) in {{}} was cut from other weights of baseA \(.*\) than {bases} holds$"
-    refused([bases, copies], tmp_path / "all", told.format(copies))
-    refused([bases], copies, told.format(copies))
-    refused([copies], bases, told.format(copies))
+    message = rf"^A3B \(.*\) in {{}} was cut from other weights of baseA \(.*\) than {bases} holds$"
+    refused([bases, copies], tmp_path / "all", message.format(copies))
+    refused([bases], copies, message.format(copies))
+    refused([copies], bases, message.format(copies))
     refused([both], bases, "baseA .* has other results")
 
 
@@ -412,5 +412,7 @@ def test_weights_that_are_not_those_of_their_record_are_refused(tmp_path: Path) 
 
 
 def test_a_merge_says_what_it_did(tmp_path: Path, places: list[Path]) -> None:
-    told = str(merge(places, tmp_path / "all"))
-    assert told == f"{len(FIRST) + len(SECOND)} copied, 1 already here, 1 not finished, 0 left to who is training them"
+    message = str(merge(places, tmp_path / "all"))
+    assert (
+        message == f"{len(FIRST) + len(SECOND)} copied, 1 already here, 1 not finished, 0 left to who is training them"
+    )

@@ -51,10 +51,16 @@ def test_runs_that_did_not_end_well_do_not_count_as_measured(tmp_path: Path) -> 
 def timed(runs: Path, run: Run, pack: list[Run], flop: float, step: float, **values: Any) -> None:
     """A record of a run that took so long for every FLOP that it caused in its pack, and for every step."""
     card = find.card("emoji")
-    its, alone = in_pack(pack, card)[pack.index(run)], cost(run, card)
-    seconds = flop * its + step * alone.steps
-    told = {"flops": alone.flops, "pack_flops": its, "steps": alone.steps, "seconds": seconds, "seconds_by": "time"}
-    synthetic.finish(runs, run, 0.7, **{**told, "pack": len(pack), **values})
+    pack_flops, alone = in_pack(pack, card)[pack.index(run)], cost(run, card)
+    seconds = flop * pack_flops + step * alone.steps
+    measures = {
+        "flops": alone.flops,
+        "pack_flops": pack_flops,
+        "steps": alone.steps,
+        "seconds": seconds,
+        "seconds_by": "time",
+    }
+    synthetic.finish(runs, run, 0.7, **{**measures, "pack": len(pack), **values})
 
 
 def test_frozen_and_tuned_copies_are_estimated_from_records_of_both(tmp_path: Path) -> None:
@@ -106,12 +112,12 @@ def device(kind: str, precision: str, name: str) -> dict[str, Any]:
 
 
 def test_speeds_are_those_of_the_device_that_a_plan_is_for(tmp_path: Path) -> None:
-    for k, (seconds, told) in enumerate(
+    for k, (seconds, kind) in enumerate(
         [(1.0, ("cuda", "bfloat16", "H")), (10.0, ("cpu", "bfloat16", "X")), (30.0, ("cpu", "float32", "X"))]
     ):
         run = replace(BASE_A, seed=k)
-        synthetic.finish(tmp_path, run, 0.7, flops=10**12, seconds=seconds, **device(*told))
-    speed = lambda *told: measured(tmp_path, [], Device(*told)).of(BASE_A)  # noqa: E731
+        synthetic.finish(tmp_path, run, 0.7, flops=10**12, seconds=seconds, **device(*kind))
+    speed = lambda *kind: measured(tmp_path, [], Device(*kind)).of(BASE_A)  # noqa: E731
     assert speed("cuda", None, None) == speed("cuda", "bfloat16", "H") == 1e12
     assert speed("cpu", "bfloat16", "X") == 1e11
     assert speed("cpu", "float32", "X") == pytest.approx(1e12 / 30)

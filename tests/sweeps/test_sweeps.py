@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from commands import yosinski
 
 import sweeps
 from sweeps import plan as planning
@@ -56,7 +55,7 @@ def test_figure2_is_the_papers_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("parameters", "message"),
     [
         ({"directions": ("AC",)}, "unknown direction 'AC'; choose from: AB, BA"),
         ({"treatments": ("base",)}, "unknown treatment 'base'; choose from: frozen, tuned"),
@@ -70,11 +69,11 @@ def test_figure2_is_the_papers_grid(tmp_path: Path) -> None:
     ],
 )
 def test_figure2_refuses_what_does_not_exist(
-    given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    parameters: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     with pytest.raises(BadInput, match=message):
-        figure2(**given)
+        figure2(**parameters)
 
 
 def test_the_halves_of_a_real_split_have_distinct_bases(tmp_path: Path) -> None:
@@ -111,13 +110,13 @@ def test_reduced_goes_up_to_all_images_or_takes_the_counts_that_are_given() -> N
     runs = reduced()  # emoji has 15 training images per picture, and four artists
     assert [run.examples_per_class for run in runs] == [1, 2, 5, 10, 25, 50, 100]
     assert {run.name for run in runs} == {"baseAll"}
-    given = reduced(half="natman:A", counts=(3, 400), seeds=(0, 1))
-    assert [(run.examples_per_class, run.seed) for run in given] == [(3, 0), (400, 0), (3, 1), (400, 1)]
-    assert {run.half for run in given} == {halves.split(find.card("emoji"), "natman").a}
+    chosen = reduced(half="natman:A", counts=(3, 400), seeds=(0, 1))
+    assert [(run.examples_per_class, run.seed) for run in chosen] == [(3, 0), (400, 0), (3, 1), (400, 1)]
+    assert {run.half for run in chosen} == {halves.split(find.card("emoji"), "natman").a}
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("parameters", "message"),
     [
         ({"half": "natman"}, "unknown end of parameter half 'natman'; choose from: A, B"),
         ({"half": "random:0"}, "unknown end of parameter half '0'; choose from: A, B"),
@@ -126,9 +125,9 @@ def test_reduced_goes_up_to_all_images_or_takes_the_counts_that_are_given() -> N
         ({"counts": (0,)}, "examples per class must be at least 1"),
     ],
 )
-def test_reduced_refuses_what_does_not_exist(given: dict[str, Any], message: str) -> None:
+def test_reduced_refuses_what_does_not_exist(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        reduced(**given)
+        reduced(**parameters)
 
 
 def test_preserved_keeps_what_lies_below_the_head() -> None:
@@ -152,9 +151,9 @@ def test_volume_trains_copies_of_whole_bases_on_few_images_with_a_base_on_as_man
     assert sorted(base.name for base in whole) == ["baseA", "baseB"]
     assert {run.parent for run in copies} == set(whole)
     for count in (None, 2, 10):
-        its = [run for run in runs if run.examples_per_class == count and run not in whole[1:]]
-        assert names(its)[-4:] == ["B3B", "A3B", "B3B+thawed", "A3B+thawed"]
-        assert its[0].name == "baseB"
+        of_count = [run for run in runs if run.examples_per_class == count and run not in whole[1:]]
+        assert names(of_count)[-4:] == ["B3B", "A3B", "B3B+thawed", "A3B+thawed"]
+        assert of_count[0].name == "baseB"
     assert {run.examples_per_class for run in volume()} == {None, 1, 2, 5, 10, 25, 50}  # emoji has 60 of each class
 
 
@@ -174,7 +173,7 @@ def test_volumes_have_steps_or_epochs_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("parameters", "message"),
     [
         ({"counts": ()}, "parameter counts is empty"),
         ({"counts": (0,)}, "examples per class must be at least 1"),
@@ -183,9 +182,9 @@ def test_volumes_have_steps_or_epochs_alike() -> None:
         ({"hold": "epochs", "recipe": EMOJI.with_values({"epochs": 0, "iterations": 9})}, "recipe.iterations is 9"),
     ],
 )
-def test_volume_refuses_what_makes_no_sense(given: dict[str, Any], message: str) -> None:
+def test_volume_refuses_what_makes_no_sense(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        volume(**given)
+        volume(**parameters)
 
 
 def test_matched_random_features_have_the_source_as_parent() -> None:
@@ -201,8 +200,10 @@ def test_every_sweep_is_found_by_its_name() -> None:
 
 
 def test_values_of_either_recipe_can_be_changed() -> None:
-    given = sweeps.arguments(paper, ["data=x", "recipe.iterations=4", "reduced.iterations=3", "reduced.batch_size=2"])
-    assert given == {
+    arguments = sweeps.arguments(
+        paper, ["data=x", "recipe.iterations=4", "reduced.iterations=3", "reduced.batch_size=2"]
+    )
+    assert arguments == {
         "data": "x",
         "recipe": PAPER.with_values({"iterations": 4}),
         "reduced": PAPER_REDUCED.with_values({"iterations": 3, "batch_size": 2}),
@@ -222,17 +223,15 @@ def test_values_of_either_recipe_can_be_changed() -> None:
 def test_what_cannot_be_trained_is_refused_before_anything_starts(
     arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "yosinski", "run", *arguments, "--runs", str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert message in done.stderr
+    ended = yosinski("run", *arguments, "--runs", tmp_path / "runs")
+    assert (ended.status, ended.errors.count("\n")) == (2, 1)
+    assert message in ended.errors
     assert not list((tmp_path / "runs").glob("*/"))
 
 
 def test_data_is_a_short_form(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "yosinski", "plan", "reduced", "--data", "emoji", "-p", "counts=1", "--json"]
-    done = subprocess.run([*command, "--runs", str(tmp_path)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["parameters"]["data"] == "emoji"
+    ended = yosinski("plan", "reduced", "--data", "emoji", "-p", "counts=1", "--json", "--runs", tmp_path)
+    assert json.loads(ended.out)["parameters"]["data"] == "emoji"
 
 
 # ------------------------------------------------------------------------------------------------------ the paper's own

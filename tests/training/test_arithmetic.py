@@ -98,13 +98,13 @@ def test_without_a_list_nvidia_smi_tells_and_divided_gpus_are_taken_by_their_par
 
 
 def test_without_nvidia_smi_torch_counts_where_a_driver_has_left_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(local, "counted_by_torch", lambda: asked.append(1) or 2)
+    calls: list[int] = []
+    monkeypatch.setattr(local, "counted_by_torch", lambda: calls.append(1) or 2)
     assert workers("auto", None) == [None] * 3
-    assert not asked  # torch takes seconds to load
+    assert not calls  # torch takes seconds to load
     monkeypatch.setattr(local, "signs", lambda: ["/dev/nvidia0"])
     assert workers("auto", None) == [0, 1]
-    assert asked
+    assert calls
 
 
 def test_torch_is_asked_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,8 +126,8 @@ def test_gpus_that_are_named_but_not_there_are_bad_input(monkeypatch: pytest.Mon
 
 
 def test_a_worker_sees_its_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given: list[tuple] = []
-    monkeypatch.setattr(submitit.LocalExecutor, "submit", lambda self, *call: given.append(call))
+    jobs: list[tuple] = []
+    monkeypatch.setattr(submitit.LocalExecutor, "submit", lambda self, *call: jobs.append(call))
     runs = [synthetic.base(half) for half in (A, B)]
     queue = Queue(plan(runs, tmp_path, 2), Where(tmp_path, tmp_path), ["MIG-33", None])
     for worker, run in enumerate(runs):
@@ -135,7 +135,7 @@ def test_a_worker_sees_its_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     seen = []
     monkeypatch.setattr(job, "train", lambda *_: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES")))
     monkeypatch.setattr(job, "asked_to_stop", lambda: bool)
-    for function, *arguments in given:
+    for function, *arguments in jobs:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as submitit sets it
         function(*arguments)
     assert seen == ["MIG-33", ""]

@@ -144,13 +144,13 @@ def test_a_plan_refuses_batches_of_one_image_where_batch_norm_has_one_value(smal
     card = find.card("emoji")
     base = Run("resnet18@32", small_split.b, recipe)
     single = replace(base, recipe=recipe.with_values({"batch_size": 1}))
-    told = r"resnet18@32 cannot be trained on batches of one image: its batch norm \(in layer4.0\) has then .*"
-    with pytest.raises(BadInput, match=told + r"recipe.batch_size is 1; at least 2"):
+    message = r"resnet18@32 cannot be trained on batches of one image: its batch norm \(in layer4.0\) has then .*"
+    with pytest.raises(BadInput, match=message + r"recipe.batch_size is 1; at least 2"):
         plan([single], Path("nowhere"), 1)
     few = replace(
         card, images={**card.images, "train": tuple(int(name == base.half.classes[0]) for name in card.classes)}
     )
-    with pytest.raises(BadInput, match=told + r"half B has 1 training image\(s\), so that recipe.batch_size is 1"):
+    with pytest.raises(BadInput, match=message + r"half B has 1 training image\(s\), so that recipe.batch_size is 1"):
         check_batch(replace(base, half=replace(base.half, domain=("noto",))), few)
     check_batch(base, card)
     check_batch(replace(single, network="resnet18@64"), card)  # its maps have four values at the end

@@ -82,8 +82,8 @@ def cut_short(path: Path) -> None:
 
 
 def describe(path: Path, **values: Any) -> None:
-    told = json.loads((path / "features.json").read_text())
-    (path / "features.json").write_text(json.dumps({**told, **values}))
+    description = json.loads((path / "features.json").read_text())
+    (path / "features.json").write_text(json.dumps({**description, **values}))
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -147,8 +147,10 @@ def test_several_that_want_the_same_at_once_make_it_once(tmp_path: Path) -> None
         )
     made = sorted(k for compute in computing for missing in compute.asked for k in missing)
     assert made == [0, 1]
-    for wanted, its in zip(keys, found, strict=True):
-        assert all(same(one, PICTURES if key is KEY else VECTORS) for key, one in zip(wanted, its, strict=True))
+    for wanted, features_found in zip(keys, found, strict=True):
+        assert all(
+            same(one, PICTURES if key is KEY else VECTORS) for key, one in zip(wanted, features_found, strict=True)
+        )
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
@@ -168,8 +170,8 @@ def test_the_checksum_is_that_of_the_file(tmp_path: Path) -> None:
 
     stored(tmp_path, [KEY], Computing())
     path = folder(tmp_path, KEY)
-    told = json.loads((path / "features.json").read_text())
+    description = json.loads((path / "features.json").read_text())
     content = (path / "features.npy").read_bytes()
-    assert told["sha256"] == hashlib.sha256(content).hexdigest() == features.checksum(path / "features.npy")
-    assert told["bytes"] == len(content)
-    assert told["of"] == KEY
+    assert description["sha256"] == hashlib.sha256(content).hexdigest() == features.checksum(path / "features.npy")
+    assert description["bytes"] == len(content)
+    assert description["of"] == KEY

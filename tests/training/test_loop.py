@@ -67,7 +67,7 @@ def test_the_seconds_of_a_pack_go_to_those_that_cause_them(
     assert [record["seconds_by"] for record in found] == ["flops"] * 3
     assert [record["pack_flops"] for record in found] == list(map(round, in_pack(pack, find.card("emoji"))))
     shares, flops = ([record[name] for record in found] for name in ("seconds", "pack_flops"))
-    assert [share / sum(shares) for share in shares] == pytest.approx([its / sum(flops) for its in flops], rel=0.25)
+    assert [share / sum(shares) for share in shares] == pytest.approx([one / sum(flops) for one in flops], rel=0.25)
     curve = states.read_curve(specs.folder(where.runs, pack[0].id))
     assert 0 < curve[-1]["seconds"] < found[0]["seconds"]  # the last evaluation is counted, too
 
@@ -143,7 +143,7 @@ def test_each_treatment_trains_what_its_name_says(
     a, b = bases
     run = b.copy(2, treatment, a)
     train(where, [run])
-    base, copy = (load_file(specs.folder(where.runs, its.id) / "weights.safetensors") for its in (a, run))
+    base, copy = (load_file(specs.folder(where.runs, one.id) / "weights.safetensors") for one in (a, run))
     same = {name for name, tensor in base.items() if name.endswith("weight") and torch.equal(copy[name], tensor)}
     untouched = {f"conv{n}.conv.weight" for n in (1, 3, 4, 5)} | {"fc6.linear.weight", "fc7.linear.weight"}
     assert same == (untouched if treatment == "single" else set())
@@ -213,7 +213,7 @@ def test_stored_features_give_the_numbers_of_computed_ones(
     train(where, pack)
     # A3B is that of probed and thawed copies, too, single ones stand on two segments; of training and select images
     assert len(list((where.stores / "features").glob("*/features.json"))) == 2 * (4 + 1 + 1)
-    for run, its, tensors in zip(pack, computed, weights, strict=True):
+    for run, one, tensors in zip(pack, computed, weights, strict=True):
         path = specs.folder(where.runs, run.id)
         record = states.read_record(path)
         assert record is not None
@@ -221,7 +221,7 @@ def test_stored_features_give_the_numbers_of_computed_ones(
         for name, tensor in load_file(path / "weights.safetensors").items():
             torch.testing.assert_close(tensor, tensors[name], rtol=1e-5, atol=1e-5)
         curve = [row["select_loss"] for row in numbers(where, run)["curve"]]
-        assert curve == pytest.approx([row["select_loss"] for row in its["curve"]], rel=1e-5)
+        assert curve == pytest.approx([row["select_loss"] for row in one["curve"]], rel=1e-5)
 
 
 def test_damaged_features_and_those_of_other_weights_are_not_used(

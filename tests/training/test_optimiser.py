@@ -205,7 +205,7 @@ def test_features_are_of_the_crops_that_a_recipe_shows(where: Where, base: Run, 
     for values in kinds:
         train(where, [changed(target, views=1, **values).copy(3, "frozen", base)])
     of = [files.read_json(path)["of"] for path in (where.stores / "features").glob("*/features.json")]
-    shown = [{name: its.get(name) for name in ("shift", "mirror", "least_area")} for its in of if its["set"] == "train"]
+    shown = [{name: one.get(name) for name in ("shift", "mirror", "least_area")} for one in of if one["set"] == "train"]
     assert sorted(shown, key=str) == sorted(
         (
             {"shift": values.get("shift", 2), "mirror": values.get("mirror"), "least_area": values.get("least_area")}
@@ -213,4 +213,4 @@ def test_features_are_of_the_crops_that_a_recipe_shows(where: Where, base: Run, 
         ),
         key=str,
     )
-    assert [its["set"] for its in of].count("select") == 1
+    assert [one["set"] for one in of].count("select") == 1

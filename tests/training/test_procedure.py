@@ -113,7 +113,7 @@ def test_runs_that_wait_for_their_turn_show_life(
     claim = attempt.path / "claim.1.json"
     os.utime(claim, (1, 1))
     monkeypatch.setattr(claims, "SILENCE", 0.0)
-    asked = procedure.showing_life([attempt], lambda: True)
-    assert asked()
+    stopping = procedure.showing_life([attempt], lambda: True)
+    assert stopping()
     assert claim.stat().st_mtime > 1e9
     attempt.release()

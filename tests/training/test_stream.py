@@ -432,19 +432,19 @@ def test_boxes_are_distributed_as_torchvisions() -> None:
     corners, sizes = boxes(generator("boxes"), 4000, 256, recipe)
     torch.manual_seed(0)
     drawing = RandomResizedCrop(224, (0.3, 0.9), (0.5, 2.0))
-    theirs = [drawing.make_params([image]) for _ in range(2000)]
-    told = np.array([[its[name] for name in ("top", "left", "height", "width")] for its in theirs])
+    parameters = [drawing.make_params([image]) for _ in range(2000)]
+    drawn_boxes = np.array([[box[name] for name in ("top", "left", "height", "width")] for box in parameters])
     ours = np.concatenate([corners, sizes], 1)
-    for boxed in (ours, told):
+    for boxed in (ours, drawn_boxes):
         assert (boxed[:, :2] >= 0).all()
         assert (boxed[:, :2] + boxed[:, 2:] <= 256).all()
     for measured in (
-        lambda its: its[:, 2] * its[:, 3],
-        lambda its: its[:, 2] / its[:, 3],
-        lambda its: its[:, 0],
-        lambda its: its[:, 1],
+        lambda box: box[:, 2] * box[:, 3],
+        lambda box: box[:, 2] / box[:, 3],
+        lambda box: box[:, 0],
+        lambda box: box[:, 1],
     ):
-        agreement: Any = ks_2samp(measured(ours), measured(told))
+        agreement: Any = ks_2samp(measured(ours), measured(drawn_boxes))
         assert agreement.pvalue > 0.001
     area, ratio = sizes.prod(1) / 256**2, sizes[:, 1] / sizes[:, 0]
     assert 0.297 < area.min() < area.max() < 0.903

@@ -174,9 +174,9 @@ def test_the_rate_falls_with_every_segment_below_the_cut() -> None:
 
 def trained_now(run: Run, step: int) -> set[str]:
     """The segments that have gradients in a step of 8."""
-    its = member(run)
-    its.ready(step, 8)
-    return {name.split(".")[0] for name, p in its.network.named_parameters() if p.requires_grad}
+    trained = member(run)
+    trained.ready(step, 8)
+    return {name.split(".")[0] for name, p in trained.network.named_parameters() if p.requires_grad}
 
 
 def test_segments_are_trained_when_their_time_has_come() -> None:
@@ -199,10 +199,10 @@ def test_matched_tensors_have_the_moments_of_the_bases_and_none_of_its_values() 
     surgery.match(base.state_dict(), copy, 2, 0, "half")
     for name, tensor in copy.named_parameters():
         if name.split(".")[0] in ("conv1", "conv2"):
-            its = base.get_parameter(name)
+            original = base.get_parameter(name)
             slack = 4 / tensor.numel() ** 0.5
-            assert abs(tensor.mean() - its.mean()) < slack * its.std(), name
-            assert abs(tensor.std() / its.std() - 1) < slack, name
-            assert abs(torch.corrcoef(torch.stack([tensor.flatten(), its.flatten()]))[0, 1]) < slack, name
+            assert abs(tensor.mean() - original.mean()) < slack * original.std(), name
+            assert abs(tensor.std() / original.std() - 1) < slack, name
+            assert abs(torch.corrcoef(torch.stack([tensor.flatten(), original.flatten()]))[0, 1]) < slack, name
         else:
             assert (tensor == 2.0).all(), name
