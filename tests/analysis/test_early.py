@@ -87,7 +87,7 @@ def test_the_rule_loses_less_than_its_limit_on_the_published_networks(published:
     for epsilon, rows in where.items():
         assert len(rows) == 8
         assert rows["lost"].mean() < epsilon
-    shares = [rows["share"].mean() for its in where.values()]
+    shares = [rows["share"].mean() for rows in where.values()]
     assert shares == sorted(shares)
     assert shares[-1] < 0.5
 
