@@ -70,7 +70,7 @@ def test_it_is_drawn_and_advised(tmp_path: Path) -> None:
     labels += [text.get_text() for axes in figure.axes if (its := axes.get_legend()) for text in its.get_texts()]
     assert "AnB+halved  transfer, lower half frozen" in labels
     said = advise(table, directory=tmp_path).parts[0].sections[0].text[0]
-    assert "cut at n = 3 (conv3) and freeze the lower half of what is below (A3B+halved)" in said
+    assert "Freeze the lower half of what is below (P > 0.99). Cut at n = 3 (conv3): A3B+halved is highest" in said
 
 
 def test_the_notation_is_the_papers() -> None:
