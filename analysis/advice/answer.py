@@ -93,12 +93,13 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     means = measurements(runs)
     few = block.number < FEWEST
     spare = len(means) - len(rows)
-    if few or len(rows) < 2 or spare < FEWEST:
-        why = (
-            f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
-            if few
-            else f"{len(means)} measurements of {len(rows)} choices leave nothing to tell luck by"
-        )
+    unknown = block.replicates == "division" and not np.isfinite(_sizes(block, runs)).all()
+    if few or len(rows) < 2 or spare < FEWEST or unknown:
+        why = f"{len(means)} measurements of {len(rows)} choices leave nothing to tell luck by"
+        if few:
+            why = f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
+        elif unknown:
+            why = "no record says on how many images divisions were measured, and so how many they share"
         level: Any = _bases(runs) if reference else runs.groupby("target_half")["value"].mean()
         points: Any = 100 * (runs["value"] - runs["target_half"].map(level))
         rows["points"] = rows["choice"].map(points.groupby(runs["choice"]).mean())

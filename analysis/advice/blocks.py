@@ -224,7 +224,8 @@ def _varied(block: Block) -> str:
     of_what, number = block.replicates, block.number
     if number < FEWEST:
         return f"{counted(number, of_what)}: no interval, and no comparison, only a look at these very runs."
-    varies = [name for name in VARIED if block.good[name].nunique() > 1]
+    good: Any = block.good
+    varies = [name for name in VARIED if good[name].nunique() > 1]
     if of_what == "seed":
         copies: Any = block.good.loc[block.good["n"] > 0]
         bases = copies.groupby(["target_half", "series", "n"])["parent"].nunique()

@@ -237,7 +237,7 @@ def _freedom(cells: Cells, weights: np.ndarray, free: int) -> float:
             pairs = np.outer(members, members) & ~np.eye(cells.choices, dtype=bool)
             squared = float(np.repeat([(r[pairs] ** 2).mean() for r in of_correlation], SLICES) @ weights)
             found.append((replicates - 1) * k / (1 + (k - 1) * squared))
-    return max(1.0, min(free, np.mean(found))) if found else max(1.0, min(free, replicates - 1))
+    return max(1.0, min(free, float(np.mean(found)) if found else replicates - 1))
 
 
 def overlapping(fitted: Posterior, replicates: int, trained: float, measured: float) -> Posterior:

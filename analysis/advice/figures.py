@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.advice.answer import ENOUGH, Answer
 from analysis.advice.contrasts import CONTRASTS
@@ -109,8 +110,8 @@ def _label(axes: Any, points: list[tuple[str, float, float]]) -> None:
         taken.append(at)
         right = x > low + 0.75 * (high - low)
         axes.annotate(
-            name, (x, y), xytext=(x, at), textcoords="data", fontsize=7.5, va="center", ha="right" if right else "left",
-            bbox={"pad": 4, "alpha": 0}, annotation_clip=False,
+            name, (x, y), xytext=(-6 if right else 6, at), textcoords=("offset points", "data"), fontsize=7.5,
+            va="center", ha="right" if right else "left", bbox={"pad": 1, "alpha": 0}, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": GREY} if abs(at - y) > line / 2 else None,
         )  # fmt: skip
 
@@ -154,6 +155,7 @@ def of_classes(rows: pd.DataFrame, n: int, mean: float, spread: float) -> Figure
         axes.set_ylabel(f"base - A{n}B, points")
         if not (spread or differ.any()):
             axes.set_title("No class differs detectably from the mean of all: the order may be chance")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 

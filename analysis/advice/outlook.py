@@ -17,38 +17,42 @@ def contenders(answer: Answer) -> np.ndarray:
     return ((rows["p_best"] >= CHANCE) | (rows["choice"] == answer.top)).to_numpy(bool)
 
 
-def enough(answer: Answer, replicates: int, more: int = 0, images: float = 1.0, seed: int = 0) -> float:
+def enough(answer: Answer, left: float = 1.0, images: float = 1.0, seed: int = 0) -> float:
     """The share of futures in which some choice has P(within) of at least `ENOUGH`.
 
-    replicates: how many there are; more: how many more of all contenders; images: times as many as now. In a future the
-    estimates are what the posterior predicts them to be after so much more data: with covariance C of the choices by
-    training and V by images, now, and C' = C replicates / (replicates + more), V' = V / images then, they are
-    normal around today's with C - C' + V - V', and what is left is normal with C' + V' (the preposterior analysis of
-    Raiffa and Schlaifer, Applied Statistical Decision Theory, 1961, chapter 5).
+    left: the share of today's variance by training that more of it would leave; images: times as many as now. In a
+    future the estimates are what the posterior predicts them to be after so much more data: with covariance C of the
+    choices by training and V by images, now, and C' = left C, V' = V / images then, they are normal around today's with
+    C - C' + V - V', and what is left is normal with C' + V' (the preposterior analysis of Raiffa and Schlaifer, Applied
+    Statistical Decision Theory, 1961, chapter 5).
     """
     rng = np.random.default_rng(seed)
     kept = contenders(answer)
     draws = answer.trainings[:, kept].astype(float)
     draws = draws - draws.mean(axis=1, keepdims=True)
     by_training, by_images = np.cov(draws.T).reshape((kept.sum(),) * 2), answer.images[np.ix_(kept, kept)]
-    share = replicates / (replicates + more)
-    told = _normal(rng, FUTURES, by_training * (1 - share) + by_images * (1 - 1 / images))
-    left = _normal(rng, DRAWS, by_training * share + by_images / images)
+    told = _normal(rng, FUTURES, by_training * (1 - left) + by_images * (1 - 1 / images))
+    rest = _normal(rng, DRAWS, by_training * left + by_images / images)
     future = draws.mean(axis=0) + told
     highest = future.argmax(axis=1)
-    then = future[:, None] + left[None]  # [futures, draws, choices]
+    then = future[:, None] + rest[None]  # [futures, draws, choices]
     chosen = np.take_along_axis(then, highest[:, None, None], axis=2)[..., 0]
     return float(((then.max(axis=2) - chosen < answer.matters).mean(axis=1) >= ENOUGH).mean())
 
 
-def needed(answer: Answer, replicates: int) -> tuple[int, float]:
-    """The fewest replicates more that are enough in a share `EVEN` of futures, at most `MOST`, and their share."""
-    chance = 0.0
-    for more in range(1, MOST + 1):
-        chance = enough(answer, replicates, more)
+def needed(answer: Answer, replicates: int, most: int = MOST) -> tuple[int, float]:
+    """The fewest replicates more that are enough in a share `EVEN` of futures, at most `most`, and their share.
+
+    0 more: the contenders' missing trainings on the `replicates` that there are, which come first.
+    """
+    targets = answer.rows["targets"].to_numpy(float)
+    trained = replicates * targets[contenders(answer)].mean() / targets.max()
+    more, chance = 0, 0.0
+    for more in range(0 if trained < replicates else 1, most + 1):
+        chance = enough(answer, trained / (replicates + more))
         if chance >= EVEN:
-            return more, chance
-    return MOST, chance
+            break
+    return more, chance
 
 
 def _normal(rng: np.random.Generator, number: int, covariance: np.ndarray) -> np.ndarray:

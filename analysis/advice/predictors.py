@@ -151,7 +151,7 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
         "What scores from one forward pass would have been worth. Tau: Kendall's, between score and accuracy over the"
         f" cuts of one base on one target ({METRICS[metric]}). Regret: points lost by cutting where the score is"
         " highest instead of at the best cut; the same accuracies tell which that is, so regret is a little too high.",
-        *(_against_rules(str(series), group, block.replicates) for series, group in judged.groupby("series")),
+        *(against_rules(str(series), group, block.replicates) for series, group in judged.groupby("series")),
     ]
     if len(set(judged["replicate"])) > 1:
         text.append(f"s.d.: the standard deviation over {block.replicates}s.")
@@ -168,7 +168,7 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
     return [*text, *said], Table("Predictors", table, _shown(table, block.replicates), pairs=judged)
 
 
-def _against_rules(series: str, judged: Any, replicates: str) -> str:
+def against_rules(series: str, judged: Any, replicates: str) -> str:
     """Which predictors have a lower regret than the better one of the rules, beyond what replicates differ.
 
     By paired t tests, two-sided, with p values adjusted over the predictors that were tried.
@@ -183,7 +183,8 @@ def _against_rules(series: str, judged: Any, replicates: str) -> str:
         return f"{said}; it takes {FEWEST} {replicates}s to tell predictors apart from."
     ahead: Any = regret.drop(columns=[*RULES]).sub(regret[rule], axis=0)
     ahead = ahead.loc[:, (ahead.count() >= FEWEST) & (ahead != 0).any()]
-    p = holm(pd.Series(np.atleast_1d(ttest_1samp(ahead, 0.0, nan_policy="omit").pvalue), ahead.columns))
+    tested: Any = ttest_1samp(ahead, 0.0, nan_policy="omit")
+    p = holm(pd.Series(np.atleast_1d(tested.pvalue), ahead.columns))
     lower = distinct(pd.Series(ahead.columns[(p < 1 - SURE) & (ahead.mean() < 0)])) or "none"
     return f"{said}; told apart from that as costing less (p < {1 - SURE:.2g} after Holm over predictors): {lower}."
 
@@ -195,7 +196,7 @@ def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
         pairs = zip(times * table[name], times * table[f"{name}_sd"], strict=True)
         return [f"{m:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}") for m, sd in pairs]
 
-    of_what = " ± s.d." if table[["tau_sd", "regret_sd"]].notna().any(axis=None) else ""
+    of_what = " ± s.d." if (table["replicates"] > 1).any() else ""
     return pd.DataFrame(
         {
             "series": table["series"],

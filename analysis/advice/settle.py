@@ -50,7 +50,9 @@ def settling(block: Block, answer: Answer) -> Settling | None:
     choices = [(str(row.treatment), int(row.n)) for row in open_ones.itertuples()]  # pyright: ignore
     if not choices:
         return None
-    more, chance = needed(answer, block.number) if answer.top else (max(1, FEWEST - block.number), 0.0)
+    more, chance = max(1, FEWEST - block.number), 0.0
+    if answer.top:  # there are no further splits of the published networks
+        more, chance = needed(answer, block.number, 0) if block.published else needed(answer, block.number)
     splits = [split for split in sorted(block.runs["split"].unique()) if split]
     seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
     splits, seeds = _more(block, splits, seeds, block.number + more)
@@ -79,8 +81,8 @@ def _missing(
     """How many copies and how many bases were never trained to their end; what got stuck is not asked for again."""
     runs: Any = block.runs
     ended = runs.loc[runs["counts"] | runs["state"].isin(OVER)]
-    if block.published:  # whose splits are called as ours, but for the data
-        ended = ended.assign(split=ended["split"].str.replace("random:", "paper:"))
+    if block.published:  # whose splits are called as ours, but for the data, and which have no seeds
+        ended = ended.assign(split=ended["split"].str.replace("random:", "paper:"), seed="0")
     targets = sorted({str(target) for target in runs["target"].dropna()}) if block.weights else ["A", "B"]
     places = list(product(splits, targets, map(str, seeds)))
     copies_of = ended.loc[ended["relation"] == "transfer"]
@@ -94,18 +96,23 @@ def _missing(
 def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     if answer.why_not:
         return f"No comparison: {answer.why_not}."
-    replicates = f"{'Even ' * (chance < EVEN)}{more} more {block.replicates}{'s' * (more > 1)}"
+    replicates = f"{more} more {block.replicates}{'s' * (more > 1)}" if more else "the missing copies"
+    replicates = f"even {replicates}" if chance < EVEN else replicates
     text = (
-        f"{int(contenders(answer).sum())} choices have a chance of being the best. {replicates} of them would be enough"
+        f"{int(contenders(answer).sum())} choices have a chance of being the best. {_first(replicates)} of them would be enough"
         f" for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
     )
     if not answer.images.any():
         return f"{text}."
-    doubled = enough(answer, block.number, images=2)
+    doubled = enough(answer, images=2)
     return (
         f"{text}, twice as many {block.measured} instead in {100 * doubled:.0f} %"
         f"{': add images first' * (doubled > chance)}."
     )
+
+
+def _first(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tuple[str, int]]) -> str:

@@ -69,8 +69,8 @@ def test_it_is_drawn_and_advised(tmp_path: Path) -> None:
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     labels += [text.get_text() for axes in figure.axes if (key := axes.get_legend()) for text in key.get_texts()]
     assert "AnB+halved  transfer, lower half frozen" in labels
-    answer = advise(table, directory=tmp_path).parts[0].sections[0].text[0]
-    assert "cut at n = 3 (conv3) and freeze the lower half of what is below (A3B+halved)" in answer
+    sentence = advise(table, directory=tmp_path).parts[0].sections[0].text[0]
+    assert "Freeze the lower half of what is below (P > 0.99). Cut at n = 3 (conv3): A3B+halved is highest" in sentence
 
 
 def test_the_notation_is_the_papers() -> None:

@@ -31,13 +31,14 @@ def fill(
     failed: Callable[[Run], bool] = lambda run: False,
     points: Callable[[int, str, bool], float] = points_of,
     bits: bool = False,
+    drawn: int = 0,
 ) -> list[Run]:
     """Bases, copies and selffers in both directions, frozen and fine-tuned, with points as `points` has them.
 
-    noise: standard deviation of every run, in points. left_out: runs that were never trained; failed: those that got
+    drawn: which noise it is. noise: standard deviation of every run, in points. left_out: runs that were never trained; failed: those that got
     stuck. bits: whether records say which images were right.
     """
-    rng, made = np.random.default_rng(0), []
+    rng, made = np.random.default_rng(drawn), []
     named = [f"random:{k}" for k in range(splits)] if isinstance(splits, int) else list(splits)
 
     def finish(run: Run, above: float) -> None:

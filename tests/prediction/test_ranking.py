@@ -12,10 +12,11 @@ import pictures
 import pytest
 import synthetic
 import torch
+from scipy.stats import ttest_1samp
 
 from analysis import frame
 from analysis.advice import render
-from analysis.advice.predictors import predictions, quality
+from analysis.advice.predictors import against_rules, predictions, quality
 from analysis.advice.report import Section, advise
 from yosinski import files
 from yosinski.cli.main import main
@@ -381,8 +382,31 @@ def test_spread_is_over_splits_and_a_rule_is_the_measure(tmp_path: Path) -> None
     assert row["regret_sd"] == pytest.approx(np.std(per_split, ddof=1))
     assert (row["pairs"], row["replicates"]) == (6, 3)
     output = next(sentence for sentence in section.text if sentence.startswith("AnB:"))
-    assert "always the first cut 0.0; told apart from that as costing less (95 % t): none" in output
+    assert "always the first cut 0.0; told apart from that as costing less (p < 0.05 after Holm" in output
+    assert output.endswith("over predictors): none.")
+    assert "regret in points ± s.d." in section.tables[0].shown
+    assert "s.d.: the standard deviation over splits." in section.text
     assert not any("no spread" in sentence for sentence in section.text)
+
+
+def test_predictors_are_adjusted_for_how_many_were_tried() -> None:
+    """One that is told apart alone (p = 0.03) is not among three (0.09); one with p = 0.003 is, still."""
+    rules = {"first cut": [0.2] * 4, "last cut": [0.3] * 4}
+    luck = np.array([-1.0, 0.0, 0.0, 1.0])
+    good = {"knn": 0.2 + 0.01 * (luck - 1.6), "logme": 0.2 + 0.01 * (luck - 3.8)}
+
+    def told(*names: str) -> str:
+        regrets = {**rules, **{name: good.get(name, 0.2 + 0.01 * luck) for name in names}}
+        cells = [(str(k), name, r) for name, row in regrets.items() for k, r in enumerate(row)]
+        judged = pd.DataFrame(cells, columns=["replicate", "predictor", "regret"]).assign(at_random=0.5)
+        return against_rules("AnB", judged, "split").rpartition(": ")[2]
+
+    p = [ttest_1samp(good[name] - 0.2, 0).pvalue for name in good]  # pyright: ignore[reportAttributeAccessIssue]
+    assert 0.05 / 3 < p[0] < 0.05
+    assert p[1] < 0.05 / 3
+    assert told("knn") == "knn."
+    assert told("knn", "ridge", "hscore") == "none."
+    assert told("knn", "ridge", "logme") == "logme."
 
 
 def test_one_cut_is_nothing_to_choose_among(tmp_path: Path) -> None:
