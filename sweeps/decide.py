@@ -22,6 +22,7 @@ from yosinski.experiment.treatments import relation
 BASE = ("base", 0)
 VARIED = ("splits", "divisions", "seeds")  # parameters that places may differ in, the first choice first
 MOST = 30  # places of a sweep that names none
+FEWEST = 3  # places that an answer takes: `analysis.paired`
 ALIKE: dict[str, Callable[[Run], Any]] = {  # what copies must agree in to be compared: `analysis.advice.blocks`
     "network": lambda run: run.network,
     "examples_per_class": lambda run: run.examples_per_class,
@@ -72,6 +73,8 @@ class Choosing:
             values = tuple(range(first, first + MOST))
         else:
             raise BadInput(f"sweep {self.name} has no splits, divisions or seeds that could replicate it")
+        if len(set(values)) < FEWEST:
+            raise BadInput(f"{len(set(values))} {varied} decide nothing: name at least {FEWEST}, or one, or none")
         # What a sweep replicates by itself, such as its usual seeds, is once enough at each place.
         once = {name: values[:1] for name, values in found.items() if name not in named and len(values) > 1}
         return [{**once, varied: (value,)} for value in dict.fromkeys(values)]
@@ -81,9 +84,10 @@ class Choosing:
         """The parameter that places differ in."""
         return list(self.places[0])[-1]
 
-    def named(self, place: int) -> str:
-        """A place in words, such as "split random:1"."""
-        return f"{self.varied.removesuffix('s')} {self.places[place][self.varied][0]}"
+    def named(self, places: Sequence[int]) -> str:
+        """Places in words, such as "splits random:1, random:2"."""
+        values = ", ".join(str(self.places[place][self.varied][0]) for place in places)
+        return f"{self.varied.removesuffix('s')}{'s' * (len(places) > 1)} {values}"
 
     @cached_property
     def choices(self) -> list[tuple[str, int]]:

@@ -2,13 +2,11 @@
 
 A round is a set of cells, each a place and a choice. Places are what intervals go over: splits, divisions or seeds,
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
-The first round has training from scratch, and the first, a middle and the last cut, at one place. From the second on
-
-- cuts between those that were tried are added at the first place, where one of them may be the best,
-- what is hopeless is dropped,
-- further places are added for what is left,
-
-until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
+The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
+more places, since an answer takes three: what is far behind is dropped, and cuts between those that were tried are added
+where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
+tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
+hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
 """
 
@@ -19,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from analysis.advice.answer import ENOUGH, MATTERS, Answer, by_images
+from analysis.paired import FEWEST
 
 BASE = ("base", 0)
 Choice = tuple[str, int]  # treatment and n
@@ -97,11 +96,15 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     seen = {choice for _, choice in tried}  # those that failed as well
     untried = sorted(((a, c) for a, c in zip(above[p:], names[p:], strict=True) if c not in seen), reverse=True)
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
-    places = 1 + max(place for place, _ in tried)
-    if missed and (places == 1 or sum(above[p:]) > sum(above[:p])):
-        return Round(tuple((0, choice) for choice in missed), "cuts in between that may be the best")
     hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
-    return Round(tuple((places, choice) for choice in hopeful), "a replicate of what may be the best")
+    places = 1 + max(place for place, _ in tried)
+    further = [(place, choice) for place in range(places, max(places + 1, FEWEST)) for choice in hopeful]
+    if now.draws is None and missed:
+        also = [(place, choice) for place in range(max(places + 1, FEWEST)) for choice in missed]
+        return Round((*also, *further), "cuts in between and replicates of what may be the best")
+    if missed and sum(above[p:]) > sum(above[:p]):
+        return Round(tuple((0, choice) for choice in missed), "cuts in between that may be the best")
+    return Round(tuple(further), "replicates of what may be the best")
 
 
 def _hopeful(now: Known, above: np.ndarray, matters: float) -> np.ndarray:

@@ -128,7 +128,7 @@ def decide(options: argparse.Namespace) -> int:
                 f" (every cut on {FEWEST} {block.replicates}s: {_count(chosen, grid)})"
             )
         elif max(place for place, _ in following.cells) >= len(chosen.places):
-            end = f"not decided, and all of {chosen.varied} is used up: name more of them"
+            end = f"not decided on all {len(chosen.places)} {chosen.varied}: name more of them"
         elif why := _over(budget, options, chosen, [*decision.cells, *following.cells]):
             end = f"not decided within the budget: {why}"
         for sentence in sentences(block, answer)[: None if end else BRIEF]:
@@ -146,17 +146,21 @@ def _as_json(following: "Round") -> dict[str, Any]:
 
 def _described(chosen: "Choosing", cells: Any) -> str:
     """The cells of a round, as in "fine-tuned n = 4, 5 on split random:0"."""
-    cuts: dict[str, list[int]] = {}
-    for _, (treatment, n) in cells:
-        cuts.setdefault(treatment, []).append(n)
-    parts = [
-        "the base"
-        if treatment == "base"
-        else f"{TREATMENTS[treatment].meaning} n = {', '.join(map(str, sorted(some)))}"
-        for treatment, some in cuts.items()
-    ]
-    places = dict.fromkeys(chosen.named(place) for place, _ in cells)
-    return f"{', '.join(parts)} on {', '.join(places)}"
+    of_choice: dict[tuple[str, int], list[int]] = {}
+    for place, (treatment, n) in cells:
+        of_choice.setdefault((treatment, n), []).append(place)
+    parts = []
+    for places in dict.fromkeys(map(tuple, of_choice.values())):
+        cuts: dict[str, list[int]] = {}
+        for (treatment, n), where in of_choice.items():
+            if tuple(where) == places:
+                cuts.setdefault(treatment, []).append(n)
+        some = [
+            f"{TREATMENTS[name].meaning} n = {', '.join(map(str, sorted(cut)))}" if name != "base" else "base"
+            for name, cut in cuts.items()
+        ]
+        parts.append(f"{', '.join(some)} on {chosen.named(places)}")
+    return "; ".join(parts)
 
 
 def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list[str]:
