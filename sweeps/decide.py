@@ -6,14 +6,13 @@ A cell is a place (a split, a division or a seed, as a number from 0) with a cho
 
 import inspect
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import sweeps
-from yosinski.data.half import Half
 from yosinski.data.halves import kind
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
@@ -103,8 +102,7 @@ class Choosing:
             if len(values) > 1:
                 found = ", ".join(sorted(map(str, values)))
                 raise BadInput(f"sweep {self.name} mixes copies that cannot be compared, by {name}: {found}")
-        targets = {run.half for run in copies}
-        scratch = any(_is_base_of(run, targets) for run in runs)
+        scratch = bool(_bases(runs))
         chosen = list(dict.fromkeys((run.treatment, run.cut) for run in copies))
         if len(chosen) + scratch < 2 or not chosen:
             raise BadInput(f"sweep {self.name} has {len(chosen)} transfer copies to choose from: nothing is to decide")
@@ -118,12 +116,9 @@ class Choosing:
             by_place.setdefault(place, []).append((choice[0], choice[1]))
         for place, choices in by_place.items():
             every = self._runs(self.places[place])
-            copies = [run for run in every if _is_transfer(run)]
-            targets = {run.half for run in copies}
-            if BASE in choices:
-                runs += [run for run in every if _is_base_of(run, targets)]
-            runs += [run for run in copies if (run.treatment, run.cut) in choices]
-        return runs
+            runs += _bases(every) if BASE in choices else []
+            runs += [run for run in every if _is_transfer(run) and (run.treatment, run.cut) in choices]
+        return list(dict.fromkeys(runs))
 
     def _runs(self, place: Mapping[str, Any]) -> list[Run]:
         """All runs at one place; in one direction unless the user names some, since the other one is no replicate."""
@@ -155,8 +150,10 @@ def _kind_of_base(base: Run | None) -> str:
     return f"recipe {base.recipe.digest}, {base.examples_per_class or 'all'} images per class"
 
 
-def _is_base_of(run: Run, targets: Container[Half]) -> bool:
-    return run.treatment == "base" and run.half in targets
+def _bases(runs: Iterable[Run]) -> list[Run]:
+    """Those that transfer copies are compared with: trained from scratch on the same images with the same recipe."""
+    beside = {replace(run, treatment="base", cut=0, parent=None, preserved=0) for run in runs if _is_transfer(run)}
+    return [run for run in runs if run in beside]
 
 
 FILE = '''"""Runs by which `yosinski decide {name}` decides where to cut, as far as it has got."""
