@@ -216,7 +216,7 @@ def test_of_an_answer_all_measured_choices_are_known() -> None:
     now = known(Answer(rows, why_not="1 split"), noise=0.7)
     assert now.choices == (("tuned", 3), BASE)
     assert (now.points.tolist(), now.sound.tolist(), now.draws, now.noise) == ([2.0, 0.0], [False, True], None, 0.7)
-    compared = Answer(rows[:2], top="base", trainings=np.array([[2.0, 0.0]] * 5), images=np.eye(2))
+    compared = Answer(rows.iloc[:2], top="base", trainings=np.array([[2.0, 0.0]] * 5), images=np.eye(2))
     drawn = known(compared).draws
     assert drawn is not None
     assert drawn.shape == (5, 2)

@@ -27,6 +27,12 @@ class End:
     decided: bool
 
 
+def walk(seed: int) -> np.ndarray:
+    """Another truth: random walks over the cuts of frozen and fine-tuned copies, by a point a cut; frozen ones fall."""
+    steps = np.random.default_rng([1, seed]).standard_normal((2, 7))
+    return np.concatenate([[0.0], 1 + np.cumsum(steps[0] - 0.8), 3 + np.cumsum(steps[1])])
+
+
 def measurements(truth: np.ndarray, times: float, alike: float, seed: int) -> np.ndarray:
     """What every choice would measure at every place, points [places, choices]; times: the usual variances."""
     world = World(splits=PLACES, alike=alike)
