@@ -6,6 +6,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from analysis.frame import distinct
+from yosinski.data.halves import kind
 from yosinski.errors import BadInput, choose
 
 METRICS = {  # column -> what it was measured on
@@ -51,12 +52,8 @@ def trained(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind_of_split(frame: pd.DataFrame) -> pd.Series:
-    """Of every row: "random", "natman", "all", "file" and so on; the paper's own splits are of the first two kinds."""
-    kinds = {}
-    for split in frame["split"].dropna().unique():
-        kind, _, rest = split.partition(":")
-        papers = "natman" if rest == "natman" else "random"
-        kinds[split] = "file" if split.endswith(".json") else papers if kind == "paper" else kind
+    """The kind of the split of every row, as `yosinski.data.halves.kind` names it."""
+    kinds = {split: kind(split) for split in frame["split"].dropna().unique()}
     return pd.Series([kinds.get(split) for split in frame["split"]], frame.index, dtype="string")
 
 

@@ -5,12 +5,15 @@ A cell is a place (a split, a division or a seed, as a number from 0) with a cho
 """
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sweeps
+from yosinski.data.halves import kind
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import relation
@@ -18,6 +21,15 @@ from yosinski.experiment.treatments import relation
 BASE = ("base", 0)
 VARIED = ("splits", "divisions", "seeds")  # parameters that places may differ in, the first choice first
 MOST = 30  # places of a sweep that names none
+FEWEST = 3  # places that an answer takes: `analysis.paired`
+ALIKE: dict[str, Callable[[Run], Any]] = {  # what copies must agree in to be compared: `analysis.advice.blocks`
+    "network": lambda run: run.network,
+    "examples_per_class": lambda run: run.examples_per_class,
+    "preserved": lambda run: run.preserved,
+    "recipe": lambda run: run.recipe.digest,
+    "kind of split": lambda run: kind(run.half.split),
+    "base": lambda run: _kind_of_base(run.parent),
+}
 
 
 @dataclass(frozen=True)
@@ -38,30 +50,63 @@ class Choosing:
 
     @cached_property
     def places(self) -> list[dict[str, tuple[Any, ...]]]:
-        """The arguments of every place: the values of the parameter with several, or splits or seeds from 0 on."""
-        parameters = inspect.signature(self.sweep).parameters
-        varied = [name for name in VARIED if name in parameters]
-        given = {name: tuple(self.values[name]) for name in varied if name in self.values}
-        for name in varied:
-            if len(given.get(name, ())) > 1:
-                return [{name: (value,)} for value in given[name]]
-        if "splits" in varied and all(split.startswith("random:") for split in given.get("splits", ())):
-            first = int(given.get("splits", ("random:0",))[0].removeprefix("random:"))
-            return [{"splits": (f"random:{k}",)} for k in range(first, first + MOST)]
-        if "seeds" in varied:
-            return [{"seeds": (seed,)} for seed in range(MOST)]
-        raise BadInput(f"sweep {self.name} has no splits, divisions or seeds that could replicate it")
+        """The arguments of every place, which differ in one parameter only.
+
+        That is the first of `VARIED` of which the user names several values; or else the splits, or, where these are
+        not random, the seeds, `MOST` of them from the first on that the user or the sweep names.
+        """
+        of_sweep = inspect.signature(self.sweep).parameters
+        named = {name: tuple(self.values[name]) for name in VARIED if name in self.values and name in of_sweep}
+        usual = {name: of_sweep[name].default for name in VARIED if name in of_sweep}
+        found = {name: named.get(name) or (value if isinstance(value, tuple) else ()) for name, value in usual.items()}
+        several = [name for name, values in named.items() if len(values) > 1]
+        random = all(re.fullmatch("random:[0-9]+", split) for split in found.get("splits", ()))
+        if several or (len(found.get("splits", ())) > 1 and not random):
+            varied = several[0] if several else "splits"
+            values = found[varied]
+        elif "splits" in found and random:
+            varied, first = "splits", int(next(iter(found["splits"]), "random:0").removeprefix("random:"))
+            values = tuple(f"random:{k}" for k in range(first, first + MOST))
+        elif "seeds" in found:
+            varied, first = "seeds", next(iter(found["seeds"]), 0)
+            values = tuple(range(first, first + MOST))
+        else:
+            raise BadInput(f"sweep {self.name} has no splits, divisions or seeds that could replicate it")
+        if len(set(values)) < FEWEST:
+            raise BadInput(f"{len(set(values))} {varied} decide nothing: name at least {FEWEST}, or one, or none")
+        # What a sweep replicates by itself, such as its usual seeds, is once enough at each place.
+        once = {name: values[:1] for name, values in found.items() if name not in named and len(values) > 1}
+        return [{**once, varied: (value,)} for value in dict.fromkeys(values)]
+
+    @property
+    def varied(self) -> str:
+        """The parameter that places differ in."""
+        return list(self.places[0])[-1]
+
+    def named(self, places: Sequence[int]) -> str:
+        """Places in words, such as "splits random:1, random:2"."""
+        values = ", ".join(str(self.places[place][self.varied][0]) for place in places)
+        return f"{self.varied.removesuffix('s')}{'s' * (len(places) > 1)} {values}"
 
     @cached_property
     def choices(self) -> list[tuple[str, int]]:
-        """All choices at one place, training from scratch first if the sweep has such bases."""
+        """All choices at one place, training from scratch first if the sweep has such bases.
+
+        BadInput if there are fewer than two, or if some cannot be compared with others.
+        """
         runs = self._runs(self.places[0])
-        copies = sorted({(run.treatment, run.cut) for run in runs if _is_transfer(run)}, key=lambda choice: choice[1])
-        if not copies:
-            raise BadInput(f"sweep {self.name} has no transfer copies: there is nothing to decide")
-        targets = {run.half for run in runs if _is_transfer(run)}
-        scratch = any(run.parent is None and run.is_trained and run.half in targets for run in runs)
-        return [BASE] * scratch + copies
+        copies = [run for run in runs if _is_transfer(run)]
+        kinds = {name: {about(run) for run in copies} for name, about in ALIKE.items()}
+        kinds["kind of split"] |= {kind(split) for place in self.places for split in place.get("splits", ())}
+        for name, values in kinds.items():
+            if len(values) > 1:
+                found = ", ".join(sorted(map(str, values)))
+                raise BadInput(f"sweep {self.name} mixes copies that cannot be compared, by {name}: {found}")
+        scratch = bool(_bases(runs))
+        chosen = list(dict.fromkeys((run.treatment, run.cut) for run in copies))
+        if len(chosen) + scratch < 2 or not chosen:
+            raise BadInput(f"sweep {self.name} has {len(chosen)} transfer copies to choose from: nothing is to decide")
+        return [BASE] * scratch + chosen
 
     def of_cells(self, cells: Iterable[tuple[int, tuple[str, int]]]) -> list[Run]:
         """The runs of cells, with the bases that copies are cut from; without selffers."""
@@ -71,18 +116,18 @@ class Choosing:
             by_place.setdefault(place, []).append((choice[0], choice[1]))
         for place, choices in by_place.items():
             every = self._runs(self.places[place])
-            copies = [run for run in every if _is_transfer(run)]
-            targets = {run.half for run in copies}
-            if BASE in choices:
-                runs += [run for run in every if run.parent is None and run.is_trained and run.half in targets]
-            runs += [run for run in copies if (run.treatment, run.cut) in choices]
-        return runs
+            runs += _bases(every) if BASE in choices else []
+            runs += [run for run in every if _is_transfer(run) and (run.treatment, run.cut) in choices]
+        return list(dict.fromkeys(runs))
 
     def _runs(self, place: Mapping[str, Any]) -> list[Run]:
         """All runs at one place; in one direction unless the user names some, since the other one is no replicate."""
         parameters = inspect.signature(self.sweep).parameters
         one_way = {"directions": ("AB",)} if "directions" in parameters and "directions" not in self.values else {}
-        return self.sweep(**{**self.values, **one_way, **place})
+        try:
+            return self.sweep(**{**self.values, **one_way, **place})
+        except TypeError as error:
+            raise BadInput(f"sweep {self.name}: {error}") from error
 
 
 def of_cells(name: str, texts: Sequence[str], cells: Iterable[tuple[int, tuple[str, int]]]) -> list[Run]:
@@ -97,6 +142,18 @@ def choosing(name: str, texts: Sequence[str]) -> Choosing:
 
 def _is_transfer(run: Run) -> bool:
     return relation(run.spec) == "transfer"
+
+
+def _kind_of_base(base: Run | None) -> str:
+    if base is None or not base.is_trained:
+        return base.id if base else ""
+    return f"recipe {base.recipe.digest}, {base.examples_per_class or 'all'} images per class"
+
+
+def _bases(runs: Iterable[Run]) -> list[Run]:
+    """Those that transfer copies are compared with: trained from scratch on the same images with the same recipe."""
+    beside = {replace(run, treatment="base", cut=0, parent=None, preserved=0) for run in runs if _is_transfer(run)}
+    return [run for run in runs if run in beside]
 
 
 FILE = '''"""Runs by which `yosinski decide {name}` decides where to cut, as far as it has got."""
@@ -115,5 +172,6 @@ def sweep():
 
 
 def as_file(name: str, texts: Sequence[str], cells: Iterable[tuple[int, tuple[str, int]]]) -> str:
-    """A Python file with these cells as a sweep."""
+    """A Python file with these cells as a sweep. Of a user's own sweep it has the whole path."""
+    name = str(Path(name).absolute()) if name.endswith(".py") else name
     return FILE.format(name=name, texts=list(texts), cells="\n".join(f"    {cell!r}," for cell in cells))

@@ -100,9 +100,7 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
             why = f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
         elif unknown:
             why = "no record says on how many images divisions were measured, and so how many they share"
-        level: Any = _bases(runs) if reference else runs.groupby("target_half")["value"].mean()
-        points: Any = 100 * (runs["value"] - runs["target_half"].map(level))
-        rows["points"] = rows["choice"].map(points.groupby(runs["choice"]).mean())
+        rows["points"] = _differences(runs, list(rows["choice"]), reference)
         rows = rows.sort_values("points", ascending=False, ignore_index=True)
         return Answer(rows, matters, why, reference, failed=failed)
 
@@ -250,8 +248,20 @@ def by_images(covariance: np.ndarray, number: int, rng: np.random.Generator) -> 
     return (rng.standard_normal((number, len(values))) @ root.T).astype(np.float32)
 
 
-def _bases(runs: pd.DataFrame) -> Any:
-    return runs.loc[runs["series"] == "base"].groupby("target_half")["value"].mean()
+def _differences(runs: pd.DataFrame, choices: list[str], reference: str) -> np.ndarray:
+    """Points [choices] from the reference, or from the mean of all, by least squares of choice + target with its seed.
+
+    So a choice that is beside others, but not beside the base, is compared through these. NaN where nothing compares.
+    """
+    means: Any = runs.groupby(["target_half", "seed", "choice"], as_index=False)["value"].mean()
+    code = means["choice"].map({name: k for k, name in enumerate(choices)}).to_numpy(int)
+    level = pd.factorize(means["target_half"] + "\n" + means["seed"])[0]
+    design = np.hstack([np.eye(len(choices))[code], np.eye(level.max() + 1)[level]])
+    inverse = np.linalg.pinv(design)
+    wanted = np.eye(len(choices), design.shape[1])
+    wanted = wanted - (wanted[choices.index(reference)] if reference else wanted.mean(axis=0))
+    compared = np.isclose(wanted @ inverse @ design, wanted, atol=1e-6).all(axis=1)
+    return np.where(compared, 100 * wanted @ inverse @ means["value"].to_numpy(float), np.nan)
 
 
 def _counted(block: Block, runs: pd.DataFrame) -> pd.DataFrame:

@@ -2,13 +2,11 @@
 
 A round is a set of cells, each a place and a choice. Places are what intervals go over: splits, divisions or seeds,
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
-The first round has the first, a middle and the last cut at one place. From the second on
-
-- cuts between those that were tried are added at the first place, where one of them may be the best,
-- what is hopeless is dropped,
-- further places are added for what is left,
-
-until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
+The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
+more places, since an answer takes three: what is far behind is dropped, and cuts between those that were tried are added
+where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
+tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
+hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
 """
 
@@ -42,14 +40,21 @@ class Round:
 class Known:
     """What the rounds so far say.
 
-    choices: those with a measurement, [p]. points: their means, in any common level, [p]. draws: of these means,
-    [draws, p], or None without replicates. noise: standard error of a difference by images alone, in points.
+    choices: those with a measurement, [p]. points: their means, in any common level, [p]. sound: which of them did not
+    fail too often to be recommended, bool [p]. draws: of these means, [draws, p], or None where there is no comparison.
+    noise: standard error of a difference by images alone, in points.
     """
 
     choices: tuple[Choice, ...]
     points: np.ndarray
+    sound: np.ndarray
     draws: np.ndarray | None
     noise: float = 0.0
+
+    @property
+    def leading(self) -> int:
+        """The highest of those that may be recommended; of all, if none may."""
+        return int(np.where(self.sound | ~self.sound.any(), self.points, -np.inf).argmax())
 
 
 def known(answer: Answer, noise: float = 0.0, seed: int = 0) -> Known:
@@ -63,79 +68,93 @@ def known(answer: Answer, noise: float = 0.0, seed: int = 0) -> Known:
     if answer.top:
         rng = np.random.default_rng(seed)
         draws = answer.trainings + by_images(answer.images, len(answer.trainings), rng)
-    return Known(choices, rows["points"].to_numpy(float), draws, noise)
+    return Known(choices, rows["points"].to_numpy(float), ~rows["fragile"].to_numpy(bool), draws, noise)
 
 
-def first(cuts: Sequence[int], treatments: Sequence[str]) -> Round:
-    """The first, a middle and the last cut with every treatment, and training from scratch, at the first place."""
-    some = sorted({cuts[0], cuts[len(cuts) // 2], cuts[-1]})
-    cells = [(0, BASE), *((0, (treatment, n)) for treatment in treatments for n in some)]
-    return Round(tuple(cells), "a first look: first, middle and last cut")
+def first(choices: Sequence[Choice]) -> Round:
+    """The first, a middle and the last cut with every treatment, and training from scratch, at the first place.
+
+    choices: of the whole sweep.
+    """
+    some = [choice for choice in choices if choice == BASE]
+    for treatment, cuts in _cuts(choices).items():
+        some += [(treatment, n) for n in sorted({cuts[0], cuts[len(cuts) // 2], cuts[-1]})]
+    return Round(tuple((0, choice) for choice in some), "a first look")
 
 
-def following(
-    now: Known, tried: Collection[Cell], cuts: Sequence[int], treatments: Sequence[str], matters: float = MATTERS
-) -> Round | None:
+def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], matters: float = MATTERS) -> Round | None:
     """The next round; None where the question is decided.
 
-    tried: all cells of the rounds so far. cuts: of the whole sweep.
+    tried: all cells of the rounds so far. choices: of the whole sweep.
     """
-    places = 1 + max(place for place, _ in tried)
-    top = now.choices[int(now.points.argmax())]
-    draws = now.points[None] if now.draws is None else now.draws
-    names, draws = with_untried(now.choices, draws, cuts, treatments)
-    p, leading = len(now.choices), draws[:, [names.index(top)]]
-    if places >= FEWEST and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
+    p, draws = len(now.choices), now.points[None] if now.draws is None else now.draws
+    names, draws = with_untried(now.choices, draws, choices)
+    leading = draws[:, [now.leading]]
+    if now.draws is not None and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
         return None
     above = (draws - leading >= matters).mean(axis=0)  # how often each is what the leading one misses
     seen = {choice for _, choice in tried}  # those that failed as well
     untried = sorted(((a, c) for a, c in zip(above[p:], names[p:], strict=True) if c not in seen), reverse=True)
-    missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if places < FEWEST else CHANCE)]
-    if missed and (places == 1 or sum(above[p:]) > sum(above[:p])):
-        return Round(
-            tuple((0, choice) for choice in missed), "cuts between those that were tried, which may be the best"
-        )
-    kept = _hopeful(now, above[:p], matters, places)
-    hopeful = [choice for choice, keep in zip(now.choices, kept, strict=True) if keep]
-    return Round(tuple((places, choice) for choice in hopeful), "a replicate of what may be the best")
+    missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
+    hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
+    places = 1 + max(place for place, _ in tried)
+    further = [(place, choice) for place in range(places, max(places + 1, FEWEST)) for choice in hopeful]
+    if now.draws is None and missed:
+        also = [(place, choice) for place in range(max(places + 1, FEWEST)) for choice in missed]
+        return Round((*also, *further), "cuts in between and replicates of what may be the best")
+    if missed and sum(above[p:]) > sum(above[:p]):
+        return Round(tuple((0, choice) for choice in missed), "cuts in between that may be the best")
+    return Round(tuple(further), "replicates of what may be the best")
 
 
-def _hopeful(now: Known, above: np.ndarray, matters: float, places: int) -> np.ndarray:
+def _hopeful(now: Known, above: np.ndarray, matters: float) -> np.ndarray:
     """Which choices are not hopeless, bool [p]: the leading one, its nearest rival, and what may be above by matters.
 
-    Below three places the errors are hardly known, so that what is far behind is hopeless as well.
+    Without a comparison the errors are not known, and what is far behind is hopeless.
     """
-    gap = now.points.max() - now.points
-    near = gap <= (AWAY * max(matters, now.noise) if places < FEWEST else np.inf)
-    kept = near & ((above >= CHANCE) if now.draws is not None else True)
-    kept[np.argsort(gap, kind="stable")[:2]] = True
+    gap = now.points[now.leading] - now.points
+    kept = above >= CHANCE if now.draws is not None else gap <= AWAY * max(matters, now.noise)
+    kept[now.leading] = True
+    kept[np.argsort(np.where(kept, np.inf, gap), kind="stable")[: max(0, 2 - kept.sum())]] = True
     return kept
 
 
 def with_untried(
-    choices: Sequence[Choice], draws: np.ndarray, cuts: Sequence[int], treatments: Sequence[str]
+    measured: Sequence[Choice], draws: np.ndarray, choices: Sequence[Choice]
 ) -> tuple[list[Choice], np.ndarray]:
-    """The choices, tried ones first, and draws of their means, [draws, all choices]. draws: of tried ones.
+    """All choices, measured ones first, and draws of their means, [draws, choices]. draws: of those measured.
 
-    An untried cut between two tried ones a < n < b is on the line between their draws, but for a bridge of a random
-    walk: normal with variance step^2 (n - a) (b - n) / (b - a), step^2 being the mean of squared differences of
-    neighbouring tried cuts of that treatment per cut between them (accuracy is smooth over n, but not a line).
+    A cut between two measured ones a < n < b is on the line between their draws, but for a bridge of a random walk:
+    normal with variance step^2 (n - a) (b - n) / (b - a), step^2 being the mean of squared differences of neighbouring
+    measured cuts of that treatment per cut between them (accuracy is smooth over n, but not a line). A cut beyond the
+    last measured one a, whose neighbours failed, is where a is, but for the walk: step^2 |n - a|.
     """
     rng = np.random.default_rng(0)
     draws = np.repeat(draws, -(-DRAWS // len(draws)), axis=0)
     means = draws.mean(axis=0)
-    names, columns = list(choices), [draws]
-    for treatment in treatments:
-        tried = sorted((cuts.index(n), k) for k, (name, n) in enumerate(choices) if name == treatment)
-        pairs = list(pairwise(tried))
-        if not pairs:
+    names, columns = list(measured), [draws]
+    for treatment, cuts in _cuts(choices).items():
+        column = {k: measured.index((treatment, n)) for k, n in enumerate(cuts) if (treatment, n) in measured}
+        if len(column) < 2:
             continue
-        step = np.mean([(means[k] - means[j]) ** 2 / (b - a) for (a, j), (b, k) in pairs])
-        for (a, j), (b, k) in pairs:
-            for place in range(a + 1, b):
-                share = (place - a) / (b - a)
-                bridge = np.sqrt(step * share * (1 - share) * (b - a))
-                line = (1 - share) * draws[:, j] + share * draws[:, k]
-                names.append((treatment, cuts[place]))
-                columns.append((line + bridge * rng.standard_normal(len(line)))[:, None])
+        step = np.mean([(means[column[b]] - means[column[a]]) ** 2 / (b - a) for a, b in pairwise(column)])
+        for n in (n for n in range(len(cuts)) if n not in column):
+            a, b = max((k for k in column if k < n), default=None), min((k for k in column if k > n), default=None)
+            if a is None or b is None:
+                end = max(column) if b is None else min(column)
+                line, variance = draws[:, column[end]], step * abs(n - end)
+            else:
+                share = (n - a) / (b - a)
+                line = (1 - share) * draws[:, column[a]] + share * draws[:, column[b]]
+                variance = step * share * (1 - share) * (b - a)
+            names.append((treatment, cuts[n]))
+            columns.append((line + np.sqrt(variance) * rng.standard_normal(len(line)))[:, None])
     return names, np.hstack(columns)
+
+
+def _cuts(choices: Sequence[Choice]) -> dict[str, list[int]]:
+    """The cuts of every treatment, in order."""
+    cuts: dict[str, list[int]] = {}
+    for treatment, n in sorted((choice for choice in choices if choice != BASE), key=lambda choice: choice[1]):
+        cuts.setdefault(treatment, []).append(n)
+    return {treatment: cuts[treatment] for treatment in sorted(cuts)}

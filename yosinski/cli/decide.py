@@ -1,6 +1,7 @@
 """decide: a sweep that chooses its own runs, round by round, here or on a cluster."""
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from yosinski import files
 from yosinski.cli import cluster, local
 from yosinski.cli.options import Command, asking, with_sweep, with_training, with_workers
-from yosinski.cli.prepare import sweep_runs
 from yosinski.errors import BadInput, command
+from yosinski.experiment.treatments import TREATMENTS
 from yosinski.identity import digest
 from yosinski.records.states import FINAL
 
 if TYPE_CHECKING:
     from analysis.advice.answer import Answer
     from analysis.advice.blocks import Block
+    from analysis.advice.decide import Round
     from sweeps.decide import Choosing
+    from sweeps.speeds import Device
 
 Cells = list[tuple[int, tuple[str, int]]]
+BRIEF = 2  # sentences of the advice that are told of a round that is not the last one
 
 
 @dataclass
@@ -44,18 +48,33 @@ class Decision:
         """The cells of all rounds, each once."""
         return list(dict.fromkeys((place, (name, n)) for one in self.rounds for place, (name, n) in one["cells"]))
 
-    def read(self) -> None:
-        """Read the rounds of earlier commands, if there are any."""
-        if self.file.exists():
-            self.rounds = files.read_json(self.file)["rounds"]
+    def read(self, chosen: "Choosing") -> None:
+        """Read the rounds of earlier commands, if there are any. BadInput if these are not of this sweep."""
+        if not self.file.exists():
+            return
+        try:
+            self.rounds = [{"why": str(one["why"]), **one} for one in files.read_json(self.file)["rounds"]]
+            cells = self.cells
+        except (files.Damaged, KeyError, TypeError, ValueError) as error:
+            aside = files.set_aside(self.file)
+            raise BadInput(
+                f"{self.file} is damaged; it was set aside as {aside.name}, the same command decides anew, from the"
+                " runs that are there"
+            ) from error
+        for place, choice in cells:
+            if choice not in chosen.choices or place not in range(len(chosen.places)):
+                raise BadInput(
+                    f"{self.file} is of another sweep: it has {choice} at place {place}; remove it, or name it"
+                )
 
     def write(self) -> None:
         """Write both files."""
         from sweeps.decide import as_file
 
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        text = as_file(self.sweep, self.texts, self.cells)
         content = {"sweep": self.sweep, "parameters": self.texts, "matters": self.matters, "rounds": self.rounds}
-        self.file.with_suffix(".py").write_text(as_file(self.sweep, self.texts, self.cells), encoding="utf-8")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(self.file.with_suffix(".py"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
         files.write_json(self.file, content)
 
 
@@ -66,78 +85,122 @@ def decide(options: argparse.Namespace) -> int:
     from analysis.advice import decide as rule
     from analysis.advice.answer import noise
     from analysis.advice.recommendation import sentences
-    from sweeps.decide import BASE, choosing
+    from analysis.paired import FEWEST
+    from sweeps.decide import choosing
     from sweeps.local import check_writable
 
     budget = _budget(options.budget)
-    if not options.matters > 0:
-        raise BadInput(f"--matters must be above 0 points, not {options.matters:g}")
+    if not 0 < options.matters < math.inf:
+        raise BadInput(f"--matters must be a number of points above 0, not {options.matters:g}")
     chosen = choosing(options.sweep, options.parameters)
-    cuts = sorted({n for choice in chosen.choices if choice != BASE for n in choice[1:]})
-    treatments = list(dict.fromkeys(treatment for treatment, n in chosen.choices if n))
+    choices = chosen.choices
     check_writable(options.runs)
     decision = Decision(options.sweep, sorted(options.parameters), options.matters, options.runs)
-    decision.read()
+    decision.read(chosen)
     console = Console()
 
     def tell(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     if not decision.rounds:
-        first = rule.first(cuts, treatments)
-        decision.rounds.append({"cells": [cell for cell in first.cells if cell[1] in chosen.choices], "why": first.why})
+        decision.rounds.append(_as_json(rule.first(choices)))
+    if _left(options, chosen, decision.cells) and (why := _over(budget, options, chosen, decision.cells)):
+        tell(f"nothing is trained: {why}")
+        return 0
     while True:
         decision.write()
-        tell(f"round {len(decision.rounds)}: {decision.rounds[-1]['why']}")
-        if not _trained(options, decision, tell):
+        last = decision.rounds[-1]
+        tell(f"round {len(decision.rounds)}, {last['why']}: {_described(chosen, last['cells'])}")
+        if not _trained(options, decision, chosen, tell):
             return 0
         block, answer = _answer(decision, chosen)
-        for sentence in sentences(block, answer):
-            tell(f"  {sentence}")
-        known = rule.known(answer, noise(block))
-        following = rule.following(known, decision.cells, cuts, treatments, options.matters)
-        decision.rounds[-1]["known"] = _summary(answer)
+        now = rule.known(answer, noise(block))
+        last["known"] = _summary(answer)
         decision.write()
-        if following is None:
-            tell(f"decided with {_count(chosen, decision.cells)} networks, in {len(decision.rounds)} rounds")
-            break
-        new = [cell for cell in following.cells if cell not in decision.cells]
-        if not new or max(place for place, _ in new) >= len(chosen.places):
-            tell("not decided: the sweep has no further places; name more splits, divisions or seeds")
-            break
-        if why := _over(budget, options, chosen, [*decision.cells, *new]):
-            tell(f"not decided within the budget: {why}")
-            break
-        decision.rounds.append({"cells": new, "why": following.why})
-    tell(f"the whole report: {command('advise', '--sweep', decision.file.stem, runs=options.runs)}")
-    return 0
+        following = rule.following(now, decision.cells, choices, options.matters) if len(now.choices) > 1 else None
+        end = ""
+        if len(now.choices) < 2:
+            end = "not decided: fewer than two choices were trained to the end, so that there is nothing to compare"
+        elif following is None:
+            grid = [(place, choice) for place in range(min(FEWEST, len(chosen.places))) for choice in choices]
+            end = (
+                f"decided with {_count(chosen, decision.cells)} networks in {len(decision.rounds)} rounds"
+                f" (every cut on {FEWEST} {block.replicates}s: {_count(chosen, grid)})"
+            )
+        elif max(place for place, _ in following.cells) >= len(chosen.places):
+            end = f"not decided on all {len(chosen.places)} {chosen.varied}: name more of them"
+        elif why := _over(budget, options, chosen, [*decision.cells, *following.cells]):
+            end = f"not decided within the budget: {why}"
+        for sentence in sentences(block, answer)[: None if end else BRIEF]:
+            tell(f"  {sentence}")
+        if end or following is None:
+            tell(end)
+            tell(f"the whole report: {command('advise', '--sweep', decision.file.stem, runs=options.runs)}")
+            return 0
+        decision.rounds.append(_as_json(following))
 
 
-def _trained(options: argparse.Namespace, decision: Decision, tell: Any) -> bool:
-    """Train all runs of the rounds here, or submit those that are missing; whether all have ended."""
+def _as_json(following: "Round") -> dict[str, Any]:
+    return {"cells": list(following.cells), "why": following.why}
+
+
+def _described(chosen: "Choosing", cells: Any) -> str:
+    """The cells of a round, as in "fine-tuned n = 4, 5 on split random:0"."""
+    of_choice: dict[tuple[str, int], list[int]] = {}
+    for place, (treatment, n) in cells:
+        of_choice.setdefault((treatment, n), []).append(place)
+    parts = []
+    for places in dict.fromkeys(map(tuple, of_choice.values())):
+        cuts: dict[str, list[int]] = {}
+        for (treatment, n), where in of_choice.items():
+            if tuple(where) == places:
+                cuts.setdefault(treatment, []).append(n)
+        some = [
+            f"{TREATMENTS[name].meaning} n = {', '.join(map(str, sorted(cut)))}" if name != "base" else "base"
+            for name, cut in cuts.items()
+        ]
+        parts.append(f"{', '.join(some)} on {chosen.named(places)}")
+    return "; ".join(parts)
+
+
+def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list[str]:
+    """The runs of cells that have not ended, by id; those whose base failed will never begin."""
     from sweeps.plan import in_order, look
+
+    runs = in_order(chosen.of_cells(cells))
+    states, _ = look([(run.id, run.parent.id if run.parent else None) for run in runs], options.runs)
+    return [run.id for run in runs if run.is_trained and states[run.id] not in (*FINAL, "blocked")]
+
+
+def _trained(options: argparse.Namespace, decision: Decision, chosen: "Choosing", tell: Any) -> bool:
+    """Train all runs of the rounds here, or submit those that are missing; whether all have ended."""
+    from yosinski.cli.display import count
 
     on_disk = {**vars(options), "sweep": str(decision.file.with_suffix(".py")), "parameters": []}
     for_sweep = argparse.Namespace(**on_disk, stop_when_sure=None, stale=False, dry_run=False)
+    if not _left(options, chosen, decision.cells):
+        return True
+    (cluster.submit if options.profile else local.run_sweep)(for_sweep)
+    waiting = _left(options, chosen, decision.cells)
+    if not waiting:
+        return True
+    if not options.profile:
+        tell(f"{count(len(waiting), 'run')} of this round have not ended; the same command goes on")
+    elif _on_cluster(options, chosen, decision.cells):
+        status = command("status", for_sweep.sweep, runs=options.runs)
+        tell(f"round {len(decision.rounds)} is on the cluster ({status}); the same command goes on when it is done")
+    else:
+        tell(f"round {len(decision.rounds)} is not on the cluster; the same command goes on")
+    return False
 
-    def left() -> list[str]:
-        runs = in_order(sweep_runs(for_sweep)[0])
-        states, _ = look([(run.id, run.parent.id if run.parent else None) for run in runs], options.runs)
-        return [run.id for run in runs if run.is_trained and states[run.id] not in (*FINAL, "blocked")]
 
-    if left():
-        if options.profile:
-            cluster.submit(for_sweep)
-            tell(
-                f"round {len(decision.rounds)} is on the cluster; the same command goes on when it is done"
-                f" ({command('status', decision.file.stem, runs=options.runs)})"
-            )
-            return False
-        local.run_sweep(for_sweep)
-    waiting = left()
-    if waiting:
-        tell(f"{len(waiting)} runs of this round have not ended; the same command goes on")
-    return not waiting
+def _on_cluster(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> bool:
+    """Whether a job is to train one of these runs."""
+    from slurm.status import entries, sights
+    from sweeps.plan import in_order
+
+    seen, _ = sights(options.runs, entries(in_order(chosen.of_cells(cells))))
+    return any(sight.state in ("queued", "waiting", "running") for sight in seen)
 
 
 def _answer(decision: Decision, chosen: "Choosing") -> "tuple[Block, Answer]":
@@ -146,14 +209,12 @@ def _answer(decision: Decision, chosen: "Choosing") -> "tuple[Block, Answer]":
     from analysis.advice.answer import answer
     from analysis.advice.blocks import blocks
 
-    ids = {run.id for run in chosen.of_cells(decision.cells)}
-    parents = {run.parent.id for run in chosen.of_cells(decision.cells) if run.parent}
+    runs = chosen.of_cells(decision.cells)
+    ids = {run.id for run in runs} | {run.parent.id for run in runs if run.parent}
     table = frame(decision.runs)
-    block, *others = blocks(table.loc[table["run"].isin([*ids, *parents])], directory=decision.runs)
+    block, *others = blocks(table.loc[table["run"].isin(list(ids))], directory=decision.runs)
     if others:
         raise BadInput(f"sweep {decision.sweep} mixes runs that cannot be compared: {block.title}; {others[0].title}")
-    of_choices = block.runs["run"].isin(list(ids)) | (block.runs["relation"] != "base")
-    block.runs = block.runs.loc[of_choices].reset_index(drop=True)
     return block, answer(block, decision.matters)
 
 
@@ -189,17 +250,14 @@ def _budget(text: str | None) -> tuple[float, str] | None:
     return number, unit
 
 
-def _over(
-    budget: tuple[float, str] | None, options: argparse.Namespace, chosen: "Choosing", cells: Cells
-) -> str | None:
-    """Why the runs of cells would exceed the budget; None if they would not."""
+def _over(budget: tuple[float, str] | None, options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> str:
+    """By what the runs of cells would exceed the budget; "" if they would not."""
     from sweeps.plan import plan
-    from sweeps.speeds import expected
 
     if budget is None:
-        return None
+        return ""
     number, unit = budget
-    wanted = plan(chosen.of_cells(cells), options.runs, 1, expected("cpu", options.precision))
+    wanted = plan(chosen.of_cells(cells), options.runs, 1, _device(options))
     trained = [run for run in wanted.runs if run.is_trained]
     amount = {
         "networks": lambda: float(len(trained)),
@@ -207,8 +265,22 @@ def _over(
         "hours": lambda: sum(map(wanted.seconds, trained)) / 3600,
     }[unit]()
     if amount <= number:
-        return None
-    return f"the next round would make it {amount:,.3g} {unit} of {number:,.3g}"
+        return ""
+    words = {"networks": "networks", "flops": "FLOPs", "hours": "hours of one worker"}[unit]
+    return f"the next round would make it {amount:.3g} {words} of {number:.3g}"
+
+
+def _device(options: argparse.Namespace) -> "Device":
+    """What trains."""
+    from slurm.profile import find_profile
+    from sweeps.local import workers
+    from sweeps.speeds import expected
+
+    if options.profile:
+        profile = find_profile(options.profile)
+        return expected("cuda" if profile.gpus else "cpu", profile.precision, here=False)
+    worker = workers(options.device, options.workers)[0]
+    return expected("cuda" if worker is not None else "mps" if options.device == "mps" else "cpu", options.precision)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

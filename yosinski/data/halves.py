@@ -55,6 +55,14 @@ def split(card: Card, name: str, division: int = 0) -> Split:
     return Split(found.name, divided(card, found.a, division), divided(card, found.b, division))
 
 
+def kind(name: str) -> str:
+    """Of a split's name: "random", "natman", "all", "file" and so on; the paper's own are of the first two kinds."""
+    first, _, rest = name.partition(":")
+    if name.endswith(".json"):
+        return "file"
+    return ("natman" if rest == "natman" else "random") if first == "paper" else first
+
+
 def divided(card: Card, half: Half, division: int) -> Half:
     """The same half with its train and select images divided anew; BadInput if they cannot be."""
     half = replace(half, division=division)
