@@ -15,7 +15,7 @@ SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
-APART = 2.0  # by how much variances of treatments differ, in the logarithm: about by a factor of 7
+WORTH = 2.0  # degrees of freedom that the variances of all choices are worth for those of one treatment
 DRAWS = 20_000
 SURE = 0.95  # of the set that is not told apart from the best
 
@@ -101,7 +101,7 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
     # Both directions of a split are not two replicates.
     df = np.maximum(free * np.maximum(replicates - 1, 0.5) / np.maximum(number - 1, 0.5), 0.5)
     log, noise = np.log(variance) - psi(df / 2) + np.log(df / 2), polygamma(1, df / 2)
-    trend, beyond = _trend(cells, log, noise, known)
+    trend, beyond = _trend(cells, log, noise, df, known)
     d0 = 2 * trigamma_inverse(beyond) if beyond > 1e-6 else np.inf
     if not np.isfinite(d0):
         return np.exp(trend)
@@ -110,10 +110,13 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
     return np.where(known & ~lone, (d0 * usual + df * variance) / (d0 + df), np.where(lone, np.exp(trend), usual))
 
 
-def _trend(cells: Cells, log: np.ndarray, noise: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+def _trend(
+    cells: Cells, log: np.ndarray, noise: np.ndarray, df: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, float]:
     """The trend of log variances [p] over n, by treatment, and their variance beyond it that sampling leaves.
 
-    Each treatment's is squeezed towards the mean of all, with a standard deviation of `APART` between treatments.
+    The level of each treatment's is squeezed towards that of all choices, which is worth `WORTH` degrees of freedom:
+    variances, not their logarithms, since few degrees of freedom may give a tiny variance, but hardly a huge one.
     """
     usual = np.average(log[known], weights=1 / noise[known])
     fitted = np.full(cells.choices, usual)
@@ -126,8 +129,9 @@ def _trend(cells: Cells, log: np.ndarray, noise: np.ndarray, known: np.ndarray) 
         line = np.vander(cells.cut, 2 if measured.sum() > 3 else 1)
         root = 1 / np.sqrt(noise[measured])
         own = line @ np.linalg.lstsq(line[measured] * root[:, None], log[measured] * root, rcond=None)[0]
-        certain = (1 / noise[measured]).sum()
-        fitted[members] = usual + (own[members] - usual) * certain / (certain + 1 / APART**2)
+        level, free_here = np.average(own[measured], weights=root**2), df[measured].sum()
+        squeezed = np.log((WORTH * np.exp(usual) + free_here * np.exp(level)) / (WORTH + free_here))
+        fitted[members] = own[members] + squeezed - level
         left = measured.sum() - line.shape[1]
         squares += ((log - own)[measured] ** 2).sum() - left * noise[measured].mean()
         free += left
