@@ -99,8 +99,8 @@ def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     replicates = f"{more} more {block.replicates}{'s' * (more > 1)}" if more else "the missing copies"
     replicates = f"even {replicates}" if chance < EVEN else replicates
     text = (
-        f"{int(contenders(answer).sum())} choices have a chance of being the best. {_first(replicates)} of them would be enough"
-        f" for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
+        f"{int(contenders(answer).sum())} choices have a chance of being the best. {_first(replicates)} of them would be"
+        f" enough for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
     )
     if not answer.images.any():
         return f"{text}."
