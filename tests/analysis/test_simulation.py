@@ -60,7 +60,9 @@ def simulate(world: World, grids: int) -> Found:
     means = np.array(leading, float).reshape(grids, 4, 4).mean(axis=0)
     kinds = [(name, noise) for name in ("published", "emoji") for noise in (1, 3)]
     names = ("chance", "came_true", "regret", "raw")
-    of_kinds = {kind: dict(zip(names, row.tolist(), strict=True)) for kind, row in zip(kinds, means, strict=True)}
+    of_kinds: dict[tuple[str, int], dict[str, float]] = {
+        kind: dict(zip(names, map(float, row), strict=True)) for kind, row in zip(kinds, means, strict=True)
+    }
     return Found(np.mean(covered, axis=0), moderated, plain, of_kinds)
 
 
