@@ -92,10 +92,11 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     reference = "base" if "base" in set(rows["choice"]) else ""
     means = measurements(runs)
     few = block.number < FEWEST
-    spare = len(means) - len(rows)
+    targets = len(means[["replicate", "target_half"]].drop_duplicates())
+    spare = len(means) - targets - (len(rows) - 1)  # what levels of targets and choices leave to tell luck by
     unknown = block.replicates == "division" and not np.isfinite(_sizes(block, runs)).all()
-    if few or len(rows) < 2 or spare < FEWEST or unknown:
-        why = f"{len(means)} measurements of {len(rows)} choices leave nothing to tell luck by"
+    if few or len(rows) < 2 or spare < FEWEST - 1 or unknown:
+        why = f"{len(means)} measurements of {len(rows)} choices on {targets} targets leave too little to tell luck by"
         if few:
             why = f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
         elif unknown:

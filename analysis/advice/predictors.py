@@ -196,7 +196,7 @@ def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
         pairs = zip(times * table[name], times * table[f"{name}_sd"], strict=True)
         return [f"{m:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}") for m, sd in pairs]
 
-    of_what = " ± s.d." if (table["replicates"] > 1).any() else ""
+    of_what = " ± s.d." if max(table["replicates"]) > 1 else ""
     return pd.DataFrame(
         {
             "series": table["series"],

@@ -70,7 +70,7 @@ def _anywhere(cuts: Sequence[int], rows: pd.DataFrame, row: Any) -> str:
 
 
 def _points(number: float) -> str:
-    return "a point" if number == 1 else f"{number:g} point{'s' * (number > 1)}"
+    return "a point" if number == 1 else f"{number:g} points"
 
 
 def _probability(p: float) -> str:

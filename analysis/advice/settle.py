@@ -98,8 +98,9 @@ def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
         return f"No comparison: {answer.why_not}."
     replicates = f"{more} more {block.replicates}{'s' * (more > 1)}" if more else "the missing copies"
     replicates = f"even {replicates}" if chance < EVEN else replicates
+    contending = int(contenders(answer).sum())
     text = (
-        f"{int(contenders(answer).sum())} choices have a chance of being the best. {_first(replicates)} of them would be enough"
+        f"{contending} choices have a chance of being the best. {_first(replicates)} of them would be enough"
         f" for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
     )
     if not answer.images.any():

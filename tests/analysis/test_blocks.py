@@ -46,7 +46,7 @@ def test_replicates_are_what_three_of_compare(places: list[tuple[str, str, str]]
 
 
 def test_a_lone_run_of_one_more_split_takes_no_answer_away() -> None:
-    """Whatever replicates were, they have still at least three that compare; likewise of further divisions and seeds."""
+    """Whatever replicates were, they have still at least three that compare."""
     whole = [row("s", "0", str(k), *choice) for k in range(3) for choice in (BASE, COPY)]
     alone = product(("s", "t"), ("0", "1"), ("0", "7"), (BASE, COPY))
     for split, division, seed, choice in alone:

@@ -73,7 +73,7 @@ def test_the_unit_is_free() -> None:
 
 
 def test_a_measurement_with_error_weighs_less() -> None:
-    """Predicted values, and means over fewer seeds: the more extra variance, the less; at last as if it was not there."""
+    """Predicted values, and means over fewer seeds: the more extra variance, the less, at last nothing."""
     its = grid(4)
     y = noise(its)
     odd = int(np.flatnonzero((its.choice == 2) & (its.target == 0))[0])
@@ -166,4 +166,4 @@ def test_sets_by_hand() -> None:
 def test_the_highest_of_equals_is_too_high_by_the_mean_of_the_larger_of_two() -> None:
     equal = np.random.default_rng(0).standard_normal((100_000, 2))
     assert luck(equal) == pytest.approx(1 / math.sqrt(math.pi), abs=0.01)
-    assert luck(equal + [0, 100]) == pytest.approx(0, abs=0.01)  # nothing was chosen: there was no contest
+    assert luck(equal + np.array([0, 100])) == pytest.approx(0, abs=0.01)  # nothing was chosen: there was no contest

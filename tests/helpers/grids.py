@@ -14,7 +14,7 @@ IMAGES = 20  # of each of three classes, in select and in test
 
 
 def points_of(n: int, treatment: str, own: bool) -> float:
-    """Frozen copies lose two points per layer, fine-tuned ones gain one, and one less at n = 7; selffers lose nothing."""
+    """Frozen copies lose two points per layer, fine-tuned ones gain one, but for n = 7; selffers lose nothing."""
     if treatment == "tuned":
         return 1.0 - (n == 7)
     return 0.0 if own else -2.0 * n
@@ -35,8 +35,8 @@ def fill(
 ) -> list[Run]:
     """Bases, copies and selffers in both directions, frozen and fine-tuned, with points as `points` has them.
 
-    drawn: which noise it is. noise: standard deviation of every run, in points. left_out: runs that were never trained; failed: those that got
-    stuck. bits: whether records say which images were right.
+    noise: standard deviation of every run, in points; drawn: which noise it is. left_out: runs that were never
+    trained; failed: those that got stuck. bits: whether records say which images were right.
     """
     rng, made = np.random.default_rng(drawn), []
     named = [f"random:{k}" for k in range(splits)] if isinstance(splits, int) else list(splits)
