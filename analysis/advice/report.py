@@ -176,8 +176,8 @@ def cost(block: Block, answer: Answer) -> Section | None:
 
 def per_class(block: Block, answer: Answer) -> Section | None:
     """Which classes lose most at the deepest cut."""
-    if block.directory is None:
-        return Section("Classes", ["The published logs have no numbers per class."]) if block.published else None
+    if block.published:
+        return Section("Classes", ["The published logs have no numbers per class."])
     its = classes.losses(block)
     rows: Any = its.rows
     what, number = its.replicates

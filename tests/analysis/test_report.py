@@ -189,7 +189,7 @@ def test_what_matters_changes_the_answer(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_pareto_and_shrinkage_by_hand() -> None:
     assert pareto(np.array([1, 2, 2, 3]), np.array([5, 6, 4, 6])).tolist() == [True, True, False, False]
-    moved, errors, mean = shrink(np.array([1.0, 3.0]), np.array([1.0, 1.0]))  # tau2 = 2 - 1
+    moved, errors, mean, _ = shrink(np.array([1.0, 3.0]), np.array([1.0, 1.0]))  # tau2 = 2 - 1
     assert mean == pytest.approx(2)
     assert moved.tolist() == pytest.approx([1.5, 2.5])
     assert errors.tolist() == pytest.approx([math.sqrt(0.5)] * 2)
