@@ -3,7 +3,7 @@
 A round is a set of cells, each a place and a choice. Places are what intervals go over: splits, divisions or seeds,
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
 The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
-more places, since an answer takes three: what is far behind is dropped, and cuts between those that were tried are added
+more places, since an answer takes three: what is far behind is dropped, cuts between those that were tried are added
 where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
 tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
 hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
@@ -89,12 +89,14 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     """
     p, draws = len(now.choices), now.points[None] if now.draws is None else now.draws
     names, draws = with_untried(now.choices, draws, choices)
+    failed = {choice for _, choice in tried} - set(now.choices)
+    kept = [k for k, choice in enumerate(names) if choice not in failed]
+    names, draws = [names[k] for k in kept], draws[:, kept]
     leading = draws[:, [now.leading]]
     if now.draws is not None and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
         return None
     above = (draws - leading >= matters).mean(axis=0)  # how often each is what the leading one misses
-    seen = {choice for _, choice in tried}  # those that failed as well
-    untried = sorted(((a, c) for a, c in zip(above[p:], names[p:], strict=True) if c not in seen), reverse=True)
+    untried = sorted(zip(above[p:], names[p:], strict=True), reverse=True)
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
     hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
     places = 1 + max(place for place, _ in tried)

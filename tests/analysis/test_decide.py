@@ -171,10 +171,12 @@ def test_an_untried_cut_that_may_be_the_best_keeps_it_open_and_is_tried() -> Non
     assert following(now, tried, LOOK) is None
 
 
-def test_cuts_that_failed_are_not_tried_again() -> None:
+def test_cuts_that_failed_are_not_tried_again_and_keep_nothing_open() -> None:
     now = several([0, -5.0, -6.0, -7.0, -4.0, 8.0, -4.0], 0.05)
     failed = cells([0], [("tuned", n) for n in (2, 3, 5, 6)])
-    made = next_cells(now, [*cells([0, 1, 2], LOOK), *failed])
+    assert following(now, cells([0, 1, 2], LOOK), CHOICES) is not None
+    assert following(now, [*cells([0, 1, 2], LOOK), *failed], CHOICES) is None
+    made = next_cells(several([0, -5.0, -6.0, -7.0, -4.0, 8.0, 7.0], 1.0), [*cells([0, 1, 2], LOOK), *failed])
     assert {choice for _, choice in made} <= set(LOOK)
 
 
