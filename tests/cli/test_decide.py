@@ -45,8 +45,10 @@ class Trainer:
                 raise KeyboardInterrupt
             noise = self.error * np.random.default_rng(int(run.id, 16)).standard_normal()
             top1 = 0.5 + (self.points(run) + noise) / 100
-            state: dict[str, Any] = {"state": "stuck"} if self.fails(run) else {}
-            synthetic.finish(options.runs, run, top1, [top1], **state, seconds=0.0)
+            state: dict[str, Any] = {"state": "stuck", "chance": 0.01} if self.fails(run) else {}
+            classes = len(run.half.classes)
+            right = {"images": [100] * classes, "correct": [round(100 * top1)] * classes}
+            synthetic.finish(options.runs, run, top1, [top1], **state, seconds=0.0, per_class={"select": right})
             self.trained.append(run)
         return 0
 
