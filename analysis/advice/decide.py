@@ -25,7 +25,8 @@ Cell = tuple[int, Choice]  # number of a place, and a choice
 DRAWS = 4000  # at least
 AWAY = 2.5  # times what matters, or the standard error by images, by which a choice is hopeless at a single place
 CHANCE = 0.01  # of being above the leading one by what matters, below which a choice is hopeless
-MISSED = 0.05  # likewise of an untried cut, from which on it is tried
+MISSED = 0.1  # likewise of an untried cut, from which on it is tried before there are errors
+FREEDOM = 4  # degrees of freedom of the steps between cuts, which two or three gaps hardly tell
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def with_untried(
     """All choices, measured ones first, and draws of their means, [draws, choices]. draws: of those measured.
 
     A cut between two measured ones a < n < b is on the line between their draws, but for a bridge of a random walk:
-    normal with variance step^2 (n - a) (b - n) / (b - a), step^2 being the mean of squared differences of neighbouring
-    measured cuts of that treatment per cut between them (accuracy is smooth over n, but not a line). A cut beyond the
-    last measured one a, whose neighbours failed, is where a is, but for the walk: step^2 |n - a|.
+    normal with variance s^2 (n - a) (b - n) / (b - a). s^2 is around the mean of squared differences of neighbouring
+    measured cuts of that treatment per cut between them, as a scaled inverse chi-squared with `FREEDOM` degrees of
+    freedom (accuracy is smooth over n, but not a line). A cut beyond the last measured one a, whose neighbours failed,
+    is where a is, but for the walk: s^2 |n - a|.
     """
     rng = np.random.default_rng(0)
     draws = np.repeat(draws, -(-DRAWS // len(draws)), axis=0)
@@ -140,15 +142,16 @@ def with_untried(
         if len(column) < 2:
             continue
         step = np.mean([(means[column[b]] - means[column[a]]) ** 2 / (b - a) for a, b in pairwise(column)])
+        steps = step * FREEDOM / rng.chisquare(FREEDOM, len(draws))
         for n in (n for n in range(len(cuts)) if n not in column):
             a, b = max((k for k in column if k < n), default=None), min((k for k in column if k > n), default=None)
             if a is None or b is None:
                 end = max(column) if b is None else min(column)
-                line, variance = draws[:, column[end]], step * abs(n - end)
+                line, variance = draws[:, column[end]], steps * abs(n - end)
             else:
                 share = (n - a) / (b - a)
                 line = (1 - share) * draws[:, column[a]] + share * draws[:, column[b]]
-                variance = step * share * (1 - share) * (b - a)
+                variance = steps * share * (1 - share) * (b - a)
             names.append((treatment, cuts[n]))
             columns.append((line + np.sqrt(variance) * rng.standard_normal(len(line)))[:, None])
     return names, np.hstack(columns)
