@@ -94,7 +94,7 @@ class Choosing:
 
         BadInput if there are fewer than two, or if some cannot be compared with others.
         """
-        runs = self._runs(self.places[0])
+        runs = self._runs(0)
         copies = [run for run in runs if _is_transfer(run)]
         kinds = {name: {about(run) for run in copies} for name, about in ALIKE.items()}
         kinds["kind of split"] |= {kind(split) for place in self.places for split in place.get("splits", ())}
@@ -115,19 +115,25 @@ class Choosing:
         for place, choice in cells:
             by_place.setdefault(place, []).append((choice[0], choice[1]))
         for place, choices in by_place.items():
-            every = self._runs(self.places[place])
+            every = self._runs(place)
             runs += _bases(every) if BASE in choices else []
             runs += [run for run in every if _is_transfer(run) and (run.treatment, run.cut) in choices]
         return list(dict.fromkeys(runs))
 
-    def _runs(self, place: Mapping[str, Any]) -> list[Run]:
+    def _runs(self, place: int) -> list[Run]:
         """All runs at one place; in one direction unless the user names some, since the other one is no replicate."""
-        parameters = inspect.signature(self.sweep).parameters
-        one_way = {"directions": ("AB",)} if "directions" in parameters and "directions" not in self.values else {}
-        try:
-            return self.sweep(**{**self.values, **one_way, **place})
-        except TypeError as error:
-            raise BadInput(f"sweep {self.name}: {error}") from error
+        if place not in self._made:
+            parameters = inspect.signature(self.sweep).parameters
+            one_way = {"directions": ("AB",)} if "directions" in parameters and "directions" not in self.values else {}
+            try:
+                self._made[place] = self.sweep(**{**self.values, **one_way, **self.places[place]})
+            except TypeError as error:
+                raise BadInput(f"sweep {self.name}: {error}") from error
+        return self._made[place]
+
+    @cached_property
+    def _made(self) -> dict[int, list[Run]]:
+        return {}
 
 
 def of_cells(name: str, texts: Sequence[str], cells: Iterable[tuple[int, tuple[str, int]]]) -> list[Run]:

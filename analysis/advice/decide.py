@@ -3,8 +3,8 @@
 A round is a set of cells, each a place and a choice. Places are what intervals go over: splits, divisions or seeds,
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
 The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
-more places, since an answer takes three: what is far behind is dropped, and cuts between those that were tried are
-added where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
+more places, since an answer takes three: what is far behind is dropped, cuts between those that were tried are added
+where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
 tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
 hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
@@ -25,7 +25,8 @@ Cell = tuple[int, Choice]  # number of a place, and a choice
 DRAWS = 4000  # at least
 AWAY = 2.5  # times what matters, or the standard error by images, by which a choice is hopeless at a single place
 CHANCE = 0.01  # of being above the leading one by what matters, below which a choice is hopeless
-MISSED = 0.05  # likewise of an untried cut, from which on it is tried
+MISSED = 0.1  # likewise of an untried cut, from which on it is tried before there are errors
+FREEDOM = 4  # degrees of freedom of the steps between cuts, which two or three gaps hardly tell
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,14 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     """
     p, draws = len(now.choices), now.points[None] if now.draws is None else now.draws
     names, draws = with_untried(now.choices, draws, choices)
+    failed = {choice for _, choice in tried} - set(now.choices)
+    kept = [k for k, choice in enumerate(names) if choice not in failed]
+    names, draws = [names[k] for k in kept], draws[:, kept]
     leading = draws[:, [now.leading]]
     if now.draws is not None and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
         return None
     above = (draws - leading >= matters).mean(axis=0)  # how often each is what the leading one misses
-    seen = {choice for _, choice in tried}  # those that failed as well
-    untried = sorted(((a, c) for a, c in zip(above[p:], names[p:], strict=True) if c not in seen), reverse=True)
+    untried = sorted(zip(above[p:], names[p:], strict=True), reverse=True)
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
     hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
     places = 1 + max(place for place, _ in tried)
@@ -125,9 +128,10 @@ def with_untried(
     """All choices, measured ones first, and draws of their means, [draws, choices]. draws: of those measured.
 
     A cut between two measured ones a < n < b is on the line between their draws, but for a bridge of a random walk:
-    normal with variance step^2 (n - a) (b - n) / (b - a), step^2 being the mean of squared differences of neighbouring
-    measured cuts of that treatment per cut between them (accuracy is smooth over n, but not a line). A cut beyond the
-    last measured one a, whose neighbours failed, is where a is, but for the walk: step^2 |n - a|.
+    normal with variance s^2 (n - a) (b - n) / (b - a). s^2 is around the mean of squared differences of neighbouring
+    measured cuts of that treatment per cut between them, as a scaled inverse chi-squared with `FREEDOM` degrees of
+    freedom (accuracy is smooth over n, but not a line). A cut beyond the last measured one a, whose neighbours failed,
+    is where a is, but for the walk: s^2 |n - a|.
     """
     rng = np.random.default_rng(0)
     draws = np.repeat(draws, -(-DRAWS // len(draws)), axis=0)
@@ -138,15 +142,16 @@ def with_untried(
         if len(column) < 2:
             continue
         step = np.mean([(means[column[b]] - means[column[a]]) ** 2 / (b - a) for a, b in pairwise(column)])
+        steps = step * FREEDOM / rng.chisquare(FREEDOM, len(draws))
         for n in (n for n in range(len(cuts)) if n not in column):
             a, b = max((k for k in column if k < n), default=None), min((k for k in column if k > n), default=None)
             if a is None or b is None:
                 end = max(column) if b is None else min(column)
-                line, variance = draws[:, column[end]], step * abs(n - end)
+                line, variance = draws[:, column[end]], steps * abs(n - end)
             else:
                 share = (n - a) / (b - a)
                 line = (1 - share) * draws[:, column[a]] + share * draws[:, column[b]]
-                variance = step * share * (1 - share) * (b - a)
+                variance = steps * share * (1 - share) * (b - a)
             names.append((treatment, cuts[n]))
             columns.append((line + np.sqrt(variance) * rng.standard_normal(len(line)))[:, None])
     return names, np.hstack(columns)

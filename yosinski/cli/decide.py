@@ -53,8 +53,8 @@ class Decision:
         if not self.file.exists():
             return
         try:
-            self.rounds = [{"why": str(one["why"]), **one} for one in files.read_json(self.file)["rounds"]]
-            cells = self.cells
+            self.rounds = files.read_json(self.file)["rounds"]
+            cells, _ = self.cells, [one["why"] for one in self.rounds]
         except (files.Damaged, KeyError, TypeError, ValueError) as error:
             aside = files.set_aside(self.file)
             raise BadInput(
@@ -63,9 +63,7 @@ class Decision:
             ) from error
         for place, choice in cells:
             if choice not in chosen.choices or place not in range(len(chosen.places)):
-                raise BadInput(
-                    f"{self.file} is of another sweep: it has {choice} at place {place}; remove it, or name it"
-                )
+                raise BadInput(f"{self.file} has {choice} at place {place}, which is not of this sweep; move it away")
 
     def write(self) -> None:
         """Write both files."""
@@ -86,12 +84,15 @@ def decide(options: argparse.Namespace) -> int:
     from analysis.advice.answer import noise
     from analysis.advice.recommendation import sentences
     from analysis.paired import FEWEST
+    from slurm.profile import find_profile
     from sweeps.decide import choosing
     from sweeps.local import check_writable
 
     budget = _budget(options.budget)
     if not 0 < options.matters < math.inf:
         raise BadInput(f"--matters must be a number of points above 0, not {options.matters:g}")
+    if options.profile:
+        find_profile(options.profile)
     chosen = choosing(options.sweep, options.parameters)
     choices = chosen.choices
     check_writable(options.runs)
@@ -147,7 +148,7 @@ def _as_json(following: "Round") -> dict[str, Any]:
 def _described(chosen: "Choosing", cells: Any) -> str:
     """The cells of a round, as in "fine-tuned n = 4, 5 on split random:0"."""
     of_choice: dict[tuple[str, int], list[int]] = {}
-    for place, (treatment, n) in cells:
+    for place, (treatment, n) in sorted(cells, key=lambda cell: (chosen.choices.index(tuple(cell[1])), cell[0])):
         of_choice.setdefault((treatment, n), []).append(place)
     parts = []
     for places in dict.fromkeys(map(tuple, of_choice.values())):
