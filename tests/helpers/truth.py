@@ -81,7 +81,7 @@ def chances(means: np.ndarray) -> np.ndarray:
 
 
 def by_images(rng: np.random.Generator, means: np.ndarray, images: int, seeds: int) -> Bits:
-    """Bits of choices that were trained with so many seeds and judged on the same images; means: of what makes right."""
+    """Bits of choices with so many seeds, all judged on the same images; means: of what makes right."""
     p = len(means)
     latent = means[:, None, None] + RUN * rng.standard_normal((p, seeds, 1))
     latent = latent + IMAGE * rng.standard_normal(images) + OWN * rng.standard_normal((p, 1, images))
