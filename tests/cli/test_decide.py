@@ -1,4 +1,4 @@
-"""`yosinski decide`: its rounds, their end, and what is said. Trainings are made up; docs/commands.md has real ones."""
+"""`yosinski decide`: its rounds, their end, and what is said. Trainings are made up, but for a slow one."""
 
 import argparse
 import re
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic
+from pages import first_column
 
 from sweeps.plan import in_order, plan
 from yosinski import files
@@ -16,7 +17,7 @@ from yosinski.cli import local
 from yosinski.cli.main import main
 from yosinski.cli.prepare import list_runs, sweep_runs
 from yosinski.experiment.run import Run
-from yosinski.records import claims, specs
+from yosinski.records import claims, specs, states
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +97,9 @@ def test_a_clear_winner_is_found_on_three_splits(decide: Said, trainer: Trainer,
     assert f"decided with {number} networks in {len(written(tmp_path))} rounds (every cut on 3 splits: 48)" in out
     assert number <= 24
     assert {place for place, *_ in cells(tmp_path)} == {0, 1, 2}
+    content = files.read_json(decision(tmp_path))
+    keys = {f"rounds.{name}" for made in content["rounds"] for name in made} | (content.keys() - {"format", "rounds"})
+    assert keys == set(first_column("decisions/decide-&lt;name&gt;-&lt;digest&gt;.json"))
     last = written(tmp_path)[-1]["known"]
     assert last["top"] == "A4B+"
     assert {row["choice"] for row in last["choices"]} >= {"A4B+", "base", "A7B"}
@@ -348,3 +352,19 @@ def test_a_decision_on_other_choices_is_refused(decide: Said, trainer: Trainer, 
     assert (status, len(err.splitlines())) == (2, 1)
     assert "has ('tuned', 5) at place 0, which is not of this sweep" in err
     assert decision(tmp_path).read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------------------------- real trainings
+
+
+@pytest.mark.slow
+def test_networks_are_trained_round_by_round(
+    small_split_file: Path, stores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"splits={small_split_file}", "cuts=2", "treatments=frozen", "recipe=sketch", "recipe.epochs=1"]
+    words = ["decide", "figure2", *(word for text in [*texts, "recipe.batch_size=64"] for word in ("-p", text))]
+    words += ["--runs", str(tmp_path / "runs"), "--stores", str(stores), "--device", "cpu", "--matters", "200"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "decided with 9 networks in 2 rounds (every cut on 3 seeds: 9)" in out
+    assert [states.state(path) for path in specs.scan(tmp_path / "runs")] == ["done"] * 9

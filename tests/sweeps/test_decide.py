@@ -143,8 +143,8 @@ def test_a_single_choice_is_none(tmp_path: Path) -> None:
 
 
 def test_only_bases_that_are_trained_as_the_copies_are_among_the_choices(tmp_path: Path) -> None:
-    runs = "volume(splits=splits, directions=('AB',), cuts=cuts, counts=(5,))"
-    body = f"return [run for run in {runs} if run.is_base or run.examples_per_class]"
+    body = "volume(splits=splits, directions=('AB',), cuts=cuts, counts=(5,))"
+    body = f"return [run for run in {body} if run.is_base or run.examples_per_class]"
     path = own(tmp_path, 'splits=("random:0",)', f"from sweeps.volume import volume; {body}")
     chosen = choosing(path, [])
     assert chosen.choices[:2] == [BASE, ("frozen", 2)]
