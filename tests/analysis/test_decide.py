@@ -109,7 +109,7 @@ def test_an_untried_cut_is_on_the_line_with_the_variance_of_a_bridge() -> None:
     assert draws[:, :3].std(axis=0).max() == 0
     step = np.mean([3.0**2 / 3, 6.0**2 / 3])
     for n, line, share in ((2, 1.0, 1 / 3), (3, 2.0, 2 / 3), (5, 5.0, 1 / 3), (6, 7.0, 2 / 3)):
-        assert within(draws[:, names.index(("tuned", n))], line, step * share * (1 - share) * 3) < 4
+        assert within(draws[:, names.index(("tuned", n))], line, float(step * share * (1 - share) * 3)) < 4
 
 
 def test_a_cut_beyond_one_that_failed_is_where_the_last_one_is_but_for_a_walk() -> None:
