@@ -60,7 +60,7 @@ def test_the_example_works_as_it_stands_there(
     ):
         assert words in output
     assert outputs[-2].strip() == "disc"
-    real = "-p network=timm:tf_efficientnet_lite0@64 -p weights=lite0.pth -p cuts=4,12,18"
+    real = "-p network=timm:tf_efficientnet_lite0@64 -p weights=lite0.pth"
     assert (tmp_path / "figure.png").stat().st_size > 0
 
     capsys.readouterr()
