@@ -107,7 +107,7 @@ def test_an_untried_cut_is_on_the_line_with_the_variance_of_a_bridge() -> None:
     names, draws = with_untried(measured, np.array([[0.0, 3.0, 9.0]]), CHOICES[8:])
     assert names[:3] == measured
     assert draws[:, :3].std(axis=0).max() == 0
-    step = np.mean([3.0**2 / 3, 6.0**2 / 3])
+    step = (3.0**2 / 3 + 6.0**2 / 3) / 2
     for n, line, share in ((2, 1.0, 1 / 3), (3, 2.0, 2 / 3), (5, 5.0, 1 / 3), (6, 7.0, 2 / 3)):
         assert within(draws[:, names.index(("tuned", n))], line, float(step * share * (1 - share) * 3)) < 4
 
