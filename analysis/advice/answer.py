@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.advice import images
-from analysis.advice.blocks import Block
+from analysis.advice.blocks import Block, counted
 from analysis.advice.choice import Posterior, behind, best, cells, luck, not_told_from_best, overlapping, posterior
 from analysis.advice.classes import SETS, counts
 from analysis.advice.contrasts import differences, intervals, split_means
@@ -82,7 +82,7 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
 
     matters: points, the difference below which the user does not care. BadInput: not above 0.
     """
-    if not matters > 0:
+    if not 0 < matters < np.inf:
         raise BadInput(f"differences that matter must be above 0 points, not {matters:g}")
     runs = candidates(block)
     rows: Any = _counted(block, runs)
@@ -96,7 +96,8 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     spare = len(means) - targets - (len(rows) - 1)  # what levels of targets and choices leave to tell luck by
     unknown = block.replicates == "division" and not np.isfinite(_sizes(block, runs)).all()
     if few or len(rows) < 2 or spare < FEWEST - 1 or unknown:
-        why = f"{len(means)} measurements of {len(rows)} choices on {targets} targets leave too little to tell luck by"
+        number = f"{counted(len(means), 'measurement')} of {counted(len(rows), 'choice')}"
+        why = f"{number} on {counted(targets, 'target')} leave too little to tell luck by"
         if few:
             why = f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
         elif unknown:
@@ -219,10 +220,10 @@ def _images(block: Block, runs: pd.DataFrame, names: list[str]) -> tuple[np.ndar
     """
     nothing = np.zeros((len(names),) * 2)
     if block.directory is None:
-        return nothing, 0.0
+        return nothing, np.nan
     found = images.bits(block.directory, runs, SETS[block.metric])
     if set(found.runs["choice"]) != set(names):
-        return nothing, _worth(block, runs)
+        return nothing, _worth(block, runs) or np.nan
     few = len(found.images) < 2 * len(found.images.drop_duplicates(["data", "class"]))
     by_images = images.covariance(found, within_classes=not few).beyond_replicates
     return 1e4 * by_images.loc[names, names].to_numpy(float), 0.0
@@ -311,5 +312,7 @@ def _test(block: Block, runs: pd.DataFrame, choice: str) -> pd.DataFrame:
     if choice == "base":
         return pd.DataFrame({"test_top1": [mean]})
     pairs = differences(tested.loc[tested["choice"].isin([choice, "base"])], str(rows["series"].iloc[0]), "base")
+    if pairs.dropna().empty:
+        return pd.DataFrame({"test_top1": [mean]})
     between = intervals(split_means(pairs.dropna())).reset_index(drop=True)
     return between[["splits", "points", "low", "high"]].assign(test_top1=mean)

@@ -51,7 +51,9 @@ class Block:
     @cached_property
     def replicates(self) -> str:
         """What intervals go over: "split", or "division" or "seed" where fewer than three splits compare choices."""
-        return replicates_of(self.runs)
+        of_what = replicates_of(self.runs)
+        one_half = of_what == "split" and len(set(self.good["split"])) < 2
+        return "seed" if self.weights and one_half else of_what
 
     @cached_property
     def number(self) -> int:
@@ -167,7 +169,7 @@ def replicates_of(runs: pd.DataFrame) -> str:
         number = choice.groupby([good[column] for column in VARIED[: k + 1]]).nunique()
         if good[name].nunique() > 1 and (number > 1).sum() >= FEWEST:
             return name
-    return "split"
+    return next((name for name in VARIED if good[name].nunique() > 1), "split")
 
 
 def caveats(block: Block) -> list[str]:

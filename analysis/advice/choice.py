@@ -13,6 +13,7 @@ from analysis.advice.contrasts import trigamma_inverse
 
 SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
+EQUAL = 1e-8  # the variance of measurements that are all equal, in squared units
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
 WORTH = 2.0  # degrees of freedom that the variances of all choices are worth for those of one treatment
@@ -95,9 +96,9 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
     replicates = np.array([len(np.unique(cells.replicate[cells.choice == code])) for code in range(p)])
     known = (replicates > 1) & (free > 0.5)
     if not known.any():
-        return np.full(p, max(squares.sum() / max(free.sum(), 1.0), np.finfo(float).tiny))
+        return np.full(p, max(squares.sum() / max(free.sum(), 1.0), EQUAL))
     variance = squares / np.maximum(free, 0.5)
-    variance = np.maximum(variance, 1e-3 * np.median(variance[known]) or np.finfo(float).tiny)
+    variance = np.maximum(variance, max(1e-3 * np.median(variance[known]), EQUAL))
     # Both directions of a split are not two replicates.
     df = np.maximum(free * np.maximum(replicates - 1, 0.5) / np.maximum(number - 1, 0.5), 0.5)
     log, noise = np.log(variance) - psi(df / 2) + np.log(df / 2), polygamma(1, df / 2)
@@ -272,7 +273,7 @@ def luck(draws: np.ndarray) -> float:
     (1993), chapter 10.
     """
     chosen = draws.argmax(axis=1)
-    return float((draws[np.arange(len(draws)), chosen] - draws.mean(axis=0)[chosen]).mean())
+    return max(0.0, float((draws[np.arange(len(draws)), chosen] - draws.mean(axis=0)[chosen]).mean()))
 
 
 def not_told_from_best(draws: np.ndarray, sure: float = SURE) -> np.ndarray:

@@ -88,19 +88,24 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
 
     tried: all cells of the rounds so far. choices: of the whole sweep.
     """
+    now = _sound(now)
     p, draws = len(now.choices), now.points[None] if now.draws is None else now.draws
     names, draws = with_untried(now.choices, draws, choices)
     failed = {choice for _, choice in tried} - set(now.choices)
     kept = [k for k, choice in enumerate(names) if choice not in failed]
     names, draws = [names[k] for k in kept], draws[:, kept]
     leading = draws[:, [now.leading]]
-    if now.draws is not None and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH:
+    places = 1 + max(place for place, _ in tried)
+    if (
+        now.draws is not None
+        and places >= FEWEST
+        and (draws.max(axis=1, keepdims=True) - leading < matters).mean() >= ENOUGH
+    ):
         return None
     above = (draws - leading >= matters).mean(axis=0)  # how often each is what the leading one misses
     untried = sorted(zip(above[p:], names[p:], strict=True), reverse=True)
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
     hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
-    places = 1 + max(place for place, _ in tried)
     further = [(place, choice) for place in range(places, max(places + 1, FEWEST)) for choice in hopeful]
     if now.draws is None and missed:
         also = [(place, choice) for place in range(max(places + 1, FEWEST)) for choice in missed]
@@ -108,6 +113,16 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     if missed and sum(above[p:]) > sum(above[:p]):
         return Round(tuple((0, choice) for choice in missed), "cuts in between that may be the best")
     return Round(tuple(further), "replicates of what may be the best")
+
+
+def _sound(now: Known) -> Known:
+    """Without the choices that failed too often to be recommended, unless these are all copies that there are."""
+    kept = now.sound
+    if not any(keep and choice != BASE for keep, choice in zip(kept, now.choices, strict=True)):
+        return now
+    choices = tuple(choice for choice, keep in zip(now.choices, kept, strict=True) if keep)
+    draws = None if now.draws is None else now.draws[:, kept]
+    return Known(choices, now.points[kept], kept[kept], draws, now.noise)
 
 
 def _hopeful(now: Known, above: np.ndarray, matters: float) -> np.ndarray:

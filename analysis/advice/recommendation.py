@@ -22,16 +22,20 @@ def sentences(block: Block, answer: Answer) -> list[str]:
     of_series = answer.treatments.get(str(row["series"]), 0.0)
     points = _points(answer.matters)
     first = f"{advice(row).capitalize()} (P {_probability(of_series)})."
+    sound = "" if rows["choice"].iloc[0] == answer.top else " that did not fail too often"
+    of_those = f" of those{sound}" if sound else ""
     if row["within"] < ENOUGH:
         text = [
-            f"{first} Where to cut is open: no choice is within {points} of the best with P of at least {ENOUGH:g}.",
-            f"{_described(row)} is highest, and within {points} of the best with P {_probability(row['within'])}"
+            f"{first} Where to cut is open: no choice{sound} is within {points} of the best with P of at least"
+            f" {ENOUGH:g}.",
+            f"{_capital(_described(row))} is highest{of_those}, and within {points} of the best"
+            f" with P {_probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
         ]
     else:
         alike = answer.recommended
         cuts = sorted(int(n) for n in alike.loc[alike["series"] == row["series"], "n"])
-        where = f"Cut {_anywhere(cuts, rows, row)}: {answer.top} is highest, and" if row["n"] else "It is"
+        where = f"Cut {_anywhere(cuts, rows, row)}: {answer.top} is highest{of_those}, and" if row["n"] else "It is"
         text = [
             f"{first} {where} within {points} of the best with P {_probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
@@ -51,6 +55,10 @@ def sentences(block: Block, answer: Answer) -> list[str]:
 def advice(row: Any) -> str:
     """What to do with the layers below the cut."""
     return TREATMENTS[row["treatment"]].advice or "train from scratch"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _described(row: Any) -> str:
@@ -84,10 +92,10 @@ def down(p: float) -> str:
 
 def _without(block: Block, answer: Answer) -> list[str]:
     """What one can say of these very halves: which choices lead, and which trail far behind."""
-    text = [f"No recommendation for other halves: {answer.why_not}."]
+    text = [f"No recommendation{'' if block.weights else ' for other halves'}: {answer.why_not}."]
     rows: Any = answer.rows.dropna(subset=["points"])
     if rows.empty:
-        return text
+        return [*text, *_failed(answer)]
     top = rows.iloc[0]
     gap = top["points"] - rows["points"]
     leading, trailing = rows.loc[gap <= answer.matters], rows.loc[gap >= TRAILS]
@@ -122,7 +130,7 @@ def _series(some: Any, rows: Any) -> str:
 
 def _tested(block: Block, answer: Answer) -> list[str]:
     if answer.test.empty:
-        images = "The published networks have one set of images" if block.published else "There is one set of images"
+        images = "The published networks have one set of images" if block.published else f"Chosen on {block.measured}"
         return [
             f"{images}: scores of the best are the best of many on the same images, by about {answer.luck:.2f} points."
         ]

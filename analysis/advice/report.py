@@ -183,7 +183,8 @@ def per_class(block: Block, answer: Answer) -> Section | None:
     what, number = its.replicates
     missing = [f"{its.without} runs have no numbers per class."] * bool(its.without)
     if rows.empty:
-        return Section("Classes", [*missing, "Nothing can be said of classes: that takes AnB beside its base."])
+        nothing = "Nothing can be said of classes: that takes AnB beside its base, with numbers per class."
+        return Section("Classes", [*missing, nothing])
     least, most = int(rows["images"].to_numpy().min()), int(rows["images"].to_numpy().max())
     differ = int((rows["q"] < classes.FOUND).sum())
     text = [
@@ -242,7 +243,9 @@ def _images(block: Block, answer: Answer) -> list[str]:
             f"Intervals cover other {block.measured}, too: records say which ones each network had right, and where"
             " replicates share images, what these have in common is added."
         ]
-    if answer.no_bits:
+    if answer.no_bits == 0:
+        return [f"Each {block.replicates} has {block.measured} of its own, so that intervals cover others, too."]
+    if answer.no_bits > 0:
         return [
             "Intervals do not cover other images, since not all records say which ones were right: an accuracy on so"
             f" many {block.measured} has a standard error of {answer.no_bits:.2f} points by these alone. Differences"

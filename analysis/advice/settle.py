@@ -55,8 +55,12 @@ def settling(block: Block, answer: Answer) -> Settling | None:
         more, chance = needed(answer, block.number, 0) if block.published else needed(answer, block.number)
     splits = [split for split in sorted(block.runs["split"].unique()) if split]
     seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
-    splits, seeds = _more(block, splits, seeds, block.number + more)
-    missing, bases = _missing(block, choices, splits, seeds)
+    missing = bases = 0
+    for wanted in range(block.number + more, block.number + more + len(splits) + len(seeds)):
+        splits, seeds = _more(block, splits, seeds, wanted)
+        missing, bases = _missing(block, choices, splits, seeds)
+        if missing or block.published:
+            break  # splits of which a choice failed may be all there are
     if not missing:
         return None
     return Settling(
@@ -69,7 +73,7 @@ def _more(block: Block, splits: list[str], seeds: list[int], wanted: int) -> tup
     if block.published:
         return [f"paper:{k}" for k in range(PAPERS)], seeds
     drawn = [split for split in splits if split.startswith("random:")]
-    if block.weights or drawn != splits or block.replicates == "seed":
+    if block.weights or drawn != splits or (block.replicates == "seed" and block.number >= FEWEST):
         return splits, [*seeds, *(k for k in range(wanted + len(seeds)) if k not in seeds)][: max(wanted, len(seeds))]
     others = (f"random:{k}" for k in range(wanted + len(splits)))
     return [*splits, *(split for split in others if split not in splits)][: max(wanted, len(splits))], seeds

@@ -32,7 +32,7 @@ BASE, COPY = ("base", 0), ("frozen", 3)
     ("places", "expected"),
     [
         ([("s", "0", str(k)) for k in range(3)], "seed"),
-        ([("s", "0", str(k)) for k in range(2)], "split"),  # too few of anything
+        ([("s", "0", str(k)) for k in range(2)], "seed"),  # too few, but of seeds
         ([("s", str(k), "0") for k in range(3)], "division"),
         ([("s", str(k // 2), str(k % 2)) for k in range(4)], "seed"),
         ([(f"s{k}", "0", "0") for k in range(3)], "split"),

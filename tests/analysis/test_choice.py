@@ -167,3 +167,10 @@ def test_the_highest_of_equals_is_too_high_by_the_mean_of_the_larger_of_two() ->
     equal = np.random.default_rng(0).standard_normal((100_000, 2))
     assert luck(equal) == pytest.approx(1 / math.sqrt(math.pi), abs=0.01)
     assert luck(equal + np.array([0, 100])) == pytest.approx(0, abs=0.01)  # nothing was chosen: there was no contest
+
+
+def test_measurements_that_are_all_equal_tell_no_choice_apart() -> None:
+    for value in (0.0, 80.0, 100.0):
+        its = grid(3)
+        draws = posterior(its, np.full(len(its.choice), value)).draws(np.random.default_rng(0), 500)
+        assert np.abs(draws).max() < 0.1

@@ -106,11 +106,13 @@ def test_a_cheaper_choice_is_named_with_what_it_saves() -> None:
 
 
 def test_one_set_of_images_leaves_luck() -> None:
-    for published, whose in ((True, "The published networks have"), (False, "There is")):
+    for published, start in (
+        (True, "The published networks have one set of images"),
+        (False, "Chosen on select images"),
+    ):
         said = sentences(block(published), answered(*CLEAR, top="A3B+", test=pd.DataFrame(), luck=0.25))
         assert said[2] == (
-            f"{whose} one set of images: scores of the best are the best of many on the same images, by about 0.25"
-            " points."
+            f"{start}: scores of the best are the best of many on the same images, by about 0.25 points."
         )
 
 

@@ -56,5 +56,19 @@ def test_bits_that_contradict_the_counts_are_refused(
 
 
 def test_bits_without_counts_are_refused() -> None:
-    with pytest.raises(BadInput, match="per_class counts 0 images"):
+    with pytest.raises(BadInput, match="per_class does not count its images"):
         right({"right": {"test": "oA=="}}, "test", "f00d")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"right": [1]},
+        {"right": {"test": "gA=="}, "per_class": {"test": {"images": None, "correct": [1]}}},
+        {"right": {"test": "gA=="}, "per_class": {"test": {"images": [1]}}},
+    ],
+    ids=["list", "no images", "no correct"],
+)
+def test_tables_of_another_shape_are_refused(record: dict) -> None:
+    with pytest.raises(BadInput, match="record of run f00d"):
+        right(record, "test", "f00d")

@@ -82,6 +82,7 @@ def decide(options: argparse.Namespace) -> int:
 
     from analysis.advice import decide as rule
     from analysis.advice.answer import noise
+    from analysis.advice.blocks import counted
     from analysis.advice.recommendation import sentences
     from analysis.paired import FEWEST
     from slurm.profile import find_profile
@@ -125,8 +126,8 @@ def decide(options: argparse.Namespace) -> int:
         elif following is None:
             grid = [(place, choice) for place in range(min(FEWEST, len(chosen.places))) for choice in choices]
             end = (
-                f"decided with {_count(chosen, decision.cells)} networks in {len(decision.rounds)} rounds"
-                f" (every cut on {FEWEST} {block.replicates}s: {_count(chosen, grid)})"
+                f"decided with {_count(chosen, decision.cells)} networks in {counted(len(decision.rounds), 'round')}"
+                f" (every cut on {FEWEST} {chosen.varied}: {_count(chosen, grid)})"
             )
         elif max(place for place, _ in following.cells) >= len(chosen.places):
             end = f"not decided on all {len(chosen.places)} {chosen.varied}: name more of them"

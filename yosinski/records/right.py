@@ -24,12 +24,18 @@ def right(record: Mapping[str, Any], image_set: str, run: object) -> np.ndarray 
     run: what an error calls the run. BadInput if the bits are not as many as `per_class` has images, or are not right
     as often in every class as it says.
     """
-    text = (record.get("right") or {}).get(image_set)
+    texts = record.get("right") or {}
+    if not isinstance(texts, Mapping):
+        raise BadInput(f"record of run {run}: right is no table of sets")
+    text = texts.get(image_set)
     if text is None:
         return None
     what = f"record of run {run}, bits of set {image_set!r}"
-    counts = (record.get("per_class") or {}).get(image_set) or {"images": [], "correct": []}
-    images, correct = (np.array(counts[name], int) for name in ("images", "correct"))
+    try:
+        counts = record["per_class"][image_set]
+        images, correct = (np.array(counts[name], int) for name in ("images", "correct"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{what}: per_class does not count its images") from error
     try:
         bits = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     except (ValueError, TypeError) as error:
