@@ -116,11 +116,13 @@ def _legend(block: Block, answer: Answer) -> str:
     return f"How to read this: {'; '.join(words)}."
 
 
-def decomposition(block: Block, answer: Answer) -> Section:
+def decomposition(block: Block, answer: Answer) -> Section | None:
     """Co-adaptation, specificity and the gain of fine-tuning at every cut."""
     every: Any = decompose(block.good)
     cuts: Any = block.good.dropna(subset=["cut"]).groupby("n")["cut"].first()
     rows = every.loc[every["pairs"] > 0]
+    if rows.empty:
+        return None
     shown_rows = pd.DataFrame(
         {
             "contrast": rows["contrast"],
