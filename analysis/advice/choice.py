@@ -13,6 +13,7 @@ from analysis.advice.contrasts import trigamma_inverse
 
 SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
+UNLIKE = 1e4  # how many times as large or small as the median a variance may be: lines over n may run away
 EQUAL = 1e-8  # the variance of measurements that are all equal, in squared units
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
@@ -187,6 +188,7 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     p, targets = cells.choices, len(np.unique(cells.target))
     y = y - y.mean()
     variance = spread(cells, y)
+    variance = np.clip(variance, np.median(variance) / UNLIKE, np.median(variance) * UNLIKE)
     slices = np.tan(np.pi / 2 * (np.arange(SLICES) + 0.5) / SLICES) ** 2
     mixed, neighbours = (axis.ravel() for axis in np.meshgrid(slices, CORRELATIONS))
     of_correlation = {rho: _covariance(variance, cells.correlation(rho)) for rho in CORRELATIONS}
@@ -216,7 +218,16 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     rest = np.maximum(square - (centre * b).sum(axis=1), np.finfo(float).tiny)
     fits = -0.5 * (logdet + np.linalg.slogdet(a)[1]) - 0.5 * free * np.log(rest)
     weights = np.exp(fits - logsumexp(fits))
-    return Posterior(weights, centre, np.linalg.cholesky(covariance), rest / free, _freedom(cells, weights, free))
+    return Posterior(weights, centre, _root(covariance), rest / free, _freedom(cells, weights, free))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Of covariances [L, p, p], which rounding may have made indefinite where choices are hardly compared."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh((covariance + covariance.swapaxes(1, 2)) / 2)
+        return vectors * np.sqrt(np.maximum(values, 0))[:, None]
 
 
 def _covariance(variance: np.ndarray, correlation: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.advice.choice import (
     Cells,
+    _root,
     behind,
     best,
     cells,
@@ -174,3 +175,10 @@ def test_measurements_that_are_all_equal_tell_no_choice_apart() -> None:
         its = grid(3)
         draws = posterior(its, np.full(len(its.choice), value)).draws(np.random.default_rng(0), 500)
         assert np.abs(draws).max() < 0.1
+
+
+def test_a_covariance_that_rounding_made_indefinite_has_a_root() -> None:
+    whole = np.array([[2.0, 1.0], [1.0, 2.0]])
+    root = _root(np.stack([whole, np.array([[1.0, 1.0 + 1e-12], [1.0, 1.0]])]))
+    assert root[0] @ root[0].T == pytest.approx(whole)
+    assert root[1] @ root[1].T == pytest.approx(np.ones((2, 2)))
