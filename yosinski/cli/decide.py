@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yosinski import files
 from yosinski.cli import cluster, local
-from yosinski.cli.options import Command, asking, with_sweep, with_training, with_workers
+from yosinski.cli.options import Command, asking, with_matters, with_sweep, with_training, with_workers
 from yosinski.errors import BadInput, command
 from yosinski.experiment.treatments import TREATMENTS
 from yosinski.identity import digest
@@ -290,13 +290,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     with_workers(parser)
     with_training(parser)
     asking(parser)
-    parser.add_argument(
-        "--matters",
-        type=float,
-        default=1.0,
-        metavar="POINTS",
-        help="differences below so many points of accuracy do not matter (default: %(default)g)",
-    )
+    with_matters(parser)
     parser.add_argument(
         "--budget",
         metavar="NUMBER",

@@ -82,6 +82,17 @@ def with_metric(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--metric", choices=list(METRICS), help=help)
 
 
+def with_matters(parser: argparse.ArgumentParser) -> None:
+    """The difference that matters."""
+    parser.add_argument(
+        "--matters",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="differences below so many points of accuracy do not matter (default: %(default)g)",
+    )
+
+
 def alternatives(names: list[str]) -> str:
     """Choices in a help text: "2, 3 or S1"."""
     return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -5,7 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yosinski.cli.options import Command, alternatives, asking, with_metric, with_records, with_runs, with_stores
+from yosinski.cli.options import (
+    Command,
+    alternatives,
+    asking,
+    with_matters,
+    with_metric,
+    with_records,
+    with_runs,
+    with_stores,
+)
 from yosinski.data.halves import FORMS
 from yosinski.errors import BadInput, choose
 
@@ -247,13 +256,7 @@ def _for_table(parser: argparse.ArgumentParser) -> None:
 def _for_advise(parser: argparse.ArgumentParser) -> None:
     with_records(parser)
     with_metric(parser, "on which images choices are made (default: select_top1, published networks best10_top1)")
-    parser.add_argument(
-        "--matters",
-        type=float,
-        default=1.0,
-        metavar="POINTS",
-        help="differences below so many points of accuracy do not matter (default: %(default)g)",
-    )
+    with_matters(parser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--out",
