@@ -55,3 +55,9 @@ def command(*words: object, stores: Path | None = None, runs: Path | None = None
 def some(names: Sequence[str], most: int = 20) -> str:
     """A limited number of names for a message."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def count(number: int, what: str) -> str:
+    """1 run, 2 runs, 3 copies."""
+    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"

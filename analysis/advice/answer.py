@@ -1,19 +1,30 @@
 """Where to cut in a block of runs: every choice with its score, how far it may be from the best one, and its cost."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.advice import images
-from analysis.advice.blocks import Block, counted
-from analysis.advice.choice import Posterior, behind, best, cells, luck, not_told_from_best, overlapping, posterior
+from analysis.advice.blocks import Block
+from analysis.advice.choice import (
+    Posterior,
+    behind,
+    best,
+    cells,
+    luck,
+    normal,
+    not_told_from_best,
+    overlapping,
+    posterior,
+)
 from analysis.advice.classes import SETS, counts
 from analysis.advice.contrasts import differences, intervals, split_means
 from analysis.paired import FEWEST
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, count
 from yosinski.experiment.treatments import notation
 from yosinski.networks.architectures import ARCHITECTURES
 
@@ -53,12 +64,10 @@ class Answer:
     treatments: dict[str, float] = field(default_factory=dict)  # the probability that the best choice is of each series
     test: pd.DataFrame = field(default_factory=pd.DataFrame)  # of `top`: `test_top1` and its difference from the base
     trainings: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # draws without images, [draws, rows]
-    images: np.ndarray = field(
-        default_factory=lambda: np.empty((0, 0))
-    )  # covariance by images, points squared, [rows, rows]
+    images: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # covariance by them, points², [rows, rows]
     luck: float = 0.0  # points, by which the score of `top` is expected to be too high because it was chosen
     failed: dict[str, int] = field(default_factory=dict)  # choices of which every run failed, and how many
-    no_bits: float = 0.0  # points (standard error) that so many images alone are worth, where records have no bits
+    no_bits: float = 0.0  # standard error in points by images alone, where not all records have bits; NaN: unknown
 
     @property
     def among(self) -> pd.DataFrame:
@@ -91,23 +100,14 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
         return Answer(rows, matters, "no transfer copy is done", failed=failed)
     reference = "base" if "base" in set(rows["choice"]) else ""
     means = measurements(runs)
-    few = block.number < FEWEST
-    targets = len(means[["replicate", "target_half"]].drop_duplicates())
-    spare = len(means) - targets - (len(rows) - 1)  # what levels of targets and choices leave to tell luck by
-    unknown = block.replicates == "division" and not np.isfinite(_sizes(block, runs)).all()
-    if few or len(rows) < 2 or spare < FEWEST - 1 or unknown:
-        number = f"{counted(len(means), 'measurement')} of {counted(len(rows), 'choice')}"
-        why = f"{number} on {counted(targets, 'target')} leave too little to tell luck by"
-        if few:
-            why = f"{block.number} {block.replicates}{'s' * (block.number != 1)}, and at least {FEWEST} are needed"
-        elif unknown:
-            why = "no record says on how many images divisions were measured, and so how many they share"
+    measured = cache(partial(_measured, block, runs))  # reads all records, which not every block needs
+    if why := _why_not(block, rows, means, measured):
         rows["points"] = _differences(runs, list(rows["choice"]), reference)
         rows = rows.sort_values("points", ascending=False, ignore_index=True)
         return Answer(rows, matters, why, reference, failed=failed)
 
     names = rows["choice"].to_numpy()
-    fitted, of_images, no_bits = _fitted(block, runs, means, rows)
+    fitted, of_images, no_bits = _fitted(block, runs, means, rows, measured)
     rng = np.random.default_rng(seed)
     trainings = fitted.draws(rng).astype(np.float32)
     draws = trainings + by_images(of_images, len(trainings), rng)
@@ -150,6 +150,20 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     )
 
 
+def _why_not(block: Block, rows: pd.DataFrame, means: pd.DataFrame, measured: Callable[[], "Measured"]) -> str:
+    """Why there is no comparison; "" where there is one."""
+    if block.number < FEWEST:
+        return f"{count(block.number, block.replicates)}, and at least {FEWEST} are needed"
+    if block.replicates == "division" and not np.isfinite(measured().images * measured().trained):
+        return "no record says on how many images divisions were measured, and so how many they share"
+    targets = len(means[["replicate", "target_half"]].drop_duplicates())
+    spare = len(means) - targets - (len(rows) - 1)  # what levels of targets and choices leave to tell luck by
+    if len(rows) > 1 and spare >= FEWEST - 1:
+        return ""
+    number = f"{count(len(means), 'measurement')} of {count(len(rows), 'choice')}"
+    return f"{number} on {count(targets, 'target')} leave too little to tell luck by"
+
+
 def measurements(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per replicate, target and choice: the mean `value` of its runs, their `number`, and its `extra` variance.
 
@@ -187,7 +201,9 @@ def _named(block: Block, runs: Any) -> Any:
     return runs.assign(choice=[notation(source, n, "B", treatment) if n else "base" for treatment, n in pairs])
 
 
-def _fitted(block: Block, runs: Any, means: Any, rows: Any) -> tuple[Posterior, np.ndarray, float]:
+def _fitted(
+    block: Block, runs: Any, means: Any, rows: Any, measured: Callable[[], "Measured"]
+) -> tuple[Posterior, np.ndarray, float]:
     """The posterior of the choices in the order of rows, in points; their covariance by images; `no_bits`."""
     codes = {name: k for k, name in enumerate(rows["choice"])}
     where = cells(
@@ -199,55 +215,49 @@ def _fitted(block: Block, runs: Any, means: Any, rows: Any) -> tuple[Posterior, 
         1e4 * means["extra"].to_numpy(float),
     )
     fitted = posterior(where, 100 * means["value"].to_numpy(float))
+    nothing = np.zeros((len(rows),) * 2)
     if block.replicates == "division":
-        return overlapping(fitted, block.number, *_sizes(block, runs)), np.zeros((len(rows),) * 2), 0.0
-    return fitted, *_images(block, runs, list(codes))
-
-
-def _sizes(block: Block, runs: Any) -> tuple[float, float]:
-    """How many images a run was trained on, and how many it was measured on: means; NaN where that is not known."""
-    trained = runs["step"] / runs["epoch"] * runs["recipe_batch_size"]
-    counted: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
-    measured = counted.groupby("run")["images"].sum().mean() if len(counted) else np.nan
-    return float(trained.mean()), float(measured)
-
-
-def _images(block: Block, runs: pd.DataFrame, names: list[str]) -> tuple[np.ndarray, float]:
-    """The covariance of the choices by images, in points squared, beyond what replicates show; what images are worth.
-
-    The latter is the standard error of an accuracy by images alone, in points, where records have no bits: 0 where they
-    have, or where nothing is known of how many images there were.
-    """
-    nothing = np.zeros((len(names),) * 2)
+        return overlapping(fitted, block.number, measured().trained, measured().images), nothing, 0.0
     if block.directory is None:
-        return nothing, np.nan
+        return fitted, nothing, np.nan
     found = images.bits(block.directory, runs, SETS[block.metric])
-    if set(found.runs["choice"]) != set(names):
-        return nothing, _worth(block, runs) or np.nan
+    if set(found.runs["choice"]) != set(codes):
+        return fitted, nothing, measured().worth or np.nan
     few = len(found.images) < 2 * len(found.images.drop_duplicates(["data", "class"]))
-    by_images = images.covariance(found, within_classes=not few).beyond_replicates
-    return 1e4 * by_images.loc[names, names].to_numpy(float), 0.0
+    of_images = images.covariance(found, within_classes=not few).beyond_replicates
+    return fitted, 1e4 * of_images.loc[list(codes), list(codes)].to_numpy(float), 0.0
 
 
-def _worth(block: Block, runs: pd.DataFrame) -> float:
-    """The standard error of an accuracy by images alone, in points; 0 where the number of images is not known."""
-    counted: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
-    if counted.empty:
-        return 0.0
-    number = counted.groupby("run")["images"].sum().mean()
-    return float(images.worth(counted["correct"].sum() / counted["images"].sum(), number))
+@dataclass(frozen=True)
+class Measured:
+    """Means over runs: images that a run was trained on, and those that it was measured on, NaN where not known.
+
+    worth: the standard error of an accuracy by these images alone, in points; 0 where their number is not known.
+    """
+
+    trained: float
+    images: float
+    worth: float
+
+
+def _measured(block: Block, runs: Any) -> Measured:
+    trained = float((runs["step"] / runs["epoch"] * runs["recipe_batch_size"]).mean())
+    per_class: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
+    if per_class.empty:
+        return Measured(trained, np.nan, 0.0)
+    number = per_class.groupby("run")["images"].sum().mean()
+    accuracy = per_class["correct"].sum() / per_class["images"].sum()
+    return Measured(trained, float(number), float(images.worth(accuracy, number)))
 
 
 def noise(block: Block) -> float:
     """The standard error of a difference of two accuracies by images alone, in points, at most; 0 if not known."""
-    return float(np.sqrt(2)) * _worth(block, candidates(block))
+    return float(np.sqrt(2)) * _measured(block, candidates(block)).worth
 
 
 def by_images(covariance: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
     """Draws [number, p] of what other images would add to the means of the choices, float32, points."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0))
-    return (rng.standard_normal((number, len(values))) @ root.T).astype(np.float32)
+    return normal(rng, number, covariance).astype(np.float32)
 
 
 def _differences(runs: pd.DataFrame, choices: list[str], reference: str) -> np.ndarray:

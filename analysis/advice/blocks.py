@@ -14,7 +14,7 @@ from analysis.figures.marks import subject
 from analysis.frame import arithmetic, distinct
 from analysis.paired import FEWEST, METRICS, kind_of_split, main_experiment, metric_for, outside, trained
 from yosinski.data.place import EARLIER, earlier
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, count
 
 # In what copies and bases agree.
 ALIKE = ["origin", "network", "data", "rule", "kind", "semantics", "recipe", "examples_per_class"]
@@ -178,7 +178,7 @@ def caveats(block: Block) -> list[str]:
     good: Any = block.good
     targets, splits = good["target_half"].nunique(), good["split"].nunique()
     said = [
-        f"{len(good)} of {len(runs)} runs count: {counted(targets, 'target')}, {counted(splits, 'split')}"
+        f"{len(good)} of {len(runs)} runs count: {count(targets, 'target')}, {count(splits, 'split')}"
         f" ({distinct(good['split'], 6)}).",
         _varied(block),
     ]
@@ -216,16 +216,11 @@ def caveats(block: Block) -> list[str]:
     return said
 
 
-def counted(number: int, thing: str) -> str:
-    """As in "1 split" and "3 splits"."""
-    return f"{number} {thing}{'s' * (number != 1)}"
-
-
 def _varied(block: Block) -> str:
     """Over what the replicates vary, and so what intervals cover, and what they do not."""
     of_what, number = block.replicates, block.number
     if number < FEWEST:
-        return f"{counted(number, of_what)}: no interval, and no comparison, only a look at these very runs."
+        return f"{count(number, of_what)}: no interval, and no comparison, only a look at these very runs."
     good: Any = block.good
     varies = [name for name in VARIED if good[name].nunique() > 1]
     if of_what == "seed":
@@ -238,7 +233,7 @@ def _varied(block: Block) -> str:
         )
     if of_what == "division":
         return (
-            f"What varies is how images are divided between training and select ({counted(number, 'division')}):"
+            f"What varies is how images are divided between training and select ({count(number, 'division')}):"
             " intervals cover another division of the same images, corrected for the images that divisions share, and"
             " say nothing about other classes."
         )

@@ -226,8 +226,13 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh((covariance + covariance.swapaxes(1, 2)) / 2)
-        return vectors * np.sqrt(np.maximum(values, 0))[:, None]
+        return _root_of_any((covariance + covariance.swapaxes(1, 2)) / 2)
+
+
+def _root_of_any(covariance: np.ndarray) -> np.ndarray:
+    """Of symmetric matrices [..., p, p], with negative eigenvalues taken for 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
 
 
 def _covariance(variance: np.ndarray, correlation: np.ndarray) -> np.ndarray:
@@ -264,6 +269,11 @@ def overlapping(fitted: Posterior, replicates: int, trained: float, measured: fl
     Source: Nadeau and Bengio, Machine Learning 52 (2003), the corrected resampled t.
     """
     return replace(fitted, spread=fitted.spread * (1 + replicates * measured / trained))
+
+
+def normal(rng: np.random.Generator, number: int, covariance: np.ndarray) -> np.ndarray:
+    """Normal draws [number, p] of mean 0 with a covariance [p, p] that may be singular."""
+    return rng.standard_normal((number, len(covariance))) @ _root_of_any(covariance).T
 
 
 def best(draws: np.ndarray) -> np.ndarray:

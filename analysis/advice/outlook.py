@@ -3,6 +3,7 @@
 import numpy as np
 
 from analysis.advice.answer import ENOUGH, Answer
+from analysis.advice.choice import normal
 
 FUTURES = 200
 DRAWS = 500
@@ -31,8 +32,8 @@ def enough(answer: Answer, left: float = 1.0, images: float = 1.0, seed: int = 0
     draws = answer.trainings[:, kept].astype(float)
     draws = draws - draws.mean(axis=1, keepdims=True)
     by_training, by_images = np.cov(draws.T).reshape((kept.sum(),) * 2), answer.images[np.ix_(kept, kept)]
-    told = _normal(rng, FUTURES, by_training * (1 - left) + by_images * (1 - 1 / images))
-    rest = _normal(rng, DRAWS, by_training * left + by_images / images)
+    told = normal(rng, FUTURES, by_training * (1 - left) + by_images * (1 - 1 / images))
+    rest = normal(rng, DRAWS, by_training * left + by_images / images)
     future = draws.mean(axis=0) + told
     highest = future.argmax(axis=1)
     then = future[:, None] + rest[None]  # [futures, draws, choices]
@@ -53,8 +54,3 @@ def needed(answer: Answer, replicates: int, most: int = MOST) -> tuple[int, floa
         if chance >= EVEN:
             break
     return more, chance
-
-
-def _normal(rng: np.random.Generator, number: int, covariance: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(covariance)
-    return rng.standard_normal((number, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0))).T

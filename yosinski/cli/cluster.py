@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yosinski.cli.options import RUN, Command, asking, with_runs, with_sweep, with_training
 from yosinski.cli.prepare import confirmed, list_runs, notes, prepare, sweep_runs
-from yosinski.errors import command
+from yosinski.errors import command, count
 from yosinski.experiment.run import Run
 from yosinski.records import claims, specs
 
@@ -39,11 +39,11 @@ def submit(options: argparse.Namespace) -> int:
         missing = [run for run in runs if run.is_trained and states[run.id].state in ("missing", "interrupted")]
         left_out = [sight for sight in seen if sight.state in ("failed", "blocked")]
         console = _console()
-        console.print(f"{display.count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)
+        console.print(f"{count(len(runs), 'run')}: {display.counted(seen)}", highlight=False)
         for note in notes(runs):
             console.print(note, highlight=False, soft_wrap=True, markup=False)
         if left_out:
-            console.print(f"{display.count(len(left_out), 'failed or blocked run')} left out: {_heal(options)}")
+            console.print(f"{count(len(left_out), 'failed or blocked run')} left out: {_heal(options)}")
         if not missing:
             console.print("nothing is left to submit")
             return 0
@@ -211,7 +211,6 @@ def cancel(options: argparse.Namespace) -> int:
     from slurm import cluster
     from slurm.status import entries_of
     from slurm.submission import scheduled
-    from yosinski.cli import display
 
     cluster.check_there()
     runs, wanted = _selected(options)
@@ -224,9 +223,9 @@ def cancel(options: argparse.Namespace) -> int:
         return 0
     ends = {run_id for run_id, job in jobs.items() if job.element and job.element.job in doomed}
     bereft = [run_id for run_id in jobs if run_id not in ends and everything[run_id].parent in ends]
-    print(f"cancels {display.count(len(doomed), 'job')} that train {display.count(len(ends), 'run')}", end="")
+    print(f"cancels {count(len(doomed), 'job')} that train {count(len(ends), 'run')}", end="")
     print(f", of which {len(ends - chosen)} were not asked for" if ends - chosen else "", end="")
-    print(f"; {display.count(len(bereft), 'other copy')} will be blocked" if bereft else "")
+    print(f"; {count(len(bereft), 'other copy')} will be blocked" if bereft else "")
     if not confirmed("cancel?", options):
         return 0
     # Copies first: otherwise copies of a cancelled base would start and be marked blocked.

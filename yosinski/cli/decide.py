@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from yosinski import files
 from yosinski.cli import cluster, local
 from yosinski.cli.options import Command, asking, with_matters, with_sweep, with_training, with_workers
-from yosinski.errors import BadInput, command
+from yosinski.errors import BadInput, command, count
 from yosinski.experiment.treatments import TREATMENTS
 from yosinski.identity import digest
 from yosinski.records.states import FINAL
@@ -82,7 +82,6 @@ def decide(options: argparse.Namespace) -> int:
 
     from analysis.advice import decide as rule
     from analysis.advice.answer import noise
-    from analysis.advice.blocks import counted
     from analysis.advice.recommendation import sentences
     from analysis.paired import FEWEST
     from slurm.profile import find_profile
@@ -126,7 +125,7 @@ def decide(options: argparse.Namespace) -> int:
         elif following is None:
             grid = [(place, choice) for place in range(min(FEWEST, len(chosen.places))) for choice in choices]
             end = (
-                f"decided with {_count(chosen, decision.cells)} networks in {counted(len(decision.rounds), 'round')}"
+                f"decided with {_count(chosen, decision.cells)} networks in {count(len(decision.rounds), 'round')}"
                 f" (every cut on {FEWEST} {chosen.varied}: {_count(chosen, grid)})"
             )
         elif max(place for place, _ in following.cells) >= len(chosen.places):
@@ -176,8 +175,6 @@ def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list
 
 def _trained(options: argparse.Namespace, decision: Decision, chosen: "Choosing", tell: Any) -> bool:
     """Train all runs of the rounds here, or submit those that are missing; whether all have ended."""
-    from yosinski.cli.display import count
-
     on_disk = {**vars(options), "sweep": str(decision.file.with_suffix(".py")), "parameters": []}
     for_sweep = argparse.Namespace(**on_disk, stop_when_sure=None, stale=False, dry_run=False)
     if not _left(options, chosen, decision.cells):
@@ -275,14 +272,12 @@ def _over(budget: tuple[float, str] | None, options: argparse.Namespace, chosen:
 def _device(options: argparse.Namespace) -> "Device":
     """What trains."""
     from slurm.profile import find_profile
-    from sweeps.local import workers
     from sweeps.speeds import expected
 
     if options.profile:
         profile = find_profile(options.profile)
         return expected("cuda" if profile.gpus else "cpu", profile.precision, here=False)
-    worker = workers(options.device, options.workers)[0]
-    return expected("cuda" if worker is not None else "mps" if options.device == "mps" else "cpu", options.precision)
+    return local.trains(options)[1]
 
 
 def _options(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from slurm.status import STATUSES, Entry, Sight, Status, Trouble, matrix, troubl
 from sweeps.local import Queue
 from sweeps.plan import Plan
 from yosinski.data.place import EARLIER
+from yosinski.errors import count
 from yosinski.records import specs
 from yosinski.records.states import progress, state
 
@@ -39,12 +40,6 @@ def large(number: float) -> str:
             return f"{number:.3g}{prefix}"
         number /= 1000
     return f"{number:,.3g} E"
-
-
-def count(number: int, what: str) -> str:
-    """1 run, 2 runs, 3 copies."""
-    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}s"
-    return f"{number} {what if number == 1 else plural}"
 
 
 def table(plan: Plan) -> Table:

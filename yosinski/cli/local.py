@@ -3,25 +3,35 @@
 import argparse
 import json
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yosinski import files
 from yosinski.cli import early_stop
 from yosinski.cli.options import Command, with_sweep, with_training, with_workers
 from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
-from yosinski.errors import BadInput, Failure
+from yosinski.errors import BadInput, Failure, count
+
+if TYPE_CHECKING:
+    from sweeps.speeds import Device
 
 
 def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
     """The plan of the selected sweep, its parameters, and the workers."""
-    from sweeps.local import workers
     from sweeps.plan import plan
+
+    devices, device = trains(options)
+    runs, parameters = sweep_runs(options)
+    return plan(runs, options.runs, len(devices), device), parameters, devices
+
+
+def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device]":
+    """The workers here, and the device of the first one, for estimates of time."""
+    from sweeps.local import workers
     from sweeps.speeds import expected
 
     devices = workers(options.device, options.workers)
     kind = "cuda" if devices[0] is not None else "mps" if options.device == "mps" else "cpu"
-    runs, parameters = sweep_runs(options)
-    return plan(runs, options.runs, len(devices), expected(kind, options.precision)), parameters, devices
+    return devices, expected(kind, options.precision)
 
 
 def show_plan(options: argparse.Namespace) -> int:
@@ -107,7 +117,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         turns.close()
     console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
     if watch is not None and watch.decided:
-        stopped = display.count(len(watch.decided), "run")
+        stopped = count(len(watch.decided), "run")
         tell(f"{stopped} stopped, see {watch.path}; the same command without --stop-when-sure goes on")
     if queue is not None and queue.failures:
         raise Failure(f"{len(queue.failures)} pack(s) failed: " + " | ".join(queue.failures))
