@@ -28,7 +28,7 @@ def sentences(block: Block, answer: Answer) -> list[str]:
         text = [
             f"{first} Where to cut is open: no choice{sound} is within {points} of the best with P of at least"
             f" {ENOUGH:g}.",
-            f"{_capital(_described(row))} is highest{of_those}, and within {points} of the best"
+            f"{capital(_described(row))} is highest{of_those}, and within {points} of the best"
             f" with P {_probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
         ]
@@ -57,7 +57,8 @@ def advice(row: Any) -> str:
     return TREATMENTS[row["treatment"]].advice or "train from scratch"
 
 
-def _capital(sentence: str) -> str:
+def capital(sentence: str) -> str:
+    """With a capital letter first, and the others as they are."""
     return sentence[:1].upper() + sentence[1:]
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 from analysis.advice.answer import ENOUGH, OVER, Answer
 from analysis.advice.blocks import Block
 from analysis.advice.outlook import EVEN, contenders, enough, needed
-from analysis.advice.recommendation import TRAILS
+from analysis.advice.recommendation import TRAILS, capital
 from analysis.paired import FEWEST
+from yosinski.errors import count
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.treatments import copies
 from yosinski.identity import as_before
@@ -100,11 +101,11 @@ def _missing(
 def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     if answer.why_not:
         return f"No comparison: {answer.why_not}."
-    replicates = f"{more} more {block.replicates}{'s' * (more > 1)}" if more else "the missing copies"
+    replicates = count(more, f"more {block.replicates}") if more else "the missing copies"
     replicates = f"even {replicates}" if chance < EVEN else replicates
     contending = int(contenders(answer).sum())
     text = (
-        f"{contending} choices have a chance of being the best. {_first(replicates)} of them would be enough"
+        f"{contending} choices have a chance of being the best. {capital(replicates)} of them would be enough"
         f" for P(within {answer.matters:g}) of {ENOUGH:g} in {100 * chance:.0f} % of cases"
     )
     if not answer.images.any():
@@ -114,10 +115,6 @@ def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
         f"{text}, twice as many {block.measured} instead in {100 * doubled:.0f} %"
         f"{': add images first' * (doubled > chance)}."
     )
-
-
-def _first(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tuple[str, int]]) -> str:
