@@ -241,7 +241,7 @@ class Measured:
 
 
 def _measured(block: Block, runs: Any) -> Measured:
-    trained = float((runs["step"] / runs["epoch"] * runs["recipe_batch_size"]).mean())
+    trained = float((runs["step"] / runs["epoch"] * runs["recipe_batch_size"]).astype(float).mean())
     per_class: Any = counts(block.directory, runs, SETS[block.metric])[0] if block.directory else pd.DataFrame()
     if per_class.empty:
         return Measured(trained, np.nan, 0.0)
