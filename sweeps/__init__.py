@@ -17,7 +17,7 @@ from yosinski.experiment.recipes import Recipe, recipe, usual
 from yosinski.experiment.run import Run
 from yosinski.networks.catalogue import name_of
 
-SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper")
+SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper", "fuse", "branch")
 
 Sweep = Callable[..., list[Run]]
 

@@ -73,6 +73,16 @@ def cuts_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
     return chosen(network, cuts)
 
 
+def meetings_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
+    """The selected places of networks with partners: cuts, or 0 for the input; None: all, from 0."""
+    none_empty(cuts=cuts)
+    if cuts is None:
+        return [0, *cuts_of(network, None)]
+    zero = [0] if any(str(cut) == "0" for cut in cuts) else []
+    others = [cut for cut in cuts if str(cut) != "0"]
+    return zero + (cuts_of(network, others) if others else [])
+
+
 def none_empty(**parameters: Sequence[Any] | None) -> None:
     """BadInput if one of these parameters is an empty list."""
     for name, value in parameters.items():

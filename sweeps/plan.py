@@ -63,7 +63,7 @@ class Plan:
     @cached_property
     def cards(self) -> dict[str, Card]:
         """The data sets by their texts."""
-        return {name: find.card(name) for name in {run.half.data for run in self.runs if run.is_trained}}
+        return {name: find.card(name) for name in data_of(self.runs)}
 
     @property
     def stored(self) -> int:
@@ -208,6 +208,11 @@ def renew(where: Path, stale: Iterable[str]) -> None:
         files.set_aside(specs.folder(where, run_id) / "record.json", "stale")
 
 
+def data_of(runs: Iterable[Run]) -> set[str]:
+    """The data sets that runs are trained on, of all tasks and inputs."""
+    return {half.data for run in runs if run.is_trained for half in run.halves}
+
+
 def _name(run: Run, cuts: list[int]) -> str:
     """The name of runs that differ only in their cuts: A1-7B+, A3,5B, A3-5+2B."""
     gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
@@ -232,7 +237,8 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
     for run in runs:
         parent = run.parent.id if run.parent else None
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
-        groups[*shared, parent, run.below].append(run)
+        partners = tuple(partner.digest for partner in run.partners), run.how.partners
+        groups[*shared, parent, run.below, partners].append(run)
     parts = -(-2 * workers // len(groups)) if groups and size is None else 1
     return tuple(
         Pack(part)

@@ -23,7 +23,7 @@ from yosinski.data import store as stores
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
-from yosinski.networks import build
+from yosinski.networks import build, parts
 from yosinski.networks.layers import moments_in
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
@@ -40,6 +40,7 @@ from yosinski.training.arithmetic import (
 from yosinski.training.loop import train
 from yosinski.training.moments import Moments
 from yosinski.training.pack import Member
+from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.stream import Stream
 
@@ -68,8 +69,11 @@ def run_pack(
     failures: list[str] = []
     try:
         stream = Stream(stores.of(runs[0].half, where.stores), runs[0])
+        partners = Partners(stream, lambda half: stores.of(half, where.stores)) if runs[0].partners else None
         # Before claims, because it may take minutes and a claim needs heartbeats. Copies use their base's moments.
-        own_moments = moments.blank(stream) if all(run.kept for run in runs) else moments.moments(stream, where.stores)
+        streams = partners.streams if partners else [stream]
+        kept = all(run.kept for run in runs)
+        own = [moments.blank(one) if kept else moments.moments(one, where.stores) for one in streams]
         for run in runs:
             if run.parent and states.state(specs.folder(where.runs, run.parent.id), ended) == "running":
                 continue
@@ -86,7 +90,7 @@ def run_pack(
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
-        train_together(together, Shared(stream, own_moments, where, arithmetic), failures, stopping)
+        train_together(together, Shared(stream, partners, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = f"no space left on the disk of {where.runs}; what is trained so far is kept" if full else str(error)
@@ -111,7 +115,8 @@ class Shared:
     """Values that the runs of a pack share."""
 
     stream: Stream
-    own: Moments  # of their training images
+    partners: Partners | None  # further tasks or inputs
+    own: Sequence[Moments]  # of the training images of each task or input
     where: Where
     arithmetic: Arithmetic
 
@@ -139,6 +144,7 @@ def train_together(
             train(
                 Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
                 shared.stream,
+                shared.partners,
                 shared.where.stores,
             )
         return
@@ -188,7 +194,11 @@ def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
     """A claimed run as a member of a pack, in the state of its last checkpoint."""
     stream, arithmetic = shared.stream, shared.arithmetic
     weights, parent = base_weights(run.parent, shared.where.runs) if run.parent else (None, {})
-    network = laid_out(network_for(run, shared.own, parent), arithmetic.device)
+    if shared.partners:
+        network = network_of_parts(run, shared.own, shared.partners.missing)
+    else:
+        network = network_for(run, shared.own[0], parent)
+    network = laid_out(network, arithmetic.device)
     if run.recipe.norm_below == "recalibrated":
         with arithmetic.autocast():
             batches = (stream.batch(step)[0].to(arithmetic.device) for step in range(stream.steps_per_epoch))
@@ -203,7 +213,7 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
 
     def start(initialiser: str, role: str) -> nn.Sequential:
         side = moments.mean.shape[-1]
-        return build.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.digest)
+        return build.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.pictures.digest)
 
     network = start(run.recipe.initialiser, run.role)
     if run.below not in (None, "matched"):
@@ -213,6 +223,23 @@ def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> 
     if run.below == "matched":
         surgery.match(parent, network, run.cut, run.seed, run.half.digest)
     return network
+
+
+def network_of_parts(run: Run, moments: Sequence[Moments], absent: bool) -> nn.Sequential:
+    """The initial network of a run with partners, made of one for each task or input.
+
+    moments: of the training images of each; absent: whether an input may be missing.
+    """
+    recipe, singles = run.recipe, []
+    tasks = run.tasks if run.how.partners == "tasks" else [run.half] * len(run.parts)
+    for task, key, own in zip(tasks, run.parts, moments, strict=True):
+        outputs = recipe.outputs or len(task.labels)
+        single = build.drawn(run.network, outputs, own.mean.shape[-1], recipe.initialiser, run.seed, *key)
+        moments_in(single).load_state_dict(own._asdict())
+        singles.append(single)
+    if run.how.partners == "tasks":
+        return parts.of_tasks(singles, run.cut, recipe.weighting == "uncertainty")
+    return parts.of_inputs(singles, run.cut, recipe.join, recipe.beta, recipe.initialiser, absent)
 
 
 def base_weights(base: Run, runs: Path) -> tuple[str, dict[str, torch.Tensor]]:

@@ -40,8 +40,9 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
         if options.debug:
             raise
         raise BadInput(f"sweep {options.sweep}: {error}") from error
-    for run in {(run.half.data, run.network): run for run in runs if run.is_trained}.values():
-        run.check_side(find.card(run.half.data).side)
+    halves = {(half.data, run.network): (run, half) for run in runs if run.is_trained for half in run.halves}
+    for run, half in halves.values():
+        run.check_side(find.card(half.data).side, half)
     return runs, sweeps.describe(sweep, arguments)
 
 
@@ -51,7 +52,8 @@ def notes(runs: Iterable[Run]) -> list[str]:
     from yosinski.pretrained import outside
 
     wanted = list(runs)
-    cards = [find.card(name) for name in sorted({run.half.data for run in wanted if run.is_trained})]
+    data = {half.data for run in wanted if run.is_trained for half in run.halves}
+    cards = [find.card(name) for name in sorted(data)]
     return [*(f"{card.name}: {note}" for card in cards for note in card.notes), *outside.notes(wanted)]
 
 
@@ -74,7 +76,7 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     from yosinski.pretrained import outside
     from yosinski.records import specs
 
-    needed = stored(chosen, {name: find.card(name) for name in {run.half.data for run in chosen}})
+    needed = stored(chosen, {name: find.card(name) for name in {half.data for run in chosen for half in run.halves}})
     kept = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
     files.check_space(stores, needed - kept, "stored features")
     for run in chosen:
@@ -82,7 +84,7 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     for base in outside.bases(chosen):
         with console.status(f"bringing in {base.half.data}"):
             outside.bring(base, runs)
-    halves = {(run.half.data, run.half.fingerprint): run.half for run in chosen}
+    halves = {(half.data, half.fingerprint): half for run in chosen for half in run.halves}
     for _, half in sorted(halves.items()):
         with_store(half, stores, console)
 

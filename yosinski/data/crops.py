@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from yosinski.data.place import RULE
 from yosinski.networks.batch import Batch
@@ -57,6 +58,12 @@ def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = R
     """The squares in the middle of these rows, not mirrored."""
     corners = np.full((len(rows), 2), corner(images.shape[1], side, rule))
     return crops(images, rows, side, corners, np.zeros(len(rows), bool))
+
+
+def greyed(batch: Batch) -> Batch:
+    """The crops without their colours: three equal channels, as torchvision's `rgb_to_grayscale` makes them."""
+    grey = rgb_to_grayscale(batch.pixels, num_output_channels=3)
+    return batch._replace(pixels=grey.contiguous(memory_format=torch.channels_last))
 
 
 def in_order(

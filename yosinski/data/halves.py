@@ -70,6 +70,18 @@ def divided(card: Card, half: Half, division: int) -> Half:
     return half
 
 
+def asking(card: Card, half: Half, asks: str) -> Half:
+    """The same pictures with another question: their "class", "domain" or "group". BadInput if it has no answers."""
+    choose(
+        f"question to {card.name}", asks, ["class", *["domain"] * bool(card.domains), *["group"] * bool(card.groups)]
+    )
+    groups = dict(zip(card.classes, card.groups, strict=False))
+    answers = {"class": (), "domain": half.domain}.get(asks)
+    if answers is None:
+        answers = tuple(sorted({groups[name] for name in half.classes}))
+    return replace(half, asks=asks, answers=answers)
+
+
 def _split(card: Card, name: str) -> Split:
     kind, _, rest = name.partition(":")
     if kind == "random" and rest.isdecimal() and int(rest) >= 1 << 32:

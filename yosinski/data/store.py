@@ -39,11 +39,11 @@ class Store:
     def rows(self, half: Half, set_name: str, unseen: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the half's images of one set, and their labels: two int64 [n].
 
-        Labels index the half's classes. Within a class the images are ordered by number, then by domain, so that the
-        first k are spread over the domains. `unseen` selects the card's unseen domains instead of the half's; there are
-        no rows if the half trains on one of them. In a half of a division above 0 the train and select images of every
-        class and domain together are drawn anew into as many of each, by (division, class name) alone: the same in
-        every half. BadInput if there are no select images to do so.
+        Labels index the half's `labels`. Rows are ordered by class; within a class the images are ordered by number,
+        then by domain, so that the first k are spread over the domains. `unseen` selects the card's unseen domains
+        instead of the half's; there are no rows if the half trains on one of them. In a half of a division above 0 the
+        train and select images of every class and domain together are drawn anew into as many of each, by (division,
+        class name) alone: the same in every half. BadInput if there are no select images to do so.
         """
         domains = self.card.unseen if unseen else half.domain
         if unseen and (not domains or set(domains) & set(half.domain)):
@@ -58,7 +58,28 @@ class Store:
         rows = np.flatnonzero(chosen)
         labels = label[self.classes[rows]]
         order = np.lexsort((self.domains[rows], numbers[rows], labels))
-        return rows[order], labels[order]
+        return rows[order], self._answers(half, rows[order], labels[order], set_name)
+
+    def _answers(self, half: Half, rows: np.ndarray, classes: np.ndarray, set_name: str) -> np.ndarray:
+        """What a half asks of these rows, int64 [n], given their classes.
+
+        Shuffled labels are exchanged within the set, by (pictures, set) alone, so that every label is as frequent.
+        """
+        match half.asks:
+            case "class":
+                labels = classes
+            case "domain":
+                numbers = {self.card.domains.index(name): k for k, name in enumerate(half.labels)}
+                labels = np.array([numbers[domain] for domain in self.domains[rows].tolist()], np.int64)
+            case "group":
+                of_class = dict(zip(self.card.classes, self.card.groups, strict=True))
+                numbers = np.array([half.labels.index(of_class[name]) for name in half.classes])
+                labels = numbers[classes]
+            case _:
+                raise Failure(f"half {half.name} asks for {half.asks!r}, which the store of {half.data} does not hold")
+        if half.shuffled:
+            labels = generator("shuffled", half.pictures.digest, half.asks, set_name).permutation(labels)
+        return labels
 
     def _divided(self, half: Half) -> tuple[np.ndarray, np.ndarray]:
         """The set and number of every image in a half's division, int [N] both; other classes keep theirs."""

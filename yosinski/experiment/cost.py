@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 
@@ -69,6 +69,43 @@ def layers(network: str, outputs: int) -> list[SegmentCost]:
     return architecture(network).costs(outputs)
 
 
+def rows_of(run: Run) -> list[SegmentCost]:
+    """The cost of each segment for an example in training: of one batch of every task, or of all inputs together."""
+    single = layers(run.network, run.outputs)
+    return _of_parts(run) if run.partners else single
+
+
+def evaluation_rows(run: Run) -> list[SegmentCost]:
+    """The same in an evaluation, which takes one task at a time."""
+    return _of_parts(run) if len(run.inputs) > 1 else layers(run.network, run.outputs)
+
+
+@lru_cache
+def _of_parts(run: Run) -> list[SegmentCost]:
+    """Segments below the meeting of inputs or above the parting of tasks are there once for each."""
+    single, parts = layers(run.network, run.outputs), len(run.parts)
+    every = run.recipe.step == "all"  # all tasks in every step
+    rows = []
+    for n, row in enumerate(single, 1):
+        number, passes = 1, 1
+        if run.how.partners == "tasks":
+            apart = n > run.cut
+            number = parts if apart else 1
+            passes = 1 if not every else parts if apart else len(set(run.parts))
+        elif n <= run.cut or (n == len(single) and run.recipe.join in ("logits", "multiplicative")):
+            number = passes = parts
+        parameters, flops = number * row.parameters, passes * row.flops
+        if n == len(single) and run.how.partners == "tasks":
+            heads = [layers(run.network, run.recipe.outputs or len(task.labels))[-1] for task in run.tasks]
+            parameters = sum(head.parameters for head in heads)
+            flops = sum(head.flops for head in heads) if every else row.flops
+        if run.how.partners == "inputs" and n == run.cut + 1 and run.recipe.join == "concat":
+            biases = row.shape[0]
+            parameters, flops = parts * (row.parameters - biases) + biases, parts * row.flops
+        rows.append(replace(row, parameters=parameters, flops=flops))
+    return rows
+
+
 def cost(run: Run, card: Card | None) -> RunCost:
     """The cost of a run: forward passes, backward passes down to the lowest trained segment, and all evaluations.
 
@@ -78,7 +115,7 @@ def cost(run: Run, card: Card | None) -> RunCost:
     pass if gradients only pass through it. A segment that is unfrozen later costs this from then on. While a copy
     trains on stored features, the segments below them cost one forward pass per view and select image in total.
     """
-    rows = layers(run.network, run.outputs)
+    rows = rows_of(run)
     if card is None:
         return RunCost(sum(row.parameters for row in rows), 0, 0, 0)
     forward = sum(row.flops for row in rows)
@@ -91,6 +128,7 @@ def cost(run: Run, card: Card | None) -> RunCost:
     shown, selected = steps * min(run.recipe.batch_size, train), images(run, card, "select")
     selections = (len(run.recipe.evaluated(steps)) + 1) * selected
     evaluated = selections + images(run, card, "test") + images(run, card, "test", unseen_domains(run, card))
+    once = sum(row.flops for row in evaluation_rows(run))
     saved = 0.0
     if depth := standing(run):
         share = min(run.begins(n) for n in range(1, depth + 1))
@@ -100,7 +138,7 @@ def cost(run: Run, card: Card | None) -> RunCost:
         parameters=sum(row.parameters for row in rows),
         trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
         steps=steps,
-        flops=round(shown * (forward + backward) - saved) + evaluated * forward,
+        flops=round(shown * (forward + backward) - saved) + evaluated * once,
     )
 
 
@@ -143,7 +181,7 @@ def shared(run: Run, done: float) -> int:
 
 def above(run: Run, done: float, trained: bool = False) -> float:
     """FLOPs per image in the segments that a run does not share, in evaluation or (`trained`) in training."""
-    rows, first = layers(run.network, run.outputs), shared(run, done)
+    rows, first = rows_of(run) if trained else evaluation_rows(run), shared(run, done)
     flops = sum(row.flops for row in rows[first:])
     begun = [run.begins(n) <= done for n in range(1, len(rows) + 1)]
     if trained:

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 from yosinski.errors import BadInput, choose
-from yosinski.identity import digest, later, told
+from yosinski.identity import as_before, digest, later, told
 from yosinski.networks.architectures import INITIALISERS
 from yosinski.networks.catalogue import architecture
 
+SHARING = ("step", "gradient", "weighting", "join", "beta")  # values of networks with several tasks or inputs
 CROPS = ("augment", "shift", "mirror", "least_area", "most_area", "aspect")  # values on which training crops depend
 
 
@@ -52,6 +53,11 @@ class Recipe:
     aspect: float = later(1.0)  # largest ratio of a random crop's longer side to its shorter side
     optimiser: str = later("sgd")  # or "adamw", with `momentum` as its first beta
     label_smoothing: float = later(0.0)  # share of the training target that is spread evenly over all outputs
+    step: str = later("all")  # joint: "all" tasks in every step, or one, drawn with these chances: "0.7/0.3"
+    gradient: str = later("mean")  # joint: of the tasks' gradients, in the segments that they share; or "sum"
+    weighting: str = later("equal")  # joint: of gradients: "equal", numbers such as "1/0.5", or "uncertainty"
+    join: str = later("concat")  # fused: "concat" or "mean" of inputs; at n = N also "logits" or "multiplicative"
+    beta: float = later(0.5)  # fused, join "multiplicative": exponent of what the other inputs leave open
 
     def __post_init__(self) -> None:
         for value in fields(self):
@@ -71,6 +77,8 @@ class Recipe:
         choose("recipe.mean", self.mean, ("channel", "image"))
         choose("recipe.norm_below", self.norm_below, ("frozen", "batch", "recalibrated"))
         choose("recipe.optimiser", self.optimiser, ("sgd", "adamw"))
+        choose("recipe.gradient", self.gradient, ("mean", "sum"))
+        choose("recipe.join", self.join, ("concat", "mean", "logits", "multiplicative"))
         for name in ("layer_decay", "probe", "thaw"):
             if not 0 < getattr(self, name) <= 1:
                 raise BadInput(f"recipe.{name} is {getattr(self, name):g}, but must be more than 0 and at most 1")
@@ -100,6 +108,7 @@ class Recipe:
         if self.views > 1 and not self.augment:
             raise BadInput("recipe.views are all the same with recipe.augment false: there can be one, or 0")
         self._check_crops()
+        self._check_sharing()
         changing = {"dropout_below": self.dropout_below, "norm_below": self.norm_below == "batch"}
         for name, changes in {**changing, "affine_below": self.affine_below}.items():
             if self.views and changes:
@@ -128,6 +137,24 @@ class Recipe:
             raise BadInput(
                 "recipe.mean image has no pixels for crops that recipe.least_area resizes: it must be channel"
             )
+
+    def _check_sharing(self) -> None:
+        for name, words in (("step", ("all",)), ("weighting", ("equal", "uncertainty"))):
+            if getattr(self, name) not in words and not numbers(getattr(self, name)):
+                known = " or ".join(map(repr, words))
+                raise BadInput(
+                    f"recipe.{name} is {getattr(self, name)!r}, but must be {known}, or one number for each task, at "
+                    "least 0 and not all 0, such as 0.7/0.3"
+                )
+        if self.join == "multiplicative" and self.label_smoothing:
+            raise BadInput("recipe.label_smoothing is not defined for recipe.join multiplicative: it must be 0")
+        if self.join != "multiplicative" and self.beta != 0.5:
+            raise BadInput("recipe.beta belongs to recipe.join multiplicative")
+
+    @property
+    def alone(self) -> "Recipe":
+        """The same recipe for a network with one task and one input."""
+        return replace(self, **{name: before for name, before in as_before(Recipe).items() if name in SHARING})
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -166,6 +193,15 @@ class Recipe:
         for name in values:
             choose("recipe value", name, [value.name for value in fields(self)])
         return replace(self, **values)
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers of a text such as "0.7/0.3"; empty unless all are at least 0 and one is more."""
+    try:
+        found = [float(part) for part in text.split("/")]
+    except ValueError:
+        return []
+    return found if all(0 <= number < math.inf for number in found) and any(found) else []
 
 
 # Source: tuned on splits random:100 and above of emoji (docs/log.md), then frozen.

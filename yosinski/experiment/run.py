@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
-from yosinski.experiment.recipes import Recipe
-from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation
-from yosinski.identity import changed, digest
+from yosinski.experiment.recipes import SHARING, Recipe, numbers
+from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation, together
+from yosinski.identity import changed, digest, later
+from yosinski.networks.architectures import Architecture
 from yosinski.networks.catalogue import architecture, identity_of, name_of
 
 SEMANTICS = 3  # increase by hand when the same spec would give other numbers
@@ -32,6 +33,11 @@ class Run:
     thawed    frozen first; the segments are unfrozen one by one, from the cut down, within `recipe.thaw` of the steps
     single    all segments but the head are the parent's; only segment n and the head are trained
 
+    A run with `partners` has further tasks or inputs, which share the cut n = 0..N with its half:
+
+    joint     the tasks train segments 1..n together, and each has its own above; scored on the half
+    fused     the inputs have segments 1..n of their own, meet, and go on together (`recipe.join`)
+
     "random" keeps the first n segments frozen as `below` initialises them. It has no parent, unless `below` is
     "matched": then every tensor is Gaussian with the mean and standard deviation of the parent's tensor. "outside" is a
     base that was trained elsewhere; its half stands for its unknown training data.
@@ -47,6 +53,7 @@ class Run:
     below: str | None = None  # initialiser of random frozen features
     examples_per_class: int | None = None  # number of training images used of each class, the first ones; None: all
     preserved: int = 0  # number of segments above a frozen cut that start as the parent's
+    partners: tuple[Half, ...] = later(())  # further tasks, or further inputs of the half's examples
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", name_of(self.network))  # a file is read once, and identified by its content
@@ -54,11 +61,10 @@ class Run:
         last = len(self.cuts)
         if self.is_base and self.cut != 0:
             raise BadInput(f"a base is not cut, but cut {self.cut} was asked for")
-        if not self.is_base and not 1 <= self.cut <= last:
-            raise BadInput(
-                f"{self.network} has no cut {self.cut}; choose from: "
-                + ", ".join(f"{n} ({name})" for n, name in enumerate(self.cuts, 1))
-            )
+        named = ["0 (the input)"] * bool(self.how.partners) + [f"{n} ({name})" for n, name in enumerate(self.cuts, 1)]
+        if not self.is_base and not (0 if self.how.partners else 1) <= self.cut <= last:
+            raise BadInput(f"{self.network} has no cut {self.cut}; choose from: {', '.join(named)}")
+        self._check_partners()
         if (self.parent is not None) != (self.how.copied or self.below == "matched"):
             below = f" and below {self.below!r}" if self.below else ""
             raise BadInput(f"treatment {self.treatment!r}{below} with{'out' if self.parent is None else ''} a parent")
@@ -79,11 +85,58 @@ class Run:
         choose(f"initialiser of {self.network}", self.recipe.initialiser, fitting)
         if self.below is not None:
             choose(f"initialiser of {self.network}", self.below, (*fitting, "matched"))
-        if 0 < self.recipe.outputs < len(self.half.classes):
-            classes = f"the {len(self.half.classes)} classes of half {self.half.name}"
-            raise BadInput(f"recipe.outputs is {self.recipe.outputs}: too few for {classes}")
+        for task in self.tasks:
+            if 0 < self.recipe.outputs < len(task.labels):
+                classes = f"the {len(task.labels)} classes of half {task.name}"
+                raise BadInput(f"recipe.outputs is {self.recipe.outputs}: too few for {classes}")
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise BadInput(f"examples per class must be at least 1, not {self.examples_per_class}")
+
+    def _check_partners(self) -> None:
+        if bool(self.partners) != bool(self.how.partners):
+            having = "partners" if self.partners else "no partners"
+            raise BadInput(f"treatment {self.treatment!r} with {having}: joint and fused runs have some, no others")
+        odd = {name: value for name, value in self.recipe.values.items() if name in SHARING}
+        if not self.partners and odd:
+            setting = ", ".join(f"recipe.{name} is {value}" for name, value in odd.items())
+            raise BadInput(f"{setting}, but {self.treatment!r} is a network with one task and one input")
+        if self.how.partners == "tasks":
+            self._check_tasks()
+        if self.how.partners == "inputs":
+            self._check_inputs()
+
+    def _check_tasks(self) -> None:
+        for task in self.tasks:
+            if task.drawn != "own" or task.grey:
+                raise BadInput(f"task {task.name} is drawn as a further input; that is for fused runs")
+        for name in ("step", "weighting"):
+            given = numbers(getattr(self.recipe, name))
+            if given and len(given) != len(self.tasks):
+                raise BadInput(f"recipe.{name} has {len(given)} numbers, but there are {len(self.tasks)} tasks")
+            if given and name == "step" and not given[0]:
+                raise BadInput(f"recipe.step {self.recipe.step} never trains the first task, {self.half.name}")
+        for name in ("join", "beta"):
+            if name in self.recipe.values:
+                raise BadInput(f"recipe.{name} is for inputs that are fused, and this run has tasks")
+
+    def _check_inputs(self) -> None:
+        for name in ("step", "gradient", "weighting"):
+            if name in self.recipe.values:
+                raise BadInput(f"recipe.{name} is for joint tasks, and this run has inputs")
+        if self.recipe.join in ("logits", "multiplicative") and self.cut < len(self.cuts):
+            raise BadInput(
+                f"recipe.join {self.recipe.join} joins outputs, at n = {len(self.cuts)}; "
+                f"at n = {self.cut} choose from: concat, mean"
+            )
+        if self.recipe.join == "concat" and not isinstance(architecture(self.network), Architecture):
+            raise BadInput(f"recipe.join concat widens a layer, which {self.network} cannot: choose mean")
+        for partner in self.partners:
+            if partner.labels != self.half.labels:
+                raise BadInput(f"inputs {self.half.name} and {partner.name} have no common example: classes differ")
+            if partner.division or self.half.division:
+                raise BadInput("inputs are paired by their examples, which a division above 0 exchanges")
+            if partner.drawn in ("same", "afresh") and partner.fingerprint != self.half.fingerprint:
+                raise BadInput(f"input {partner.input} is drawn {partner.drawn}, but is of another data set")
 
     def copy(
         self,
@@ -111,19 +164,43 @@ class Run:
         """The names of the segments n = 1..N after which this network can be cut."""
         return architecture(self.network).cuts
 
-    def check_side(self, stored: int) -> None:
-        """BadInput unless the side of stored images, in pixels, is one to two times the side of the network's input."""
-        side = architecture(self.network).side
-        if not side <= stored <= 2 * side:
-            raise BadInput(
-                f"{self.network} sees {side} x {side} pixels at a time, {self.half.data} has {stored} x {stored}: "
-                f"choose another network, or store images of {side} to {2 * side} pixels a side"
-            )
-
     @property
     def role(self) -> Literal["base", "copy"]:
-        """Part of the random keys: bases and copies draw different batches and initial weights."""
-        return "base" if self.is_base else "copy"
+        """Part of the random keys: bases and copies draw different batches and initial weights.
+
+        A network with partners draws like a base, so that a task that shares nothing is the base on its half.
+        """
+        return "base" if self.is_base or self.partners else "copy"
+
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """Its half, and those of further tasks or inputs."""
+        return (self.half, *self.partners)
+
+    @property
+    def tasks(self) -> tuple[Half, ...]:
+        """What the network is trained on and scored on; its half is the first."""
+        return self.halves if self.how.partners == "tasks" else (self.half,)
+
+    @property
+    def inputs(self) -> tuple[Half, ...]:
+        """What the network sees of an example; its half is the first."""
+        return self.halves if self.how.partners == "inputs" else (self.half,)
+
+    @cached_property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """The random keys of every task or input: a role, and a digest of pictures; see `Half.pictures`.
+
+        Batches and initial weights of a task are those of its base, unless the same task takes part twice. A further
+        input has weights of its own that do not depend on what it is, so that controls start alike.
+        """
+        first: tuple[str, str] = self.role, self.half.pictures.digest
+        keys: list[tuple[str, str]] = [first]
+        for k, partner in enumerate(self.partners, 1):
+            key = self.role, partner.pictures.digest
+            twin = key in keys or self.how.partners == "inputs"
+            keys.append((f"{self.role} {k}", first[1]) if twin else key)
+        return tuple(keys)
 
     @property
     def how(self) -> Treatment:
@@ -139,6 +216,18 @@ class Run:
     def kept(self) -> int:
         """Number of first segments that start as the parent's."""
         return self.how.kept(self.at) if self.how.copied else 0
+
+    def check_side(self, stored: int, half: Half | None = None) -> None:
+        """BadInput unless the side of stored images, in pixels, is one to two times the side of the network's input.
+
+        half: of a task or input; by default the run's own.
+        """
+        side, data = architecture(self.network).side, (half or self.half).data
+        if not side <= stored <= 2 * side:
+            raise BadInput(
+                f"{self.network} sees {side} x {side} pixels at a time, {data} has {stored} x {stored}: "
+                f"choose another network, or store images of {side} to {2 * side} pixels a side"
+            )
 
     def begins(self, n: int) -> float:
         """The share of the training after which segment n = 1..N + 1 is trained; infinite if it never is.
@@ -173,7 +262,7 @@ class Run:
     @property
     def outputs(self) -> int:
         """Number of outputs of the head."""
-        return self.recipe.outputs or len(self.half.classes)
+        return self.recipe.outputs or len(self.half.labels)
 
     @property
     def selffer(self) -> bool:
@@ -200,6 +289,7 @@ class Run:
             "examples_per_class": self.examples_per_class,
             "parent": self.parent.id if self.parent else None,
             **changed(self),
+            **({"partners": [partner.digest for partner in self.partners]} if self.partners else {}),
         }
 
     @cached_property
@@ -209,13 +299,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: two preserved segments."""
+        """In the paper's notation: baseB, A3B, A3B+, B3B; R3B: random features; A3+2B: two preserved segments.
+
+        AB3A: tasks A and B share three segments, scored on A; A~B3A: the labels of B are shuffled. xy3A: inputs x and y
+        of task A meet after three segments; x~y3A: y is another example's. basexA: the base that sees input x alone.
+        """
         return self.named(str(self.cut))
 
     def named(self, cuts: str) -> str:
         """The name of this run, or of several runs that differ only in their cuts: A1-7B+."""
         if self.is_base:
-            return f"{self.treatment}{self.half.name}"
+            return f"{self.treatment}{self.half.input}{self.half.name}"
+        if self.partners:
+            return f"{together(self.half, self.partners)}{cuts}{self.half.name}"
         source = self.parent.half.name if self.parent and self.how.copied else "R"
         kept = f"{cuts}+{self.preserved}" if self.preserved else cuts
         return notation(source, kept, self.half.name, self.treatment)

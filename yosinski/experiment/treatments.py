@@ -1,10 +1,11 @@
 """Treatments: what happens to the segments below the cut. Each treatment is one entry of a table."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
+from yosinski.data.half import Half
 from yosinski.experiment.recipes import Recipe
 
 
@@ -41,6 +42,7 @@ class Treatment:
     meaning: for legends
     advice: for recommendations
     copied: whether the run has a parent and keeps its first segments
+    partners: what a run has beside its half: further "tasks", further "inputs", or nothing
     kept: number of segments that are kept
     preserves: whether further segments may start as the parent's
     begins: share of the training after which a segment is trained; infinite for never
@@ -53,6 +55,7 @@ class Treatment:
     meaning: str = ""
     advice: str = ""
     copied: bool = True
+    partners: str = ""
     kept: Callable[[Cut], int] = _below
     preserves: bool = False
     begins: Callable[[Cut, int], float] = _at_once
@@ -109,6 +112,8 @@ TREATMENTS: dict[str, Treatment] = {
             begins=lambda cut, n: 0.0 if n in (cut.n, cut.last + 1) else math.inf,
         ),
         Treatment("random", meaning="random features, frozen", copied=False, begins=_frozen_below),
+        Treatment("joint", meaning="tasks share what is below", copied=False, partners="tasks"),
+        Treatment("fused", meaning="inputs meet above", copied=False, partners="inputs"),
     )
 }
 
@@ -126,6 +131,26 @@ def copies() -> list[str]:
 def notation(source: str, cut: str | int, target: str, treatment: str) -> str:
     """A copy, or random features, in the paper's notation: A3B+ is A's base cut at 3 and fine-tuned on B."""
     return f"{source}{cut}{target}{TREATMENTS[treatment].mark}"
+
+
+def together(half: Half, partners: Sequence[Half]) -> str:
+    """The tasks or inputs of a run: AB, A~B (B's labels are shuffled); xy, x~y (y is another example's)."""
+    names = [(half.input or half.name)]
+    names += ["~" * (task.shuffled or task.drawn == "exchanged") + (task.input or task.name) for task in partners]
+    return "".join(names)
+
+
+def control(half: Half, partner: Half) -> str:
+    """What a partner is beside a half, for its contrasts.
+
+    Of tasks: "other", "twin" (the same task), "shuffled" (its labels). Of inputs: "other", "same" (pixels), "afresh"
+    (another view of the same picture), "exchanged" (another example's).
+    """
+    if partner.shuffled:
+        return "shuffled"
+    if partner.drawn != "own":
+        return partner.drawn
+    return "twin" if partner == half else "other"
 
 
 def relation(spec: Mapping[str, Any]) -> str:

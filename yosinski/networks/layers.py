@@ -1,7 +1,7 @@
 """Layers for networks of all kinds: standardisation of the input, dropout, local response normalisation."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -83,11 +83,12 @@ class Normalise(nn.Module):
 class Masks:
     """Dropout masks of one step: a function of a random key (of the step, see `pack.py`) and the layer.
 
-    Drawn on the CPU, once per layer, for all devices.
+    Drawn on the CPU, once per layer, for all devices. parts: those of each task or input, if there are several; the
+    first has the key of the whole.
     """
 
-    def __init__(self, *key: str | int) -> None:
-        self.key = key
+    def __init__(self, *key: str | int, parts: "Sequence[Masks]" = ()) -> None:
+        self.key, self.parts = key, parts
         self.drawn: dict[str, torch.Tensor] = {}
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
@@ -113,6 +114,14 @@ def dropping(masks: Masks | None) -> Iterator[None]:
         yield
     finally:
         _masks.reset(token)
+
+
+@contextlib.contextmanager
+def of_part(k: int) -> Iterator[None]:
+    """Context in which `Dropout` uses the masks of part k of the present masks; outside, of the first part."""
+    masks = _masks.get()
+    with dropping(masks.parts[k] if masks is not None and masks.parts else masks):
+        yield
 
 
 class Dropout(nn.Module):

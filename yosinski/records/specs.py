@@ -10,7 +10,7 @@ from yosinski.errors import BadInput, command
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run, unknown
 from yosinski.files import Damaged, read_json, write_json
-from yosinski.identity import as_before, digest
+from yosinski.identity import as_before, changed, digest
 from yosinski.networks import own
 from yosinski.networks.catalogue import resolve
 from yosinski.networks.own import is_own
@@ -25,7 +25,8 @@ def enrol(runs: Path, run: Run) -> Path:
     """Make the run's directory with its spec, and the directories of its parent and halves. Existing files stay."""
     if run.parent is not None:
         enrol(runs, run.parent)
-    enrol_half(runs, run.half)
+    for half in run.halves:
+        enrol_half(runs, half)
     if is_own(run.network):
         own.keep(runs, resolve(run.network))
     path = folder(runs, run.id)
@@ -40,8 +41,9 @@ def enrol_half(runs: Path, half: Half) -> None:
     if not path.exists():
         names = {"data": half.data, "fingerprint": half.fingerprint, "classes": half.classes, "domain": half.domain}
         rule = {"rule": half.rule} if half.rule > 1 else {}  # earlier versions had only rule 1
-        division = {"division": half.division} if half.division else {}
-        content = {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule, **division}
+        called = {"input": half.input} if half.input else {}
+        content = {"digest": half.digest, "letter": half.letter, "split": half.split, **names, **rule, **called}
+        content |= changed(half)
         write_json(path, content)
 
 
@@ -53,8 +55,12 @@ def load_half(runs: Path, digest: str) -> Half:
     value = read_json(path)
     try:
         classes, domain = tuple(value["classes"]), tuple(value["domain"])
-        labels = value["letter"], value["split"], value.get("rule", 1), value.get("division", 0)
-        half = Half(value["data"], value["fingerprint"], classes, domain, *labels)
+        later = {name: value[name] for name in as_before(Half) if name in value}
+        later |= {"answers": tuple(later["answers"])} if "answers" in later else {}
+        labels = value["letter"], value["split"], value.get("rule", 1)
+        half = Half(
+            value["data"], value["fingerprint"], classes, domain, *labels, input=value.get("input", ""), **later
+        )
     except (KeyError, TypeError, BadInput) as error:
         raise Damaged(path) from error
     if half.digest != digest:
@@ -85,6 +91,7 @@ def load(runs: Path, run_id: str) -> Run:
         raise Damaged(path)
     check_known(path, content)
     half = load_half(runs, half)
+    partners = tuple(load_half(runs, partner) for partner in spec.get("partners", ()))
     parent = load(runs, parent) if parent else None
     network = own.read(runs, network).name if is_own(network) else network
     try:
@@ -99,7 +106,7 @@ def load(runs: Path, run_id: str) -> Run:
             below=spec["below"],
             examples_per_class=spec["examples_per_class"],
             preserved=spec["preserved"],
-            **{name: spec[name] for name in as_before(Run) if name in spec},
+            **{name: spec[name] for name in as_before(Run) if name in spec} | {"partners": partners},
         )
     except (KeyError, TypeError) as error:
         raise Damaged(path) from error

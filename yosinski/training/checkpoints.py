@@ -33,6 +33,7 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
         "loss_sum": member.loss_sum,
         "loss_steps": member.loss_steps,
         "train_loss": member.train_loss,
+        **({} if member.of_tasks is None else {"of_tasks": member.of_tasks, "task_losses": member.task_losses}),
     }
     member.attempt.save("checkpoint.pt", lambda path: torch.save(content, path))
 
@@ -66,6 +67,9 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
         for name, state in moments.items():
             member.optimiser.state[trained[name]].update(state)
         member.loss_sum.copy_(content["loss_sum"])
+        if member.of_tasks is not None:
+            member.of_tasks.copy_(content["of_tasks"])
+            member.task_losses = content["task_losses"]
         member.step, member.seconds = content["step"], content["seconds"]
         member.seconds_by = content.get("seconds_by", "pack")
         member.loss_steps, member.train_loss = content["loss_steps"], content["train_loss"]

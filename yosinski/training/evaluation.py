@@ -2,22 +2,26 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from yosinski.data.crops import in_the_middle
+from yosinski.data.crops import greyed, in_the_middle
+from yosinski.data.half import Half
 from yosinski.data.place import RULE
 from yosinski.data.store import Store
 from yosinski.experiment.run import Run
+from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
+from yosinski.networks.parts import missing
 from yosinski.records.health import Chance, judged
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.pack import Member, at_cuts, stored_inputs
+from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
+from yosinski.training.partners.gradients import loss_of
 from yosinski.training.stream import Stream
 
 
@@ -32,6 +36,33 @@ class ImageSet:
     side: int  # of the centre crop, the network's input
     at_a_time: int
     rule: int = RULE  # of the centre's position, see `crops.corner`
+    task: int = 0  # of a network with several tasks
+    others: tuple["OtherInput", ...] = ()  # further inputs of the same examples
+
+    def batch(self, store: Store, part: slice) -> Batch | list[Batch | None]:
+        """The centre crops of these images; with further inputs a list."""
+        first = in_the_middle(store.images, self.rows[part], self.side, self.rule)
+        if not self.others:
+            return first
+        return [first, *(other.batch(part, self.side) for other in self.others)]
+
+
+@dataclass(frozen=True)
+class OtherInput:
+    """A further input of the images of a set: rows in its store, int64 [n], -1 for missing ones."""
+
+    store: Store
+    rows: np.ndarray
+    half: Half
+
+    def batch(self, part: slice, side: int) -> Batch:
+        """The centre crops of these examples; of missing ones some image, which is not used."""
+        batch = in_the_middle(self.store.images, np.maximum(self.rows[part], 0), side, self.half.rule)
+        return greyed(batch) if self.half.grey else batch
+
+    def missing(self, part: slice) -> torch.Tensor | None:
+        """Which are missing, bool [b]; None if no image of the set is."""
+        return torch.from_numpy(self.rows[part] < 0) if (self.rows < 0).any() else None
 
 
 @dataclass(frozen=True)
@@ -53,18 +84,35 @@ class Score:
         return np.bincount(self.images.labels[self.right], minlength=self.images.classes).tolist()
 
 
-def image_set(store: Store, run: Run, name: str, unseen: bool = False) -> ImageSet:
-    """One set of the half's images with the network's crop size; `unseen`: from the data set's unseen domains."""
-    side, at_a_time = architecture(run.network).side, run.recipe.batch_size
+def image_set(store: Store, run: Run, name: str, unseen: bool = False, task: int = 0) -> ImageSet:
+    """One set of a task's images with the network's crop size; `unseen`: from the data set's unseen domains."""
+    side, at_a_time, half = architecture(run.network).side, run.recipe.batch_size, run.tasks[task]
+    rows, labels = store.rows(half, name, unseen)
+    if len(run.tasks) > 1:  # images without this label are no images of the task
+        rows, labels = rows[labels >= 0], labels[labels >= 0]
     named = "unseen" if unseen else name
-    return ImageSet(named, *store.rows(run.half, name, unseen), len(run.half.classes), side, at_a_time, run.half.rule)
+    return ImageSet(named, rows, labels, len(half.labels), side, at_a_time, half.rule, task)
 
 
-def evaluation_sets(store: Store, run: Run) -> list[ImageSet]:
+def evaluation_sets(store: Store, run: Run, task: int = 0) -> list[ImageSet]:
     """The sets select, test and, if the half leaves out the data set's unseen domains, unseen."""
-    sets = [image_set(store, run, name) for name in ("select", "test")]
-    unseen = image_set(store, run, "test", unseen=True)
+    sets = [image_set(store, run, name, task=task) for name in ("select", "test")]
+    if len(run.inputs) > 1:  # which an unseen domain would not have
+        return sets
+    unseen = image_set(store, run, "test", unseen=True, task=task)
     return [*sets, unseen] if len(unseen.rows) else sets
+
+
+def with_inputs(images: ImageSet, partners: Partners) -> ImageSet:
+    """The set with the further inputs of its examples."""
+    others, first = [], partners.first
+    for stream in partners.streams[1:]:
+        found = pairs(first.store, first.half, stream.store, stream.half, images.name)
+        if stream.half.drawn == "exchanged":
+            found = found[exchanged(len(found), first.run, stream.half, images.name)]
+        rows = stream.store.rows(stream.half.pictures, images.name)[0]
+        others.append(OtherInput(stream.store, np.where(found < 0, -1, rows[np.maximum(found, 0)]), stream.half))
+    return replace(images, others=tuple(others))
 
 
 @torch.no_grad()
@@ -88,31 +136,43 @@ def evaluate(
             return []
         part = slice(start, start + images.at_a_time)
         features = stored_inputs(depths, images.name, 0, part, arithmetic.device)
-        batch = None
-        if len(features) < len(depths):
-            batch = in_the_middle(store.images, images.rows[part], images.side, images.rule).to(arithmetic.device)
+        batch = images.batch(store, part) if len(features) < len(depths) else None
+        absent = [None, *(other.missing(part) for other in images.others)]
+        if isinstance(batch, list):
+            batch = Given(batch, [], absent).to(arithmetic.device)
+            batch, absent = batch.images, batch.missing
+        elif batch is not None:
+            batch = batch.to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         with arithmetic.autocast():
             inputs = at_cuts(members, batch, clock, features)
         outputs = []
         for member, taken in zip(members, inputs, strict=True):
-            with clock.of([member], len(labels) * member.evaluating):
-                outputs.append(member.logits(taken, arithmetic))
-        for k, output in enumerate(outputs):
-            losses[k] += F.cross_entropy(output, labels, reduction="sum").item()
+            with clock.of([member], len(labels) * member.evaluating), missing(absent):
+                outputs.append(of_task(member, taken, images.task, arithmetic))
+        for k, (member, output) in enumerate(zip(members, outputs, strict=True)):
+            losses[k] += loss_of(member.run, output, labels, reduction="sum").item()
             right[k, part] = (output.argmax(1) == labels).cpu().numpy()
     return [Score(images, loss / total, bits) for loss, bits in zip(losses, right, strict=True)]
 
 
+def of_task(member: Member, taken: Any, task: int, arithmetic: Arithmetic) -> torch.Tensor:
+    """The outputs of one task for its images alone, float32 [b, outputs]."""
+    if len(member.run.tasks) == 1:
+        return member.logits(taken, arithmetic)
+    alone = [taken if k == task else None for k in range(len(member.run.tasks))]
+    return member.logits(alone, arithmetic)[task]
+
+
 def health(
-    member: Member, scores: Iterable[Score], chance: Chance
+    train_loss: float, scores: Iterable[Score], chance: Chance
 ) -> tuple[Literal["done", "stuck", "diverged"], str | None]:
     """State and reason: `diverged` if the training loss is not finite, `stuck` by `health.judged`, or `done`."""
-    if not math.isfinite(member.train_loss):
+    if not math.isfinite(train_loss):
         return "diverged", "the training loss is not finite"
     for score in scores:
         if score.images.name == "select":
-            why = judged(member.train_loss, chance, int(score.right.sum()), len(score.images.rows))
+            why = judged(train_loss, chance, int(score.right.sum()), len(score.images.rows))
             if why:
                 return "stuck", why
     return "done", None
@@ -120,6 +180,7 @@ def health(
 
 def chance(stream: Stream, select: ImageSet) -> Chance:
     """Loss and accuracy that the best answers independent of the image reach on the half of a stream."""
-    train = np.bincount(stream.labels[stream.used], minlength=select.classes).tolist()
+    labels = stream.labels[stream.used]
+    train = np.bincount(labels[labels >= 0], minlength=select.classes).tolist()
     selected = np.bincount(select.labels, minlength=select.classes).tolist()
     return Chance.of(train, selected, stream.recipe.label_smoothing)

@@ -7,33 +7,35 @@ loss since the last one is kept in the checkpoint.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from yosinski.networks.batch import Batch
 from yosinski.networks.layers import dropping
+from yosinski.networks.parts import missing
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
-from yosinski.training.evaluation import ImageSet, Score, evaluate, evaluation_sets
-from yosinski.training.pack import Member, at_cuts, masks_of, stored_inputs
+from yosinski.training.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, with_inputs
+from yosinski.training.pack import Input, Member, at_cuts, masks_of, stored_inputs
+from yosinski.training.partners import fusion, gradients
+from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
 from yosinski.training.stream import Stream, ahead
 
 
-def train(pulse: Pulse, stream: Stream, stores: Path) -> None:
+def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path) -> None:
     """Train a pack to its end, or until it is stopped with checkpoints. stores: also the directory of features."""
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
-    select, *final = evaluation_sets(stream.store, stream.run)
-    results, looks = Results(pack, stream, select, arithmetic), set(stream.recipe.evaluated(stream.steps))
+    select, *final = sets_of(stream, partners)
+    chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
+    results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
-        return evaluate(members, stream.store, images, arithmetic, clock, pulse.stop)
+        store = partners.streams[images.task].store if partners else stream.store
+        return evaluate(members, store, images, arithmetic, clock, pulse.stop)
 
     for member in pack:
         member.begin(stream.steps, clock.by)
@@ -45,7 +47,7 @@ def train(pulse: Pulse, stream: Stream, stores: Path) -> None:
     if due and not write_down(due, evaluated(due, select), pulse, results):
         return
     steps = range(min(member.step for member in pack), stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, pulse), steps), strict=True):
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
         step_of_all(active, shown, step, stream, arithmetic, clock)
         scores = evaluated(active, select) if step + 1 in looks else []
@@ -62,26 +64,61 @@ def train(pulse: Pulse, stream: Stream, stores: Path) -> None:
     clock.lap(tested)
     if all(tests):
         of_member = dict(zip(tested, zip(*tests, strict=True), strict=True))
-        pulse.each(tested, lambda member: results.finish(member, of_member[member]))
+        of_inputs = of_fusion(tested, partners, final[0], arithmetic, clock) if partners and not partners.tasks else {}
+        pulse.each(tested, lambda member: results.finish(member, of_member[member], of_inputs.get(member)))
     else:
         pulse.save(tested, now=True)
 
 
+def sets_of(stream: Stream, partners: Partners | None) -> list[ImageSet]:
+    """The image sets of a pack: select, test and so on of its half, then of further tasks."""
+    if partners is None:
+        return evaluation_sets(stream.store, stream.run)
+    if partners.tasks:
+        of_tasks = enumerate(partners.streams)
+        return [images for k, own in of_tasks for images in evaluation_sets(own.store, stream.run, k)]
+    return [with_inputs(images, partners) for images in evaluation_sets(stream.store, stream.run)]
+
+
+def selects(stream: Stream, partners: Partners | None, sets: Sequence[ImageSet]) -> list[tuple[Stream, ImageSet]]:
+    """The stream and the select images of each task."""
+    streams = partners.streams if partners and partners.tasks else [stream]
+    return [(streams[images.task], images) for images in sets if images.name == "select"]
+
+
+def of_fusion(
+    members: Sequence[Member], partners: Partners, tests: ImageSet, arithmetic: Arithmetic, clock: Clock
+) -> dict[Member, dict[str, Any]]:
+    """What each member makes of its inputs, on test images; see `fusion`."""
+    exchanged = fusion.with_exchanged(members, partners, tests, arithmetic, clock)
+    return {
+        member: {"exchanged": top1, "emap": fusion.additive(member, partners.first.store, tests, arithmetic)}
+        for member, top1 in zip(members, exchanged, strict=True)
+    }
+
+
 class Shown(NamedTuple):
-    """Input of a step: images, if a member computes from them; labels; stored features by member."""
+    """Input of a step: images, if a member computes from them; labels, by task; stored features by member.
 
-    images: Batch | None
-    labels: torch.Tensor
+    With partners images are a list, one entry per task or input; `missing` says where inputs are missing.
+    """
+
+    images: Input | None
+    labels: list[torch.Tensor | None]
     stored: dict[Member, torch.Tensor]
+    missing: list[torch.Tensor | None]
 
 
-def read(step: int, stream: Stream, pulse: Pulse) -> Shown:
+def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse) -> Shown:
     """Read stored features for the members that use them, and images for the others."""
     shown, device = stream.shown(step), pulse.arithmetic.device
+    if partners:
+        given = partners.read(step, shown).to(device)
+        return Shown(given.images, given.labels, {}, given.missing)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
     images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
-    return Shown(images, torch.from_numpy(stream.labels[shown.images]).to(device), inputs)
+    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [])
 
 
 def step_of_all(
@@ -94,11 +131,10 @@ def step_of_all(
     with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
         inputs = at_cuts(active, shown.images, clock, shown.stored)
     for member, taken in zip(active, inputs, strict=True):
-        with clock.of([member], len(shown.labels) * member.training):
-            with dropping(masks):
+        with clock.of([member], stream.batch_size * member.training):
+            with dropping(masks), missing(shown.missing):
                 outputs = member.logits(taken, arithmetic)
-            loss = F.cross_entropy(outputs, shown.labels, label_smoothing=recipe.label_smoothing)
-            take_step(member, loss, step, stream.steps)
+            take_step(member, outputs, shown.labels, step, stream.steps)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
@@ -114,13 +150,11 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
     return bool(scores)
 
 
-def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None:
+def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], step: int, steps: int) -> None:
     """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     optimiser.zero_grad()
-    loss.backward()
-    if recipe.clip:
-        nn.utils.clip_grad_norm_(member.trained.values(), recipe.clip)
+    gradients.backward(member, outputs, labels)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]
@@ -130,6 +164,5 @@ def take_step(member: Member, loss: torch.Tensor, step: int, steps: int) -> None
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
     optimiser.step()
-    member.loss_sum += loss.detach()
     member.loss_steps += 1
     member.step += 1

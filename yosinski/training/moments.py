@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from yosinski import files
+from yosinski.data.crops import greyed
+from yosinski.networks.batch import Batch
 from yosinski.training.stream import Stream
 
 AT_A_TIME = 256  # images per batch; their sums of squares fit into 32 bits
@@ -48,9 +50,9 @@ def blank(stream: Stream) -> Moments:
 
 def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Sums over the used training images: of every pixel, uint64 [s, s, 3], and of all squares per channel, [3]."""
-    run = stream.run
+    run, half = stream.run, stream.half
     first = "all" if run.examples_per_class is None else run.examples_per_class
-    path = (stores or Path()) / "moments" / f"{run.half.digest}-{stream.stored}-{first}.npz"
+    path = (stores or Path()) / "moments" / f"{half.pictures.digest}-{stream.stored}-{first}.npz"
     if stores is not None:
         damaged = contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with damaged, np.load(path, allow_pickle=False) as kept:
@@ -61,6 +63,9 @@ def counted(stream: Stream, stores: Path | None) -> tuple[np.ndarray, np.ndarray
     rows = np.sort(stream.rows[stream.used])
     for start in range(0, len(rows), AT_A_TIME):
         images = stream.store.images[rows[start : start + AT_A_TIME]]
+        if stream.half.grey:
+            whole = Batch.whole(torch.from_numpy(images).permute(0, 3, 1, 2))
+            images = greyed(whole).pixels.permute(0, 2, 3, 1).numpy()
         sums += images.sum(0, dtype=np.uint32)
         squares += np.square(images, dtype=np.uint16).sum(0, dtype=np.uint32)
     squares = squares.sum((0, 1))

@@ -28,9 +28,13 @@ from yosinski.training.features import StoredFeatures
 BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
 
+Input = Batch | torch.Tensor | list[Batch | None]  # a list: one entry per task or input
+
+
 def masks_of(run: Run, step: int) -> Masks:
     """The dropout masks of a step, the same for all runs of a pack."""
-    return Masks(run.seed, run.role, run.half.digest, step)
+    parts = [(run.seed, *key, step) for key in run.parts]
+    return Masks(*parts[0], parts=[Masks(*key) for key in parts] if run.partners else ())
 
 
 @dataclass(eq=False)
@@ -50,6 +54,8 @@ class Member:
     seconds: float = 0.0
     seconds_by: str = ""  # how the pack's seconds were divided, see `Clock`; "pack": evenly, by an earlier version
     train_loss: float = math.nan
+    task_losses: list[float] = field(default_factory=list)  # of several tasks: the last `train_loss` of each
+    of_tasks: torch.Tensor | None = None  # of several: float32 [tasks, 2], sums of their losses, numbers of their steps
     held: int = -1  # number of first segments that have not been trained yet
     shared: int = 0  # number of these computed without gradients, once for all members of the same origin
     training: float = 0.0  # FLOPs per image of a step above the shared segments
@@ -66,11 +72,16 @@ class Member:
         self.certificate = surgery.certificate(self.network, self.fixed)
         device = next(self.network.parameters()).device
         self.loss_sum = torch.zeros((), device=device)
+        if len(self.run.tasks) > 1:
+            self.of_tasks = torch.zeros(len(self.run.tasks), 2, device=device)
+            self.task_losses = [math.nan] * len(self.run.tasks)
         paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
         alike: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.trained.items():
+            if parameter is self.log_variance:
+                continue
             alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
-        groups = [
+        groups: list[dict[str, Any]] = [
             {
                 "params": parameters,
                 "times": pace * (recipe.bias_rate if bias else 1.0),
@@ -78,6 +89,8 @@ class Member:
             }
             for (pace, bias), parameters in alike.items()
         ]
+        if self.log_variance is not None:
+            groups.append({"params": [self.log_variance], "times": 1.0, "weight_decay": 0.0})
         always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
         if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
             self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
@@ -87,6 +100,11 @@ class Member:
         if recipe.optimiser == "sgd" and recipe.momentum:  # the fused step needs those of all parameters
             for parameter in self.trained.values():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+    @cached_property
+    def log_variance(self) -> nn.Parameter | None:
+        """The uncertainties of tasks, if they are trained: float32 [tasks]."""
+        return getattr(self.network[-1], "log_variance", None)
 
     @cached_property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -107,19 +125,37 @@ class Member:
             self.held, self.shared, self.resting = held, cost.shared(self.run, done), False
             self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
 
-    def logits(self, inputs: Batch | torch.Tensor, arithmetic: Arithmetic) -> torch.Tensor:
+    def logits(self, inputs: Input, arithmetic: Arithmetic) -> Any:
         """float32 [b, outputs]: the network's outputs for the output of its first `shared` segments.
+
+        Of several tasks a list of them, with None for tasks that have no input.
 
         The head always computes in float32: with the eight bits of bfloat16, the largest two outputs are equal for
         about one image in a hundred, and the order of classes would decide.
         """
-        features = inputs
+        features: Any = inputs
         with arithmetic.autocast():
             for segment in self.network[self.shared : -1]:
                 features = segment(features)
-        assert isinstance(features, torch.Tensor)  # every network has a segment below the head
         with arithmetic.autocast(enabled=False):
+            if isinstance(features, list):
+                return self.network[-1]([None if one is None else one.float() for one in features])
             return self.network[-1](features.float())
+
+    def end_mean(self) -> None:
+        """Set the mean training losses to those of the steps since the last evaluation, and begin new means.
+
+        A task that was not trained in these steps keeps its last mean.
+        """
+        if self.of_tasks is None:
+            self.train_loss = self.loss_sum.item() / self.loss_steps
+            self.loss_sum.zero_()
+        else:
+            for k, (total, steps) in enumerate(self.of_tasks.tolist()):
+                self.task_losses[k] = total / steps if steps else self.task_losses[k]
+            self.train_loss = self.task_losses[0]
+            self.of_tasks.zero_()
+        self.loss_steps = 0
 
     def rest(self) -> None:
         """Prepare the network for evaluation: batch norm uses its stored statistics."""
@@ -141,21 +177,21 @@ def stored_inputs(
 
 
 def at_cuts(
-    members: Sequence[Member], images: Batch | None, clock: Clock, computed: Mapping[Member, torch.Tensor] | None = None
-) -> list[Batch | torch.Tensor]:
+    members: Sequence[Member], images: Input | None, clock: Clock, computed: Mapping[Member, torch.Tensor] | None = None
+) -> list[Any]:
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Segments of the same origin that are not trained yet are computed once, by the member that shares most of them.
     computed: features that are computed already; if all members have them, `images` may be None.
     """
-    inputs: list[Batch | torch.Tensor | None] = [(computed or {}).get(member, images) for member in members]
+    inputs: list[Input | None] = [(computed or {}).get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.shared and inputs[k] is images:
             trunks.setdefault(origin(member.run), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
-            assert images is not None
+            assert isinstance(images, Batch)  # networks with partners have no frozen segments
             deepest = members[max(sharing, key=lambda k: members[k].shared)]
             rows, features = layers(deepest.run.network, deepest.run.outputs), images
             for n, segment in enumerate(deepest.network[: deepest.shared], 1):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
@@ -11,27 +12,31 @@ from yosinski.environment import environment, peak_memory
 from yosinski.errors import Failure
 from yosinski.experiment.cost import cost, in_pack
 from yosinski.networks.tensors import fingerprint
+from yosinski.records.health import Chance
 from yosinski.records.right import packed
 from yosinski.training import surgery
 from yosinski.training.arithmetic import Arithmetic, gpu_environment, gpu_memory
-from yosinski.training.evaluation import ImageSet, Score, chance, health
+from yosinski.training.evaluation import Score, health
 from yosinski.training.pack import Member
 from yosinski.training.stream import Stream
 
 
 class Results:
-    """Results of the members of a pack, which share a stream of batches and the select images."""
+    """Results of the members of a pack, which share a stream of batches and the select images.
 
-    def __init__(self, pack: Sequence[Member], stream: Stream, select: ImageSet, arithmetic: Arithmetic) -> None:
+    chances: of each task, see `evaluation.chance`.
+    """
+
+    def __init__(
+        self, pack: Sequence[Member], stream: Stream, chances: Sequence[Chance], arithmetic: Arithmetic
+    ) -> None:
         self.stream, self.arithmetic, self.size = stream, arithmetic, len(pack)
-        self.chance = chance(stream, select)
+        self.chances = chances
         self.caused = dict(zip(pack, in_pack([member.run for member in pack], stream.store.card), strict=True))
 
     def add(self, member: Member, score: Score) -> bool:
         """Write an evaluation, and start a new mean of the training loss. Returns whether the old mean is finite."""
-        member.train_loss = member.loss_sum.item() / member.loss_steps
-        member.loss_sum.zero_()
-        member.loss_steps = 0
+        member.end_mean()
         member.attempt.append(
             {
                 "step": member.step,
@@ -45,9 +50,16 @@ class Results:
         )
         return math.isfinite(member.train_loss)
 
-    def finish(self, member: Member, scores: Sequence[Score]) -> None:
-        """Write the weights and then the record. Failure if a fixed tensor has changed."""
-        state, reason = health(member, scores, self.chance)
+    def finish(self, member: Member, scores: Sequence[Score], fusion: dict[str, Any] | None = None) -> None:
+        """Write the weights and then the record. Failure if a fixed tensor has changed.
+
+        scores: of the run's half, then of further tasks. A run is judged by its half alone. fusion: of inputs.
+        """
+        of_tasks = [[score for score in scores if score.images.task == k] for k in range(len(self.chances))]
+        first, *further = (
+            self.of_task(member.task_losses[k] if member.task_losses else member.train_loss, own, self.chances[k])
+            for k, own in enumerate(of_tasks)
+        )
         after = surgery.certificate(member.network, member.fixed)
         if after != member.certificate:
             raise Failure(f"{member}: tensors of frozen segments changed during training")
@@ -55,25 +67,12 @@ class Results:
         member.attempt.save("weights.safetensors", lambda path: save_file(tensors, path))
         member.attempt.finish(
             {
-                "state": state,
-                "reason": reason,
-                "chance": asdict(self.chance),
+                **first,
+                **({"tasks": further} if further else {}),
+                **({"fusion": fusion} if fusion else {}),
                 "steps": member.step,
                 "seconds": member.seconds,
                 "seconds_by": member.seconds_by,
-                "metrics": finite(
-                    {"train_loss": member.train_loss}
-                    | {f"{score.images.name}_loss": score.loss for score in scores}
-                    | {f"{score.images.name}_top1": score.top1 for score in scores}
-                ),
-                "per_class": {
-                    score.images.name: {
-                        "images": np.bincount(score.images.labels, minlength=score.images.classes).tolist(),
-                        "correct": score.correct,
-                    }
-                    for score in scores
-                },
-                "right": {score.images.name: packed(score.right) for score in scores},
                 "parameters": sum(p.numel() for p in member.network.parameters()),
                 "trained_parameters": sum(p.numel() for p in member.trained.values()),
                 "flops": cost(member.run, self.stream.store.card).flops,
@@ -89,6 +88,28 @@ class Results:
                 "certificate": {"before": member.certificate, "after": after} if member.fixed else None,
             }
         )
+
+    def of_task(self, train_loss: float, scores: Sequence[Score], chance: Chance) -> dict[str, Any]:
+        """The part of a record that is about one task."""
+        state, reason = health(train_loss, scores, chance)
+        return {
+            "state": state,
+            "reason": reason,
+            "chance": asdict(chance),
+            "metrics": finite(
+                {"train_loss": train_loss}
+                | {f"{score.images.name}_loss": score.loss for score in scores}
+                | {f"{score.images.name}_top1": score.top1 for score in scores}
+            ),
+            "per_class": {
+                score.images.name: {
+                    "images": np.bincount(score.images.labels, minlength=score.images.classes).tolist(),
+                    "correct": score.correct,
+                }
+                for score in scores
+            },
+            "right": {score.images.name: packed(score.right) for score in scores},
+        }
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

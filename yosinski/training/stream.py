@@ -18,7 +18,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from yosinski.data.crops import corner, crops, resized
+from yosinski.data.crops import corner, crops, greyed, resized
+from yosinski.data.half import Half
 from yosinski.data.store import Store
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
@@ -40,17 +41,22 @@ class Shown(NamedTuple):
 
 
 class Stream:
-    """The batches of one half, seed, role and recipe."""
+    """The batches of one half, seed, role and recipe.
 
-    def __init__(self, store: Store, run: Run) -> None:
+    half: one of the run's tasks or inputs, by default its own; key: of the random draws, see `Run.parts`.
+    """
+
+    def __init__(self, store: Store, run: Run, half: Half | None = None, key: tuple[str, str] | None = None) -> None:
         self.store, self.run, self.recipe = store, run, run.recipe
+        self.half, self.key = half or run.half, key or run.parts[0]
         self.stored, self.side = store.images.shape[1], architecture(run.network).side
-        run.check_side(self.stored)
-        rows, labels = store.rows(run.half, "train")
+        run.check_side(self.stored, self.half)
+        rows, labels = store.rows(self.half, "train")
         self.total = len(rows)  # drawn for all images, used or not, so that subsets are nested
         self.used = np.arange(self.total)
         if run.examples_per_class is not None:
-            number_in_class = np.arange(self.total) - np.searchsorted(labels, labels)
+            classes = store.rows(self.half.pictures, "train")[1]
+            number_in_class = np.arange(self.total) - np.searchsorted(classes, classes)
             self.used = np.flatnonzero(number_in_class < run.examples_per_class)
         self.rows, self.labels = rows, labels
         self.batch_size = min(run.recipe.batch_size, len(self.used))
@@ -62,7 +68,8 @@ class Stream:
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, Shown]:
         """The order of the used images; for all images the view and the crop."""
-        random = generator("stream", self.run.seed, self.run.role, self.run.half.digest, epoch)
+        role, digest = self.key
+        random = generator("stream", self.run.seed, role, digest, epoch)
         order = self.used[np.argsort(random.random(self.total)[self.used], kind="stable")]
         every = np.arange(self.total)
         if not self.views:
@@ -83,7 +90,7 @@ class Stream:
         """
         recipe, sizes = self.recipe, np.broadcast_to(self.side, (self.total, 2))
         if not recipe.augment:
-            place = corner(self.stored, self.side, self.run.half.rule)
+            place = corner(self.stored, self.side, self.half.rule)
             return np.full((self.total, 2), place), sizes, np.zeros(self.total, bool)
         shift = recipe.shift
         corners = random.integers(0, self.stored + 2 * shift - self.side + 1, (self.total, 2)) - shift
@@ -91,6 +98,10 @@ class Stream:
         if recipe.least_area:
             corners, sizes = boxes(random, self.total, self.stored, recipe)
         return corners, sizes, mirrored
+
+    def drawn(self, epoch: int, images: np.ndarray) -> Shown:
+        """The crops that these images have in an epoch."""
+        return Shown(*(column[images] for column in self._epoch(epoch)[1]))
 
     def shown(self, step: int) -> Shown:
         """The images and crops of a step."""
@@ -112,8 +123,10 @@ class Stream:
         """Read these crops."""
         images, rows = self.store.images, self.rows[shown.images]
         if self.recipe.least_area:
-            return resized(images, rows, self.side, shown.corners, shown.sizes, shown.mirrored)
-        return crops(images, rows, self.side, shown.corners, shown.mirrored)
+            batch = resized(images, rows, self.side, shown.corners, shown.sizes, shown.mirrored)
+        else:
+            batch = crops(images, rows, self.side, shown.corners, shown.mirrored)
+        return greyed(batch) if self.half.grey else batch
 
     def viewed(self, size: int) -> Iterator[Batch]:
         """Every view of the used images, view by view, in batches of at most `size`."""

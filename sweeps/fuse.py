@@ -1,0 +1,71 @@
+"""Where two inputs of one example meet: towers of n segments, joined, with the controls that make the curve honest."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
+from sweeps.grid import card_for, half_named, meetings_of, none_empty
+from yosinski.data.card import Card
+from yosinski.data.half import Half
+from yosinski.errors import BadInput, choose
+from yosinski.experiment.recipes import Recipe, usual
+from yosinski.experiment.run import Run
+
+Control = Literal["same", "afresh", "exchanged"]
+GREY = "grey"
+
+
+def fuse(
+    data: str = "emoji",
+    network: str = "alexnet32",
+    x: str = "twemoji",
+    y: str = "noto",
+    splits: tuple[str, ...] = ("random:0",),
+    halves: tuple[str, ...] = ("A",),
+    seeds: tuple[int, ...] = (0,),
+    cuts: tuple[int | str, ...] | None = None,
+    controls: tuple[Control, ...] = ("same", "afresh", "exchanged"),
+    recipe: Recipe | None = None,
+    examples_per_class: int | None = None,
+) -> list[Run]:
+    """Bases that see x alone and y alone; xynA at every n = 0..N, then its controls xxnA, xznA and x~ynA.
+
+    x, y: domains of the data set, whose images of an example agree in class and number; "grey" is x without colours.
+    halves: A or B of each split, the tasks. controls: y is the same pixels, another view of x's picture, or another
+    example's. recipe: of the fused networks; the bases have the same without `join`.
+    """
+    card, wanted = card_for(data, network), meetings_of(network, cuts)
+    recipe = recipe or usual(network)
+    none_empty(splits=splits, halves=halves, seeds=seeds)
+    runs = []
+    for seed, split, letter in product(seeds, splits, halves):
+        half = half_named(card, f"{split}:{choose('half', letter, ('A', 'B'))}")
+        first, other = (input_of(card, half, domain, name) for domain, name in ((x, "x"), (y, "y")))
+        if y == GREY:
+            other = replace(first, grey=True, input="y")
+        if first == other:
+            raise BadInput(f"inputs x and y are both {x}: choose two, or let y be {GREY}")
+        bases = [Run(network, one, recipe.alone, seed, examples_per_class=examples_per_class) for one in (first, other)]
+        partners = [other, *(_control(first, other, control) for control in controls)]
+        runs += bases + [_fused(bases[0], recipe, n, [partner]) for partner in partners for n in wanted]
+    return runs
+
+
+def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
+    """The half as one domain pictures it."""
+    if domain == GREY:
+        return half
+    choose(f"domain of {card.name}", domain, card.domains)
+    return replace(half, domain=(domain,), input=name)
+
+
+def _control(first: Half, other: Half, control: str) -> Half:
+    """The second input of a control."""
+    if control == "exchanged":
+        return replace(other, drawn="exchanged")
+    return replace(first, drawn=control, input={"same": "x", "afresh": "z"}[control])
+
+
+def _fused(base: Run, recipe: Recipe, n: int, partners: Sequence[Half]) -> Run:
+    return replace(base, recipe=recipe, treatment="fused", cut=n, partners=tuple(partners))

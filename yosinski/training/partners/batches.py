@@ -1,0 +1,136 @@
+"""Partners: the batches of further tasks, and of further inputs of the same examples.
+
+Inputs of one example agree in the label, in the number within class and set, and in the place of their domain among
+those of the half: two artists' drawings of one emoji, two columns of a list of files.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from yosinski.data.half import Half
+from yosinski.data.store import Store
+from yosinski.errors import BadInput
+from yosinski.experiment.recipes import numbers
+from yosinski.experiment.run import Run
+from yosinski.networks.batch import Batch
+from yosinski.randomness import generator
+from yosinski.training.stream import Shown, Stream
+
+
+class Given(NamedTuple):
+    """The input of a step for a network with partners: one entry per task or input.
+
+    images: None for tasks that are not trained in this step; labels: int64 [b], -1 for none, one entry per task;
+    missing: bool [b], or None where no input is missing.
+    """
+
+    images: list[Batch | None]
+    labels: list[torch.Tensor | None]
+    missing: list[torch.Tensor | None]
+
+    def to(self, device: str) -> "Given":
+        """The same on a device."""
+        moved = [[None if x is None else x.to(device) for x in part] for part in (self.labels, self.missing)]
+        done = {id(batch): batch.to(device) for batch in self.images if batch is not None}
+        return Given([done.get(id(batch)) for batch in self.images], *moved)
+
+
+class Partners:
+    """The tasks or inputs of a pack. `streams`: one each; the first is the pack's own."""
+
+    def __init__(self, first: Stream, store_of: Callable[[Half], Store]) -> None:
+        run = first.run
+        self.first, self.tasks = first, len(run.tasks) > 1
+        keys = run.parts[1:] if self.tasks else [(run.role, half.pictures.digest) for half in run.partners]
+        further = zip(run.partners, keys, strict=True)
+        self.streams = [first, *(Stream(store_of(half), run, half, key) for half, key in further)]
+        self.pairs = [] if self.tasks else [self._pairs(stream, "train") for stream in self.streams]
+
+    def _pairs(self, stream: Stream, set_name: str) -> np.ndarray:
+        return pairs(self.first.store, self.first.half, stream.store, stream.half, set_name)
+
+    @property
+    def missing(self) -> bool:
+        """Whether an input of a training image is missing."""
+        return any((found < 0).any() for found in self.pairs)
+
+    def read(self, step: int, shown: Shown) -> Given:
+        """The batches of a step. shown: of the first stream."""
+        return self._tasks(step, shown) if self.tasks else self._inputs(step, shown)
+
+    def _tasks(self, step: int, shown: Shown) -> Given:
+        run, drawn = self.first.run, self.drawn(step)
+        read: dict[tuple[str, str], tuple[Shown, Batch]] = {}
+        images, labels = [], []
+        for k, (stream, key) in enumerate(zip(self.streams, run.parts, strict=True)):
+            if k not in drawn:
+                images.append(None)
+                labels.append(None)
+                continue
+            if key not in read:  # tasks on the same pictures see the same batch
+                chosen = shown if k == 0 else stream.shown(step)
+                read[key] = chosen, stream.read(chosen)
+            chosen, batch = read[key]
+            images.append(batch)
+            labels.append(torch.from_numpy(stream.labels[chosen.images]))
+        return Given(images, labels, [None] * len(images))
+
+    def drawn(self, step: int) -> list[int]:
+        """The tasks that are trained in a step, by `recipe.step`: all, or one."""
+        run = self.first.run
+        if run.recipe.step == "all":
+            return list(range(len(self.streams)))
+        chances = np.array(numbers(run.recipe.step))
+        random = generator("task", run.seed, *(digest for _, digest in run.parts), step).random()
+        return [int(np.searchsorted(np.cumsum(chances / chances.sum()), random, side="right"))]
+
+    def _inputs(self, step: int, shown: Shown) -> Given:
+        epoch = step // self.first.steps_per_epoch
+        images: list[Batch | None] = [self.first.read(shown)]
+        missing: list[torch.Tensor | None] = [None]
+        for stream, found in zip(self.streams[1:], self.pairs[1:], strict=True):
+            if stream.half.drawn == "same":
+                images.append(self.first.read(shown) if not stream.half.grey else stream.read(shown))
+                missing.append(None)
+                continue
+            examples = shown.images
+            if stream.half.drawn == "exchanged":
+                examples = exchanged(len(found), self.first.run, stream.half, "train", epoch)[examples]
+            absent = found[examples] < 0
+            chosen = stream.drawn(epoch, np.where(absent, 0, found[examples]))
+            images.append(stream.read(chosen))
+            missing.append(torch.from_numpy(absent) if self.missing else None)
+        return Given(images, [torch.from_numpy(self.first.labels[shown.images])], missing)
+
+
+def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) -> np.ndarray:
+    """For every image of a half in a set, the number of the other half's image of the same example, or -1: int64 [n].
+
+    BadInput if they have no common example.
+    """
+
+    def keys(store: Store, half: Half) -> list[tuple[int, int, int]]:
+        rows, labels = store.rows(half.pictures, set_name)
+        domains = [store.card.domains.index(name) for name in half.domain]
+        places = [domains.index(domain) for domain in store.domains[rows]] if domains else [0] * len(rows)
+        return list(zip(labels.tolist(), store.numbers[rows].tolist(), places, strict=True))
+
+    theirs = {key: k for k, key in enumerate(keys(store, other))}
+    found = np.array([theirs.get(key, -1) for key in keys(first, half)], np.int64)
+    if len(found) and (found < 0).all():
+        raise BadInput(
+            f"inputs {half.input or half.name} and {other.input or other.name} have no common {set_name} example"
+        )
+    return found
+
+
+def exchanged(total: int, run: Run, half: Half, set_name: str, epoch: int = 0) -> np.ndarray:
+    """For each of `total` examples another one, int64 [total]: every example once, and never itself."""
+    random = generator("exchanged", run.seed, half.digest, set_name, epoch)
+    order = random.permutation(total)
+    other = np.empty(total, np.int64)
+    other[order] = np.roll(order, -1)
+    return other
