@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from analysis.early import figure
 from analysis.figures import curves, figure2, figure3, preserved, reduced
 from analysis.figures.style import style
+from analysis.sharing import figure as sharing
 from yosinski.errors import BadInput, choose
 
 FIGURES = {
     **{"2": figure2.draw, "3": figure3.draw, "S1": reduced.draw, "preserved": preserved.draw, "curves": curves.draw},
     "early": figure.draw,
+    **{"fuse": sharing.fuse, "branch": sharing.branch},
 }
 # What matplotlib would write of its own version and the time of day.
 METADATA = {

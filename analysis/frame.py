@@ -13,7 +13,7 @@ from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run
-from yosinski.experiment.treatments import TREATMENTS, relation, series
+from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
 from yosinski.networks.own import shown
@@ -30,6 +30,11 @@ COLUMNS = {
     "series": "base, BnB, BnB+, AnB, AnB+, AnB+thawed, RnB and so on: treatment and relation, B being the target",
     "n": "the cut's index, 0 for a base",
     "cut": "name of the last segment below the cut; empty for a base",
+    "task": "of a network with several tasks, which of them the scores are of: 0 for the run's half",
+    "input": "what a sweep calls the input that the half is seen by; empty for all of it",
+    "partners": "tasks that share the network, inputs that meet in it: B, ~B (labels shuffled), y, ~y (exchanged)",
+    "partner_half": "digests of their halves",
+    "control": f"what the partner is: of tasks {', '.join(OF_TASKS)}; of inputs {', '.join(OF_INPUTS)}",
     "preserved": "how many layers above a frozen cut are initialised from the base, too, and trained",
     "network": "the network's name",
     "data": "the data set's name",
@@ -60,6 +65,10 @@ COLUMNS = {
     "test_top1": "of the trained network on the test images",
     "unseen_loss": "of the trained network on the unseen images, where there are any",
     "unseen_top1": "of the trained network on the unseen images, where there are any",
+    "exchanged_top1": "test_top1 with the partner of every example exchanged for another's",
+    "exchanged_own_top1": "test_top1 with the first input exchanged",
+    "full_top1": "on the test images that the additive part was computed on",
+    "additive_top1": "of the additive part of the outputs (EMAP), which uses no interaction of the inputs",
     "parameters": "of the network",
     "trained_parameters": "those that are trained sooner or later",
     "flops": "of training, evaluations included, as it would cost alone",
@@ -74,13 +83,16 @@ COLUMNS = {
 }
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
+PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
 _ARITHMETIC = ("dtype", "device", "threads", "head", "processor")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
-    **dict.fromkeys(("n", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"),
+    **dict.fromkeys(
+        ("n", "task", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"
+    ),
     **dict.fromkeys(("rule", "division", "threads", *_COUNTS), "Int64"),
-    **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN), "float64"),
+    **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN, *PARTNERED), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
 _RECIPE_DTYPES = {
@@ -105,6 +117,7 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
         if run.record.get("parent_weights") and parent not in weights:
             weights[parent] = _weights(runs, parent)
 
+    contents = [task for run in contents for task in (run, *_further_tasks(run, halves))]
     of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in contents])
     evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(contents) for row in run.evaluations]
     table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
@@ -115,7 +128,7 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     """The frame of runs as if none of them had been started: all `missing`, one row each."""
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
-    halves = {run.half.digest: run.half for run in (*wanted, *parents)}
+    halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
     contents = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
     of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in contents])
     return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
@@ -193,6 +206,7 @@ class _Found:
     state: states.State
     record: dict[str, Any]
     evaluations: list[dict[str, Any]]  # at least one, an empty one if there is none
+    task: int = 0
 
 
 def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
@@ -271,6 +285,31 @@ class _Halves(dict[str, Half | None]):
         return self[key]
 
 
+def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Found]:
+    """A run with other tasks as each of these sees it: scored on it, and with the others as partners."""
+    tasks = run.record.get("tasks") or []
+    digests = [run.spec.get("half"), *run.spec.get("partners", ())]
+    found = []
+    for k, of_task in enumerate(tasks, 1):
+        halves_in_turn = [halves[key] for key in digests]
+        own, partners = halves[digests[k]], [half for j, half in enumerate(halves_in_turn) if j != k]
+        if own is None or None in partners or own.shuffled or digests[k] in digests[:k]:
+            continue  # shuffled labels and a task's twin are no tasks of their own
+        others = [key for j, key in enumerate(digests) if j != k]
+        spec = {**run.spec, "half": digests[k], "partners": others}
+        name = (
+            f"{run.name.removesuffix(halves_in_turn[0].name)}{own.name}" if run.name and halves_in_turn[0] else run.name
+        )
+        metrics = of_task.get("metrics") or {}
+        last = {
+            **run.evaluations[-1],
+            **{name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")},
+        }
+        state = of_task.get("state", run.state)
+        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, [last], k))
+    return found
+
+
 def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, str | None]) -> dict[str, Any]:
     """The columns that are the same in all of a run's rows."""
     spec, record = run.spec, run.record
@@ -281,6 +320,9 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
     recipe = spec.get("recipe") or {}
     metrics = record.get("metrics") or {}
     arithmetic = record.get("arithmetic") or {}
+    partners = [halves[key] for key in spec.get("partners", ())]
+    fusion = record.get("fusion") or {}
+    exchanged, emap = fusion.get("exchanged") or [], fusion.get("emap") or {}
     now, then = weights.get(spec.get("parent") or ""), record.get("parent_weights")
     return {
         "origin": "runs",
@@ -292,6 +334,15 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "series": series(spec) if spec else None,
         "n": cut.get("n", 0) if spec else None,
         "cut": cut.get("name"),
+        "task": run.task,
+        "input": (target.input or None) if target else None,
+        "partners": " ".join(called(half) for half in partners if half) or None,
+        "partner_half": " ".join(spec.get("partners", ())) or None,
+        "control": control(target, partners[0]) if target and partners and partners[0] else None,
+        "exchanged_top1": exchanged[-1] if exchanged else None,
+        "exchanged_own_top1": exchanged[0] if exchanged else None,
+        "full_top1": emap.get("full"),
+        "additive_top1": emap.get("additive"),
         "preserved": spec.get("preserved", 0) if spec else None,
         "network": shown(spec.get("network")),
         "data": printable(target.data) if target else None,
@@ -302,7 +353,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "source": source.name if source else source_half and source_half[:4],
         "target_half": target_half,
         "source_half": source_half,
-        "classes": len(target.classes) if target else None,
+        "classes": len(target.labels) if target else None,
         "recipe": digest(recipe) if recipe else None,
         **{f"recipe_{name}": value for name, value in every(Recipe, recipe).items() if recipe},
         **{name: spec.get(name) for name in ("seed", "parent", "semantics", "examples_per_class", "below")},

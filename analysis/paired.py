@@ -33,8 +33,8 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
 
 
 def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without preserved layers; of published networks those on random splits only, unless there are none."""
-    frame = frame.loc[frame["preserved"].fillna(0) == 0]
+    """The rows without preserved layers and partners; of published networks those on random splits, if any."""
+    frame = frame.loc[(frame["preserved"].fillna(0) == 0) & frame["control"].isna()]
     published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
     random = published & (kind_of_split(frame) == "random")
     return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]

@@ -4,6 +4,7 @@ All numbers are in points of accuracy. `docs/where-to-cut.md` has the formulas w
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +36,13 @@ TREND = 4  # cuts, from which on variances may have a trend over n
 PAIRED_BY = ["replicate", "target_half", "seed"]
 
 
-def decompose(runs: pd.DataFrame) -> pd.DataFrame:
-    """The four contrasts at every cut, one row per contrast and n.
+def decompose(runs: pd.DataFrame, contrasts: Sequence[Contrast] = CONTRASTS) -> pd.DataFrame:
+    """The contrasts at every cut, one row per contrast and n.
 
     runs: one row per run with `value`, `series`, `n`, `target_half`, `seed` and `replicate` (the split, or what stands
     for it), those that count only. Columns, in points:
 
-    contrast, n      of `CONTRASTS`; the cut
+    contrast, n      its name; the cut
     pairs            of runs on the same target, split and seed
     splits           how many replicates these pairs come from
     points           mean over splits of the mean over a split's pairs, NaN for 0 pairs
@@ -49,7 +50,7 @@ def decompose(runs: pd.DataFrame) -> pd.DataFrame:
     calm_low, calm_high, df   the same with variances moderated over the cuts of one contrast; degrees of freedom
     p, p_holm        two-sided p value of the moderated t; Holm's adjustment over the cuts of one contrast
     """
-    rows = pd.concat([_one(runs, contrast) for contrast in CONTRASTS], ignore_index=True)
+    rows = pd.concat([_one(runs, contrast) for contrast in contrasts], ignore_index=True)
     return rows.astype(dict.fromkeys(("n", "pairs", "splits"), int))  # empty contrasts made them floats
 
 
@@ -76,7 +77,8 @@ def split_means(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _one(runs: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
     pairs = differences(runs, contrast.above, contrast.below)
-    cuts = sorted(runs.loc[runs["series"].isin([contrast.above, contrast.below]) & (runs["n"] > 0), "n"].unique())
+    compared = {contrast.above, contrast.below} - {"base"}
+    cuts = sorted(runs.loc[runs["series"].isin(compared), "n"].unique())
     means = split_means(pairs).reindex(columns=cuts)
     rows = pd.DataFrame({"contrast": contrast.name, "n": cuts})
     rows["pairs"] = pairs.groupby("n").size().reindex(cuts, fill_value=0).to_numpy()

@@ -10,8 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from analysis.frame import frame, write
+from analysis.frame import PARTNERED, frame, write
 from yosinski.cli.main import main
+from yosinski.experiment.recipes import SHARING
 from yosinski.networks.tensors import fingerprint_of_file
 from yosinski.records import specs, states
 
@@ -51,8 +52,20 @@ def test_every_id_is_that_of_its_spec(there: Path) -> None:
 def test_its_frame_is_what_it_was(there: Path) -> None:
     write(frame(there / "runs"), there / "now.csv")
     now = pd.read_csv(there / "now.csv")
-    assert (now.pop("division") == 0).all()  # which came later
-    pd.testing.assert_frame_equal(now, pd.read_csv(there / "frame.csv"))
+    assert (now.pop("division") == 0).all()  # which came later, as the columns that are not there
+    assert (now.pop("task") == 0).all()
+    then = pd.read_csv(there / "frame.csv")
+    later = set(now.columns) - set(then.columns)
+    assert later == {
+        "input",
+        "partners",
+        "partner_half",
+        "control",
+        *PARTNERED,
+        *(f"recipe_{name}" for name in SHARING),
+    }
+    now = now[then.columns]
+    pd.testing.assert_frame_equal(now, then)
 
 
 def test_it_is_shown_and_advised(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

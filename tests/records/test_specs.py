@@ -163,7 +163,7 @@ def written_elsewhere(runs: Path, spec: dict[str, Any]) -> Path:
             {**COPY.spec, "recipe": {**COPY.spec["recipe"], "optimiser": "lion"}},
             "needs another version of yosinski: unknown recipe.optimiser 'lion'; choose from: sgd, adamw",
         ),
-        ({**COPY.spec, "treatment": "fused"}, "needs another version of yosinski: unknown treatment 'fused'"),
+        ({**COPY.spec, "treatment": "grafted"}, "needs another version of yosinski: unknown treatment 'grafted'"),
         (
             {**COPY.spec, "recipe": {name: value for name, value in COPY.spec["recipe"].items() if name != "views"}},
             "needs an older version of yosinski: values are missing",

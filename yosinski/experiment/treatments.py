@@ -135,9 +135,16 @@ def notation(source: str, cut: str | int, target: str, treatment: str) -> str:
 
 def together(half: Half, partners: Sequence[Half]) -> str:
     """The tasks or inputs of a run: AB, A~B (B's labels are shuffled); xy, x~y (y is another example's)."""
-    names = [(half.input or half.name)]
-    names += ["~" * (task.shuffled or task.drawn == "exchanged") + (task.input or task.name) for task in partners]
-    return "".join(names)
+    return "".join(map(called, (half, *partners)))
+
+
+def called(half: Half) -> str:
+    """A task or input as part of a name: B, ~B (shuffled labels), y, ~y (another example's)."""
+    return "~" * (half.shuffled or half.drawn == "exchanged") + (half.input or half.name)
+
+
+OF_TASKS = ("other", "twin", "shuffled")
+OF_INPUTS = ("other", "same", "afresh", "exchanged")
 
 
 def control(half: Half, partner: Half) -> str:

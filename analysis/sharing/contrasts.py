@@ -1,0 +1,154 @@
+"""What sharing costs and why: joint and fused networks, their controls and the bases, on the same target.
+
+All numbers are in points of accuracy. `docs/where-to-fuse.md` and `docs/where-to-branch.md` have formulas and sources.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.advice.blocks import replicates_of
+from analysis.advice.contrasts import Contrast, decompose
+from analysis.frame import distinct
+from analysis.paired import METRICS, trained
+from yosinski.errors import BadInput, choose
+from yosinski.experiment.recipes import SHARING
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the two questions.
+
+    treatment: of its runs; controls: what partners are, in the order of legends, with their marks in notation and their
+    meanings; contrasts: the first of them add up to the last, the total.
+    """
+
+    treatment: str
+    question: str
+    controls: dict[str, tuple[str, str]]
+    contrasts: tuple[Contrast, ...]
+
+    @property
+    def total(self) -> Contrast:
+        """The shared network against the base."""
+        return self.contrasts[-1]
+
+
+FUSE = Kind(
+    "fused",
+    "where two inputs meet",
+    {
+        BASE: ("x", "x alone"),
+        "same": ("xx", "the same pixels twice"),
+        "afresh": ("xz", "another view of the same picture"),
+        "other": ("xy", "both inputs"),
+        "exchanged": ("x~y", "another example's y"),
+    },
+    (
+        Contrast("K", "capacity of a second tower", "same", BASE),
+        Contrast("R", "a second look", "afresh", "same"),
+        Contrast("I", "the other input", "other", "afresh"),
+        Contrast("D", "distraction by a useless input", "exchanged", "same"),
+        Contrast("T", "both inputs against x alone", "other", BASE),
+    ),
+)
+BRANCH = Kind(
+    "joint",
+    "down to which layer two tasks share a network",
+    {
+        BASE: ("A", "A alone"),
+        "twin": ("AA", "the same task twice"),
+        "other": ("AB", "both tasks"),
+        "shuffled": ("A~B", "B with shuffled labels"),
+    },
+    (
+        Contrast("H", "two heads for one task", "twin", BASE),
+        Contrast("G", "content of the other task", "other", "twin"),
+        Contrast("N", "load of another task without its labels", "shuffled", BASE),
+        Contrast("L", "labels of the other task", "other", "shuffled"),
+        Contrast("T", "both tasks against A alone", "other", BASE),
+    ),
+)
+KINDS = {"fuse": FUSE, "branch": BRANCH}
+_ALIKE = ("network", "data", "semantics", "examples_per_class")
+
+
+def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
+    """The runs of one question, with the bases on their targets: one row per run and task.
+
+    Columns beside those of the frame: `value` (the metric), `counts` (whether the run is done and has a value),
+    `series` (base, or what the partner is), `replicate` (the split, division or seed), and `replicates` (which of
+    these; see `advice.blocks.replicates_of`).
+    BadInput: no such runs, or runs that mix what must not be averaged.
+    """
+    choose("metric", metric, METRICS)
+    last: Any = trained(frame.loc[frame["last"]])
+    shared: Any = last.loc[(last["treatment"] == kind.treatment).fillna(False)]
+    if shared.empty:
+        raise BadInput(f"there are no {kind.treatment} runs here; the sweep {_sweep(kind)} makes them")
+    _refuse_mixtures(shared)
+    values = [f"recipe_{name}" for name in SHARING]
+    recipe = [name for name in last.columns if name.startswith("recipe_") and name not in values]
+    alike = pd.Series(True, last.index)
+    for name in (*_ALIKE, *recipe):
+        one = shared[name].iloc[0]
+        alike &= last[name].isna() if pd.isna(one) else (last[name] == one).fillna(False)
+    base = alike & (last["treatment"] == "base") & last["target_half"].isin(shared["target_half"])
+    runs: Any = pd.concat([last.loc[base], shared], ignore_index=True)
+    runs["series"] = runs["control"].fillna(BASE)
+    runs["value"] = runs[metric]
+    runs["counts"] = (runs["state"] == "done") & runs["value"].notna()
+    if not (runs["counts"] & (runs["series"] == BASE)).any():
+        raise BadInput("no base is done, so that there is nothing to compare with; widen --where or --sweep")
+    as_copies = runs.assign(relation=runs["series"].where(runs["series"] == BASE, "transfer"), treatment=runs["series"])
+    runs["replicates"] = replicates_of(as_copies)
+    runs["replicate"] = runs[runs["replicates"].iloc[0]].astype("string")
+    return runs
+
+
+def contrasts(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """The contrasts at every n, as `advice.contrasts.decompose` has them; of several targets the mean over targets."""
+    return decompose(runs.loc[runs["counts"]], kind.contrasts)
+
+
+def by_task(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """The same for each target apart, with a column `target`: what sharing costs each task."""
+    rows = [contrasts(group, kind).assign(target=name) for name, group in runs.groupby("target")]
+    return pd.concat(rows, ignore_index=True)
+
+
+def means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means of accuracy by `series` and `n` over replicates, with their number: `mean`, `replicates`, `flops`, ..."""
+    good: Any = runs.loc[runs["counts"]]
+    place = ["series", "n"]
+    of_replicates = (
+        good.groupby([*place, "replicate", "target_half"])["value"].mean().groupby([*place, "replicate"]).mean()
+    )
+    rows = of_replicates.groupby(place).agg(["mean", "size"]).rename(columns={"size": "replicates"})
+    about = good.groupby(place)[["parameters", "flops"]].first()
+    return rows.join(about).join(good.groupby(place)["cut"].first()).reset_index()
+
+
+def _sweep(kind: Kind) -> str:
+    return next(name for name, other in KINDS.items() if other is kind)
+
+
+def _refuse_mixtures(shared: pd.DataFrame) -> None:
+    """Raise BadInput where a mean over these runs would be one over unlike things."""
+    for name in ("network", "data", "semantics", "recipe", "examples_per_class"):
+        values = shared[name] if name == "examples_per_class" else shared[name].dropna()
+        if values.nunique(dropna=False) > 1:
+            raise BadInput(f"these runs mix {name}: {distinct(values)}; choose one with --where {name}=VALUE")
+    place = ["target_half", "split", "division", "control"]
+    several = shared.groupby(place, dropna=False)["partner_half"].nunique() > 1
+    if several.any():
+        raise BadInput(f"these runs have several partners: {distinct(shared['partner_half'])}; choose with --where")
+
+
+def described(kind: Kind, names: Sequence[str]) -> list[str]:
+    """Marks and meanings of controls, for a legend: "xy: both inputs"."""
+    return [": ".join(kind.controls[name]) for name in names]

@@ -1,0 +1,183 @@
+"""The figures of fused and joint networks: accuracy over n with all controls, and what it is made of."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from seaborn import color_palette
+
+from analysis.figures import marks
+from analysis.figures.style import GREY, Look, style
+from analysis.frame import distinct
+from analysis.paired import FEWEST, METRICS
+from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, contrasts, described, means, runs_of
+
+_COLOURS = [str(colour) for colour in color_palette("colorblind").as_hex()]
+LOOKS = {  # colour, marker and line of each control
+    BASE: Look("", "#222222", "o", "--"),
+    "same": Look("", _COLOURS[0], "s", "-"),
+    "twin": Look("", _COLOURS[0], "s", "-"),
+    "afresh": Look("", _COLOURS[9], "D", (0, (2.5, 1))),
+    "other": Look("", _COLOURS[1], "v", (0, (5, 1.5))),
+    "exchanged": Look("", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+    "shuffled": Look("", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+}
+HATCHES = ("////", "\\\\\\\\", "....")
+SPREAD = 0.5  # how wide the controls of one n stand side by side
+
+
+def fuse(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy of fused networks over n with their controls; below, the gain over x alone, taken apart.
+
+    Beside it what the networks make of their inputs: accuracy with one exchanged on test images, and that of the additive
+    part (EMAP). Arguments, result and errors as of `branch`.
+    """
+    return _draw(frame, FUSE, metric)
+
+
+def branch(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy of joint networks over n with their controls; below, the gain over the task alone, taken apart.
+
+    frame: of `analysis.frame`. metric: a column of `paired.METRICS`, by default `test_top1`. Parameters and FLOPs, which
+    change with n, stand below the axis. Returns the figure and the contrasts, one row per contrast and n. BadInput: no
+    such runs, no base, or runs that must not be averaged.
+    """
+    return _draw(frame, BRANCH, metric)
+
+
+def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, pd.DataFrame]:
+    metric = metric or "test_top1"
+    runs = runs_of(frame, kind, metric)
+    rows, over_n = contrasts(runs, kind), means(runs)
+    names = [name for name in kind.controls if (runs["series"] == name).any()]
+    inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
+    with style():
+        figure = Figure(figsize=(13.4 if inputs else 9.4, 7.6))
+        grid: Any = figure.subplots(2, 2 if inputs else 1, sharex=True, squeeze=False)
+        top, bottom = grid[:, 0]
+        entries = _points(top, runs, names, kind)
+        parts = _parts(bottom, rows, over_n, kind)
+        _label(top, bottom, runs, over_n, kind, metric)
+        if inputs:
+            _inputs(grid[0, 1], runs, "exchanged")
+            _inputs(grid[1, 1], runs, "additive")
+            top.legend(handles=entries, loc="best")
+            bottom.legend(handles=parts, loc="best")
+        else:
+            for axes, handles in ((top, entries), (bottom, parts)):
+                axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.14, 1.0), borderaxespad=0.0)
+    return figure, rows
+
+
+def _points(axes: Axes, runs: pd.DataFrame, names: list[str], kind: Kind) -> list[Any]:
+    """Every network as a point, and lines through the means."""
+    beside = dict(zip(names, np.linspace(-SPREAD / 2, SPREAD / 2, len(names)).tolist(), strict=True))
+    good: Any = runs.loc[runs["counts"]]
+    for name in names:
+        look, own = LOOKS[name], good.loc[good["series"] == name]
+        if name == BASE:
+            axes.axhline(own["value"].mean(), color=look.colour, linestyle=look.line, linewidth=0.9, zorder=1)
+            continue
+        line: Any = own.groupby("n")["value"].mean()
+        axes.plot(line.index, line.to_numpy(), color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)
+    colours = runs["series"].map({name: LOOKS[name].colour for name in names})
+    placed = runs.assign(
+        x=runs["n"].astype(float) + runs["series"].map(beside) * (runs["series"] != BASE),
+        colour=colours,
+        marker=runs["series"].map({name: LOOKS[name].marker for name in names}),
+    )
+    floor, strip = marks.span(axes, placed)
+    marks.networks(axes, placed, floor, strip)
+    entries = [
+        Line2D([], [], color=LOOKS[name].colour, marker=LOOKS[name].marker, linestyle=LOOKS[name].line, label=label)
+        for name, label in zip(names, described(kind, names), strict=True)
+    ]
+    return entries + marks.notes(placed, floor)
+
+
+def _parts(axes: Axes, rows: pd.DataFrame, over_n: pd.DataFrame, kind: Kind) -> list[Any]:
+    """The contrasts that add up to the total, shaded one on another in points from the base, with intervals."""
+    axes.axhline(0, color=LOOKS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
+    table: Any = rows.pivot(index="n", columns="contrast", values="points")
+    entries, below = [], pd.Series(0.0, table.index)
+    chain = [contrast for contrast in kind.contrasts[:-1] if contrast.name not in ("D", "N", "L")]
+    for contrast, hatch in zip(chain, HATCHES, strict=False):
+        if table[contrast.name].isna().all():
+            continue
+        above = below + table[contrast.name]
+        colour = LOOKS[contrast.above].colour
+        shade: Any = {"facecolor": (colour, 0.2), "edgecolor": (colour, 0.6), "hatch": hatch, "linewidth": 0}
+        axes.fill_between(table.index.astype(float), below.astype(float), above.astype(float), **shade)
+        entries.append(Patch(**shade, label=f"{contrast.name}: {contrast.meaning}"))
+        below = above
+    shown = [kind.total, *(contrast for contrast in kind.contrasts if contrast.name in ("D", "N"))]
+    for contrast in shown:
+        own, look = rows.loc[rows["contrast"] == contrast.name].dropna(subset=["points"]), LOOKS[contrast.above]
+        if contrast.name == "D":  # D is less xx, and is drawn from the base like the others
+            own = own.assign(points=own["points"] + own["n"].map(table["K"]), low=np.nan, high=np.nan)
+        if own.empty:
+            continue
+        line: Any = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "markersize": 5}
+        axes.plot(own["n"], own["points"], **line, linewidth=1.6, zorder=3)
+        for row in own.dropna(subset=["low"]).itertuples():
+            axes.plot([row.n, row.n], [row.low, row.high], color=look.colour, linewidth=1.2, zorder=3)  # pyright: ignore
+        words = "D + K: another example's y" if contrast.name == "D" else f"{contrast.name}: {contrast.meaning}"
+        entries.append(Line2D([], [], **line, label=words))
+    if rows["low"].notna().any():
+        entries.append(Line2D([], [], color=GREY, linewidth=1.2, label="95 % t interval"))
+    return entries
+
+
+def _label(top: Axes, bottom: Axes, runs: pd.DataFrame, over_n: pd.DataFrame, kind: Kind, metric: str) -> None:
+    """Say what was measured, on what, how often, where, and at what cost."""
+    shared = runs.loc[runs["series"] != BASE]
+    top.set_title(f"{marks.subject(runs)}: {kind.question}; {distinct(runs['split'], 6)}")
+    replicates, number = runs["replicates"].iloc[0], runs.loc[runs["counts"], "replicate"].nunique()
+    few = ": no intervals" if number < FEWEST else ""
+    bottom.set_title(f"Differences paired by target ({number} {replicates}{'s' * (number != 1)}{few})")
+    top.set_ylabel(f"Top-1 accuracy\n({METRICS[metric]})")
+    bottom.set_ylabel("Points from the base\n(same target)")
+    costs = over_n.loc[over_n["series"] == "other"].set_index("n")
+    labels = {0: "input"} | dict(shared.loc[shared["n"] > 0].groupby("n")["cut"].first())
+    ticks = []
+    for n, name in labels.items():
+        lines = [str(n), str(name)]
+        if n in costs.index:
+            lines += [f"{costs.loc[n, 'parameters'] / 1e3:,.0f} k", f"{costs.loc[n, 'flops'] / 1e12:,.2f} T"]
+        ticks.append("\n".join(lines))
+    bottom.set_xticks(list(labels), ticks)
+    bottom.set_xlim(-0.5, max(labels) + 0.5)
+    where = "inputs meet after" if kind is FUSE else "tasks share"
+    bottom.set_xlabel(f"n: {where} the first n layers; parameters, and FLOPs of the training")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+
+
+def _inputs(axes: Axes, runs: pd.DataFrame, what: str) -> None:
+    """Accuracies on test images: whole, and with an input exchanged; or of the additive part."""
+    own: Any = runs.loc[runs["counts"] & (runs["series"] == "other")]
+    columns = {
+        "exchanged": {
+            "test_top1": ("both inputs", _COLOURS[1], "v"),
+            "exchanged_top1": ("y exchanged", _COLOURS[2], "<"),
+            "exchanged_own_top1": ("x exchanged", _COLOURS[4], ">"),
+        },
+        "additive": {"full_top1": ("full", _COLOURS[1], "v"), "additive_top1": ("additive part", _COLOURS[5], "P")},
+    }[what]
+    for column, (label, colour, marker) in columns.items():
+        line = own.groupby("n")[column].mean()
+        axes.plot(line.index, line.to_numpy(), color=colour, marker=marker, markersize=5, label=label)
+    axes.set_ylabel("Top-1 accuracy\n(test images)")
+    titles = {
+        "exchanged": "One input exchanged for another example's",
+        "additive": "EMAP, from all pairs of 100 examples' inputs",
+    }
+    axes.set_title(titles[what])
+    axes.legend(loc="best")
+    axes.spines[["top", "right"]].set_visible(False)
+    if what == "additive":
+        axes.set_xlabel("n")
