@@ -297,9 +297,8 @@ def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Foun
             continue  # shuffled labels and a task's twin are no tasks of their own
         others = [key for j, key in enumerate(digests) if j != k]
         spec = {**run.spec, "half": digests[k], "partners": others}
-        name = (
-            f"{run.name.removesuffix(halves_in_turn[0].name)}{own.name}" if run.name and halves_in_turn[0] else run.name
-        )
+        first = halves_in_turn[0]
+        name = f"{run.name.removesuffix(first.name)}{own.name}" if run.name and first else run.name
         metrics = of_task.get("metrics") or {}
         last = {
             **run.evaluations[-1],

@@ -33,8 +33,8 @@ SPREAD = 0.5  # how wide the controls of one n stand side by side
 def fuse(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
     """Accuracy of fused networks over n with their controls; below, the gain over x alone, taken apart.
 
-    Beside it what the networks make of their inputs: accuracy with one exchanged on test images, and that of the additive
-    part (EMAP). Arguments, result and errors as of `branch`.
+    Beside it what the networks make of their inputs: accuracy with one exchanged on test images, and that of the
+    additive part (EMAP). Arguments, result and errors as of `branch`.
     """
     return _draw(frame, FUSE, metric)
 
@@ -42,9 +42,9 @@ def fuse(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
 def branch(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.DataFrame]:
     """Accuracy of joint networks over n with their controls; below, the gain over the task alone, taken apart.
 
-    frame: of `analysis.frame`. metric: a column of `paired.METRICS`, by default `test_top1`. Parameters and FLOPs, which
-    change with n, stand below the axis. Returns the figure and the contrasts, one row per contrast and n. BadInput: no
-    such runs, no base, or runs that must not be averaged.
+    frame: of `analysis.frame`. metric: a column of `paired.METRICS`, by default `test_top1`. Parameters and FLOPs,
+    which change with n, stand below the axis. Returns the figure and the contrasts, one row per contrast and n.
+    BadInput: no such runs, no base, or runs that must not be averaged.
     """
     return _draw(frame, BRANCH, metric)
 
@@ -86,7 +86,7 @@ def _points(axes: Axes, runs: pd.DataFrame, names: list[str], kind: Kind) -> lis
         axes.plot(line.index, line.to_numpy(), color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)
     colours = runs["series"].map({name: LOOKS[name].colour for name in names})
     placed = runs.assign(
-        x=runs["n"].astype(float) + runs["series"].map(beside) * (runs["series"] != BASE),
+        x=runs["n"].astype(float) + runs["series"].map({**beside, BASE: 0.0}).astype(float),
         colour=colours,
         marker=runs["series"].map({name: LOOKS[name].marker for name in names}),
     )

@@ -64,7 +64,7 @@ def test_its_frame_is_what_it_was(there: Path) -> None:
         *PARTNERED,
         *(f"recipe_{name}" for name in SHARING),
     }
-    now = now[then.columns]
+    now = now.reindex(columns=then.columns)
     pd.testing.assert_frame_equal(now, then)
 
 
