@@ -46,7 +46,7 @@ def _hash(rows: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]]) 
 
 
 def _bytes(tensor: "torch.Tensor") -> memoryview:
-    """Those of the tensor itself, where they lie in order on the CPU: a copy of large ones takes as long as the hash."""
+    """Those of the tensor itself if they lie in order on the CPU: a copy of large ones takes as long as the hash."""
     import torch
 
     return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data
