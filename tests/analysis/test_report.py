@@ -21,6 +21,12 @@ from yosinski.cli.main import main
 from yosinski.experiment.run import Run
 
 
+@pytest.fixture(scope="module")
+def of_paper() -> Report:
+    """The report on the published networks."""
+    return advise(networks())
+
+
 def section(made: dict[str, Any], part: int, title: str) -> dict[str, Any]:
     """One section of a report's JSON."""
     return next(its for its in made["parts"][part]["sections"] if its["title"] == title)
@@ -70,21 +76,20 @@ def test_markdown_has_its_figures_beside_it(tmp_path: Path) -> None:
     assert "| A3B+ |" in text
 
 
-def test_no_table_has_an_empty_column(tmp_path: Path) -> None:
+def test_no_table_has_an_empty_column(of_paper: Report, tmp_path: Path) -> None:
     made = fill(tmp_path, left_out=lambda run: run.half.split == "random:3" and bool(run.parent))
     synthetic.manifest(tmp_path, "mine", made)
-    for report in (advise(networks()), advise(frame(tmp_path), directory=tmp_path)):
+    for report in (of_paper, advise(frame(tmp_path), directory=tmp_path)):
         for table in tables(report):
             assert (table.shown.astype(str) != "").any().all(), table.title
 
 
-def test_what_no_target_has_is_not_listed() -> None:
-    report = advise(networks())
-    assert "not identifiable" not in render.markdown(report).lower()
-    assert "G = " not in said(report, "What a cut costs, and why")
+def test_what_no_target_has_is_not_listed(of_paper: Report) -> None:
+    assert "not identifiable" not in render.markdown(of_paper).lower()
+    assert "G = " not in said(of_paper, "What a cut costs, and why")
 
 
-def test_records_without_classes_are_not_called_published(tmp_path: Path) -> None:
+def test_records_without_classes_are_not_called_published(of_paper: Report, tmp_path: Path) -> None:
     a, b = (synthetic.base(half) for half in synthetic.halves())
     for run in (a, b, synthetic.copy(a, b.half, 3)):
         synthetic.finish(tmp_path, run, 0.5, [0.5])
@@ -92,10 +97,10 @@ def test_records_without_classes_are_not_called_published(tmp_path: Path) -> Non
     assert "2 runs have no numbers per class" in said(whole, "Classes")
     for report in (whole, advise(frame(tmp_path))):  # without their directory, too
         assert "published" not in render.markdown(report)
-    assert "The published logs have no numbers per class." in said(advise(networks()), "Classes")
+    assert "The published logs have no numbers per class." in said(of_paper, "Classes")
 
 
-def test_whether_intervals_cover_other_images_is_said(tmp_path: Path) -> None:
+def test_whether_intervals_cover_other_images_is_said(of_paper: Report, tmp_path: Path) -> None:
     for bits in (True, False):
         fill(tmp_path / str(bits), splits=1, seeds=(0, 1, 2), bits=bits)
     with_bits, without = (advise(frame(tmp_path / str(b)), directory=tmp_path / str(b)) for b in (True, False))
@@ -103,7 +108,7 @@ def test_whether_intervals_cover_other_images_is_said(tmp_path: Path) -> None:
     rests = said(without, "What this rests on")
     assert "Intervals do not cover other images, since not all records say which ones were right" in rests
     assert f"has a standard error of {100 * math.sqrt(0.76 * 0.24 / 60):.1f}" in rests
-    assert "nothing says which ones each network had right" in said(advise(networks()), "What this rests on")
+    assert "nothing says which ones each network had right" in said(of_paper, "What this rests on")
 
 
 def test_an_unfinished_sweep_is_advised(tmp_path: Path) -> None:
@@ -143,10 +148,10 @@ def test_volumes_are_blocks_of_their_own(tmp_path: Path) -> None:
     assert "no co-adaptation" in " ".join(caveats(of_few))
 
 
-def test_figures_have_nothing_outside_or_over_each_other(tmp_path: Path) -> None:
+def test_figures_have_nothing_outside_or_over_each_other(of_paper: Report, tmp_path: Path) -> None:
     """Names at the edge of what costs; markers are open where there are few splits."""
     fill(tmp_path, cuts=(1, 2, 3, 5, 7))
-    for report in (advise(networks()), advise(frame(tmp_path), directory=tmp_path)):
+    for report in (of_paper, advise(frame(tmp_path), directory=tmp_path)):
         figures = {name: draw() for its in report.parts[0].sections for name, draw in its.figures.items()}
         figure = figures["cost"]
         figure.canvas.draw()  # pyright: ignore[reportAttributeAccessIssue]
@@ -155,10 +160,8 @@ def test_figures_have_nothing_outside_or_over_each_other(tmp_path: Path) -> None
             inside = axes.get_window_extent()
             assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
             assert not any(box.overlaps(other) for k, box in enumerate(boxes) for other in boxes[:k])
-    marks = {
-        line.get_markerfacecolor()
-        for line in advise(networks()).parts[0].sections[0].figures["choices"]().axes[0].lines
-    }
+    choices = of_paper.parts[0].sections[0].figures["choices"]()
+    marks = {line.get_markerfacecolor() for line in choices.axes[0].lines}
     assert "white" in marks
 
 

@@ -14,6 +14,7 @@ import pytest
 from commands import yosinski
 from ended import all_numbers
 from sharing import Shared
+from this_process import packs_in_this_process
 
 from yosinski import files
 from yosinski.cli.main import main
@@ -46,11 +47,12 @@ def descendants_training(runs: Path) -> list[int]:
 
 @pytest.fixture(scope="module")
 def undisturbed(shared: Shared, stores: Path, sweep: list[str]) -> Path:
-    """The runs directory of a sweep that nothing disturbed."""
+    """The runs directory of a sweep that nothing disturbed, not even processes."""
 
     def run(runs: Path) -> None:
-        done = process("run", *sweep, *here(runs, stores))
-        assert done.returncode == 0, done.stderr
+        with packs_in_this_process():
+            done = yosinski("run", *sweep, *here(runs, stores))
+        assert done.status == 0, done.errors
 
     return shared("undisturbed", run)
 
@@ -64,55 +66,62 @@ def test_a_sweep_runs_and_nothing_is_left(undisturbed: Path, sweep: list[str], s
     assert "nothing is left to do" in again.out
 
 
-def test_killed_in_the_middle_the_same_command_gives_the_same_numbers(
-    undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
-) -> None:
-    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/*/checkpoint.pt")):  # until somebody has something to lose
-        assert time.monotonic() < deadline, first.communicate()
-        time.sleep(0.01)
-    first.kill()
-    killed = descendants_training(tmp_path)
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    first.wait()
-    for pid in killed:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.01)
-    interrupted = [path for path in specs.scan(tmp_path) if states.state(path) == "interrupted"]
-    assert interrupted
-    second = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert all_numbers(tmp_path) == all_numbers(undisturbed)
-    assert any(claims.latest_attempt(path) == 2 for path in interrupted)
-
-
-def test_ctrl_c_saves_and_the_same_command_goes_on(
+def test_stopped_by_ctrl_c_and_killed_in_the_middle_the_same_command_gives_the_same_numbers(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
     command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("*/*/checkpoint.pt")):
-        assert time.monotonic() < deadline, first.communicate()
-        time.sleep(0.01)
+    wait_for_a_checkpoint(tmp_path, first)
     os.killpg(first.pid, signal.SIGINT)  # what a terminal does: the whole group hears it
     _, errors = first.communicate(timeout=60)
     assert first.returncode == 130
     assert errors.strip() == "yosinski: stopped; the same command goes on"
     assert descendants_training(tmp_path) == []
-    second = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert second.returncode == 0, second.stderr
+    assert "interrupted" in {states.state(path) for path in specs.scan(tmp_path)}
+
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for_a_checkpoint(tmp_path, second)
+    second.kill()
+    killed = descendants_training(tmp_path)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    second.wait()
+    for pid in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+    interrupted = {
+        path: claims.latest_attempt(path) for path in specs.scan(tmp_path) if states.state(path) == "interrupted"
+    }
+    assert interrupted
+    third = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert third.returncode == 0, third.stdout + third.stderr
     assert all_numbers(tmp_path) == all_numbers(undisturbed)
+    assert any(claims.latest_attempt(path) == attempt + 1 for path, attempt in interrupted.items())
+
+
+def wait_for_a_checkpoint(runs: Path, process: "subprocess.Popen[str]") -> None:
+    """Wait until somebody has written one, and so has something to lose."""
+    written = checkpoints(runs)
+    deadline = time.monotonic() + 120
+    while checkpoints(runs) <= written:
+        assert time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+
+
+def checkpoints(runs: Path) -> set[tuple[Path, int]]:
+    """All checkpoints of a runs directory, each with the time at which it was written."""
+    found = set()
+    for path in runs.glob("*/*/checkpoint.pt"):
+        with contextlib.suppress(FileNotFoundError):  # its run has ended
+            found.add((path, path.stat().st_mtime_ns))
+    return found
 
 
 def test_two_processes_on_one_directory_train_nothing_twice(
     undisturbed: Path, sweep: list[str], stores: Path, tmp_path: Path
 ) -> None:
-    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores)]
+    command = [*COMMAND, "run", *sweep, *here(tmp_path, stores), "--workers", "1"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
@@ -220,7 +229,8 @@ def test_a_record_of_a_newer_format_and_a_damaged_one(
     assert refused.status == 2
     assert f"{damaged} is damaged; it was set aside as record.json.damaged-1" in refused.errors
     assert (damaged.parent / "record.json.damaged-1").read_text() == "{"
-    assert yosinski("run", *sweep, *here(tmp_path, stores)).status == 0
+    with packs_in_this_process():
+        assert yosinski("run", *sweep, *here(tmp_path, stores)).status == 0
     assert all_numbers(tmp_path) == all_numbers(undisturbed)
 
 
@@ -231,11 +241,13 @@ def test_a_damaged_checkpoint_is_a_failure_that_the_next_run_mends(
     path = next(p for p in specs.scan(tmp_path) if files.read_json(p / "run.json")["name"] == "A3B")
     (path / "record.json").unlink()
     (path / "checkpoint.pt").write_bytes(b"torn")
-    failed = yosinski("run", *sweep, *here(tmp_path, stores))
+    with packs_in_this_process():
+        failed = yosinski("run", *sweep, *here(tmp_path, stores))
     assert failed.status == 1
     assert "checkpoint.pt is damaged and was set aside as checkpoint.pt.damaged-1" in failed.errors
     assert "Traceback" not in failed.errors
-    assert yosinski("run", *sweep, *here(tmp_path, stores)).status == 0
+    with packs_in_this_process():
+        assert yosinski("run", *sweep, *here(tmp_path, stores)).status == 0
     assert all_numbers(tmp_path) == all_numbers(undisturbed)
 
 

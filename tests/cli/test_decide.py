@@ -20,6 +20,7 @@ from yosinski.experiment.run import Run
 from yosinski.records import claims, specs, states
 
 Said = Callable[..., tuple[int, str, str]]
+SMALL = ("figure2", "-p", "cuts=2,4", "-p", "treatments=tuned")  # decided in two rounds
 
 
 class Trainer:
@@ -106,7 +107,7 @@ def test_a_clear_winner_is_found_on_three_splits(decide: Said, trainer: Trainer,
 
 
 def test_what_is_printed_of_a_round_is_its_cells_the_plan_and_two_sentences(decide: Said) -> None:
-    _, out, _ = decide("figure2", "-p", "cuts=2,4", "-p", "treatments=tuned")
+    _, out, _ = decide(*SMALL)
     assert out.splitlines()[:5] == [
         "round 1, a first look: base, fine-tuned n = 2, 4 on split random:0",
         "plan of 4 runs",
@@ -191,7 +192,7 @@ def test_other_questions_have_files_of_their_own(decide: Said, tmp_path: Path) -
     [("seeds=0,1,2,3", "seeds 1, 2"), ("splits=natman", "seeds 1, 2"), ("divisions=0..3", "divisions 1, 2")],
 )
 def test_places_are_what_the_sweep_is_given(texts: str, places: str, decide: Said) -> None:
-    status, out, _ = decide("figure2", "-p", "cuts=2,4", "-p", "treatments=tuned", "-p", texts)
+    status, out, _ = decide(*SMALL, "-p", texts)
     assert status == 0
     assert f"base, fine-tuned n = 4 on {places}" in out
     assert "decided with" in out
@@ -273,13 +274,13 @@ def test_it_ends_before_the_budget_is_exceeded(
     assert ("On these alone, A4B+" in out) == bool(trained)
     if trained:
         assert len(written(tmp_path)) == 1
-    status, out, _ = decide("figure2")
-    assert (status, "decided with" in out) == (0, True)
+        status, out, _ = decide("figure2")
+        assert (status, "decided with" in out) == (0, True)
 
 
 @pytest.mark.parametrize("unit", ["", "flops", "h"])
 def test_a_budget_that_is_enough_changes_nothing(unit: str, decide: Said) -> None:
-    assert "decided with" in decide("figure2", "--budget", f"1e30{unit}")[1]
+    assert "decided with" in decide(*SMALL, "--budget", f"1e30{unit}")[1]
 
 
 def test_flops_are_those_of_all_networks_of_the_decision(decide: Said, trainer: Trainer, tmp_path: Path) -> None:
@@ -327,7 +328,7 @@ def test_bad_input_is_one_line_before_anything_is_trained(
 def test_a_damaged_decision_is_set_aside_and_decided_again_without_training(
     change: str, decide: Said, trainer: Trainer, tmp_path: Path
 ) -> None:
-    decide("figure2")
+    decide(*SMALL)
     path, before = decision(tmp_path), written(tmp_path)
     damages = {
         "half": None,
@@ -335,11 +336,11 @@ def test_a_damaged_decision_is_set_aside_and_decided_again_without_training(
         "no cells": lambda value: value["rounds"][0].pop("cells"),
     }
     synthetic.damage(path, damages[change])
-    status, _, err = decide("figure2")
+    status, _, err = decide(*SMALL)
     assert (status, len(err.splitlines())) == (2, 1)
     assert f"{path} is damaged; it was set aside as {path.name}.damaged-1" in err
     trainer.trained.clear()
-    assert decide("figure2")[0] == 0
+    assert decide(*SMALL)[0] == 0
     assert trainer.trained == []
     assert written(tmp_path) == before
 

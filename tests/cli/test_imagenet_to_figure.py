@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from commands import yosinski
 from imagenet import make_tree
+from this_process import packs_in_this_process
 
 from yosinski.records import specs
 
@@ -27,7 +28,8 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def printed(*arguments: str, status: int = 0) -> str:
     """What a command prints."""
-    ended = yosinski(*arguments)
+    with packs_in_this_process():
+        ended = yosinski(*arguments)
     assert ended.status == status, ended.out + ended.errors
     return ended.out + ended.errors
 

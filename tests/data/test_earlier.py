@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from safetensors import safe_open
+from this_process import packs_in_this_process
 
 from analysis import frame
 from yosinski.cli.main import main
@@ -81,7 +82,8 @@ def test_the_same_files_are_trained_on_anew_and_stand_apart(
     half = find.card(text).fingerprint
     assert half != described["fingerprint"]
     parts = ["-precipe.epochs=1", "-precipe.evaluations=1", "--workers=1", "--device=cpu"]
-    assert main(["run", *command, *parts]) == 0
+    with packs_in_this_process():
+        assert main(["run", *command, *parts]) == 0
     assert sorted(set(frame(runs)["rule"])) == [1, 2]
     capsys.readouterr()
     assert main(["advise", "--json"]) == 0

@@ -1,12 +1,13 @@
 """Pages of documentation: their blocks, and what the commands in them print."""
 
+import contextlib
+import io
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from commands import yosinski
+from this_process import packs_in_this_process
 
 ROOT = Path(__file__).parents[2]
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
@@ -19,16 +20,21 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def printed(language: str, text: str) -> str:
-    """What the commands of a block, or its program, print in this directory; they must end well."""
+    """What the commands of a block, or its program, print in this directory; they must end well.
+
+    In this process, which need not load everything again.
+    """
     if language == "sh":
-        return "".join(map(of_command, text.splitlines()))
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
-    return done.stdout
+        with packs_in_this_process():
+            return "".join(map(of_command, text.splitlines()))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(text, "<page>", "exec"), {"__name__": "__main__"})
+    return out.getvalue()
 
 
 def of_command(line: str) -> str:
-    """What a command prints: in this process, which need not load everything again."""
+    """What a command prints."""
     program, *words = shlex.split(line, comments=True)
     assert program == "yosinski"
     ended = yosinski(*words)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packs import brief
 from safetensors.torch import load_file
 
 from sweeps.plan import plan
@@ -85,7 +86,7 @@ def test_below_the_cut_changes_what_the_treatment_and_the_recipe_say(
     bases: tuple[Where, Run, Run], treatment: TreatmentName, values: dict[str, object], changes: set[str]
 ) -> None:
     where, a, b = bases
-    target = Run(NETWORK, b.half, b.recipe.with_values(values))
+    target = brief(replace(b, recipe=b.recipe.with_values(values)))
     run = target.copy(CUT, treatment, a)
     (copy,) = train(where, run)
     below, above = unlike(copy, load_file(specs.folder(where.runs, a.id) / "weights.safetensors"), run)
@@ -98,7 +99,8 @@ def test_below_the_cut_changes_what_the_treatment_and_the_recipe_say(
 
 def test_a_lone_run_equals_the_same_run_in_a_pack(bases: tuple[Where, Run, Run]) -> None:
     where, a, b = bases
-    pack = [b.copy(2, "frozen", a), b.copy(7, "frozen", a), b.copy(3, "probed", a)]
+    target = brief(b)
+    pack = [target.copy(2, "frozen", a), target.copy(7, "frozen", a), target.copy(3, "probed", a)]
     together = train(where, *pack)
     for run, weights in zip(pack, together, strict=True):
         path = specs.folder(where.runs, run.id)
@@ -110,7 +112,7 @@ def test_a_lone_run_equals_the_same_run_in_a_pack(bases: tuple[Where, Run, Run])
 
 def test_statistics_that_are_recalibrated_are_the_targets(bases: tuple[Where, Run, Run]) -> None:
     where, a, b = bases
-    target = Run(NETWORK, b.half, b.recipe.with_values({"norm_below": "recalibrated", "augment": False}))
+    target = brief(replace(b, recipe=b.recipe.with_values({"norm_below": "recalibrated", "augment": False})))
     run = target.copy(1, "frozen", a)
     (copy,) = train(where, run)
     store = procedure.stores.of(b.half, where.stores)

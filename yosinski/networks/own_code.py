@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
@@ -281,9 +281,14 @@ def _is_installed(module: ModuleType) -> bool:
     """Whether a module is part of Python, of an installed package or of this project."""
     name = getattr(module, "__name__", "").partition(".")[0]
     file = getattr(module, "__file__", None)
-    if name in OURS or name in sys.stdlib_module_names or file is None or not Path(file).is_absolute():
+    if name in OURS or name in sys.stdlib_module_names or file is None:
         return True  # modules without a file are made by libraries
-    return any(Path(file).is_relative_to(place) for place in INSTALLED)
+    return _is_file_of_a_library(file)
+
+
+@cache  # asked about thousands of loaded modules, whenever a file is executed
+def _is_file_of_a_library(file: str) -> bool:
+    return not Path(file).is_absolute() or any(Path(file).is_relative_to(place) for place in INSTALLED)
 
 
 @lru_cache

@@ -37,7 +37,7 @@ def fingerprint_of_file(path: Path) -> str:
         raise Damaged(path) from error
 
 
-def _hash(rows: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:
+def _hash(rows: Iterable[tuple[str, str, tuple[int, ...], bytes | memoryview]]) -> str:
     hashed = hashlib.sha256()
     for name, dtype, shape, content in rows:
         hashed.update(f"{name} {dtype} {shape}\n".encode())
@@ -45,7 +45,8 @@ def _hash(rows: Iterable[tuple[str, str, tuple[int, ...], bytes]]) -> str:
     return hashed.hexdigest()
 
 
-def _bytes(tensor: "torch.Tensor") -> bytes:
+def _bytes(tensor: "torch.Tensor") -> memoryview:
+    """Those of the tensor itself if they lie in order on the CPU: a copy of large ones takes as long as the hash."""
     import torch
 
-    return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+    return tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data
