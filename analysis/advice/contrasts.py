@@ -77,7 +77,7 @@ def split_means(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _one(runs: pd.DataFrame, contrast: Contrast) -> pd.DataFrame:
     pairs = differences(runs, contrast.above, contrast.below)
-    compared = {contrast.above, contrast.below} - {"base"}
+    compared = sorted({contrast.above, contrast.below} - {"base"})
     cuts = sorted(runs.loc[runs["series"].isin(compared), "n"].unique())
     means = split_means(pairs).reindex(columns=cuts)
     rows = pd.DataFrame({"contrast": contrast.name, "n": cuts})

@@ -137,7 +137,7 @@ def _sweep(kind: Kind) -> str:
     return next(name for name, other in KINDS.items() if other is kind)
 
 
-def _refuse_mixtures(shared: pd.DataFrame) -> None:
+def _refuse_mixtures(shared: Any) -> None:
     """Raise BadInput where a mean over these runs would be one over unlike things."""
     for name in ("network", "data", "semantics", "recipe", "examples_per_class"):
         values = shared[name] if name == "examples_per_class" else shared[name].dropna()

@@ -51,7 +51,7 @@ def branch(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.D
 
 def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, pd.DataFrame]:
     metric = metric or "test_top1"
-    runs = runs_of(frame, kind, metric)
+    runs: Any = runs_of(frame, kind, metric)
     rows, over_n = contrasts(runs, kind), means(runs)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
@@ -60,7 +60,7 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
         grid: Any = figure.subplots(2, 2 if inputs else 1, sharex=True, squeeze=False)
         top, bottom = grid[:, 0]
         entries = _points(top, runs, names, kind)
-        parts = _parts(bottom, rows, over_n, kind)
+        parts = _parts(bottom, rows, kind)
         _label(top, bottom, runs, over_n, kind, metric)
         if inputs:
             _inputs(grid[0, 1], runs, "exchanged")
@@ -73,7 +73,7 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
     return figure, rows
 
 
-def _points(axes: Axes, runs: pd.DataFrame, names: list[str], kind: Kind) -> list[Any]:
+def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
     """Every network as a point, and lines through the means."""
     beside = dict(zip(names, np.linspace(-SPREAD / 2, SPREAD / 2, len(names)).tolist(), strict=True))
     good: Any = runs.loc[runs["counts"]]
@@ -99,7 +99,7 @@ def _points(axes: Axes, runs: pd.DataFrame, names: list[str], kind: Kind) -> lis
     return entries + marks.notes(placed, floor)
 
 
-def _parts(axes: Axes, rows: pd.DataFrame, over_n: pd.DataFrame, kind: Kind) -> list[Any]:
+def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
     """The contrasts that add up to the total, shaded one on another in points from the base, with intervals."""
     axes.axhline(0, color=LOOKS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
     table: Any = rows.pivot(index="n", columns="contrast", values="points")
@@ -132,7 +132,7 @@ def _parts(axes: Axes, rows: pd.DataFrame, over_n: pd.DataFrame, kind: Kind) -> 
     return entries
 
 
-def _label(top: Axes, bottom: Axes, runs: pd.DataFrame, over_n: pd.DataFrame, kind: Kind, metric: str) -> None:
+def _label(top: Axes, bottom: Axes, runs: Any, over_n: Any, kind: Kind, metric: str) -> None:
     """Say what was measured, on what, how often, where, and at what cost."""
     shared = runs.loc[runs["series"] != BASE]
     top.set_title(f"{marks.subject(runs)}: {kind.question}; {distinct(runs['split'], 6)}")
