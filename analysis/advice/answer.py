@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.advice import images
-from analysis.advice.blocks import Block
+from analysis.advice.blocks import Block, metrics_of
 from analysis.advice.choice import (
     Posterior,
     behind,
@@ -97,7 +97,10 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     rows: Any = _counted(block, runs)
     failed = {str(k): int(v) for k, v in failures(block).items() if k not in set(rows["choice"])}
     if not (rows["n"] > 0).any():
-        return Answer(rows, matters, "no transfer copy is done", failed=failed)
+        there = metrics_of(block.runs.loc[block.runs["relation"] == "transfer"])
+        lacking = bool(there) and block.metric not in there
+        why = f"no transfer copy has {block.metric}, only {', '.join(there)}" if lacking else "no transfer copy is done"
+        return Answer(rows, matters, why, failed=failed)
     reference = "base" if "base" in set(rows["choice"]) else ""
     means = measurements(runs)
     measured = cache(partial(_measured, block, runs))  # reads all records, which not every block needs

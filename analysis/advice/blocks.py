@@ -83,10 +83,13 @@ def blocks(
     A block is the copies that agree in `ALIKE` and in what their bases were trained on, with the bases that agree in
     `ALIKE`. Copies of one base from outside stand with the selffers on their target, of several apart from each other.
     metric: that of all blocks; None: `best10_top1` of published networks, `select_top1` of records, since
-    choices are made on select images. groups: by data set, the group of every class. BadInput: no copies.
+    choices are made on select images. groups: by data set, the group of every class. BadInput: no copies, or no run
+    that is done has the metric.
     """
     if metric is not None:
         metric_for(frame, metric)
+        if (there := metrics_of(frame)) and metric not in there:
+            raise BadInput(f"no run has {metric}; choose from: {', '.join(there)}")
     weights = outside(frame)
     frame = trained(main_experiment(frame))
     frame = frame.loc[frame["treatment"].notna()]
@@ -154,6 +157,12 @@ def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None 
     varying = [name for name in VARIED if runs.loc[runs["counts"], name].nunique() > 1]
     columns = list(dict.fromkeys([*varying[: varying.index(of_what) if of_what in varying else 0], of_what]))
     return runs.assign(replicate=runs[columns].agg(" ".join, axis=1).astype("string"))
+
+
+def metrics_of(runs: pd.DataFrame) -> list[str]:
+    """The metrics that runs of these which are done have numbers of."""
+    done = runs.loc[runs["last"] & (runs["state"] == "done")]
+    return [name for name in METRICS if done[name].notna().any()]
 
 
 def replicates_of(runs: pd.DataFrame) -> str:
