@@ -289,7 +289,7 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
     for block, answer in made:
         first = block.runs.loc[block.runs["n"] > 0].iloc[0]
         of_bases = str(first["base_recipe"])
-        alike.setdefault((*(str(first[name]) for name in same), of_bases), []).append((block, answer))
+        alike.setdefault((*(str(first[name]) for name in same), of_bases, block.parent), []).append((block, answer))
     chosen = [group for group in alike.values() if len({block.examples for block, _ in group}) > 1]
     if not chosen:
         return None
