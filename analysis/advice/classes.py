@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from scipy.special import stdtr
 from scipy.stats import false_discovery_control, skellam
 
-from analysis.advice.blocks import Block
+from analysis.advice.blocks import VARIED, Block
 from analysis.advice.contrasts import PAIRED_BY, differences, prior
 from analysis.paired import FEWEST
 from yosinski import files
@@ -31,7 +31,7 @@ class Losses:
     rows         of `estimate`, with the class's `group`; empty if there is nothing to compare
     mean         loss of all classes
     spread       standard deviation between the true losses of classes, 0 where none is seen
-    replicates   how often the training was repeated: "split" or "seed", and how many
+    replicates   how often the training was repeated: over a "split", "division" or "seed", and how many
     without      runs that have no numbers per class
     """
 
@@ -55,8 +55,7 @@ def losses(block: Block) -> Losses:
     if block.directory is None:
         return Losses(n=n, without=len(both))
     counted, without = counts(block.directory, both, SETS[block.metric])
-    one = both["split"].nunique() == 1 and both["seed"].nunique() > 1
-    replicate = "seed" if one else "split"
+    replicate = next((name for name in VARIED if both[name].nunique() > 1), "split")
     cells = paired_shares(counted, both.assign(replicate=both[replicate]))
     if cells.empty:
         return Losses(n=n, without=without)
