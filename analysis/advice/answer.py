@@ -67,6 +67,9 @@ class Answer:
     images: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # covariance by them, points², [rows, rows]
     luck: float = 0.0  # points, by which the score of `top` is expected to be too high because it was chosen
     failed: dict[str, int] = field(default_factory=dict)  # choices of which every run failed, and how many
+    shared: float = (
+        0.0  # variance that more divisions leave: images measured by those trained on, 0 of other replicates
+    )
     no_bits: float = 0.0  # standard error in points by images alone, where not all records have bits; NaN: unknown
 
     @property
@@ -149,6 +152,7 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
         images=of_images[np.ix_(order, order)],
         luck=luck(trainings - (trainings[:, [list(names).index("base")]] if reference else 0)),
         failed=failed,
+        shared=measured().images / measured().trained if block.replicates == "division" else 0.0,
         no_bits=no_bits,
     )
 

@@ -271,10 +271,13 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
     for treatment, n in sorted(todo.choices):
         by_treatment.setdefault(treatment, []).append(str(n))
     trained = "; ".join(f"{treatment} at n = {', '.join(cuts)}" for treatment, cuts in by_treatment.items())
-    seeds = f"seed{'s' * (len(todo.seeds) > 1)} {', '.join(map(str, todo.seeds))}"
+    places = todo.places
+    on = ", ".join(places.splits)
+    if places.divisions != [0]:
+        on += f", {_named('division', places.divisions)}"
     text = [
         todo.why,
-        f"To train: {trained}, on {', '.join(todo.splits)} with {seeds}{', both directions' * (not block.weights)}:"
+        f"To train: {trained}, on {on} with {_named('seed', places.seeds)}{', both directions' * (not block.weights)}:"
         f" {todo.missing} copies and {todo.bases} bases are missing.",
         "As a sweep: yosinski advise ... --out settle.py; "
         + "; ".join(
@@ -283,6 +286,11 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
         ),
     ]
     return Section("What would settle it", text, files={".py": todo.sweep})
+
+
+def _named(what: str, numbers: list[int]) -> str:
+    """As in "seeds 0, 1"."""
+    return f"{what}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 # --------------------------------------------------------------------------------------------------------- of several

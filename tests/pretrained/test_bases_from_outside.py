@@ -176,6 +176,23 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert sum(run.parent is not None for run in planned if run.id in new) == todo.missing
 
 
+def test_further_divisions_of_the_target_are_asked_for(own: Path, tmp_path: Path) -> None:
+    base, *others = transfer("emoji", "alexnet32", str(own), (3, 5), ("frozen",), (0,), divisions=(0, 1))
+    outside.bring(base, tmp_path / "runs")
+    for k, run in enumerate(others):
+        end(tmp_path / "runs", run, 0.5 + k / 1000)
+    (block,) = blocks(frame(tmp_path / "runs"), directory=tmp_path / "runs")
+    todo = settling(block, answer(block))
+    assert todo is not None
+    assert (todo.places.splits, todo.places.divisions, todo.places.seeds) == (["all"], [0, 1, 2], [0])
+    assert (todo.missing, todo.bases) == (2, 1)
+    (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
+    planned = {run.id for run in sweeps.find(str(tmp_path / "settle.py"))()}
+    recipe = others[0].recipe
+    wanted = transfer("emoji", "alexnet32", str(own), (3, 5), ("frozen",), (0,), recipe=recipe, divisions=(0, 1, 2))
+    assert planned == {run.id for run in wanted}
+
+
 def of_both(own: Path, other: Path, runs: Path) -> Any:
     """The frame of a base, a copy and a selffer each of the weights at `own` and of others, written to `other`."""
     tensors = torch.load(own, weights_only=True)
