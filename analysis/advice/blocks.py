@@ -188,10 +188,11 @@ def caveats(block: Block) -> list[str]:
     """What a reader has to know of the runs of a block before believing anything: sentences."""
     runs: Any = block.runs
     good: Any = block.good
-    targets, splits = good["target_half"].nunique(), good["split"].nunique()
+    targets, splits, divisions = (good[name].nunique() for name in ("target_half", "split", "division"))
+    divided = f", {count(divisions, 'division')} ({distinct(good['division'], 6)})" if divisions > 1 else ""
     said = [
         f"{len(good)} of {len(runs)} runs count: {count(targets, 'target')}, {count(splits, 'split')}"
-        f" ({distinct(good['split'], 6)}).",
+        f" ({distinct(good['split'], 6)}){divided}.",
         _varied(block),
     ]
     guessed: Any = good.loc[good["predicted"]]

@@ -148,3 +148,4 @@ def test_what_varied_is_named(tmp_path: Path) -> None:
     divided = blocks(table.assign(division=table["seed"], seed=0), directory=tmp_path / "seeds")[0]
     assert divided.replicates == "division"
     assert "another division of the same images" in caveats(divided)[1]
+    assert caveats(divided)[0].endswith("1 split (random:0), 3 divisions (0, 1, 2).")
