@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.advice import images
 from analysis.advice.blocks import Block, metrics_of
 from analysis.advice.choice import (
+    CANCELLING,
     Posterior,
     behind,
     best,
@@ -221,7 +222,8 @@ def _fitted(
         rows["n"].to_numpy(float),
         1e4 * means["extra"].to_numpy(float),
     )
-    fitted = posterior(where, 100 * means["value"].to_numpy(float))
+    cancelling = (0.0,) if block.weights else CANCELLING
+    fitted = posterior(where, 100 * means["value"].to_numpy(float), cancelling)
     nothing = np.zeros((len(rows),) * 2)
     if block.replicates == "division":
         return overlapping(fitted, block.number, measured().trained, measured().images), nothing, 0.0
