@@ -72,7 +72,7 @@ def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         x, over = drawn["step"].astype(float) / 1000, "Iteration (thousands)"
     else:
         x, over = drawn["epoch"], "Epoch"
-    divisions = drawn["division"]
+    divisions: Any = drawn["division"]
     divided = "" if divisions.nunique() < 2 else (", division " + divisions.astype("string")).fillna("")
     return drawn.assign(x=x, pale=published & overlaid, divided=divided).dropna(subset=["x"]), over
 
