@@ -112,7 +112,8 @@ def loss_by_images(seen: Bits) -> float:
     that what is by chance in one training is no part of it: known where all runs have bits, and trainings were
     repeated.
     """
-    if seen.without or seen.runs["replicate"].nunique() < 2 or set(seen.runs["choice"]) != {"base", "AnB"}:
+    runs: Any = seen.runs
+    if seen.without or runs["replicate"].nunique() < 2 or set(runs["choice"]) != {"base", "AnB"}:
         return math.nan
     over = covariance(seen, within_classes=True).estimate.loc[["base", "AnB"], ["base", "AnB"]].to_numpy(float)
     return float(over[0, 0] - 2 * over[0, 1] + over[1, 1])
