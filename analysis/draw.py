@@ -35,7 +35,7 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
     """
     figure_of = FIGURES[choose("figure", name, FIGURES)]
     for path in outs:
-        check_kind(path)
+        choose(f"kind of file ({path})", path.suffix, METADATA)
     names = list(inspect.signature(figure_of).parameters)[1:]
     for option in options:
         choose(f"option of figure {name}", option, names)
@@ -47,11 +47,6 @@ def draw(name: str, frame: pd.DataFrame, outs: Sequence[Path], **options: Any) -
     save(figure, outs)
     numbers.to_csv(beside, index=False)
     return [*outs, beside]
-
-
-def check_kind(path: Path) -> None:
-    """BadInput if figures cannot be written to such a file."""
-    choose(f"kind of file ({path})", path.suffix, METADATA)
 
 
 def save(figure: Figure, outs: Sequence[Path]) -> None:

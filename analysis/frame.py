@@ -81,6 +81,7 @@ COLUMNS = {
     "processor": "of the arithmetic: a GPU's model or a CPU's instructions; empty where an earlier version did not say",
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
+KINDS = (".csv", ".parquet")  # of file that a frame can be written to
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
@@ -155,7 +156,7 @@ def _best10(evaluations: pd.DataFrame) -> pd.Series:
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write a frame as .csv or .parquet, as the path's suffix says; BadInput for any other."""
-    choose("kind of file", path.suffix, (".csv", ".parquet"))
+    choose("kind of file", path.suffix, KINDS)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         table.to_csv(path, index=False)

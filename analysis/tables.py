@@ -260,7 +260,8 @@ def health(frame: pd.DataFrame, metric: str) -> Table:
     counts = frame.groupby("run")["step"].count()
     rows = pd.DataFrame(
         {
-            **{name: rows[name] for name in ("origin", "run", "name", "state", "split", "examples_per_class")},
+            **{name: rows[name] for name in ("origin", "run", "name", "state", "split", "division")},
+            "examples_per_class": rows["examples_per_class"],
             "evaluations": rows["run"].map(counts).astype("Int64"),
             "lost": rows["lost"],
             "loss": rows["select_loss"],
@@ -271,7 +272,7 @@ def health(frame: pd.DataFrame, metric: str) -> Table:
         }
     )
     rows = rows.sort_values(["origin", "state", "run"], ignore_index=True)
-    shown = rows.assign(
+    shown = rows.drop(columns=[] if last["division"].nunique() > 1 else ["division"]).assign(
         **{name: rows[name].map("{:.3f}".format).replace("nan", "") for name in ("loss", "ln_k")},
         **{name: rows[name].map("{:.5f}".format).replace("nan", "") for name in ("top1", "chance", "peers_lose")},
     )

@@ -65,6 +65,7 @@ class Entry:
     parent: str | None
     preserved: int = 0  # number of layers above a frozen cut that start as the base's
     half: str = ""  # digest of the target
+    division: int = 0  # of the target's train and select images; 0, too, where its half was never stored
 
     @property
     def row(self) -> str:
@@ -103,7 +104,7 @@ class Sight:
 
 def entries(runs: Iterable[Run]) -> list[Entry]:
     """A sweep's runs, bases before their copies."""
-    return [_entry(run.id, run.name, run.spec) for run in runs]
+    return [_entry(run.id, run.name, run.spec, run.half.division) for run in runs]
 
 
 def entries_of(runs: Path) -> list[Entry]:
@@ -111,14 +112,15 @@ def entries_of(runs: Path) -> list[Entry]:
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     by_id: dict[str, Entry] = {}
+    divisions = _Divisions(runs)
     for path in sorted((runs / "sweeps").glob("*.json")):
         for entry in files.read_json(path)["runs"]:
-            by_id[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"])
+            by_id[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"], divisions[entry["spec"]["half"]])
     for run_id in sorted(specs.ids(runs) - by_id.keys()):
         path = specs.folder(runs, run_id) / "run.json"
         if path.exists():
             value = files.read_json(path)
-            by_id[run_id] = _entry(run_id, value["name"], value["spec"])
+            by_id[run_id] = _entry(run_id, value["name"], value["spec"], divisions[value["spec"]["half"]])
     return sorted(by_id.values(), key=lambda entry: entry.parent is not None)
 
 
@@ -129,9 +131,22 @@ def lineage(runs: Path, run_id: str) -> list[Entry]:
     return [*([base] if base else []), by_id[run_id]]
 
 
-def _entry(run_id: str, name: str, spec: Mapping[str, Any]) -> Entry:
+class _Divisions(dict[str, int]):
+    """Digest of a half -> its division, read when first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def __missing__(self, digest: str) -> int:
+        there = (self.runs / "halves" / f"{digest}.json").exists()
+        self[digest] = specs.load_half(self.runs, digest).division if there else 0
+        return self[digest]
+
+
+def _entry(run_id: str, name: str, spec: Mapping[str, Any], division: int) -> Entry:
     n = spec["cut"]["n"] if spec["cut"] else 0
-    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0), spec["half"])
+    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0), spec["half"], division)
 
 
 def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:

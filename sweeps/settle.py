@@ -5,6 +5,7 @@ Files written by `yosinski advise` call these functions.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 
 from sweeps.grid import pairs
 from sweeps.transfer import transfer
@@ -25,18 +26,18 @@ def settle(
     recipe: Recipe,
     examples: int | None = None,
     of_bases: int | None = None,
+    divisions: Sequence[int] = (0,),
 ) -> list[Run]:
-    """These copies on every split and seed, in both directions, with bases on the same number of images.
+    """These copies on every split, division and seed, in both directions, with bases on the same number of images.
 
     examples: images per class for copies; of_bases: for the bases that they are cut from; None: all.
     """
-    runs = []
-    for seed in seeds:
-        for split in splits:
-            for source, target in pairs(find.card(data), split, ("AB", "BA"), network, recipe, seed):
-                target = replace(target, examples_per_class=examples)
-                source = replace(source, examples_per_class=of_bases)
-                runs += [target, source, *(target.copy(n, treatment, source) for treatment, n in choices)]
+    card, runs = find.card(data), []
+    for division, seed, split in product(divisions, seeds, splits):
+        for source, target in pairs(card, split, ("AB", "BA"), network, recipe, seed, division=division):
+            target = replace(target, examples_per_class=examples)
+            source = replace(source, examples_per_class=of_bases)
+            runs += [target, source, *(target.copy(n, treatment, source) for treatment, n in choices)]
     return runs
 
 
@@ -49,11 +50,12 @@ def settle_weights(
     seeds: Sequence[int],
     recipe: Recipe,
     examples: int | None = None,
+    divisions: Sequence[int] = (0,),
 ) -> list[Run]:
-    """These copies of weights from outside on every half and seed, with bases on the same images for comparison."""
+    """These copies of weights from outside on every half, division and seed, with bases on the same images."""
     runs = []
     for half in halves:
         for treatment, n in choices:
-            options = {"recipe": recipe, "examples_per_class": examples, "half": half}
+            options = {"recipe": recipe, "examples_per_class": examples, "half": half, "divisions": tuple(divisions)}
             runs += transfer(data, network, weights, (n,), (treatment,), tuple(seeds), **options)
     return runs

@@ -1,9 +1,11 @@
 """Atomic files: a reader, also after a crash, sees either the old content or the new content."""
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,21 @@ def replace(path: Path, write: Callable[[Path], object], durable: bool = True) -
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """BadInput if a file cannot be written at this path, in folders that may have to be made. Leaves nothing behind."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if path.exists():
+            with path.open("ab"):  # which changes nothing
+                pass
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}") from error
 
 
 def lock(folder: Path, waiting: Callable[[], object] = lambda: None) -> IO[str]:

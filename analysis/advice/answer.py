@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.advice import images
-from analysis.advice.blocks import Block
+from analysis.advice.blocks import Block, metrics_of
 from analysis.advice.choice import (
+    CANCELLING,
     Posterior,
     behind,
     best,
@@ -67,6 +68,9 @@ class Answer:
     images: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))  # covariance by them, points², [rows, rows]
     luck: float = 0.0  # points, by which the score of `top` is expected to be too high because it was chosen
     failed: dict[str, int] = field(default_factory=dict)  # choices of which every run failed, and how many
+    shared: float = (
+        0.0  # variance that more divisions leave: images measured by those trained on, 0 of other replicates
+    )
     no_bits: float = 0.0  # standard error in points by images alone, where not all records have bits; NaN: unknown
 
     @property
@@ -97,7 +101,10 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     rows: Any = _counted(block, runs)
     failed = {str(k): int(v) for k, v in failures(block).items() if k not in set(rows["choice"])}
     if not (rows["n"] > 0).any():
-        return Answer(rows, matters, "no transfer copy is done", failed=failed)
+        there = metrics_of(block.runs.loc[block.runs["relation"] == "transfer"])
+        lacking = bool(there) and block.metric not in there
+        why = f"no transfer copy has {block.metric}, only {', '.join(there)}" if lacking else "no transfer copy is done"
+        return Answer(rows, matters, why, failed=failed)
     reference = "base" if "base" in set(rows["choice"]) else ""
     means = measurements(runs)
     measured = cache(partial(_measured, block, runs))  # reads all records, which not every block needs
@@ -146,6 +153,7 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
         images=of_images[np.ix_(order, order)],
         luck=luck(trainings - (trainings[:, [list(names).index("base")]] if reference else 0)),
         failed=failed,
+        shared=measured().images / measured().trained if block.replicates == "division" else 0.0,
         no_bits=no_bits,
     )
 
@@ -214,7 +222,8 @@ def _fitted(
         rows["n"].to_numpy(float),
         1e4 * means["extra"].to_numpy(float),
     )
-    fitted = posterior(where, 100 * means["value"].to_numpy(float))
+    cancelling = (0.0,) if block.weights else CANCELLING
+    fitted = posterior(where, 100 * means["value"].to_numpy(float), cancelling)
     nothing = np.zeros((len(rows),) * 2)
     if block.replicates == "division":
         return overlapping(fitted, block.number, measured().trained, measured().images), nothing, 0.0

@@ -27,7 +27,7 @@ class Block:
     """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
 
     directory: where the records are, None for published networks. weights: where those from outside were found, if
-    copies are cut from such.
+    copies are cut from such; parent: the id of their base.
     """
 
     title: str
@@ -37,6 +37,7 @@ class Block:
     directory: Path | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
+    parent: str = ""
 
     @cached_property
     def good(self) -> pd.DataFrame:
@@ -81,43 +82,48 @@ def blocks(
     """The blocks of a frame of records, of published networks, or of both, those with most copies first.
 
     A block is the copies that agree in `ALIKE` and in what their bases were trained on, with the bases that agree in
-    `ALIKE`. Copies of one base from outside stand with the selffers on their target, of several apart from each other.
+    `ALIKE`. Copies of every base from outside are a block of their own, with the selffers on their targets.
     metric: that of all blocks; None: `best10_top1` of published networks, `select_top1` of records, since
-    choices are made on select images. groups: by data set, the group of every class. BadInput: no copies.
+    choices are made on select images. groups: by data set, the group of every class. BadInput: no copies, or no run
+    that is done has the metric.
     """
     if metric is not None:
         metric_for(frame, metric)
+        if (there := metrics_of(frame)) and metric not in there:
+            raise BadInput(f"no run has {metric}; choose from: {', '.join(there)}")
     weights = outside(frame)
     frame = trained(main_experiment(frame))
     frame = frame.loc[frame["treatment"].notna()]
     frame = frame.assign(kind=kind_of_split(frame))
     about = frame.loc[frame["last"]].set_index("run")[["recipe", "examples_per_class"]]
     for column, name in zip(OF_BASES, about.columns, strict=True):
-        of_parent = frame["parent"].map(about[name].astype("string").fillna("all"))
-        of_outside = frame[name].astype("string").fillna("all") if len(weights) == 1 else frame["parent"]
-        frame[column] = (
-            of_parent.astype("string").fillna("unknown").mask(frame["parent"].isin(list(weights)), of_outside)
-        )
+        of_parent = frame["parent"].map(about[name].astype("string").fillna("all")).astype("string").fillna("unknown")
+        # The base beside copies of weights from outside is trained as these are.
+        frame[column] = of_parent.mask(frame["parent"].isin(list(weights)), frame[name].astype("string").fillna("all"))
+    frame["from_outside"] = frame["parent"].where(frame["parent"].isin(list(weights)), "").astype("string")
     copies = frame.loc[frame["relation"] != "base"]
     if copies.empty:
         raise BadInput("there are no copies among these runs, so there is no cut to advise on")
 
     stopped = None if directory is None else stops(directory)
-    made = []
-    for key, group in copies.groupby([*ALIKE, *OF_BASES], dropna=False):
-        alike = pd.Series(True, frame.index)
-        for name, value in zip(ALIKE, key, strict=False):
-            alike &= frame[name].isna() if pd.isna(value) else (frame[name] == value).fillna(False)
-        rows = frame.loc[frame.index.isin(group.index) | (alike & (frame["relation"] == "base"))]
+    made, beside = [], set()
+    groups_of_copies: Any = copies.groupby([*ALIKE, *OF_BASES, "from_outside"], dropna=False)
+    for key, group in sorted(groups_of_copies, key=lambda pair: not pair[0][-1]):  # those from outside first
+        alike = frame["relation"].isin(["base", "selffer"] if key[-1] else ["base"])
+        for name, value in zip([*ALIKE, *OF_BASES], key, strict=False):
+            equal = frame[name].isna() if pd.isna(value) else (frame[name] == value).fillna(False)
+            alike &= equal | (frame["relation"] == "base" if name in OF_BASES else False)
+        rows = frame.loc[frame.index.isin(group.index) | alike]
+        if key[-1]:
+            beside |= set(rows["run"])
+        elif set(group["run"]) <= beside:  # selffers that stand beside copies from outside
+            continue
         own = metric or ("best10_top1" if key[0] == "paper" else "select_top1")
         data = str(group["data"].iloc[0])
         of_classes = (groups or {}).get(data, {})
         where = None if key[0] == "paper" else directory
-        theirs = group["parent"].map(weights).dropna()
-        source = str(theirs.iloc[0]) if len(theirs) else ""
-        made.append(
-            Block("", own, rows, one_row_each(rows, own, None if where is None else stopped), where, of_classes, source)
-        )
+        runs = one_row_each(rows, own, None if where is None else stopped)
+        made.append(Block("", own, rows, runs, where, of_classes, weights.get(key[-1], ""), key[-1]))
     made.sort(key=lambda block: -len(block.runs))
     for block in made:
         block.title = _title(block, made)
@@ -156,6 +162,12 @@ def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None 
     return runs.assign(replicate=runs[columns].agg(" ".join, axis=1).astype("string"))
 
 
+def metrics_of(runs: pd.DataFrame) -> list[str]:
+    """The metrics that runs of these which are done have numbers of."""
+    done = runs.loc[runs["last"] & (runs["state"] == "done")]
+    return [name for name in METRICS if done[name].notna().any()]
+
+
 def replicates_of(runs: pd.DataFrame) -> str:
     """What replicates of these runs are: "split", "division" or "seed".
 
@@ -176,10 +188,11 @@ def caveats(block: Block) -> list[str]:
     """What a reader has to know of the runs of a block before believing anything: sentences."""
     runs: Any = block.runs
     good: Any = block.good
-    targets, splits = good["target_half"].nunique(), good["split"].nunique()
+    targets, splits, divisions = (good[name].nunique() for name in ("target_half", "split", "division"))
+    divided = f", {count(divisions, 'division')} ({distinct(good['division'], 6)})" if divisions > 1 else ""
     said = [
         f"{len(good)} of {len(runs)} runs count: {count(targets, 'target')}, {count(splits, 'split')}"
-        f" ({distinct(good['split'], 6)}).",
+        f" ({distinct(good['split'], 6)}){divided}.",
         _varied(block),
     ]
     guessed: Any = good.loc[good["predicted"]]
@@ -292,12 +305,31 @@ _WITHOUT = {
 
 
 def _title(block: Block, among: list[Block]) -> str:
-    """Network, data and kind of split; images per class, recipes and semantics where blocks differ in them."""
+    """Network, data and kind of split; images per class, recipes, semantics and weights where blocks differ in them."""
     parts = [f"{subject(block.runs)}, {block.runs['kind'].iloc[0]} halves"]
     for name, words in _TOLD.items():
         if len({_of_copies(other, name) for other in among}) > 1:
             parts.append(words.format(_of_copies(block, name)))
+    if block.weights and len({other.parent for other in among}) > 1:
+        parts.append(f"cut from weights {_weights(block, among)}")
     return ", ".join(parts)
+
+
+def _weights(block: Block, among: list[Block]) -> str:
+    """Their text, of a file its name alone where that tells them from others; their base's id where nothing else does.
+
+    The same path may hold other weights than before.
+    """
+    others = [other for other in among if other.weights and other.parent != block.parent]
+    brief = block.weights.rpartition("/")[2]
+    if brief not in [other.weights.rpartition("/")[2] for other in others]:
+        return brief
+    same = [other for other in others if (other.weights, _network(other)) == (block.weights, _network(block))]
+    return f"{block.weights} (base {block.parent[:8]})" if same else block.weights
+
+
+def _network(block: Block) -> str:
+    return str(block.runs["network"].iloc[0])
 
 
 def _of_copies(block: Block, name: str) -> str:

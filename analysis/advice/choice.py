@@ -3,6 +3,7 @@
 `docs/where-to-cut.md` has the formulas with their sources, and what simulations say of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,11 +14,12 @@ from analysis.advice.contrasts import trigamma_inverse
 
 SLICES = 8  # of the prior of the ratio of variances
 CORRELATIONS = (0.0, 0.5, 0.8, 0.95)  # of neighbouring cuts of one treatment, equally likely before the data
+CANCELLING = (0.0, 0.8)  # share of a base's variance that cancels over the targets of a replicate, likewise
 UNLIKE = 1e4  # how many times as large or small as the median a variance may be: lines over n may run away
 EQUAL = 1e-8  # the variance of measurements that are all equal, in squared units
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
 FITTED = 5  # steps to the variances whose residuals have those that were found
-WORTH = 2.0  # degrees of freedom that the variances of all choices are worth for those of one treatment
+WORTH = 1.0  # degrees of freedom that the variances of all choices are worth for those of one treatment
 DRAWS = 20_000
 SURE = 0.95  # of the set that is not told apart from the best
 
@@ -27,8 +29,8 @@ class Cells:
     """Where measurements stand: cell k is of a replicate (split), a target half in it, and a choice; codes from 0, [N].
 
     Cells may be missing, but every choice has at least one. treatment: the code of every choice's treatment, cut: its
-    n in units of the usual distance between neighbouring cuts, [p] both. extra: variance that a measurement has beyond
-    that of others of its choice, [N], in squared units of the measurements.
+    n in units of the usual distance between neighbouring cuts, 0 of training from scratch (the base), [p] both. extra:
+    variance that a measurement has beyond that of others of its choice, [N], in squared units of the measurements.
     """
 
     replicate: np.ndarray
@@ -144,8 +146,9 @@ def _trend(
 class Posterior:
     """What measurements say of the p choices, as differences from the first one.
 
-    Given the ratio and the correlation (one of L combinations, with weights [L]), the differences are multivariate t
-    with `df` degrees of freedom, centre [L, p - 1] and scale root root' spread, root [L, p - 1, p - 1], spread [L].
+    Given ratio, correlation and what cancels (one of L combinations, with weights [L]), the differences are
+    multivariate t with `df` degrees of freedom, centre [L, p - 1] and scale root root' spread, root [L, p - 1, p - 1],
+    spread [L].
     """
 
     weights: np.ndarray
@@ -170,7 +173,7 @@ class Posterior:
         return drawn
 
 
-def posterior(cells: Cells, y: np.ndarray) -> Posterior:
+def posterior(cells: Cells, y: np.ndarray, cancelling: Sequence[float] = CANCELLING) -> Posterior:
     """The mixed model y = target + choice + choice x split + rest, of y [N] in any unit.
 
     Targets and choices are free. The other two are random and normal with covariance
@@ -181,6 +184,11 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     the common scale leaves the restricted likelihood, which is summed over the grid: nothing iterates. Where a choice
     has one target per split, the two variances are told apart by the prior only, which their sum does not feel.
 
+    cancelling: the base of one target is the source of the other's copies, so that its luck is above these in one
+    direction and below them in the other. So a share of the base's variance sums to 0 over the targets of a split
+    (correlation -1 between two), all shares equally likely. It does nothing where a split has one target; (0,) for
+    copies that are not cut from the bases of other targets.
+
     The degrees of freedom of the scale are those of as many independent choices as the k correlated ones of a treatment
     are worth, k / (1 + (k - 1) r2) with r2 their mean squared correlation, as in `contrasts.moderated`, since each
     treatment has variances of its own. Needs more cells than targets and choices.
@@ -190,7 +198,10 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
     variance = spread(cells, y)
     variance = np.clip(variance, np.median(variance) / UNLIKE, np.median(variance) * UNLIKE)
     slices = np.tan(np.pi / 2 * (np.arange(SLICES) + 0.5) / SLICES) ** 2
-    mixed, neighbours = (axis.ravel() for axis in np.meshgrid(slices, CORRELATIONS))
+    bases = cells.cut == 0
+    opposed = any(bases[of_choice].sum() > 1 for _, of_choice, _, _ in cells.patterns)
+    shares = cancelling if opposed else (0.0,)
+    mixed, neighbours, cancels = (axis.ravel() for axis in np.meshgrid(slices, CORRELATIONS, shares))
     of_correlation = {rho: _covariance(variance, cells.correlation(rho)) for rho in CORRELATIONS}
     luck = np.stack([of_correlation[rho] for rho in neighbours])
     a, b, square, logdet = np.zeros((len(mixed), p - 1, p - 1)), 0.0, 0.0, 0.0
@@ -198,6 +209,10 @@ def posterior(cells: Cells, y: np.ndarray) -> Posterior:
         same_target = np.equal.outer(of_target, of_target)
         shared = luck[:, of_choice][:, :, of_choice]
         v = shared * (same_target + mixed[:, None, None])
+        if (number := bases[of_choice].sum()) > 1:
+            share = cancels[:, None, None] * np.outer(bases[of_choice], bases[of_choice])
+            opposite = np.where(same_target, 1.0, -1 / (number - 1))
+            v = (1 - share) * v + share * opposite * shared * (1 + mixed[:, None, None])
         # The scale of v is 1 / (1 + mixed) where `variance` is that of single measurements; `extra` is not scaled.
         v = v + np.diag(extra) * (1 + mixed)[:, None, None]
         w = np.linalg.inv(v)
@@ -256,7 +271,9 @@ def _freedom(cells: Cells, weights: np.ndarray, free: int) -> float:
         k = int(members.sum())
         if k > 1:
             pairs = np.outer(members, members) & ~np.eye(cells.choices, dtype=bool)
-            squared = float(np.repeat([(r[pairs] ** 2).mean() for r in of_correlation], SLICES) @ weights)
+            squared = float(
+                np.repeat([(r[pairs] ** 2).mean() for r in of_correlation], len(weights) // len(CORRELATIONS)) @ weights
+            )
             found.append((replicates - 1) * k / (1 + (k - 1) * squared))
     return max(1.0, min(free, float(np.mean(found)) if found else replicates - 1))
 

@@ -11,8 +11,9 @@ from scipy.optimize import nnls
 from scipy.special import stdtr
 from scipy.stats import false_discovery_control, skellam
 
-from analysis.advice.blocks import Block
+from analysis.advice.blocks import VARIED, Block
 from analysis.advice.contrasts import PAIRED_BY, differences, prior
+from analysis.advice.images import Bits, bits, covariance
 from analysis.paired import FEWEST
 from yosinski import files
 from yosinski.errors import BadInput
@@ -31,7 +32,7 @@ class Losses:
     rows         of `estimate`, with the class's `group`; empty if there is nothing to compare
     mean         loss of all classes
     spread       standard deviation between the true losses of classes, 0 where none is seen
-    replicates   how often the training was repeated: "split" or "seed", and how many
+    replicates   how often the training was repeated: over a "split", "division" or "seed", and how many
     without      runs that have no numbers per class
     """
 
@@ -55,12 +56,16 @@ def losses(block: Block) -> Losses:
     if block.directory is None:
         return Losses(n=n, without=len(both))
     counted, without = counts(block.directory, both, SETS[block.metric])
-    one = both["split"].nunique() == 1 and both["seed"].nunique() > 1
-    replicate = "seed" if one else "split"
+    replicate = next((name for name in VARIED if both[name].nunique() > 1), "split")
     cells = paired_shares(counted, both.assign(replicate=both[replicate]))
     if cells.empty:
         return Losses(n=n, without=without)
-    rows, mean, spread = estimate(cells)
+    try:
+        seen = bits(block.directory, both.assign(replicate=both[replicate], choice=both["series"]), SETS[block.metric])
+        of_images = loss_by_images(seen)
+    except BadInput:
+        of_images = math.nan
+    rows, mean, spread = estimate(cells, of_images)
     rows["group"] = rows["class"].map(lambda name: block.groups.get(name)).astype("string")
     return Losses(rows, n, mean, spread, (replicate, len(set(cells["replicate"]))), without)
 
@@ -100,11 +105,25 @@ def paired_shares(counted: Any, runs: Any) -> pd.DataFrame:
     return sides.groupby(key).agg({"images": "max", "base": "mean", "copy": "mean"}).reset_index()
 
 
-def estimate(cells: Any, of_images: np.ndarray | None = None) -> tuple[pd.DataFrame, float, float]:
+def loss_by_images(seen: Bits) -> float:
+    """The variance of a loss over the images of a class, mean over classes, in accuracy squared; NaN if not known.
+
+    seen: of bases and copies (choices `base` and `AnB`). From pairs of different replicates (`images.covariance`), so
+    that what is by chance in one training is no part of it: known where all runs have bits, and trainings were
+    repeated.
+    """
+    runs: Any = seen.runs
+    if seen.without or runs["replicate"].nunique() < 2 or set(runs["choice"]) != {"base", "AnB"}:
+        return math.nan
+    over = covariance(seen, within_classes=True).estimate.loc[["base", "AnB"], ["base", "AnB"]].to_numpy(float)
+    return float(over[0, 0] - 2 * over[0, 1] + over[1, 1])
+
+
+def estimate(cells: Any, of_images: float = math.nan) -> tuple[pd.DataFrame, float, float]:
     """One row per class, the greatest estimate first; the mean loss of all; the spread between true losses.
 
-    cells: of `paired_shares`. of_images: variance [classes, in order of names] of a class's loss over images drawn
-    anew, in points squared, as bits per image would tell it; None: `unpaired`.
+    cells: of `paired_shares`. of_images: of `loss_by_images`. It is below what `unpaired` says by some share; half of
+    that share is taken off. All of it makes classes look different that are not (`docs/where-to-cut.md`).
 
     class, images    in one evaluation: an image counts once, however many networks saw it
     networks         replicates, over which everything is averaged first
@@ -126,7 +145,9 @@ def estimate(cells: Any, of_images: np.ndarray | None = None) -> tuple[pd.DataFr
     free = 1 - float((1 / cells["size"]).mean())  # share of the variance that taking off the half's mean leaves
     mean = float(rows["loss"].mean())
     images, number = rows["images"].to_numpy(float), rows["networks"].to_numpy()
-    by_images = unpaired(rows, mean) if of_images is None else of_images
+    by_images = unpaired(rows, mean)
+    if not math.isnan(of_images):
+        by_images *= (1 + np.clip(1e4 * of_images / np.mean(by_images * images), 0, 1)) / 2
     by_training, df = between_trainings(grouped["apart"].var().to_numpy() / free, number, by_images, images)
     values, found = rows["apart"].to_numpy() / math.sqrt(free), np.zeros(len(rows), bool)
     again, variance = number.max() > 1, by_images + by_training
@@ -148,7 +169,7 @@ def estimate(cells: Any, of_images: np.ndarray | None = None) -> tuple[pd.DataFr
 
 
 def unpaired(rows: Any, mean: float) -> np.ndarray:
-    """Variance [classes] of a loss over images, in points squared, as if base and copy saw different images.
+    """Variance [classes] of a loss over images, in points squared, as if base and copy saw different images: a bound.
 
     At most, since what a copy has right its base has right more often than not. Under "loses as much as all", so that
     a class does not look surer for being off: shares are half the mean loss above and below the middle of both, to

@@ -44,13 +44,14 @@ def enough(answer: Answer, left: float = 1.0, images: float = 1.0, seed: int = 0
 def needed(answer: Answer, replicates: int, most: int = MOST) -> tuple[int, float]:
     """The fewest replicates more that are enough in a share `EVEN` of futures, at most `most`, and their share.
 
-    0 more: the contenders' missing trainings on the `replicates` that there are, which come first.
+    0 more: the contenders' missing trainings on the `replicates` that there are, which come first. Of divisions, which
+    share images (`choice.overlapping`), no number takes away more than the part that is not shared.
     """
     targets = answer.rows["targets"].to_numpy(float)
     trained = replicates * targets[contenders(answer)].mean() / targets.max()
     more, chance = 0, 0.0
     for more in range(0 if trained < replicates else 1, most + 1):
-        chance = enough(answer, trained / (replicates + more))
+        chance = enough(answer, (1 / (replicates + more) + answer.shared) / (1 / trained + answer.shared))
         if chance >= EVEN:
             break
     return more, chance

@@ -21,6 +21,7 @@ from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
 from analysis.tables import Table
 from yosinski import files
+from yosinski.errors import count
 from yosinski.files import Damaged
 from yosinski.records import specs, states
 
@@ -61,9 +62,9 @@ def predictions(runs: Path, bases: Collection[str]) -> tuple[pd.DataFrame, list[
     said = []
     if stale:
         again = "made from weights that their base no longer has"
-        said.append(f"Left out: {len(stale)} prediction(s) {again} ({', '.join(sorted(set(stale)))}).")
+        said.append(f"Left out: {count(len(stale), 'prediction')} {again} ({', '.join(sorted(set(stale)))}).")
     if damaged:
-        said.append(f"Left out: {len(damaged)} damaged file(s) ({', '.join(damaged)}).")
+        said.append(f"Left out: {count(len(damaged), 'damaged file')} ({', '.join(damaged)}).")
     if len(table) < len(every):
         said.append("Of what was predicted more than once, the scores from the most images count.")
     return table, said

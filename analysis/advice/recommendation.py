@@ -11,6 +11,7 @@ from analysis.advice.blocks import Block
 from analysis.paired import FEWEST
 from yosinski.experiment.treatments import TREATMENTS
 
+EQUAL = 0.005  # points, which two digits do not show
 TRAILS = 5.0  # points, by which a choice trails in a comparison without errors
 
 
@@ -28,14 +29,14 @@ def sentences(block: Block, answer: Answer) -> list[str]:
         text = [
             f"{first} Where to cut is open: no choice{sound} is within {points} of the best with P of at least"
             f" {ENOUGH:g}.",
-            f"{capital(_described(row))} is highest{of_those}, and within {points} of the best"
+            f"{capital(_leads(_described(row), row, rows, of_those))} within {points} of the best"
             f" with P {_probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
         ]
     else:
         alike = answer.recommended
         cuts = sorted(int(n) for n in alike.loc[alike["series"] == row["series"], "n"])
-        where = f"Cut {_anywhere(cuts, rows, row)}: {answer.top} is highest{of_those}, and" if row["n"] else "It is"
+        where = f"Cut {_anywhere(cuts, rows, row)}: {_leads(answer.top, row, rows, of_those)}" if row["n"] else "It is"
         text = [
             f"{first} {where} within {points} of the best with P {_probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
@@ -66,6 +67,25 @@ def _described(row: Any) -> str:
     return (
         f"{row['choice']} (cut at n = {row['n']}, {row['cut']}; {advice(row)})" if row["n"] else "training from scratch"
     )
+
+
+def _as_high(row: Any, rows: Any) -> list[str]:
+    """The other choices whose points are those of this one, and that did not fail too often."""
+    equal = ((rows["points"] - row["points"]).abs() < EQUAL) & ~rows["fragile"]
+    return [name for name in rows.loc[equal, "choice"] if name != row["choice"]]
+
+
+def _leads(words: str, row: Any, rows: Any, of_those: str) -> str:
+    """The beginning of a sentence on the leading choice: "A3B+ is highest, and", or which others are as high."""
+    others = _as_high(row, rows)
+    if not others:
+        return f"{words} is highest{of_those}, and"
+    return f"{listed([words, *others])} are equally high{of_those}, and {row['choice']} is"
+
+
+def listed(names: Sequence[str]) -> str:
+    """As in "A3B+, A4B+ and A5B+"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _anywhere(cuts: Sequence[int], rows: pd.DataFrame, row: Any) -> str:
@@ -101,7 +121,9 @@ def _without(block: Block, answer: Answer) -> list[str]:
     gap = top["points"] - rows["points"]
     leading, trailing = rows.loc[gap <= answer.matters], rows.loc[gap >= TRAILS]
     from_base = f" ({top['points']:+.2f} points from the base)" if answer.reference and top["n"] else ""
-    text.append(f"On these alone, {_described(top)} is highest{from_base}.")
+    others = _as_high(top, rows)
+    equal = f"{listed([_described(top), *others])} are equally high" if others else f"{_described(top)} is highest"
+    text.append(f"On these alone, {equal}{from_base}.")
     if len(leading) > 1:
         text.append(f"Within {_points(answer.matters)} of it: {_series(leading, rows)}.")
     if len(trailing):

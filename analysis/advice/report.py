@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ from analysis.early.model import METRICS as EARLY
 from analysis.early.table import still_open, stops
 from analysis.paired import FEWEST
 from analysis.tables import Table
-from yosinski.errors import command
+from yosinski.errors import command, count
 
 SHOWN_CLASSES = 10
 
@@ -188,11 +189,12 @@ def per_class(block: Block, answer: Answer) -> Section | None:
         nothing = "Nothing can be said of classes: that takes AnB beside its base, with numbers per class."
         return Section("Classes", [*missing, nothing])
     least, most = int(rows["images"].to_numpy().min()), int(rows["images"].to_numpy().max())
+    images = f"{least if least == most else f'{least} to {most}'} images, each counted once"
+    images += f" in a {what}" * (what == "division")  # each has other select images
     differ = int((rows["q"] < classes.FOUND).sum())
     text = [
         f"What frozen copies lose against their bases at n = {its.n}, class by class ({block.measured}); a class has"
-        f" {least if least == most else f'{least} to {most}'} images, each counted once, and {number} {what}(s). All"
-        f" classes lose {its.mean:.1f} points on average.",
+        f" {images}, and {count(number, what)}. All classes lose {its.mean:.1f} points on average.",
         "Errors are those of images and of training."
         if number > 1
         else f"With one {what} a class that loses more cannot be told from a training that went worse for it: the error"
@@ -210,10 +212,8 @@ def per_class(block: Block, answer: Answer) -> Section | None:
     title = (
         f"The {len(shown)} that lose most, by estimate (shrunk), in points"
         if its.spread
-        else f"Plain means, the highest {len(shown)}: this order is what chance would make, too"
-        if not differ
-        else f"Plain means, the highest {len(shown)}"
-    )
+        else f"Plain means, the highest {len(shown)}{': this order is what chance would make, too' * (not differ)}"
+    ) + _as_high(rows["loss"], len(shown))
     tables = [Table(title, rows, shown)]
     groups = classes.by_group(rows)
     if len(groups) > 1:
@@ -221,6 +221,12 @@ def per_class(block: Block, answer: Answer) -> Section | None:
         told = "By group, plain means; error: between the classes of a group, as if they were drawn"
         tables.append(Table(told, groups, wide.astype("string").replace("nan", "")))
     return Section("Classes", text, tables, {"classes": partial(plots.of_classes, rows, its.n, its.mean, its.spread)})
+
+
+def _as_high(losses: Any, most: int) -> str:
+    """How many classes that are not shown lose as much as the last one that is; "" if all are shown, or lose less."""
+    more = int(np.isclose(losses.iloc[most:], losses.iloc[most - 1]).sum())
+    return f"; {more} more {'is' if more == 1 else 'are'} as high as the last of these" if more else ""
 
 
 def cheap_predictors(block: Block, answer: Answer) -> Section | None:
@@ -265,10 +271,13 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
     for treatment, n in sorted(todo.choices):
         by_treatment.setdefault(treatment, []).append(str(n))
     trained = "; ".join(f"{treatment} at n = {', '.join(cuts)}" for treatment, cuts in by_treatment.items())
-    seeds = f"seed{'s' * (len(todo.seeds) > 1)} {', '.join(map(str, todo.seeds))}"
+    places = todo.places
+    on = ", ".join(places.splits)
+    if places.divisions != [0]:
+        on += f", {_named('division', places.divisions)}"
     text = [
         todo.why,
-        f"To train: {trained}, on {', '.join(todo.splits)} with {seeds}{', both directions' * (not block.weights)}:"
+        f"To train: {trained}, on {on} with {_named('seed', places.seeds)}{', both directions' * (not block.weights)}:"
         f" {todo.missing} copies and {todo.bases} bases are missing.",
         "As a sweep: yosinski advise ... --out settle.py; "
         + "; ".join(
@@ -277,6 +286,11 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
         ),
     ]
     return Section("What would settle it", text, files={".py": todo.sweep})
+
+
+def _named(what: str, numbers: list[int]) -> str:
+    """As in "seeds 0, 1"."""
+    return f"{what}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 # --------------------------------------------------------------------------------------------------------- of several
@@ -289,7 +303,7 @@ def volume(made: list[tuple[Block, Answer]]) -> Section | None:
     for block, answer in made:
         first = block.runs.loc[block.runs["n"] > 0].iloc[0]
         of_bases = str(first["base_recipe"])
-        alike.setdefault((*(str(first[name]) for name in same), of_bases), []).append((block, answer))
+        alike.setdefault((*(str(first[name]) for name in same), of_bases, block.parent), []).append((block, answer))
     chosen = [group for group in alike.values() if len({block.examples for block, _ in group}) > 1]
     if not chosen:
         return None

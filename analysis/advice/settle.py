@@ -1,7 +1,8 @@
 """Which runs would settle what is open: a sweep in a Python file that can be planned, run and submitted."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -20,16 +21,29 @@ from yosinski.identity import as_before
 PAPERS = 4  # random splits that are published
 
 
+@dataclass(frozen=True)
+class Places:
+    """All combinations of these splits, divisions and seeds."""
+
+    splits: list[str]
+    divisions: list[int]
+    seeds: list[int]
+
+    @property
+    def number(self) -> int:
+        """How many combinations there are."""
+        return len(self.splits) * len(self.divisions) * len(self.seeds)
+
+
 @dataclass
 class Settling:
-    """`choices` are (treatment, n) to be trained on every split and seed, in both directions; `sweep` is the file.
+    """`choices` are (treatment, n) to be trained at every place, in both directions; `sweep` is the file.
 
     Weights from outside have one direction only, to the target.
     """
 
     why: str
-    splits: list[str]
-    seeds: list[int]
+    places: Places
     choices: list[tuple[str, int]]
     missing: int  # copies of them that were never trained
     bases: int  # likewise
@@ -54,48 +68,62 @@ def settling(block: Block, answer: Answer) -> Settling | None:
     more, chance = max(1, FEWEST - block.number), 0.0
     if answer.top:  # there are no further splits of the published networks
         more, chance = needed(answer, block.number, 0) if block.published else needed(answer, block.number)
-    splits = [split for split in sorted(block.runs["split"].unique()) if split]
-    seeds = sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0]
-    missing = bases = 0
-    for wanted in range(block.number + more, block.number + more + len(splits) + len(seeds)):
-        splits, seeds = _more(block, splits, seeds, wanted)
-        missing, bases = _missing(block, choices, splits, seeds)
+    there = Places(
+        [split for split in sorted(block.runs["split"].unique()) if split],
+        sorted({int(division) for division in block.runs["division"] if division}) or [0],
+        sorted({int(seed) for seed in block.runs["seed"] if seed}) or [0],
+    )
+    places, missing, bases = there, 0, 0
+    for wanted in range(block.number + more, block.number + more + there.number + 1):
+        places = further(block, there, wanted)
+        missing, bases = untrained(block, choices, places)
         if missing or block.published:
             break  # splits of which a choice failed may be all there are
     if not missing:
         return None
-    return Settling(
-        _why(block, answer, more, chance), splits, seeds, choices, missing, bases, _sweep(block, splits, seeds, choices)
-    )
+    sweep = _sweep(block, places, choices)
+    return Settling(_why(block, answer, more, chance), places, choices, missing, bases, sweep)
 
 
-def _more(block: Block, splits: list[str], seeds: list[int], wanted: int) -> tuple[list[str], list[int]]:
-    """Further random splits; where there can be none, of natural against man-made halves, say, further seeds."""
+def further(block: Block, there: Places, wanted: int) -> Places:
+    """As many replicates as are wanted, of what they are of (`blocks.replicates_of`); what is there is kept.
+
+    Below three seeds further random splits come first, where there can be any: not of natural against man-made halves.
+    """
     if block.published:
-        return [f"paper:{k}" for k in range(PAPERS)], seeds
+        return replace(there, splits=[f"paper:{k}" for k in range(PAPERS)])
+    splits, divisions, seeds = there.splits, there.divisions, there.seeds
+    if block.replicates == "division":
+        return replace(there, divisions=_numbers(divisions, math.ceil(wanted / len(splits))))
     drawn = [split for split in splits if split.startswith("random:")]
     if block.weights or drawn != splits or (block.replicates == "seed" and block.number >= FEWEST):
-        return splits, [*seeds, *(k for k in range(wanted + len(seeds)) if k not in seeds)][: max(wanted, len(seeds))]
+        return replace(there, seeds=_numbers(seeds, math.ceil(wanted / (len(splits) * len(divisions)))))
     others = (f"random:{k}" for k in range(wanted + len(splits)))
-    return [*splits, *(split for split in others if split not in splits)][: max(wanted, len(splits))], seeds
+    more = [*splits, *(split for split in others if split not in splits)]
+    return replace(there, splits=more[: max(wanted, len(splits))])
 
 
-def _missing(
-    block: Block, choices: Sequence[tuple[str, int]], splits: Sequence[str], seeds: Sequence[int]
-) -> tuple[int, int]:
+def _numbers(there: list[int], wanted: int) -> list[int]:
+    """Those that there are, and the lowest others."""
+    more = [*there, *(k for k in range(wanted + len(there)) if k not in there)]
+    return more[: max(wanted, len(there))]
+
+
+def untrained(block: Block, choices: Sequence[tuple[str, int]], places: Places) -> tuple[int, int]:
     """How many copies and how many bases were never trained to their end; what got stuck is not asked for again."""
     runs: Any = block.runs
     ended = runs.loc[runs["counts"] | runs["state"].isin(OVER)]
     if block.published:  # whose splits are called as ours, but for the data, and which have no seeds
-        ended = ended.assign(split=ended["split"].str.replace("random:", "paper:"), seed="0")
+        ended = ended.assign(split=ended["split"].str.replace("random:", "paper:"), division="0", seed="0")
     targets = sorted({str(target) for target in runs["target"].dropna()}) if block.weights else ["A", "B"]
-    places = list(product(splits, targets, map(str, seeds)))
+    wanted = list(product(places.splits, map(str, places.divisions), map(str, places.seeds), targets))
+    where = ("split", "division", "seed", "target")
     copies_of = ended.loc[ended["relation"] == "transfer"]
-    trained = set(zip(*(copies_of[name] for name in ("treatment", "n", "split", "target", "seed")), strict=True))
+    trained = set(zip(*(copies_of[name] for name in ("treatment", "n", *where)), strict=True))
     bases_of = ended.loc[ended["relation"] == "base"]
-    bases = set(zip(*(bases_of[name] for name in ("split", "target", "seed")), strict=True))
-    missing = sum((*choice, *place) not in trained for choice in choices for place in places)
-    return missing, sum(place not in bases for place in places)
+    bases = set(zip(*(bases_of[name] for name in where), strict=True))
+    missing = sum((*choice, *place) not in trained for choice in choices for place in wanted)
+    return missing, sum(place not in bases for place in wanted)
 
 
 def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
@@ -117,7 +145,7 @@ def _why(block: Block, answer: Answer, more: int, chance: float) -> str:
     )
 
 
-def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tuple[str, int]]) -> str:
+def _sweep(block: Block, places: Places, choices: list[tuple[str, int]]) -> str:
     """A Python file with a sweep of those runs: what is done already, a plan leaves out."""
     data = "imagenet:PATH" if block.published else str(block.runs["data"].iloc[0])
     copy = block.runs.loc[block.runs["n"] > 0].iloc[0]
@@ -130,8 +158,9 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
             data=data,
             network=copy["network"],
             weights=block.weights,
-            halves=tuple(splits),
-            seeds=tuple(seeds),
+            halves=tuple(places.splits),
+            divisions=tuple(places.divisions),
+            seeds=tuple(places.seeds),
             examples=None if pd.isna(on) else int(on),
         )
     return _FILE.format(
@@ -140,8 +169,9 @@ def _sweep(block: Block, splits: list[str], seeds: list[int], choices: list[tupl
         choices=choices,
         data=data,
         network=copy["network"],
-        splits=tuple(splits),
-        seeds=tuple(seeds),
+        splits=tuple(places.splits),
+        divisions=tuple(places.divisions),
+        seeds=tuple(places.seeds),
         examples=None if pd.isna(on) else int(on),
         of_bases=int(bases) if bases.isdecimal() else None,
     )
@@ -171,9 +201,10 @@ def sweep(
     network: str = {network!r},
     splits: tuple[str, ...] = {splits!r},
     seeds: tuple[int, ...] = {seeds!r},
+    divisions: tuple[int, ...] = {divisions!r},
 ):
-    """The copies of CHOICES on every split, with bases on as many images for comparison."""
-    return settle(CHOICES, data, network, splits, seeds, RECIPE, EXAMPLES, OF_BASES)
+    """The copies of CHOICES on every split and division, with bases on as many images for comparison."""
+    return settle(CHOICES, data, network, splits, seeds, RECIPE, EXAMPLES, OF_BASES, divisions)
 '''
 
 _OF_WEIGHTS = '''"""Runs that would tell where to cut these weights: copies that are not told apart yet, and bases."""
@@ -193,7 +224,8 @@ def sweep(
     weights: str = {weights!r},
     halves: tuple[str, ...] = {halves!r},
     seeds: tuple[int, ...] = {seeds!r},
+    divisions: tuple[int, ...] = {divisions!r},
 ):
-    """The copies of CHOICES for every seed, with bases on the same images for comparison."""
-    return settle_weights(CHOICES, data, network, weights, halves, seeds, RECIPE, EXAMPLES)
+    """The copies of CHOICES for every seed and division, with bases on the same images for comparison."""
+    return settle_weights(CHOICES, data, network, weights, halves, seeds, RECIPE, EXAMPLES, divisions)
 '''

@@ -8,6 +8,8 @@ import pandas as pd
 
 from analysis.early.model import IN_A_ROW, Contest, verdict
 
+ABOUT = ("split", "division", "source", "target", "seed")  # of a contest
+
 
 def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None) -> pd.DataFrame:
     """Every finished contest at these shares (its own looks without any), predicted without its split, and its end.
@@ -27,7 +29,7 @@ def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None)
             rows.append(
                 {
                     "contest": k,
-                    **{name: contest.about[name] for name in ("split", "source", "target", "seed")},
+                    **{name: contest.about[name] for name in ABOUT},
                     "share": share,
                     "step": round(share * contest.steps),
                     "best": prediction.best,
@@ -41,7 +43,7 @@ def backtest(contests: Sequence[Contest], shares: Sequence[float] | None = None)
                     "highest": finals.max(),
                 }
             )
-    columns = ["contest", "split", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"]
+    columns = ["contest", *ABOUT, "share", "step", "best", "final", "change", "changed"]
     return pd.DataFrame(rows, columns=[*columns, "regret", "lost", "score", "ends", "highest"])
 
 
@@ -51,7 +53,7 @@ def standing(contests: Sequence[Contest]) -> pd.DataFrame:
     best: today's, None where a choice has no score yet; score: what it has now; change, regret: None where nothing can
     be concluded, which `why` explains; learned: from so many finished contests among `contests`.
     """
-    about = ["origin", "split", "source", "target", "seed"]
+    about = ["origin", *ABOUT]
     fields = ["share", "best", "change", "regret", "learned"]
     rows = []
     for contest in contests:

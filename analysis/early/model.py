@@ -52,6 +52,7 @@ from yosinski.errors import BadInput, choose
 
 KIND = ["origin", "network", "data", "kind", "semantics", "recipe", "examples_per_class"]
 CONTEST = [*KIND, "split", "parent", "target_half", "seed"]
+NUMBERED = ("division", "seed")  # what is told of a contest where it is not 0, or where several are listed
 METRICS = ("select_top1", "best10_top1")  # choices are never made on test images
 LOOKS = 20  # in a whole training, at most
 IN_A_ROW = 2
@@ -65,7 +66,7 @@ OUT = ("stuck", "diverged", "blocked")  # states of copies that nobody will choo
 class Contest:
     """The choices of one base, target and seed.
 
-    about: origin, network, data, recipe, split, source, target and seed. kind: equal for contests that may
+    about: origin, network, data, recipe, split, division, source, target and seed. kind: equal for contests that may
     learn from each other. runs: ids by choice, such as "3 tuned". curves: accuracy on the select images, a row per
     share of the training (0 to 1) and a column per choice; NaN where it was not evaluated. steps: of all the training.
     """
@@ -117,10 +118,10 @@ class Contest:
         return sorted({float(before[-1]) for before in last if len(before)})
 
     def __str__(self) -> str:
-        """As in "A to B, random:0, seed 1"."""
+        """As in "A to B, random:0, division 2, seed 1"; 0 is not named."""
         about = self.about
-        seed = f", seed {about['seed']}" if about["seed"] else ""
-        return f"{about['source']} to {about['target']}, {about['split']}{seed}"
+        others = "".join(f", {name} {about[name]}" for name in NUMBERED if about[name])
+        return f"{about['source']} to {about['target']}, {about['split']}{others}"
 
 
 def contests(frame: pd.DataFrame, metric: str | None = None) -> list[Contest]:
@@ -193,7 +194,7 @@ def _contest(evaluations: Any, metric: str | None) -> Contest:
     curves = curves.reindex(columns=evaluations["choice"].unique()).sort_index().astype("float64")
     return Contest(
         {name: None if pd.isna(first[name]) else str(first[name]) for name in about}
-        | {"seed": None if pd.isna(first["seed"]) else int(first["seed"])},
+        | {name: None if pd.isna(first[name]) else int(first[name]) for name in NUMBERED},
         tuple(None if pd.isna(first[name]) else first[name] for name in KIND),
         dict(zip(evaluations["choice"], evaluations["run"], strict=True)),
         curves,

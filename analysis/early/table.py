@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.early.backtest import backtest, calibration, correlation, standing, stopping
-from analysis.early.model import IN_A_ROW, LOOKS, Contest, comparable, contests
+from analysis.early.model import IN_A_ROW, LOOKS, NUMBERED, Contest, comparable, contests
 from analysis.frame import as_text
 from analysis.tables import Table
 from yosinski import files
@@ -19,7 +19,7 @@ from yosinski.errors import BadInput
 EPSILONS = (0.01, 0.005, 0.002, 0.001)
 ABOUT = ["origin", "network", "data", "recipe"]
 PAIRS = [
-    *("origin", "split", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"),
+    *("origin", "split", "division", "source", "target", "seed", "share", "step", "best", "final", "change", "changed"),
     *("regret", "lost", "learned", "why"),
 ]
 STOPS = [
@@ -62,7 +62,7 @@ def early(
     notes += _open(both, numbers, all_contests) + ([] if stopped is None else _stopped(stopped, all_contests))
     title = "The early answer: today's best choice of (n, treatment) against the final one, on select images"
     shown = _shown(numbers)
-    return Table(title, numbers, shown, notes, both if len(both) else None, _shown_pairs(both) if len(both) else None)
+    return Table(title, numbers, shown, notes, both if len(both) else None, shown_pairs(both) if len(both) else None)
 
 
 def still_open(
@@ -82,7 +82,7 @@ def still_open(
         alike = list(group)
         tested = backtest(alike)
         said += _rule(alike, tested) if len(tested) else []
-    return Table("Contests that are not finished", rows, _shown_pairs(rows)), said
+    return Table("Contests that are not finished", rows, shown_pairs(rows)), said
 
 
 ROW = [
@@ -240,14 +240,16 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _shown_pairs(pairs: Any) -> pd.DataFrame:
-    seeded = pairs["seed"].fillna(0).nunique() > 1
+def shown_pairs(pairs: Any) -> pd.DataFrame:
+    """A row of texts per contest; divisions and seeds where there are several."""
+    numbers = {name: pairs[name].fillna(0).astype(int) for name in NUMBERED}
+    several = {name: column.astype(str) for name, column in numbers.items() if column.nunique() > 1}
     return pd.DataFrame(
         {
             "split": as_text(pairs["split"]),
             "from": pairs["source"],
             "to": pairs["target"],
-            **({"seed": pairs["seed"].fillna(0).astype(int).astype(str)} if seeded else {}),
+            **several,
             "share": pairs["share"].map("{:.2f}".format),
             "best": as_text(pairs["best"]),
             "P(change)": pairs["change"].map(_three),

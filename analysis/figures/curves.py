@@ -58,7 +58,10 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
 
 
 def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The evaluations with the columns `x` and `pale`, and what x is."""
+    """The evaluations with the columns `x`, `pale` and `divided` (the division in words where several are drawn).
+
+    Also what x is.
+    """
     published = drawn["origin"] == "paper"
     origins = set(drawn["origin"])
     overlaid = len(origins) > 1
@@ -69,7 +72,9 @@ def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         x, over = drawn["step"].astype(float) / 1000, "Iteration (thousands)"
     else:
         x, over = drawn["epoch"], "Epoch"
-    return drawn.assign(x=x, pale=published & overlaid).dropna(subset=["x"]), over
+    divisions: Any = drawn["division"]
+    divided = "" if divisions.nunique() < 2 else (", division " + divisions.astype("string")).fillna("")
+    return drawn.assign(x=x, pale=published & overlaid, divided=divided).dropna(subset=["x"]), over
 
 
 def _are(frame: pd.DataFrame, runs: list[str]) -> pd.Series:
@@ -171,7 +176,7 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
 
 def _name(about: Any) -> str:
     """What a run is called in the legend; among the published networks A3B may be of any split."""
-    return about["run"] if about["origin"] == "paper" else about["name"]
+    return about["run"] if about["origin"] == "paper" else about["name"] + about["divided"]
 
 
 def _shade(colour: str, n: int, deepest: int) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ import synthetic
 from grids import fill
 
 from analysis import frame
+from analysis.advice.answer import answer
 from analysis.advice.blocks import Block, blocks, caveats, replicates_of
 from analysis.paper import networks
 from yosinski.errors import BadInput
@@ -62,6 +63,19 @@ def test_a_lone_run_on_another_split_leaves_the_answer(tmp_path: Path) -> None:
     joined = block(tmp_path)
     assert (alone.replicates, alone.number) == (joined.replicates, joined.number) == ("seed", 3)
     assert len(joined.good) == len(alone.good) + 1
+
+
+def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    """Nothing is refused where no run is done, or where only copies lack it: their answer says so."""
+    made = fill(tmp_path, splits=3)
+    table = frame(tmp_path)
+    with pytest.raises(BadInput, match=r"^no run has unseen_top1; choose from: test_top1, select_top1$"):
+        blocks(table, "unseen_top1")
+    missing = blocks(table.assign(state="missing"), "unseen_top1")[0]
+    assert answer(missing).why_not == "no transfer copy is done"
+    own = table["run"].isin([run.id for run in made if run.parent is None])
+    of_bases = blocks(table.assign(unseen_top1=table["test_top1"].where(own)), "unseen_top1")[0]
+    assert answer(of_bases).why_not == "no transfer copy has unseen_top1, only test_top1, select_top1"
 
 
 def test_unlike_runs_are_not_averaged(tmp_path: Path) -> None:
@@ -134,3 +148,4 @@ def test_what_varied_is_named(tmp_path: Path) -> None:
     divided = blocks(table.assign(division=table["seed"], seed=0), directory=tmp_path / "seeds")[0]
     assert divided.replicates == "division"
     assert "another division of the same images" in caveats(divided)[1]
+    assert caveats(divided)[0].endswith("1 split (random:0), 3 divisions (0, 1, 2).")

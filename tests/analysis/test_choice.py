@@ -133,6 +133,29 @@ def test_neighbouring_cuts_are_correlated_by_their_distance() -> None:
     ]
 
 
+def test_luck_of_bases_that_cancels_over_both_directions_does_not_widen_intervals() -> None:
+    """What a base has by luck is for it in one direction, and for the copies in the other, where it is the source."""
+    its = grid(8)
+    base, first = its.choice == 0, its.target % 2 == 0
+    opposed = np.random.default_rng(1).normal(size=8)[its.replicate] * np.where(first, 3.0, -3.0) * base
+    alike = np.random.default_rng(1).normal(size=8)[its.replicate] * 3.0 * base
+
+    def width(y: np.ndarray, *cancelling: tuple[float, ...]) -> float:
+        return float(posterior(its, y, *cancelling).draws(np.random.default_rng(0), 4000)[:, 1].std())
+
+    y = 0.3 * noise(its)
+    assert width(y + opposed) < 0.6 * width(y + opposed, (0.0,))
+    assert width(y + alike) == pytest.approx(width(y + alike, (0.0,)), rel=0.05)
+
+
+def test_in_one_direction_nothing_of_the_base_cancels() -> None:
+    its = grid(6)
+    one = kept(its, its.target % 2 == 0)
+    plain, same = posterior(one, noise(one), (0.0,)), posterior(one, noise(one))
+    assert same.weights.shape == plain.weights.shape
+    assert same.centre == pytest.approx(plain.centre)
+
+
 def test_divisions_of_the_same_images_are_not_independent() -> None:
     """By hand: five divisions into 80 and 20 images; 1/5 becomes 1/5 + 20/80, which is 2.25 times as much."""
     its = grid(5)

@@ -15,10 +15,10 @@ from this_process import packs_in_this_process
 
 from analysis import frame
 from analysis.advice.report import advise
-from analysis.early.backtest import backtest, calibration, correlation, stopping
+from analysis.early.backtest import backtest, calibration, correlation, standing, stopping
 from analysis.early.figure import draw
 from analysis.early.model import IN_A_ROW, LOOKS, TAILS, Contest, contests, needed, sure, variances, verdict
-from analysis.early.table import STOPS, early, stops
+from analysis.early.table import PAIRS, STOPS, early, shown_pairs, stops
 from analysis.frame import expected
 from analysis.paper import networks
 from yosinski import files
@@ -38,7 +38,7 @@ def contest(split: str, curves: list[list[float]], finished: bool = True, steps:
     """A contest with a row of scores per evaluation, and a column per choice."""
     shares = np.arange(1, len(curves) + 1) / 4
     choices = CHOICES[: len(curves[0])]
-    about = {"origin": "runs", "split": split, "source": "A", "target": "B", "seed": 0}
+    about = {"origin": "runs", "split": split, "division": 0, "source": "A", "target": "B", "seed": 0}
     runs = {choice: f"{split} {choice}" for choice in choices}
     table = pd.DataFrame(curves, pd.Index(shares), choices)
     return Contest(about, ("same",), runs, table, steps, "select_top1", finished)
@@ -48,6 +48,17 @@ def drifting(split: str, start: list[float], drift: list[float]) -> Contest:
     """A finished contest whose choices all drift after the first of four evaluations."""
     end = [a + b for a, b in zip(start, drift, strict=True)]
     return contest(split, [start, end, end, end])
+
+
+def test_contests_of_several_divisions_are_told_apart() -> None:
+    whole = contest("random:0", [[0.5, 0.6]], finished=False)
+    about = {**whole.about, "division": 2, "seed": 1}
+    divided = Contest(about, whole.kind, whole.runs, whole.curves, whole.steps, whole.metric, whole.finished)
+    assert [str(its) for its in (whole, divided)] == ["A to B, random:0", "A to B, random:0, division 2, seed 1"]
+    rows = standing([whole, divided]).assign(origin="runs").reindex(columns=PAIRS)
+    assert rows["division"].tolist() == [0, 2]
+    assert shown_pairs(rows)["division"].tolist() == ["0", "2"]
+    assert "division" not in shown_pairs(rows.iloc[:1])
 
 
 @pytest.fixture(scope="module")

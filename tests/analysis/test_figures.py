@@ -304,6 +304,8 @@ def test_curves_of_chosen_runs(runs: Path) -> None:
         draw_curves(table, ["A9B"])
     with pytest.raises(BadInput, match="no evaluations"):
         draw_curves(table, ["A2B+"])
+    divided = table.assign(division=(table["name"] == "B5A").astype("Int64"))
+    assert "B5A, division 1, interrupted" in words_in(draw_curves(divided, ["A2B", "A5B", "B5A"])[0])
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("2", [".png", ".pdf", ".svg"]), ("curves", [".svg"])])

@@ -78,6 +78,16 @@ def test_holes_come_first() -> None:
     assert needed(its, 4)[0] > 0
 
 
+def test_divisions_share_images_so_that_more_of_them_help_less() -> None:
+    """With as many images measured as trained on, four divisions have 1 / 4 + 1 of the variance of one."""
+    its = ahead([0, 0], 0.6)
+    independent = needed(its, 4)
+    its.shared = 1.0
+    more, chance = needed(its, 4)
+    assert independent[1] >= EVEN > chance
+    assert (more, chance) == (MOST, enough(its, (1 / 16 + 1) / (1 / 4 + 1)))
+
+
 def test_hopeless_choices_are_no_contenders() -> None:
     its = ahead([0, -0.5, -40], 1.0)
     assert contenders(its).tolist() == [True, True, False]

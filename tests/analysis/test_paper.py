@@ -179,6 +179,8 @@ def test_table_1_prints_the_papers_digits_and_the_paired_ones_beside_them(publis
 
 def test_health_lists_what_did_not_end_well_and_what_a_short_log_costs(published: pd.DataFrame) -> None:
     made = table("health", published)
+    assert "division" not in made.shown
+    assert "division" in table("health", published.assign(division=published["n"] % 2)).shown
     rows = made.rows.set_index("run")
     assert rows["state"].value_counts().to_dict() == {"missing": 22, "stuck": 6, "done": 3}
     assert rows.loc["transfer2B2A_1_4", ["evaluations", "lost"]].tolist() == [90, 360]

@@ -157,6 +157,26 @@ def test_one_split_has_differences_without_errors() -> None:
     assert sentences(block(), alone) == ["No recommendation for other halves: 1 split, and at least 3 are needed."]
 
 
+def test_several_that_are_equally_high_are_not_called_highest() -> None:
+    """To the two digits that are shown; what failed too often is not among them."""
+    rows = [
+        *(choice("A3B+", 2.0, 0.99), choice("A4B+", 1.998, 0.99), choice("A5B+", 1.997, 0.99)),
+        *(choice("A2B+", 2.001, fragile=True), choice("base", 0.0)),
+    ]
+    said = sentences(block(), answered(*rows, top="A3B+"))[0]
+    assert "A3B+, A4B+ and A5B+ are equally high, and A3B+ is within a point of the best with P" in said
+    open_ones = [{**row, "within": 0.5} for row in rows]
+    assert (
+        "A3B+ (cut at n = 3, conv3; fine-tune everything), A4B+ and A5B+ are equally high, and A3B+ is within"
+        in (sentences(block(), answered(*open_ones, top="A3B+"))[1])
+    )
+    alone = Answer(pd.DataFrame([rows[0], rows[1], rows[-1]]), why_not="1 split", reference="base")
+    assert sentences(block(), alone)[1] == (
+        "On these alone, A3B+ (cut at n = 3, conv3; fine-tune everything) and A4B+ are equally high (+2.00 points from"
+        " the base)."
+    )
+
+
 def test_the_table_has_no_empty_columns() -> None:
     its = answered(*CLEAR, top="A3B+")
     assert "failed" not in shown(block(), its)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import synthetic
 from grids import choices, fill
@@ -11,9 +12,10 @@ from analysis.advice import render
 from analysis.advice.answer import answer
 from analysis.advice.blocks import Block, blocks
 from analysis.advice.report import advise
-from analysis.advice.settle import Settling, settling
+from analysis.advice.settle import Places, Settling, further, settling, untrained
 from analysis.paper import networks
 from sweeps import find
+from sweeps.figure2 import figure2
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TREATMENTS, TreatmentName, copies
 
@@ -42,7 +44,7 @@ def test_two_splits_ask_for_a_third_with_what_does_not_trail(tmp_path: Path) -> 
     assert todo is not None
     assert todo.why == "No comparison: 2 splits, and at least 3 are needed."
     assert todo.choices == [("tuned", 3), ("tuned", 7)]
-    assert (todo.splits, todo.seeds) == (["random:0", "random:1", "random:2"], [0])
+    assert todo.places == Places(["random:0", "random:1", "random:2"], [0], [0])
     assert (todo.missing, todo.bases) == (4, 2)
 
 
@@ -84,7 +86,7 @@ def test_hopeless_choices_are_left_out(tmp_path: Path) -> None:
     todo = asked(tmp_path)
     assert todo is not None
     assert sorted(todo.choices) == [("tuned", 3), ("tuned", 7)]
-    more = len(todo.splits) - 4
+    more = len(todo.places.splits) - 4
     assert more > 0
     assert (todo.missing, todo.bases) == (4 * more, 2 * more)
     assert f"{more} more split" in todo.why
@@ -100,7 +102,7 @@ def test_holes_are_filled_first(tmp_path: Path) -> None:
     todo = asked(tmp_path)
     assert todo is not None
     assert (todo.missing, todo.bases) == (12, 0)
-    assert len(todo.splits) == 4
+    assert len(todo.places.splits) == 4
     assert "The missing copies of them would be enough" in todo.why
 
 
@@ -108,7 +110,7 @@ def test_where_there_are_no_further_splits_seeds_are_added(tmp_path: Path) -> No
     fill(tmp_path, splits=["natman"], seeds=(0, 1))
     todo = asked(tmp_path)
     assert todo is not None
-    assert (todo.splits, todo.seeds) == (["natman"], [0, 1, 2])
+    assert todo.places == Places(["natman"], [0], [0, 1, 2])
 
 
 def test_nothing_is_asked_of_the_published_networks() -> None:
@@ -122,9 +124,64 @@ def test_published_copies_that_were_not_trained_are_counted() -> None:
     todo = settling(its, answer(its, 0.03))
     assert todo is not None
     assert {treatment for treatment, _ in todo.choices} == {"tuned"}
-    assert todo.splits == [f"paper:{k}" for k in range(4)]
+    assert todo.places.splits == [f"paper:{k}" for k in range(4)]
     assert todo.missing == sum(8 - (2 if n in (2, 3, 4) else 1) for _, n in todo.choices)
     assert todo.bases == 0
+
+
+def divided(runs: Path, splits: tuple[str, ...], divisions: tuple[int, ...], left_out: int = 0) -> list[Run]:
+    """A2B+ and A3B+, which are all alike, and their bases; the last `left_out` copies were never trained."""
+    made = figure2(splits=splits, divisions=divisions, cuts=(2, 3), treatments=("tuned",), recipe=synthetic.RECIPE)
+    made = [run for run in dict.fromkeys(made) if not run.selffer]
+    rng = np.random.default_rng(0)
+    for run in [run for run in made if run.parent is None] + [run for run in made if run.parent][: -left_out or None]:
+        top1 = 0.7 + 0.05 * bool(run.parent) + 0.02 * rng.standard_normal()
+        counts = {"images": [6] * len(run.half.classes), "correct": [4] * len(run.half.classes)}
+        synthetic.finish(runs, run, top1, [top1], per_class={"select": counts})
+    return made
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_where_divisions_are_replicates_further_ones_are_asked_for(number: int, tmp_path: Path) -> None:
+    """Two need a third for a comparison; of three, which are open, the look ahead asks for more."""
+    made = divided(tmp_path / "runs", ("random:0",), tuple(range(number)))
+    its = block(tmp_path / "runs")
+    assert its.replicates == "division"
+    todo = settling(its, answer(its, 0.5))
+    assert todo is not None
+    places = todo.places
+    more = len(places.divisions) - number
+    assert (places.splits, places.seeds) == (["random:0"], [0])
+    assert places.divisions == list(range(number + more))
+    assert more == 1 if number == 2 else more > 0
+    assert ("No comparison" if number == 2 else f"{more} more division") in todo.why
+    assert (todo.missing, todo.bases) == (2 * len(todo.choices) * more, 2 * more)
+
+    report = advise(frame(tmp_path / "runs"), directory=tmp_path / "runs", matters=0.5)
+    assert render.write(report, tmp_path / "settle.py")
+    runs = set(find(str(tmp_path / "settle.py"))())
+    there = {run.id for run in made}
+    new = [run for run in runs if run.id not in there]
+    assert sum(run.parent is not None for run in new) == todo.missing
+    assert sum(run.parent is None for run in new) == todo.bases
+    assert {run.half.division for run in new} == set(range(number, number + more))
+    wanted = figure2(divisions=tuple(places.divisions), cuts=(2, 3), treatments=("tuned",), recipe=synthetic.RECIPE)
+    assert {run.id for run in runs} <= {run.id for run in wanted}
+
+
+def test_divisions_of_several_splits_are_counted_with_them(tmp_path: Path) -> None:
+    """Two splits in two divisions are four; a fifth and sixth are one more division of both."""
+    divided(tmp_path, ("random:0", "random:1"), (0, 1))
+    its = block(tmp_path)
+    assert (its.replicates, its.number) == ("division", 4)
+    places = further(its, Places(["random:0", "random:1"], [0, 1], [0]), 5)
+    assert places == Places(["random:0", "random:1"], [0, 1, 2], [0])
+
+
+def test_what_is_missing_in_a_division_is_counted(tmp_path: Path) -> None:
+    divided(tmp_path, ("random:0",), (0, 1, 2), left_out=1)
+    assert untrained(block(tmp_path), [("tuned", 2), ("tuned", 3)], Places(["random:0"], [0, 1, 2], [0])) == (1, 0)
+    assert untrained(block(tmp_path), [("tuned", 2), ("tuned", 3)], Places(["random:0"], [0, 1, 2, 3], [0])) == (5, 2)
 
 
 # ------------------------------------------------------------------------------------------------------ as a sweep

@@ -67,6 +67,7 @@ def simulate(world: World, grids: int) -> Found:
 
 
 GRIDS = 150
+CHANCE = 0.01  # by which so many grids may be above
 
 
 @pytest.mark.parametrize(
@@ -82,13 +83,12 @@ GRIDS = 150
     ids=str,
 )
 def test_the_truth_is_covered_and_what_is_recommended_is_near_the_best(world: World) -> None:
-    """Within what so many grids can tell. The luck of bases makes intervals too wide, which is known."""
+    """Within what so many grids can tell."""
     found = simulate(world, GRIDS)
     for choices in (FROZEN, TUNED):
         assert found.covered[choices].mean() >= 0.93, found
         assert found.covered[choices].min() >= 0.89, found
-    if world.base == 0:
-        assert found.covered[1:].mean() <= 0.98, found
+        assert found.covered[choices].mean() <= 0.98 + CHANCE, found
     for covered in (found.moderated, found.plain):
         assert 0.93 <= covered.mean() <= 0.98, found
         assert covered.min() >= 0.89, found

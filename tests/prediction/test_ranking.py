@@ -432,8 +432,8 @@ def test_what_does_not_count_is_said(tmp_path: Path) -> None:
     assert rows.loc[("AnB", "knn"), "tau"] == pytest.approx(1)  # from the most images
     assert rows.loc[("AnB", "logme"), "tau"] == pytest.approx(1 / 3)  # the only one there is
     output = " ".join(section.text)
-    assert f"1 prediction(s) made from weights that their base no longer has ({b.id[:8]})" in output
-    assert f"1 damaged file(s) ({a.id}-950.json)" in output
+    assert f"1 prediction made from weights that their base no longer has ({b.id[:8]})" in output
+    assert f"1 damaged file ({a.id}-950.json)" in output
     assert "the scores from the most images count" in output
     assert "1 of 2 bases are not in this" in output
     assert "Cheap predictors" in render.markdown(advise(frame(tmp_path), directory=tmp_path))

@@ -176,15 +176,69 @@ def test_advice_is_given_on_its_copies_beside_the_selffers(own: Path, tmp_path: 
     assert sum(run.parent is not None for run in planned if run.id in new) == todo.missing
 
 
+def test_further_divisions_of_the_target_are_asked_for(own: Path, tmp_path: Path) -> None:
+    base, *others = transfer("emoji", "alexnet32", str(own), (3, 5), ("frozen",), (0,), divisions=(0, 1))
+    outside.bring(base, tmp_path / "runs")
+    for k, run in enumerate(others):
+        end(tmp_path / "runs", run, 0.5 + k / 1000)
+    (block,) = blocks(frame(tmp_path / "runs"), directory=tmp_path / "runs")
+    todo = settling(block, answer(block))
+    assert todo is not None
+    assert (todo.places.splits, todo.places.divisions, todo.places.seeds) == (["all"], [0, 1, 2], [0])
+    assert (todo.missing, todo.bases) == (2, 1)
+    (tmp_path / "settle.py").write_text(todo.sweep, encoding="utf-8")
+    planned = {run.id for run in sweeps.find(str(tmp_path / "settle.py"))()}
+    recipe = others[0].recipe
+    wanted = transfer("emoji", "alexnet32", str(own), (3, 5), ("frozen",), (0,), recipe=recipe, divisions=(0, 1, 2))
+    assert planned == {run.id for run in wanted}
+
+
+def of_both(own: Path, other: Path, runs: Path) -> Any:
+    """The frame of a base, a copy and a selffer each of the weights at `own` and of others, written to `other`."""
+    tensors = torch.load(own, weights_only=True)
+    for path, bias in ((own, None), (other, torch.ones(6))):
+        if bias is not None:
+            other.parent.mkdir(exist_ok=True)
+            torch.save({**tensors, "head.bias": bias}, other)
+        base, *trained = transfer("emoji", "alexnet32", str(path), (3,), ("frozen",), (0,), selffers=True)
+        outside.bring(base, runs)
+        for run in trained:
+            end(runs, run, 0.5)
+    return frame(runs)
+
+
 def test_copies_of_different_weights_are_not_averaged(own: Path, tmp_path: Path) -> None:
+    """The selffers, which are cut from neither, stand beside both."""
     other = own.with_name("other.pth")
-    torch.save({**torch.load(own, weights_only=True), "head.bias": torch.ones(6)}, other)
-    for path in (own, other):
-        base, target, copy = transfer("emoji", "alexnet32", str(path), (3,), ("frozen",), (0,))
-        outside.bring(base, tmp_path / "runs")
-        for run in (target, copy):
-            end(tmp_path / "runs", run, 0.5)
-    table = frame(tmp_path / "runs")
+    table = of_both(own, other, tmp_path / "runs")
     with pytest.raises(BadInput, match=rf"mix weights from outside: {other}, {own}"):
         one_row_per_run(table, "test_top1")
-    assert sorted(block.weights for block in blocks(table)) == sorted([str(own), str(other)])
+    made = blocks(table)
+    assert sorted(block.weights for block in made) == sorted([str(own), str(other)])
+    assert [sorted(block.runs["series"]) for block in made] == [["AnB", "BnB", "base"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("second", "names"),
+    [
+        ("other.pth", ["other.pth", "own.pth"]),
+        ("other/own.pth", ["{folder}/other/own.pth", "{folder}/own.pth"]),
+        ("own.pth", ["{folder}/own.pth (base {first})", "{folder}/own.pth (base {second})"]),
+    ],
+    ids=["names", "folders", "contents"],
+)
+def test_titles_say_which_weights(second: str, names: list[str], own: Path, tmp_path: Path) -> None:
+    """Their name, or their place, or, where a file was replaced, the base that has its weights."""
+    table = of_both(own, own.parent / second, tmp_path / "runs")
+    first, last = sorted(table.loc[table["treatment"] == "outside", "run"])
+    told = [name.format(folder=own.parent, first=first[:8], second=last[:8]) for name in names]
+    titles = [block.title for block in blocks(table)]
+    assert sorted(titles) == [f"alexnet32 on emoji, all halves, cut from weights {name}" for name in told]
+
+
+def test_without_other_weights_titles_name_none(own: Path, tmp_path: Path) -> None:
+    base, *trained = transfer("emoji", "alexnet32", str(own), (3,), ("frozen",), (0,))
+    outside.bring(base, tmp_path)
+    for run in trained:
+        end(tmp_path, run, 0.5)
+    assert [block.title for block in blocks(frame(tmp_path))] == ["alexnet32 on emoji, all halves"]

@@ -129,7 +129,7 @@ def check_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     before = Path("pictures.safetensors").read_bytes()
     for argv, message in (
         (["W7B+", "--out", "pictures.safetensors"], "is there already; --force replaces it"),
-        (["W7B+", "--out", "pictures.pth"], "unknown kind of file '.pth'; choose from: .safetensors"),
+        (["W7B+", "--out", "pictures.pth"], "unknown kind of file (pictures.pth) '.pth'; choose from: .safetensors"),
         (["W5B", "--out", "again.safetensors"], "is missing; only what is done can be exported"),
         (["W9B", "--out", "again.safetensors"], "no run 'W9B'"),
         (["0000", "--out", "again.safetensors"], "no run '0000'"),

@@ -36,6 +36,9 @@ def test_the_runs_of_a_directory_are_those_that_sweeps_list_and_those_that_are_t
     assert {entry.id: entry for entry in found} == {
         entry.id: entry for entry in status.entries([BASE_A, BASE_B, A2B, other])
     }
+    divided = replace(BASE_A, half=replace(BASE_A.half, division=3))
+    specs.enrol(tmp_path, divided)
+    assert [entry.division for entry in status.entries_of(tmp_path) if entry.id == divided.id] == [3]
     with pytest.raises(BadInput, match=f"no runs directory {tmp_path / 'nowhere'}"):
         status.entries_of(tmp_path / "nowhere")
 

@@ -118,12 +118,12 @@ def test_status_as_json_is_plain_json_and_says_all(sweep: Sweep) -> None:
     nothing = {"cause": None, "progress": None, "ends_in": None, "host": None, "job": None, "job_state": None}
     assert listed[2] == {
         **{"id": A2B.id, "name": "A2B", "series": "AnB", "n": 2, "preserved": 0, "parent": BASE_A.id},
-        **{"half": A2B.half.digest, "state": "done", "stale": True},
+        **{"half": A2B.half.digest, "division": 0, "state": "done", "stale": True},
         **nothing,
     }
     assert {**nothing, **listed[3]} == {
         **{"id": A3B.id, "name": "A3B", "series": "AnB", "n": 3, "preserved": 0, "parent": BASE_A.id},
-        **{"half": A3B.half.digest, "state": "running"},
+        **{"half": A3B.half.digest, "division": 0, "state": "running"},
         **{"cause": None, "progress": 0.25, "ends_in": 300.0, "host": "node7", "stale": False},
         **{"job": "5_1", "job_state": "RUNNING"},
     }

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yosinski.cli.options import Command, asking, with_stores
+from yosinski.cli.options import Command, asking, check_out, with_stores
 from yosinski.cli.prepare import MUCH, confirmed, make_store, progress
 from yosinski.data.place import FORMS, GEOMETRY, Place
-from yosinski.errors import BadInput, Failure, choose, command
+from yosinski.errors import BadInput, Failure, command
 
 
 def store_data(options: argparse.Namespace) -> int:
@@ -39,8 +39,7 @@ def show_data(options: argparse.Namespace) -> int:
     """`yosinski data show`: the card, statistics from the store, and the store's path."""
     from yosinski.data import find, oddities, store, survey
 
-    if options.out:
-        choose(f"kind of file ({options.out})", options.out.suffix, (".png", ".pdf", ".svg"))
+    check_out([options.out], (".png", ".pdf", ".svg"))
     card = find.card(options.data)
     path = store.location(card, options.stores)
     stored = (path / "store.json").exists()

@@ -45,7 +45,8 @@ def large(number: float) -> str:
 def table(plan: Plan) -> Table:
     """A table with one row per run, and sums."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for text in ("run", "id", "base", "state"):
+    divided = len({run.half.division for run in plan.runs}) > 1
+    for text in ("run", *(["division"] if divided else []), "id", "base", "state"):
         shown.add_column(text)
     for number in ("pack", "trained", "of", "FLOPs", "time"):
         shown.add_column(number, justify="right", no_wrap=True)
@@ -54,6 +55,7 @@ def table(plan: Plan) -> Table:
         cost = plan.costs[run.id]
         shown.add_row(
             run.name,
+            *([str(run.half.division)] if divided else []),
             run.id[:8],
             run.parent.id[:8] if run.parent else "",
             plan.states[run.id] + (", stale" if run.id in plan.stale else ""),
@@ -156,21 +158,24 @@ def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entr
     lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]
     if silent:
         lines.append(Text(f"SLURM was not asked: {silent}", "yellow"))
+    divided = len({sight.entry.division for sight in seen}) > 1
     if earlier:
-        lines.append(Text(f"  {count(len(earlier), 'run')} on images {EARLIER}: {_names(earlier)}"))
+        lines.append(Text(f"  {count(len(earlier), 'run')} on images {EARLIER}: {_names(earlier, divided)}"))
     running = [sight for sight in seen if sight.state == "running"]
     for sight in running[:20]:
         share = f"{sight.progress:4.0%}" if sight.progress is not None else ""
         ends = f", ends in {duration(sight.ends_in)}" if sight.ends_in is not None else ""
-        lines.append(Text(f"  ▶ {sight.entry.name} ({sight.entry.id[:8]}) {share}{ends}, on {sight.host}", "cyan"))
+        lines.append(Text(f"  ▶ {_name(sight.entry, divided)} {share}{ends}, on {sight.host}", "cyan"))
     if len(running) > 20:
         lines.append(Text(f"  ▶ and {len(running) - 20} more", "cyan"))
     problems = troubles(seen)
     for each in problems:
-        lines.append(Text(f"  ✗ {trouble(each)}: {_names([sight.entry for sight in each.failed])}", "red"))
+        lines.append(Text(f"  ✗ {trouble(each)}: {_names([sight.entry for sight in each.failed], divided)}", "red"))
     stale = [sight.entry for sight in seen if sight.stale]
     if stale:
-        lines.append(Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale)}", "yellow"))
+        lines.append(
+            Text(f"  {count(len(stale), 'copy')} stale, base trained anew since: {_names(stale, divided)}", "yellow")
+        )
     if stale or any(sight.state == "failed" for sight in seen):
         lines.append(Text(f"  mend with: {mend}"))
     if any(each.failed[0].state != "failed" for each in problems):
@@ -191,8 +196,13 @@ def _cell(states: Counter[Status]) -> Text:
     return cell
 
 
-def _names(some: Sequence[Entry]) -> str:
-    named = ", ".join(f"{entry.name} ({entry.id[:8]})" for entry in some[:4])
+def _name(entry: Entry, divided: bool) -> str:
+    """The name and id of a run; its division where runs of several are listed."""
+    return f"{entry.name} ({f'division {entry.division}, ' * divided}{entry.id[:8]})"
+
+
+def _names(some: Sequence[Entry], divided: bool) -> str:
+    named = ", ".join(_name(entry, divided) for entry in some[:4])
     return f"{named} and {len(some) - 4} more" if len(some) > 4 else named
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from yosinski.cli.options import RUN, Command, with_runs
+from yosinski.cli.options import RUN, Command, check_out, with_runs
 from yosinski.errors import BadInput
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, name_of
@@ -17,9 +17,9 @@ def show_cuts(options: argparse.Namespace) -> int:
     if options.outputs < 1:
         raise BadInput(f"--outputs must be at least 1, not {options.outputs}")
     if options.out is not None:
-        from analysis.draw import check_kind
+        from analysis.draw import METADATA
 
-        check_kind(options.out)
+        check_out([options.out], METADATA)
     network = name_of(options.network)
     described = architecture(network)
     rows = described.costs(options.outputs)
@@ -45,10 +45,9 @@ def show_cuts(options: argparse.Namespace) -> int:
 
 def export_run(options: argparse.Namespace) -> int:
     """`yosinski export`."""
-    from yosinski.errors import choose
     from yosinski.records import specs
 
-    choose("kind of file", options.out.suffix, (".safetensors",))
+    check_out([options.out], (".safetensors",))
     if options.out.exists() and not options.force:
         raise BadInput(f"{options.out} is there already; --force replaces it")
     run = specs.load(options.runs, specs.find(options.runs, options.run))

@@ -1,12 +1,14 @@
 """Commands of the command line, and options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sweeps
+from yosinski import files
 from yosinski.data.look import usual_stores
+from yosinski.errors import choose
 
 
 class Command(NamedTuple):
@@ -91,6 +93,14 @@ def with_matters(parser: argparse.ArgumentParser) -> None:
         metavar="POINTS",
         help="differences below so many points of accuracy do not matter (default: %(default)g)",
     )
+
+
+def check_out(paths: Iterable[Path | None], kinds: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """BadInput, before anything is computed, if one of --out is of another kind of file, or cannot be written."""
+    for path in paths:
+        if path is not None:
+            choose(f"kind of file ({path})", path.suffix, kinds)
+            files.check_writable(path)
 
 
 def alternatives(names: list[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yosinski.cli.options import DEVICES, Command, with_runs, with_stores
+from yosinski.cli.options import DEVICES, Command, check_out, with_runs, with_stores
 from yosinski.cli.prepare import with_store
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
@@ -25,8 +25,7 @@ def predict(options: argparse.Namespace) -> int:
     from yosinski.prediction import ranking, scores
     from yosinski.pretrained import outside
 
-    for path in options.out:
-        choose(f"kind of file ({path})", path.suffix, KINDS)
+    check_out(options.out, KINDS)
     for name, least in (("threads", 1), ("images", 2)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")

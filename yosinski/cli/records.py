@@ -9,6 +9,7 @@ from yosinski.cli.options import (
     Command,
     alternatives,
     asking,
+    check_out,
     with_matters,
     with_metric,
     with_records,
@@ -46,8 +47,9 @@ def records_frame(options: argparse.Namespace) -> Any:
 
 def write_frame(options: argparse.Namespace) -> None:
     """`yosinski frame`."""
-    from analysis.frame import write
+    from analysis.frame import KINDS, write
 
+    check_out([options.out], KINDS)
     table = records_frame(options)
     write(table, options.out)
     print(f"{options.out}: {len(table)} rows, {len(table.columns)} columns")
@@ -64,6 +66,9 @@ def draw_figures(options: argparse.Namespace) -> None:
         for figure, outs in figures.items():
             name = f"{'figure' if figure.isdecimal() else ''}{figure}"
             outs += [out] if out.suffix else [out / f"{name}{kind}" for kind in METADATA]
+    for outs in figures.values():
+        check_out(outs, METADATA)
+        check_out([outs[0].with_suffix(".csv")], (".csv",))
     chosen = {"metric": options.metric, "runs": options.chosen}
     settings = {name: value for name, value in chosen.items() if value is not None}
     frame = records_frame(options)
@@ -77,8 +82,7 @@ def show_table(options: argparse.Namespace) -> None:
     from analysis.tables import TABLES, table, write
 
     name = choose("table", options.table, TABLES)
-    if options.out is not None:
-        choose("kind of file", options.out.suffix, (".csv", ".json"))
+    check_out([options.out], (".csv", ".json"))
     result = table(name, records_frame(options), options.metric)
     if options.out is not None:
         write(result, options.out)
@@ -89,11 +93,10 @@ def show_table(options: argparse.Namespace) -> None:
 
 def show_early(options: argparse.Namespace) -> None:
     """`yosinski early`."""
-    from analysis.draw import check_kind, draw
+    from analysis.draw import METADATA, draw
     from analysis.early.table import early, stops
 
-    for out in options.out:
-        check_kind(out)
+    check_out(options.out, METADATA)
     frame = records_frame(options)
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
     result = early(frame, options.at, options.metric, stops(directory) if directory else None)
@@ -130,8 +133,7 @@ def advise(options: argparse.Namespace) -> None:
     from analysis.advice import render
     from analysis.advice.report import advise
 
-    for path in options.out:
-        choose(f"kind of file ({path})", path.suffix, render.KINDS)
+    check_out(options.out, render.KINDS)
     table = records_frame(options)
     directory = None if options.paper and options.runs is None else options.runs or Path("runs")
     groups = {name: _groups(name) for name in table["data"].dropna().unique()}
