@@ -39,11 +39,11 @@ class Store:
     def rows(self, half: Half, set_name: str, unseen: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the half's images of one set, and their labels: two int64 [n].
 
-        Labels index the half's `labels`. Rows are ordered by class; within a class the images are ordered by number,
-        then by domain, so that the first k are spread over the domains. `unseen` selects the card's unseen domains
-        instead of the half's; there are no rows if the half trains on one of them. In a half of a division above 0 the
-        train and select images of every class and domain together are drawn anew into as many of each, by (division,
-        class name) alone: the same in every half. BadInput if there are no select images to do so.
+        Labels index the half's `labels`, -1 where there is none. Rows are ordered by class; within a class the images
+        are ordered by number, then by domain, so that the first k are spread over the domains. `unseen` selects the
+        card's unseen domains instead of the half's; there are no rows if the half trains on one of them. In a half of a
+        division above 0 the train and select images of every class and domain together are drawn anew into as many of
+        each, by (division, class name) alone: the same in every half. BadInput if there are no select images to do so.
         """
         domains = self.card.unseen if unseen else half.domain
         if unseen and (not domains or set(domains) & set(half.domain)):
@@ -70,7 +70,7 @@ class Store:
                 labels = classes
             case "domain":
                 numbers = {self.card.domains.index(name): k for k, name in enumerate(half.labels)}
-                labels = np.array([numbers[domain] for domain in self.domains[rows].tolist()], np.int64)
+                labels = np.array([numbers.get(domain, -1) for domain in self.domains[rows].tolist()], np.int64)
             case "group":
                 of_class = dict(zip(self.card.classes, self.card.groups, strict=True))
                 numbers = np.array([half.labels.index(of_class[name]) for name in half.classes])

@@ -191,15 +191,14 @@ class Run:
     def parts(self) -> tuple[tuple[str, str], ...]:
         """The random keys of every task or input: a role, and a digest of pictures; see `Half.pictures`.
 
-        Batches and initial weights of a task are those of its base, unless the same task takes part twice. A further
-        input has weights of its own that do not depend on what it is, so that controls start alike.
+        Batches and initial weights of a task are those of its base, unless the same task takes part twice; questions
+        about the same pictures share batches. A further input has weights of its own that do not depend on what it is, so that controls start alike.
         """
         first: tuple[str, str] = self.role, self.half.pictures.digest
         keys: list[tuple[str, str]] = [first]
         for k, partner in enumerate(self.partners, 1):
-            key = self.role, partner.pictures.digest
-            twin = key in keys or self.how.partners == "inputs"
-            keys.append((f"{self.role} {k}", first[1]) if twin else key)
+            own = partner not in self.halves[:k] and self.how.partners == "tasks"
+            keys.append((self.role, partner.pictures.digest) if own else (f"{self.role} {k}", first[1]))
         return tuple(keys)
 
     @property

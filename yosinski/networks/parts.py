@@ -8,7 +8,7 @@ where a part does not take part. Each part has its own dropout masks, and batch 
 import contextlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -186,6 +186,17 @@ def of_tasks(networks: Sequence[nn.Sequential], n: int, uncertain: bool) -> nn.S
         else:
             children[name] = Together(first) if number <= n else Apart(own)
     return nn.Sequential(children)
+
+
+def of_one_task(tensors: Mapping[str, torch.Tensor], task: int) -> dict[str, torch.Tensor]:
+    """The tensors of one task's network, with the names of a single network."""
+    own = {}
+    for name, tensor in tensors.items():
+        segment, _, rest = name.partition(".")
+        for beginning in ("segment.", f"of.{task}."):
+            if rest.startswith(beginning):
+                own[f"{segment}.{rest.removeprefix(beginning)}"] = tensor
+    return own
 
 
 def of_inputs(

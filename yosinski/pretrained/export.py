@@ -20,6 +20,7 @@ from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, named
 from yosinski.networks.layers import names_of_moments
 from yosinski.networks.own import is_own
+from yosinski.networks.parts import of_one_task
 from yosinski.pretrained.fitting import Tensors, plain_names
 from yosinski.records import specs, states
 
@@ -49,6 +50,7 @@ DRAWN = (
 def export(runs: Path, run: Run, out: Path) -> None:
     """Write the trained network of a run to a .safetensors file, atomically; its tensors are float32.
 
+    Of a network with several tasks that of its half is written, a plain network like any other.
     BadInput if it is not done, Failure if its weights are damaged.
     """
     path = specs.folder(runs, run.id)
@@ -58,6 +60,10 @@ def export(runs: Path, run: Run, out: Path) -> None:
     if states.spoilt(path):
         raise Failure(f"{path / 'weights.safetensors'} does not hold the weights that the record of {run} names")
     tensors = load_file(path / "weights.safetensors")
+    if len(run.inputs) > 1:
+        raise BadInput(f"{run} takes several inputs, and is no plain network that could be exported")
+    if len(run.tasks) > 1:
+        tensors = of_one_task(tensors, 0)
     content = description(run, record, tensors)
     metadata = {name: json.dumps(value) for name, value in content.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +86,7 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
         "format": files.FORMAT,
         "network": run.network,
         **constructor(run),
-        "classes": run.half.classes,
+        "classes": run.half.labels,
         "preprocessing": preprocessing(run, record, tensors),
         "pictures": pictures(run),
         "data": run.half.data,

@@ -88,10 +88,9 @@ def image_set(store: Store, run: Run, name: str, unseen: bool = False, task: int
     """One set of a task's images with the network's crop size; `unseen`: from the data set's unseen domains."""
     side, at_a_time, half = architecture(run.network).side, run.recipe.batch_size, run.tasks[task]
     rows, labels = store.rows(half, name, unseen)
-    if len(run.tasks) > 1:  # images without this label are no images of the task
-        rows, labels = rows[labels >= 0], labels[labels >= 0]
+    labelled = labels >= 0  # others are no images of the task
     named = "unseen" if unseen else name
-    return ImageSet(named, rows, labels, len(half.labels), side, at_a_time, half.rule, task)
+    return ImageSet(named, rows[labelled], labels[labelled], len(half.labels), side, at_a_time, half.rule, task)
 
 
 def evaluation_sets(store: Store, run: Run, task: int = 0) -> list[ImageSet]:

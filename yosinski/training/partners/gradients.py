@@ -66,7 +66,7 @@ def _of_tasks(
             assert parameter.grad is not None
             found[parameter].append(parameter.grad if weight is None else parameter.grad * weight)
         if of_uncertainty is not None and weight is not None:
-            of_uncertainty[k] = 0.5 - weight * loss.detach()
+            of_uncertainty[k] = uncertainty_gradient(weight, loss.detach())
         sums[k, 0] += loss.detach()
         sums[k, 1] += 1
     member.optimiser.zero_grad()
@@ -79,10 +79,15 @@ def _of_tasks(
         uncertainty.grad = of_uncertainty
 
 
-def weight_of(member: Member, task: int) -> torch.Tensor | float | None:
-    """The weight of a task's gradient; None for 1. With log-variance s it is exp(-s) (Kendall et al. 2018).
+def uncertainty_gradient(weight: Any, loss: torch.Tensor) -> torch.Tensor:
+    """The gradient of exp(-s) L + s / 2 by s, of `weight` exp(-s)."""
+    return 0.5 - weight * loss
 
-    Their loss is the sum of exp(-s) L + s / 2, so that the gradient of s is 1/2 - exp(-s) L.
+
+def weight_of(member: Member, task: int) -> torch.Tensor | float | None:
+    """The weight of a task's gradient; None for 1.
+
+    With a log-variance s it is exp(-s): the loss is the sum of exp(-s) L + s / 2 (Kendall et al. 2018).
     """
     if member.log_variance is not None:
         return torch.exp(-member.log_variance.detach()[task])
