@@ -1,5 +1,6 @@
 """Fused and joint networks in the frame, their contrasts, figures and advice. Records are made up."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 import synthetic
 
 from analysis.advice.report import advise
+from analysis.draw import draw
 from analysis.frame import frame
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BRANCH, FUSE, by_task, contrasts, runs_of
+from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
 from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski.errors import BadInput
@@ -124,17 +126,26 @@ def test_unlike_runs_are_refused(tmp_path: Path) -> None:
 
 
 def test_figures_show_every_control(fused: Path, joint: Path) -> None:
-    for draw, runs, marks in (
+    for figure_of, runs, marks in (
         (figure.fuse, fused, ("x", "xx", "xz", "xy", "x~y")),
         (figure.branch, joint, ("A", "AA")),
     ):
-        drawn, rows = draw(frame(runs))
+        drawn, rows = figure_of(frame(runs))
         legend = drawn.axes[0].get_legend()
         assert legend is not None
         words = [text.get_text().partition(":")[0] for text in legend.get_texts()]
         assert set(marks) <= set(words)
         assert len(rows)
         drawn.draw_without_rendering()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_data_give_the_same_bytes(name: str, fused: Path, joint: Path, tmp_path: Path) -> None:
+    table = frame({"fuse": fused, "branch": joint}[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one, other = (draw(name, table, [tmp_path / folder / f"{name}.png"]) for folder in ("one", "other"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
 
 
 def test_advice_names_the_place_and_what_it_is_made_of(fused: Path) -> None:
