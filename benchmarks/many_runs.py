@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.figure2 import figure2
-from sweeps.plan import in_order
+from sweeps.running.plan import in_order
 from yosinski import files
 from yosinski.experiment.run import Run
 from yosinski.records import specs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slurm.profile import Profile, profile_from
 from slurm.status import MORE, Sight
-from sweeps.plan import renew
+from sweeps.running.plan import renew
 from yosinski.errors import BadInput
 from yosinski.records import specs, states
 

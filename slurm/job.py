@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from slurm import cluster
-from sweeps.ends import SAYS
-from sweeps.job import asked_to_stop, train
+from sweeps.running.ends import SAYS
+from sweeps.running.job import asked_to_stop, train
 from yosinski import files
 from yosinski.data import store
 from yosinski.data.half import Half

@@ -8,7 +8,7 @@ from pathlib import Path
 from slurm import cluster, sending
 from slurm.profile import Profile
 from slurm.submission import Submission
-from sweeps.plan import Pack
+from sweeps.running.plan import Pack
 from yosinski.errors import BadInput
 from yosinski.experiment.cost import RunCost
 

@@ -22,7 +22,7 @@ from slurm.job import train_element
 from slurm.profile import Profile
 from slurm.snapshot import snapshot
 from slurm.submission import Submission, adopt, closed, jobs, write
-from sweeps.plan import Pack
+from sweeps.running.plan import Pack
 from yosinski.environment import Where
 from yosinski.errors import Failure
 from yosinski.experiment.run import Run

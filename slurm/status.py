@@ -16,8 +16,8 @@ from typing import Any, Literal
 from slurm import cluster
 from slurm.job import STARTED
 from slurm.submission import Scheduled, Submission, jobs, scheduled, submissions
-from sweeps import ends
-from sweeps.plan import look
+from sweeps.running import ends
+from sweeps.running.plan import look
 from yosinski import files
 from yosinski.data.place import earlier
 from yosinski.errors import BadInput

@@ -32,7 +32,7 @@ yosinski.__main__
 """.strip().splitlines()
 RANK = {room: rank for rank, line in enumerate(ROOMS) for room in line.split()}
 TOP = ("yosinski.cli", "yosinski.__main__")
-ENTRY = {"sweeps.job": {"yosinski.procedure"}}  # what is loaded when a job starts, and not before
+ENTRY = {"sweeps.running.job": {"yosinski.procedure"}}  # what is loaded when a job starts, and not before
 
 
 def modules() -> dict[str, Path]:

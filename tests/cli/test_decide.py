@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from pages import first_column
 
-from sweeps.plan import in_order, plan
+from sweeps.running.plan import in_order, plan
 from yosinski import files
 from yosinski.cli import local
 from yosinski.cli.main import main

@@ -8,8 +8,8 @@ from rich.console import Console
 from watched import BASE_A, BASE_B
 
 from slurm import status
-from sweeps.plan import plan
-from sweeps.speeds import expected
+from sweeps.running.plan import plan
+from sweeps.running.speeds import expected
 from yosinski.cli import display
 from yosinski.data.find import card
 from yosinski.data.halves import split

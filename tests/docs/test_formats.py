@@ -13,7 +13,7 @@ from imagenet import make_tree
 from pages import first_column, section
 
 from analysis.frame import frame
-from sweeps.plan import plan
+from sweeps.running.plan import plan
 from yosinski import files, procedure
 from yosinski.cli.main import main
 from yosinski.data import find, making, place

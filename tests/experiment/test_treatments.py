@@ -14,7 +14,7 @@ from analysis.figures.figure2 import draw
 from analysis.frame import frame
 from slurm import status
 from sweeps.figure2 import figure2
-from sweeps.plan import plan
+from sweeps.running.plan import plan
 from yosinski import procedure
 from yosinski.environment import Where
 from yosinski.experiment.recipes import Recipe

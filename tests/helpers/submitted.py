@@ -13,7 +13,7 @@ from slurm.cluster import Element, Limits
 from slurm.profile import Profile
 from slurm.sending import Array
 from slurm.submission import Submission
-from sweeps.plan import Pack
+from sweeps.running.plan import Pack
 from yosinski.environment import Where
 from yosinski.experiment.run import Run
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import submitit
 
-from sweeps import job, local
+from sweeps.running import job, local
 from yosinski.environment import Where
 
 

@@ -14,7 +14,7 @@ from slurm.profile import Profile
 from slurm.sending import Array
 from slurm.status import Sight
 from slurm.submission import Submission
-from sweeps.plan import Pack
+from sweeps.running.plan import Pack
 from yosinski import files
 from yosinski.environment import Where
 from yosinski.experiment.run import Run

@@ -18,7 +18,7 @@ from torch import nn
 
 from analysis import frame
 from slurm.prune import prunable
-from sweeps.merge import merge
+from sweeps.running.merge import merge
 from yosinski import files
 from yosinski.cli.main import main
 from yosinski.data.halves import Split

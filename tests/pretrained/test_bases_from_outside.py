@@ -18,8 +18,8 @@ from analysis.advice.settle import settling
 from analysis.paired import one_row_per_run
 from slurm import status
 from slurm.heal import with_spoilt_bases
-from sweeps.merge import merge
-from sweeps.plan import plan
+from sweeps.running.merge import merge
+from sweeps.running.plan import plan
 from sweeps.transfer import transfer
 from yosinski.cli.main import main
 from yosinski.cli.prepare import prepare

@@ -17,7 +17,7 @@ import pytest
 import synthetic
 from claimed import BASE, COPY, another_hosts_claim, mine, set_age, writes
 
-from sweeps import job as jobs
+from sweeps.running import job as jobs
 from yosinski import files
 from yosinski.environment import Where
 from yosinski.records import attempts, claims, specs, states

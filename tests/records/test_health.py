@@ -9,8 +9,8 @@ import pytest
 import synthetic
 
 from analysis import frame
-from sweeps.merge import merge
-from sweeps.plan import plan
+from sweeps.running.merge import merge
+from sweeps.running.plan import plan
 from yosinski import files
 from yosinski.networks import tensors
 from yosinski.records import attempts, specs, states

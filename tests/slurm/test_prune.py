@@ -51,7 +51,7 @@ def begun(runs: Path, run: Run, job: str = "") -> Attempt:
 
 def sent(runs: Path, token: str, *elements: tuple[Run, ...], code: str = "code-1") -> Submission:
     """A submission with what submitit leaves behind, and the code that it imports."""
-    write(jobs(runs, code) / "sweeps" / "job.py")
+    write(jobs(runs, code) / "sweeps" / "running" / "job.py")
     aged(jobs(runs, code), 2 * HOUR)
     for name in ("7_submission.sh", "7_0_submitted.pkl", "7_0_0_log.out", "7_0_0_log.err"):
         write(jobs(runs, token) / name)
@@ -156,7 +156,7 @@ def test_live_submissions_are_untouched(tmp_path: Path) -> None:
 def test_code_that_was_just_copied_is_kept_for_who_is_submitting(tmp_path: Path) -> None:
     specs.enrol(tmp_path, BASE)
     for name, age in (("code-old", 2 * HOUR), ("code-new", HOUR / 2)):
-        write(jobs(tmp_path, name) / "sweeps" / "job.py")
+        write(jobs(tmp_path, name) / "sweeps" / "running" / "job.py")
         aged(jobs(tmp_path, name), age)
     assert gone(tmp_path) == {"jobs/code-old"}
 
@@ -224,7 +224,7 @@ def test_what_was_needed_again_since_is_kept(tmp_path: Path) -> None:
 def test_nobody_submits_while_it_is_pruned(tmp_path: Path) -> None:
     specs.enrol(tmp_path, BASE)
     code = jobs(tmp_path, "code-old")
-    write(code / "sweeps" / "job.py")
+    write(code / "sweeps" / "running" / "job.py")
     aged(code, 2 * HOUR)
     found = prunable(tmp_path, ())
     assert [surplus.path for surplus in found] == [code]

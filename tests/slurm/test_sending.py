@@ -36,7 +36,7 @@ from slurm.cluster import Element, Limits
 from slurm.profile import Profile
 from slurm.sending import Array, arrays
 from sweeps.figure2 import figure2
-from sweeps.plan import Pack, in_order, packs
+from sweeps.running.plan import Pack, in_order, packs
 from yosinski import data
 from yosinski.cli import cluster as commands
 from yosinski.data import find

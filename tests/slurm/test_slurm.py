@@ -91,7 +91,7 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
     assert "submits 6 runs in 4 packs as 3 arrays" in output
     assert (grid.folder / "calls").read_text().count("called") == 1 + 3  # the first one with --test-only
     (source / "yosinski" / "run.py").write_text("raise SystemExit('this was not submitted')\n")
-    (source / "sweeps" / "job.py").write_text("raise SystemExit('this was not submitted')\n")
+    (source / "sweeps" / "running" / "job.py").write_text("raise SystemExit('this was not submitted')\n")
     del grid.environment["PYTHONPATH"]
     assert grid.states()["A3B"] in ("waiting", "queued", "running")
     grid.home()

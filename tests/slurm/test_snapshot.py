@@ -129,12 +129,16 @@ def test_a_checkout_behind_a_link_has_its_commit(
 
 def test_the_snapshot_of_this_code_can_be_imported_from_where_it_lies(tmp_path: Path) -> None:
     found = snapshot.snapshot(tmp_path / "my runs")
-    show = "from sweeps import job; from yosinski.experiment import run; print(run.__file__, job.__file__, sep='\\n')"
+    imported = "from sweeps.running import job; from yosinski.experiment import run"
+    show = f"{imported}; print(run.__file__, job.__file__, sep='\\n')"
     environment = {**os.environ, "PYTHONPATH": str(found["path"])}
     done = subprocess.run(
         [sys.executable, "-c", show], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [f"{found['path']}/yosinski/experiment/run.py", f"{found['path']}/sweeps/job.py"]
+    assert done.stdout.splitlines() == [
+        f"{found['path']}/yosinski/experiment/run.py",
+        f"{found['path']}/sweeps/running/job.py",
+    ]
 
 
 def test_a_job_finds_the_code_of_somebodys_network_in_the_runs_directory(tmp_path: Path, small_split: Split) -> None:

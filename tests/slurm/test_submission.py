@@ -18,7 +18,7 @@ from submitted import A2B, A3B, B2B, BASE_A, BASE_B, PROFILE, Answers, alone, dr
 from slurm import cluster, submission
 from slurm.cluster import Element
 from slurm.profile import Profile, profile_from
-from sweeps.plan import Pack
+from sweeps.running.plan import Pack
 from yosinski.errors import BadInput
 from yosinski.files import Damaged
 

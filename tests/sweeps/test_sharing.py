@@ -5,7 +5,7 @@ import pytest
 from sweeps import arguments
 from sweeps.branch import branch
 from sweeps.fuse import fuse
-from sweeps.plan import packs
+from sweeps.running.plan import packs
 from yosinski.data import find, halves
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import EMOJI

@@ -12,13 +12,13 @@ import pytest
 from commands import yosinski
 
 import sweeps
-from sweeps import plan as planning
 from sweeps.figure2 import figure2
 from sweeps.figure3 import figure3
 from sweeps.paper import paper, published
-from sweeps.plan import in_order, packs, plan
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
+from sweeps.running import plan as planning
+from sweeps.running.plan import in_order, packs, plan
 from sweeps.volume import volume
 from yosinski.data import find, halves
 from yosinski.data.sources import synsets

@@ -6,7 +6,7 @@ import pytest
 
 import sweeps
 from sweeps.figure2 import figure2
-from sweeps.plan import plan
+from sweeps.running.plan import plan
 from yosinski.errors import BadInput
 
 

@@ -11,9 +11,9 @@ import submitit
 import synthetic
 import torch
 
-from sweeps import job, local
-from sweeps.local import Queue, workers
-from sweeps.plan import Pack, plan
+from sweeps.running import job, local
+from sweeps.running.local import Queue, workers
+from sweeps.running.plan import Pack, plan
 from yosinski.environment import Where, visible_gpus
 from yosinski.errors import BadInput
 from yosinski.networks import batch as batches

@@ -8,7 +8,7 @@ import torch
 from packs import brief
 from safetensors.torch import load_file
 
-from sweeps.plan import plan
+from sweeps.running.plan import plan
 from yosinski import procedure
 from yosinski.data import find
 from yosinski.data.halves import Split

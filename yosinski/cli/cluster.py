@@ -26,7 +26,7 @@ def submit(options: argparse.Namespace) -> int:
     from slurm.profile import find_profile
     from slurm.status import entries, sights
     from slurm.submission import lock
-    from sweeps.plan import in_order
+    from sweeps.running.plan import in_order
     from yosinski.cli import display
 
     cluster.check_there()
@@ -57,7 +57,7 @@ def heal(options: argparse.Namespace) -> int:
     from slurm.profile import find_profile
     from slurm.status import entries, sights, troubles
     from slurm.submission import lock
-    from sweeps.plan import in_order
+    from sweeps.running.plan import in_order
     from yosinski.cli import display
 
     cluster.check_there()
@@ -94,9 +94,9 @@ def _submit(
 ) -> int:
     """Check, show, ask, and submit groups of runs, each with its profile, to SLURM."""
     from slurm import cluster, preflight, sending
-    from sweeps.local import check_writable
-    from sweeps.plan import Plan, check_batches, packs
-    from sweeps.speeds import expected, measured
+    from sweeps.running.local import check_writable
+    from sweeps.running.plan import Plan, check_batches, packs
+    from sweeps.running.speeds import expected, measured
     from yosinski.cli import display
     from yosinski.environment import Where
 
@@ -242,7 +242,7 @@ def _selected(options: argparse.Namespace, with_base: bool = False) -> "tuple[Pa
     with_base: add the base of a single copy, because the copy's state depends on it.
     """
     from slurm.status import entries, entries_of, lineage
-    from sweeps.plan import in_order
+    from sweeps.running.plan import in_order
 
     if Path(options.sweep).is_dir():
         return Path(options.sweep), entries_of(Path(options.sweep))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from analysis.advice.blocks import Block
     from analysis.advice.decide import Round
     from sweeps.decide import Choosing
-    from sweeps.speeds import Device
+    from sweeps.running.speeds import Device
 
 Cells = list[tuple[int, tuple[str, int]]]
 BRIEF = 2  # sentences of the advice that are told of a round that is not the last one
@@ -86,7 +86,7 @@ def decide(options: argparse.Namespace) -> int:
     from analysis.paired import FEWEST
     from slurm.profile import find_profile
     from sweeps.decide import choosing
-    from sweeps.local import check_writable
+    from sweeps.running.local import check_writable
 
     budget = _budget(options.budget)
     if not 0 < options.matters < math.inf:
@@ -166,7 +166,7 @@ def _described(chosen: "Choosing", cells: Any) -> str:
 
 def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list[str]:
     """The runs of cells that have not ended, by id; those whose base failed will never begin."""
-    from sweeps.plan import in_order, look
+    from sweeps.running.plan import in_order, look
 
     runs = in_order(chosen.of_cells(cells))
     states, _ = look([(run.id, run.parent.id if run.parent else None) for run in runs], options.runs)
@@ -196,7 +196,7 @@ def _trained(options: argparse.Namespace, decision: Decision, chosen: "Choosing"
 def _on_cluster(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> bool:
     """Whether a job is to train one of these runs."""
     from slurm.status import entries, sights
-    from sweeps.plan import in_order
+    from sweeps.running.plan import in_order
 
     seen, _ = sights(options.runs, entries(in_order(chosen.of_cells(cells))))
     return any(sight.state in ("queued", "waiting", "running") for sight in seen)
@@ -229,7 +229,7 @@ def _summary(answer: "Answer") -> dict[str, Any]:
 
 def _count(chosen: "Choosing", cells: Cells) -> int:
     """How many networks are trained for cells, with the bases that copies are cut from."""
-    from sweeps.plan import in_order
+    from sweeps.running.plan import in_order
 
     return sum(run.is_trained for run in in_order(chosen.of_cells(cells)))
 
@@ -251,7 +251,7 @@ def _budget(text: str | None) -> tuple[float, str] | None:
 
 def _over(budget: tuple[float, str] | None, options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> str:
     """By what the runs of cells would exceed the budget; "" if they would not."""
-    from sweeps.plan import plan
+    from sweeps.running.plan import plan
 
     if budget is None:
         return ""
@@ -272,7 +272,7 @@ def _over(budget: tuple[float, str] | None, options: argparse.Namespace, chosen:
 def _device(options: argparse.Namespace) -> "Device":
     """What trains."""
     from slurm.profile import find_profile
-    from sweeps.speeds import expected
+    from sweeps.running.speeds import expected
 
     if options.profile:
         profile = find_profile(options.profile)

@@ -15,8 +15,8 @@ from slurm.preflight import saving_seconds
 from slurm.profile import Profile
 from slurm.sending import Array, Sent
 from slurm.status import STATUSES, Entry, Sight, Status, Trouble, matrix, troubles
-from sweeps.local import Queue
-from sweeps.plan import Plan
+from sweeps.running.local import Queue
+from sweeps.running.plan import Plan
 from yosinski.data.place import EARLIER
 from yosinski.errors import count
 from yosinski.records import specs

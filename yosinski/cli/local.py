@@ -12,12 +12,12 @@ from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
 from yosinski.errors import BadInput, Failure, count
 
 if TYPE_CHECKING:
-    from sweeps.speeds import Device
+    from sweeps.running.speeds import Device
 
 
 def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
     """The plan of the selected sweep, its parameters, and the workers."""
-    from sweeps.plan import plan
+    from sweeps.running.plan import plan
 
     devices, device = trains(options)
     runs, parameters = sweep_runs(options)
@@ -26,8 +26,8 @@ def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int 
 
 def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device]":
     """The workers here, and the device of the first one, for estimates of time."""
-    from sweeps.local import workers
-    from sweeps.speeds import expected
+    from sweeps.running.local import workers
+    from sweeps.running.speeds import expected
 
     devices = workers(options.device, options.workers)
     kind = "cuda" if devices[0] is not None else "mps" if options.device == "mps" else "cpu"
@@ -63,8 +63,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     """`yosinski run`."""
     from rich.console import Console
 
-    from sweeps.local import check_gpus, check_writable, run_here, signs
-    from sweeps.plan import renew
+    from sweeps.running.local import check_gpus, check_writable, run_here, signs
+    from sweeps.running.plan import renew
     from yosinski.cli import display
     from yosinski.environment import Where, visible_gpus
 

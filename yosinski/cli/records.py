@@ -213,7 +213,7 @@ def prune(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """`yosinski merge`."""
-    from sweeps.merge import merge
+    from sweeps.running.merge import merge
 
     print(merge(options.sources, options.runs))
     return 0

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from sweeps.ends import SAYS
+from sweeps.running.ends import SAYS
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.records import claims

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweeps.speeds import ANY, Device, Speeds, measured
+from sweeps.running.speeds import ANY, Device, Speeds, measured
 from yosinski import files
 from yosinski.data import find
 from yosinski.data.card import Card

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from sweeps.local import Queue
-from sweeps.plan import START, Pack, packs, plan
+from sweeps.running.local import Queue
+from sweeps.running.plan import START, Pack, packs, plan
 from yosinski import files
 from yosinski.data.half import Half
 from yosinski.environment import Where

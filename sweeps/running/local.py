@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.ends import of_worker
-from sweeps.job import train_pack
-from sweeps.plan import Pack, Plan, state
+from sweeps.running.ends import of_worker
+from sweeps.running.job import train_pack
+from sweeps.running.plan import Pack, Plan, state
 from yosinski import files
 from yosinski.environment import Where, no_gpu_found, visible_gpus
 from yosinski.errors import BadInput

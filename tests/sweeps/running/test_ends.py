@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from sweeps import ends, job, local
-from sweeps.local import Queue
-from sweeps.plan import plan
+from sweeps.running import ends, job, local
+from sweeps.running.local import Queue
+from sweeps.running.plan import plan
 from yosinski.environment import Where
 from yosinski.errors import BadInput
 

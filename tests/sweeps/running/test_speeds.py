@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import synthetic
 
-from sweeps.plan import START, plan
-from sweeps.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, expected, measured
+from sweeps.running.plan import START, plan
+from sweeps.running.speeds import A_STEP, ASSUMED_GPU_SPEED, ASSUMED_SPEED, Device, expected, measured
 from yosinski.data import find
 from yosinski.experiment.cost import cost, in_pack
 from yosinski.experiment.run import Run
@@ -132,9 +132,9 @@ def test_speeds_are_those_of_the_device_that_a_plan_is_for(tmp_path: Path) -> No
 
 
 def test_the_device_of_a_plan_is_known_as_far_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.speeds.processor", lambda: "X")
+    monkeypatch.setattr("sweeps.running.speeds.processor", lambda: "X")
     for fast, precision in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("sweeps.speeds.cpu_has_bfloat16", lambda fast=fast: fast)
+        monkeypatch.setattr("sweeps.running.speeds.cpu_has_bfloat16", lambda fast=fast: fast)
         assert expected("cpu") == Device("cpu", precision, "X")
     assert expected("cpu", "bfloat16") == Device("cpu", "bfloat16", "X")
     assert expected("cuda") == Device("cuda")

@@ -15,7 +15,7 @@ import synthetic
 from safetensors.numpy import save_file
 
 from analysis import frame
-from sweeps.merge import Merged, merge
+from sweeps.running.merge import Merged, merge
 from yosinski import files
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
