@@ -43,7 +43,7 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: install
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 test-all: test test-slow
 

@@ -41,7 +41,14 @@ def contests(
         for j in np.flatnonzero(random.random(len(choices)) < collapses):
             curves[random.integers(EVALUATIONS // 2, EVALUATIONS) :, j] -= random.uniform(0.03, 0.1)
         source, target = ("A", "B") if k % 2 else ("B", "A")
-        about = {"origin": "runs", "split": f"random:{k // 2}", "source": source, "target": target, "seed": 0}
+        about = {
+            "origin": "runs",
+            "split": f"random:{k // 2}",
+            "source": source,
+            "target": target,
+            "seed": 0,
+            "division": 0,
+        }
         runs = {choice: f"{k} {choice}" for choice in choices}
         table = pd.DataFrame(curves.clip(0, 1), pd.Index(share), choices)
         made.append(Contest(about, ("simulated",), runs, table, 1000, "select_top1", True))
