@@ -102,12 +102,13 @@ def _cells(
     if separator is None:
         return [(k, line.split()) for k, line in enumerate(lines, before + 1)]
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=separator == ",", strict=True)
-    rows = []
+    rows, begin = [], before + 1  # a quoted cell may go on in the next line
     try:
         for cells in reader:
-            rows.append((before + reader.line_num, cells))
+            rows.append((begin, cells))
+            begin = before + reader.line_num + 1
     except csv.Error as error:
-        raise BadInput(f"{where}, line {before + reader.line_num}: {error}") from error
+        raise BadInput(f"{where}, line {begin}: {error}") from error
     return rows
 
 
