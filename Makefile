@@ -3,11 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 YOSINSKI := $(BIN)/yosinski
 
-.PHONY: help install figure2 figure2-full test test-slow test-all test-slurm lint clean
+.PHONY: help install figure2 figure2-full fuse branch test test-slow test-all test-slurm lint clean
 
 help:
 	@echo "make figure2       train 58 small networks on emoji and draw the paper's figure 2"
 	@echo "make figure2-full  the same on four splits: 232 networks, with intervals"
+	@echo "make fuse          train 34 networks that join two inputs and draw where they should meet"
+	@echo "make branch        train 11 networks, most for two tasks, and draw down to where they may share"
 	@echo "make test          all tests but those that take minutes or need a SLURM"
 	@echo "make test-all      those that take minutes, too (make test-slow: these alone)"
 	@echo "make test-slurm    those, on a small SLURM of their own (root; slurm/testbed up --install has what it needs)"
@@ -28,6 +30,14 @@ figure2: install
 figure2-full: install
 	$(YOSINSKI) run figure2 -p splits=random:0,random:1,random:2,random:3
 	$(YOSINSKI) draw 2 --sweep figure2 --out figures/figure2-full.png --out figures/figure2-full.pdf
+
+fuse: install
+	$(YOSINSKI) run fuse
+	$(YOSINSKI) draw fuse --sweep fuse --out figures/fuse.png --out figures/fuse.pdf
+
+branch: install
+	$(YOSINSKI) run branch -p cuts=3,5,7 -p scored=A
+	$(YOSINSKI) draw branch --sweep branch --out figures/branch.png --out figures/branch.pdf
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal

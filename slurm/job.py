@@ -36,9 +36,9 @@ def train_element(runs: Path, token: str) -> None:
     print(f"{job} on {os.uname().nodename}: {' '.join(specs.load(runs, run_id).name for run_id in ids)}", flush=True)
     left = trainable(runs, ids, cluster.claimant(job))
     if left and submission["profile"]["staging"]:
-        for half in specs.load(runs, left[0]).halves:
-            staged = stage(half, where.stores, submission["profile"]["staging"])
-        where = replace(where, stores=staged)
+        halves, staging = specs.load(runs, left[0]).halves, submission["profile"]["staging"]
+        staged = [stage(half, where.stores, staging) for half in halves]  # in one directory
+        where = replace(where, stores=staged[0])
     if left:
         train(left, where, cluster.claimant(job), stopping, cluster.has_ended)
     ended = [states.state(specs.folder(runs, run_id)) in (*states.FINAL, "blocked") for run_id in ids]

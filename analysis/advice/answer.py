@@ -100,7 +100,7 @@ def answer(block: Block, matters: float = MATTERS, seed: int = 0) -> Answer:
     runs = candidates(block)
     rows: Any = _counted(block, runs)
     failed = {str(k): int(v) for k, v in failures(block).items() if k not in set(rows["choice"])}
-    if not (rows["n"] > 0).any():
+    if not (rows["series"] != "base").any():
         there = metrics_of(block.runs.loc[block.runs["relation"] == "transfer"])
         lacking = bool(there) and block.metric not in there
         why = f"no transfer copy has {block.metric}, only {', '.join(there)}" if lacking else "no transfer copy is done"
@@ -204,9 +204,13 @@ def failures(block: Block) -> pd.Series:
 
 
 def _named(block: Block, runs: Any) -> Any:
-    source = "W" if block.weights else "A"  # as the copies of weights from outside are called
-    pairs = zip(runs["treatment"], runs["n"], strict=True)
-    return runs.assign(choice=[notation(source, n, "B", treatment) if n else "base" for treatment, n in pairs])
+    source, target = ("W" if block.weights else "A"), "B"  # W: copies of weights from outside
+    if block.sharing:
+        source, target = block.sharing, "A"
+    of_runs = zip(runs["relation"], runs["treatment"], runs["n"], strict=True)
+    return runs.assign(
+        choice=["base" if to == "base" else notation(source, n, target, treatment) for to, treatment, n in of_runs]
+    )
 
 
 def _fitted(
@@ -222,7 +226,7 @@ def _fitted(
         rows["n"].to_numpy(float),
         1e4 * means["extra"].to_numpy(float),
     )
-    cancelling = (0.0,) if block.weights else CANCELLING
+    cancelling = (0.0,) if block.weights or block.sharing else CANCELLING
     fitted = posterior(where, 100 * means["value"].to_numpy(float), cancelling)
     nothing = np.zeros((len(rows),) * 2)
     if block.replicates == "division":

@@ -26,8 +26,8 @@ OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 class Block:
     """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
 
-    directory: where the records are, None for published networks. weights: where those from outside were found, if
-    copies are cut from such; parent: the id of their base.
+    directory: where the records are, None for published networks (and for shared ones, whose bits are of several
+    tasks). weights: where those from outside were found, if copies are cut from such; parent: the id of their base.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Block:
     groups: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
     parent: str = ""
+    sharing: str = ""  # of joint and fused networks: what stands before n in the name of a choice, "AB" or "xy"
 
     @cached_property
     def good(self) -> pd.DataFrame:
@@ -59,7 +60,7 @@ class Block:
     @cached_property
     def number(self) -> int:
         """How many replicates there are among copies that count."""
-        return int(self.good.loc[self.good["n"] > 0, "replicate"].nunique())
+        return int(self.good.loc[self.good["relation"] != "base", "replicate"].nunique())
 
     @property
     def examples(self) -> int | None:
@@ -128,6 +129,12 @@ def blocks(
     for block in made:
         block.title = _title(block, made)
     return made
+
+
+def has_copies(frame: pd.DataFrame) -> bool:
+    """Whether there are copies among these runs, so that there is a cut to advise on."""
+    relations = trained(main_experiment(frame))["relation"]
+    return bool((relations.fillna("base") != "base").any())
 
 
 def one_row_each(frame: pd.DataFrame, metric: str, stopped: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.advice.report import Report
+from analysis.advice.document import Report
 from analysis.figures.style import style
 from yosinski.errors import choose
 

@@ -1,77 +1,31 @@
 """Where to cut, with error bars: the report as data. A section is a function; add one to `OF_BLOCK` or `ACROSS`."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.advice import classes
 from analysis.advice import figures as plots
 from analysis.advice.answer import MATTERS, Answer
 from analysis.advice.answer import answer as answer_of
-from analysis.advice.blocks import Block, blocks, caveats
+from analysis.advice.blocks import Block, blocks, caveats, has_copies
 from analysis.advice.contrasts import CONTRASTS, decompose
+from analysis.advice.document import Part, Report, Section
 from analysis.advice.predictors import judge
 from analysis.advice.recommendation import advice, filled, interval, sentences, shown, signed
 from analysis.advice.settle import settling
 from analysis.early.model import METRICS as EARLY
 from analysis.early.table import still_open, stops
 from analysis.paired import FEWEST
+from analysis.sharing.report import sharing
 from analysis.tables import Table
 from yosinski.errors import command, count
 
 SHOWN_CLASSES = 10
-
-
-@dataclass
-class Section:
-    """Sentences, tables, and figures that are drawn when they are asked for; `files` are texts that can be written."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)  # by what they show
-    files: dict[str, str] = field(default_factory=dict)  # kind (".py") -> content
-
-
-@dataclass
-class Part:
-    """A block of comparable runs, or what goes across blocks, with its sections."""
-
-    title: str
-    sections: list[Section]
-
-
-@dataclass
-class Report:
-    """What `yosinski advise` says."""
-
-    title: str
-    parts: list[Part]
-
-    def as_json(self) -> str:
-        """`title` and `parts` (`title`, `sections` of `title`, `text`, `tables`); tables: `Table.as_json`."""
-        parts: list[Any] = [
-            {
-                "title": part.title,
-                "sections": [
-                    {
-                        "title": section.title,
-                        "text": section.text,
-                        "tables": [json.loads(table.as_json()) for table in section.tables],
-                    }
-                    for section in part.sections
-                ],
-            }
-            for part in self.parts
-        ]
-        return json.dumps({"title": self.title, "parts": parts}, indent=1)
 
 
 def advise(
@@ -85,8 +39,10 @@ def advise(
 
     matters: points of accuracy, below which a difference does not matter to the reader.
     """
+    parts = sharing(frame, metric, directory, matters)
+    if parts and not has_copies(frame):
+        return Report("What to share", parts)
     made = [(block, answer_of(block, matters)) for block in blocks(frame, metric, directory, groups)]
-    parts = []
     for block, block_answer in made:
         sections = [section(block, block_answer) for section in OF_BLOCK]
         parts.append(Part(block.title, [section for section in sections if section is not None]))

@@ -14,8 +14,9 @@ from analysis import frame
 from analysis.advice import render
 from analysis.advice.blocks import blocks, caveats
 from analysis.advice.classes import shrink
+from analysis.advice.document import Report
 from analysis.advice.figures import pareto
-from analysis.advice.report import Report, advise
+from analysis.advice.report import advise
 from analysis.paper import networks
 from yosinski.cli.main import main
 from yosinski.experiment.run import Run

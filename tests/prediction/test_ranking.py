@@ -16,8 +16,9 @@ from scipy.stats import ttest_1samp
 
 from analysis import frame
 from analysis.advice import render
+from analysis.advice.document import Section
 from analysis.advice.predictors import against_rules, predictions, quality
-from analysis.advice.report import Section, advise
+from analysis.advice.report import advise
 from yosinski import files
 from yosinski.cli.main import main
 from yosinski.data.halves import Split

@@ -192,7 +192,8 @@ class Run:
         """The random keys of every task or input: a role, and a digest of pictures; see `Half.pictures`.
 
         Batches and initial weights of a task are those of its base, unless the same task takes part twice; questions
-        about the same pictures share batches. A further input has weights of its own that do not depend on what it is, so that controls start alike.
+        about the same pictures share batches. A further input has weights of its own that do not depend on what it is,
+        so that controls start alike.
         """
         first: tuple[str, str] = self.role, self.half.pictures.digest
         keys: list[tuple[str, str]] = [first]

@@ -125,6 +125,11 @@ def copies() -> list[str]:
     return [name for name, treatment in TREATMENTS.items() if treatment.copied]
 
 
+def shared() -> list[str]:
+    """The names of the treatments of networks with several tasks or inputs."""
+    return [name for name, treatment in TREATMENTS.items() if treatment.partners]
+
+
 # Notation
 
 

@@ -1,0 +1,187 @@
+"""Fused and joint networks in the frame, their contrasts, figures and advice. Records are made up."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+
+from analysis.advice.report import advise
+from analysis.draw import draw
+from analysis.frame import frame
+from analysis.sharing import figure
+from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
+from sweeps.branch import branch
+from sweeps.fuse import fuse
+from yosinski.errors import BadInput
+from yosinski.experiment.run import Run
+
+SPLITS = ("random:0", "random:1", "random:2")
+CUTS = (0, 3, 7)
+POINTS = {"other": 12.0, "same": 3.0, "afresh": 5.0, "exchanged": -4.0, "twin": 1.0, "shuffled": -9.0}
+
+
+def kind_of(run: Run) -> str:
+    """What a run's partner is, "" for a base."""
+    if not run.partners:
+        return ""
+    partner = run.partners[0]
+    if partner.shuffled:
+        return "shuffled"
+    return partner.drawn if partner.drawn != "own" else "twin" if partner == run.half else "other"
+
+
+def leave(runs: Path, wanted: list[Run]) -> None:
+    """Records of these runs: the base at 50 %, partners worth `POINTS` that grow with n, and luck of 0.2 points."""
+    for run in dict.fromkeys(wanted):
+        luck = 0.2 * np.random.default_rng(int(run.id, 16)).standard_normal()
+        top1 = 0.5 + (POINTS.get(kind_of(run), 0.0) * (1 + run.cut) / 8 + luck) / 100
+        values: dict[str, object] = {}
+        if len(run.tasks) > 1:
+            metrics = {"train_loss": 0.1, "select_loss": 1.0, "select_top1": top1 - 0.1, "test_top1": top1 - 0.1}
+            values["tasks"] = [{"state": "done", "metrics": metrics}]
+        if len(run.inputs) > 1:
+            emap = {"examples": 100, "pairs": 10_000, "full": top1, "additive": top1 - 0.02}
+            values["fusion"] = {"exchanged": [0.1, 0.4], "emap": emap}
+        synthetic.finish(runs, run, top1, [top1], **values)
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("fused")
+    leave(runs, fuse(splits=SPLITS, cuts=CUTS))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("joint")
+    leave(runs, branch(splits=SPLITS, cuts=(3, 7)))
+    return runs
+
+
+@pytest.mark.parametrize(("kind", "sums"), [(FUSE, ("KRI",)), (BRANCH, ("HG", "NL"))])
+def test_contrasts_add_up_to_the_total(kind: object, sums: tuple[str, ...], fused: Path, joint: Path) -> None:
+    own = FUSE if kind is FUSE else BRANCH
+    rows: Any = contrasts(runs_of(frame(fused if own is FUSE else joint), own, "test_top1"), own)
+    table: Any = rows.pivot(index="n", columns="contrast", values="points")
+    for names in sums:
+        np.testing.assert_allclose(table[list(names)].sum(axis=1), table["T"], rtol=0, atol=1e-12)
+    assert (rows["splits"] == 3).all()
+    assert rows[["low", "high"]].notna().to_numpy().all()
+
+
+def test_contrasts_are_what_was_put_in(fused: Path) -> None:
+    rows: Any = contrasts(runs_of(frame(fused), FUSE, "test_top1"), FUSE).set_index(["contrast", "n"])["points"]
+    for name, points in {"K": 3.0, "R": 2.0, "I": 7.0, "D": -7.0, "T": 12.0}.items():
+        assert rows[name, 7] == pytest.approx(points, abs=0.6)
+        assert rows[name, 3] == pytest.approx(points / 2, abs=0.6)
+
+
+def test_a_joint_network_has_a_row_for_each_of_its_tasks(joint: Path) -> None:
+    last = frame(joint).query("last")
+    both = last.loc[last["control"] == "other"]
+    assert sorted(both["name"].unique()) == ["AB3A", "AB3B", "AB7A", "AB7B"]
+    assert (both.groupby("run").size() == 2).all()
+    one = both.loc[both["task"] == 1].iloc[0]
+    assert (one["target"], one["partners"]) == ("B", "A")
+    assert one["test_top1"] == pytest.approx(both.loc[both["run"] == one["run"], "test_top1"].max() - 0.1)
+    assert set(last.loc[last["control"] != "other", "task"]) == {0}
+
+
+def test_each_task_is_compared_with_its_own_base(joint: Path) -> None:
+    rows = by_task(runs_of(frame(joint), BRANCH, "test_top1"), BRANCH)
+    total = rows.loc[(rows["contrast"] == "T") & (rows["n"] == 7)].set_index("target")["points"]
+    assert total["A"] - total["B"] == pytest.approx(10.0, abs=0.6)
+
+
+def test_bases_of_other_recipes_are_not_compared(fused: Path, tmp_path: Path) -> None:
+    before: Any
+    (other,) = {run for run in fuse(cuts=CUTS) if run.name == "basexA"}
+    leave(tmp_path, fuse(cuts=CUTS))
+    before = contrasts(runs_of(frame(tmp_path), FUSE, "test_top1"), FUSE)
+    synthetic.finish(tmp_path, replace(other, recipe=other.recipe.with_values({"epochs": 1.0})), 0.01, [0.01])
+    pd.testing.assert_frame_equal(contrasts(runs_of(frame(tmp_path), FUSE, "test_top1"), FUSE), before)
+
+
+def test_what_is_joined_otherwise_is_compared_with_the_same_bases(tmp_path: Path) -> None:
+    recipe = synthetic.RECIPE.with_values({"join": "mean"})
+    wanted = fuse(cuts=CUTS, recipe=recipe)
+    assert {run.id for run in fuse(cuts=CUTS, recipe=recipe.alone)[:2]} == {run.id for run in wanted[:2]}
+    leave(tmp_path, wanted)
+    rows: Any = contrasts(runs_of(frame(tmp_path), FUSE, "test_top1"), FUSE)
+    assert rows["points"].notna().all()
+
+
+def test_unlike_runs_are_refused(tmp_path: Path) -> None:
+    leave(tmp_path, [*fuse(cuts=CUTS), *fuse(cuts=CUTS, y="emojione")])
+    with pytest.raises(BadInput, match="these runs have several partners"):
+        runs_of(frame(tmp_path), FUSE, "test_top1")
+    with pytest.raises(BadInput, match="there are no joint runs here; the sweep branch makes them"):
+        runs_of(frame(tmp_path), BRANCH, "test_top1")
+
+
+def test_figures_show_every_control(fused: Path, joint: Path) -> None:
+    for figure_of, runs, marks in (
+        (figure.fuse, fused, ("x", "xx", "xz", "xy", "x~y")),
+        (figure.branch, joint, ("A", "AA")),
+    ):
+        drawn, rows = figure_of(frame(runs))
+        legend = drawn.axes[0].get_legend()
+        assert legend is not None
+        words = [text.get_text().partition(":")[0] for text in legend.get_texts()]
+        assert set(marks) <= set(words)
+        assert len(rows)
+        drawn.draw_without_rendering()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_same_data_give_the_same_bytes(name: str, fused: Path, joint: Path, tmp_path: Path) -> None:
+    table = frame({"fuse": fused, "branch": joint}[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one, other = (draw(name, table, [tmp_path / folder / f"{name}.png"]) for folder in ("one", "other"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_advice_names_the_place_and_what_it_is_made_of(fused: Path) -> None:
+    report = advise(frame(fused), directory=fused)
+    (part,) = report.parts
+    text = " ".join(part.sections[0].text)
+    assert "Let the inputs meet after n = 7: xy7A is highest" in text
+    assert "the other input" in text
+    assert [section.title for section in part.sections][-1] == "What this rests on"
+    assert "51 of 51" not in text
+
+
+def test_advice_on_tasks_has_a_table_of_tasks(joint: Path) -> None:
+    (part,) = advise(frame(joint), directory=joint).parts
+    titles = [section.title for section in part.sections]
+    assert "Each task" in titles
+    assert "Share (P" in part.sections[0].text[0]
+
+
+def test_where_sharing_harms_the_advice_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POINTS, "other", -12.0)
+    leave(tmp_path, fuse(splits=SPLITS, cuts=CUTS))
+    (part,) = advise(frame(tmp_path), directory=tmp_path).parts
+    assert part.sections[0].text[0].startswith("Share nothing (P > 0.99): one input is as good.")
+
+
+def test_copies_and_shared_networks_stand_apart(joint: Path, tmp_path: Path) -> None:
+    leave(tmp_path, fuse(splits=SPLITS, cuts=CUTS, controls=()))
+    for k, run in enumerate(synthetic.sweep((3, 5), SPLITS)):
+        synthetic.finish(tmp_path, run, 0.5 + 0.001 * k, [0.5])
+    titles = [part.title for part in advise(frame(tmp_path), directory=tmp_path).parts]
+    assert titles[0].startswith("Where to fuse")
+    assert len(titles) == 2
+
+
+def test_with_one_split_nothing_is_recommended(tmp_path: Path) -> None:
+    leave(tmp_path, fuse(cuts=CUTS))
+    report = advise(frame(tmp_path), directory=tmp_path)
+    assert report.parts[0].sections[0].text[0].startswith("No recommendation: ")

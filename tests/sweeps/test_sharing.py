@@ -1,0 +1,70 @@
+"""The sweeps fuse and branch: which runs, and what is refused."""
+
+import pytest
+
+from sweeps import arguments
+from sweeps.branch import branch
+from sweeps.fuse import fuse
+from sweeps.plan import packs
+from yosinski.data import find, halves
+from yosinski.errors import BadInput
+from yosinski.experiment.recipes import EMOJI
+from yosinski.experiment.run import Run
+
+
+def test_fuse_has_both_inputs_alone_and_every_control_at_every_n() -> None:
+    names = [run.name for run in fuse()]
+    controls = [f"{mark}{n}A" for mark in ("xy", "xx", "xz", "x~y") for n in range(8)]
+    assert names == ["basexA", "baseyA", *controls]
+
+
+def test_branch_scores_both_tasks_and_leaves_out_what_bases_are() -> None:
+    names = [run.name for run in branch()]
+    controls = [f"{mark}{n}{mark[0]}" for mark in ("AB", "AA", "BB", "A~B", "B~A") for n in range(1, 8)]
+    assert names == ["baseA", "baseB", *controls]
+    assert "AB0A" in [run.name for run in branch(cuts=(0, 3))]
+
+
+def test_bases_are_those_of_other_sweeps() -> None:
+    split = halves.split(find.card("emoji"), "random:0")
+    assert branch()[0].id == Run("alexnet32", split.a, EMOJI).id
+    recipe = EMOJI.with_values({"gradient": "sum"})
+    assert branch(recipe=recipe)[0].id == branch()[0].id
+    assert branch(recipe=recipe)[2].id != branch()[2].id
+
+
+def test_controls_differ_in_one_thing_only() -> None:
+    runs = {run.name: run for run in fuse(cuts=(3,))}
+    assert len({run.parts for name, run in runs.items() if "3" in name}) == 1  # they start from the same weights
+    assert len({run.id for run in runs.values()}) == len(runs)
+
+
+def test_networks_with_the_same_partners_are_trained_together() -> None:
+    assert sorted(len(pack.runs) for pack in packs(fuse(), workers=1)) == [1, 1, 8, 8, 8, 8]
+
+
+def test_questions_about_the_same_pictures() -> None:
+    _, base, *others = branch(asks=("class", "domain"), cuts=(3,))
+    assert base.half.labels == ("noto", "noto-v1", "twemoji", "emojione")
+    assert others[0].parts[0] == others[0].parts[1]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "texts", "message"),
+    [
+        (fuse, ["x=noto", "y=noto"], "inputs x and y are both noto"),
+        (fuse, ["y=mine"], "unknown domain of emoji 'mine'; choose from: noto"),
+        (fuse, ["cuts=9"], "9"),
+        (fuse, ["controls=twin"], "twin"),
+        (fuse, ["halves=C"], "unknown half 'C'"),
+        (branch, ["asks=class"], "two different questions"),
+        (branch, ["asks=class,colour"], "unknown question to emoji 'colour'; choose from: class, domain, group"),
+        (branch, ["scored=C"], "C"),
+        (branch, ["recipe.step=1/1/1", "recipe=emoji"], "has 3 numbers, but there are 2 tasks"),
+        (fuse, ["recipe.join=logits", "recipe=emoji"], "joins outputs, at n = 7"),
+        (fuse, ["recipe.join=sum", "recipe=emoji"], "recipe.join"),
+    ],
+)
+def test_bad_input(sweep: object, texts: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        sweep(**arguments(sweep, texts))  # pyright: ignore
