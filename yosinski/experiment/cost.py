@@ -57,8 +57,12 @@ def unseen_domains(run: Run, card: Card) -> tuple[str, ...]:
 
 @cache
 def _images(card: Card, half: Half, set_name: str, domains: tuple[str, ...], at_most: int | None) -> int:
-    of_class = dict(zip(card.classes, card.there(set_name, domains), strict=True))
-    counts = [of_class[name] for name in half.classes]
+    count = card.images[set_name]
+    if isinstance(count, tuple):
+        of_class = dict(zip(card.classes, card.there(set_name, domains), strict=True))
+        counts = [of_class[name] for name in half.classes]
+    else:
+        counts = [count * max(1, len(domains))] * len(half.classes)
     return sum(counts if at_most is None else (min(count, at_most) for count in counts))
 
 
