@@ -8,6 +8,7 @@ from typing import Literal
 from sweeps.grid import card_for, half_named, meetings_of, none_empty
 from yosinski.data.card import Card
 from yosinski.data.half import Half
+from yosinski.data.halves import pictured
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
@@ -57,7 +58,7 @@ def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
     if domain == GREY:
         return half
     choose(f"domain of {card.name}", domain, card.domains)
-    return replace(half, domain=(domain,), input=name)
+    return pictured(card, replace(half, domain=(domain,), input=name))
 
 
 def _control(first: Half, other: Half, control: str) -> Half:

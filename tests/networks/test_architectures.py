@@ -117,7 +117,7 @@ def test_forward_and_backward_cost_what_torch_counts(frozen: int) -> None:
 def test_images_are_counted_from_the_card() -> None:
     assert images(BASE, CARD, "train") == 3 * 2 * 15
     assert images(BASE, CARD, "select") == 3 * 2 * 5
-    assert images(BASE, CARD, "test", domains=1) == 3 * 10
+    assert images(BASE, CARD, "test", domains=CARD.unseen) == 3 * 10
     few, many = replace(BASE, examples_per_class=4), replace(BASE, examples_per_class=1000)
     assert [images(few, CARD, name) for name in ("train", "select")] == [12, 30]
     assert images(many, CARD, "train") == 90

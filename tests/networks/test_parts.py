@@ -115,12 +115,19 @@ def test_the_variance_of_what_is_joined_is_kept(join: str) -> None:
         assert parts.mean(x).var().item() == pytest.approx(0.5, rel=0.1)
 
 
+ABSENT = torch.tensor([True, False, False, True])
+
+
+def test_inputs_that_are_missing_in_evaluation_only_are_not_seen_either() -> None:
+    network, inputs = fused(3, "concat"), [batch(0), batch(1)]
+    other = [inputs[0], inputs[1]._replace(pixels=255 - inputs[1].pixels)]
+    with parts.missing([None, ABSENT]):
+        assert torch.equal(network(inputs)[ABSENT], network(other)[ABSENT])
+        assert not torch.equal(network(inputs)[~ABSENT], network(other)[~ABSENT])
+
+
 def test_missing_inputs_count_as_zeros_with_a_flag() -> None:
-    network, inputs, absent = (
-        fused(3, "concat", flags=True),
-        [batch(0), batch(1)],
-        torch.tensor([True, False, False, True]),
-    )
+    network, inputs, absent = fused(3, "concat", flags=True), [batch(0), batch(1)], ABSENT
     other = [inputs[0], inputs[1]._replace(pixels=255 - inputs[1].pixels)]
     with parts.missing([None, absent]):
         assert torch.equal(network(inputs)[absent], network(other)[absent])

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from yosinski.cli.options import Command, asking, check_out, with_stores
 from yosinski.cli.prepare import MUCH, confirmed, make_store, progress
+from yosinski.data.card import PerClass
 from yosinski.data.place import FORMS, GEOMETRY, Place
 from yosinski.errors import BadInput, Failure, command
 
@@ -58,7 +60,10 @@ def show_data(options: argparse.Namespace) -> int:
         "classes": card.classes,
         "groups": {group: card.groups.count(group) for group in sorted(set(card.groups))},
         "domains": card.domains,
+        "answers": card.answers,
         "images": {name: card.total(name) for name in card.images},
+        "missing": _totals(card.missing),
+        "unlabelled": _totals(card.unlabelled),
         "per_class": survey.balance(card),
         **looks,
         "store": str(path),
@@ -87,6 +92,11 @@ def show_data(options: argparse.Namespace) -> int:
     return 0
 
 
+def _totals(counted: Mapping[str, PerClass]) -> dict[str, dict[str, int]]:
+    """By domain or question, and set: the sum over classes."""
+    return {name: {set_name: sum(counts) for set_name, counts in of_sets.items()} for name, of_sets in counted.items()}
+
+
 def _looks(place: Any, path: Path) -> dict[str, Any]:
     """Sizes of source images and statistics of pixels: of all images if the store has them, else of a sample."""
     from yosinski.data import survey
@@ -107,7 +117,10 @@ def _print(content: dict[str, Any]) -> None:
     print(f"{content['data']} ({content['fingerprint']}), {content['side']} x {content['side']}")
     print(f"{len(content['classes'])} classes{f' ({groups})' if groups else ''}: {some(content['classes'], 5)}")
     if content["domains"]:
-        print(f"each drawn by {', '.join(content['domains'])}")
+        how = "each drawn by" if content["data"] == "emoji" else "inputs:"
+        print(f"{how} {', '.join(content['domains'])}")
+    for question, labels in content["answers"].items():
+        print(f"{question}: {len(labels)} labels: {some(labels, 5)}")
     for note in content["notes"]:
         print(note)
     for name, count in content["images"].items():

@@ -180,7 +180,8 @@ def show_halves(options: argparse.Namespace) -> None:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
         return
     for half in (halves.a, halves.b):
-        domains = f", drawn by {', '.join(half.domain)}" if half.domain else ""
+        how = "drawn by" if half.data == "emoji" else "input"
+        domains = f", {how} {', '.join(half.domain)}" if half.domain else ""
         digest = f" ({half.digest})" if half.fingerprint else ""
         print(f"{half.letter}{digest}: {len(half.classes)} classes of {half.data}{domains}")
         print("  " + ", ".join(half.classes))

@@ -6,7 +6,7 @@ from functools import cached_property
 from yosinski.errors import BadInput, choose
 from yosinski.identity import changed, digest, later
 
-ASKED = ("class", "domain", "group")  # what a task may ask of a picture; also a column of labels in a list file
+ASKED = ("class", "domain", "group")  # what a task may ask of every picture; also a further column of labels in a list
 DRAWN = ("own", "same", "afresh", "exchanged")
 
 

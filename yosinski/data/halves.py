@@ -71,15 +71,34 @@ def divided(card: Card, half: Half, division: int) -> Half:
 
 
 def asking(card: Card, half: Half, asks: str) -> Half:
-    """The same pictures with another question: their "class", "domain" or "group". BadInput if it has no answers."""
-    choose(
-        f"question to {card.name}", asks, ["class", *["domain"] * bool(card.domains), *["group"] * bool(card.groups)]
-    )
+    """The same pictures with another question: their "class", "domain" or "group", or a further label.
+
+    BadInput if it has no answers, or if there are none in one of the sets.
+    """
+    own = ["class", *["domain"] * bool(card.domains), *["group"] * bool(card.groups)]
+    choose(f"question to {card.name}", asks, [*own, *card.answers])
     groups = dict(zip(card.classes, card.groups, strict=False))
-    answers = {"class": (), "domain": half.domain}.get(asks)
+    answers = {"class": (), "domain": half.domain, **card.answers}.get(asks)
     if answers is None:
         answers = tuple(sorted({groups[name] for name in half.classes}))
+    for name in card.unlabelled.get(asks, {}):
+        _some_left(card, half, name, card.unlabelled[asks][name], f"has a label {asks}")
     return replace(half, asks=asks, answers=answers)
+
+
+def pictured(card: Card, half: Half) -> Half:
+    """The same half. BadInput if one of the sets has no image of it in one of its domains."""
+    for domain in half.domain:
+        for name in card.missing.get(domain, {}):
+            _some_left(card, half, name, card.missing[domain][name], f"has an input {domain}")
+    return half
+
+
+def _some_left(card: Card, half: Half, set_name: str, without: Sequence[int], what: str) -> None:
+    """BadInput if all examples of a half in a set are without something. without: number of them in every class."""
+    lacks = dict(zip(card.classes, zip(card.per_class(set_name), without, strict=True), strict=True))
+    if all(count == lacking for count, lacking in (lacks[name] for name in half.classes)):
+        raise BadInput(f"no {set_name} example of half {half.name} of {card.name} {what}")
 
 
 def _split(card: Card, name: str) -> Split:
@@ -178,7 +197,7 @@ def _halves(
     card: Card, name: str, a: Iterable[str], b: Iterable[str], domains: Sequence[tuple[str, ...]] = ()
 ) -> Split:
     halves = [
-        Half(card.name, card.fingerprint, tuple(classes), domain, letter, name, card.rule)
+        pictured(card, Half(card.name, card.fingerprint, tuple(classes), domain, letter, name, card.rule))
         for letter, classes, domain in zip("AB", (a, b), domains or (card.default_domain,) * 2, strict=True)
     ]
     if halves[0] == halves[1]:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yosinski.data import store
-from yosinski.data.card import Card
+from yosinski.data.card import SETS, Card
 from yosinski.data.place import EARLIER, MAYBE_FILES, RULE, Place
 from yosinski.data.sources import kinds
 from yosinski.data.sources.listing import Listing
@@ -32,17 +34,29 @@ def card(place: Place, stores: Path, listing: Listing | None = None) -> Card:
     same_place = [one for one in finished if one in same_place]
     if not place.there:
         if len(same_place) == 1:
-            return store.described_card(same_place[0][1])
+            return _told(store.described_card(same_place[0][1]))
         missing = f"no {'file or ' * (place.kind in MAYBE_FILES)}directory {printable(place.path)}"
         raise BadInput("; ".join([f"data set {printable(place.text)}: {missing}", *notes]))
     summary = listing.summary if listing else kinds.summary(place)
     notes = (*summary["notes"], *notes)
     for _, described in finished:
         if fingerprint(place, summary, described["skipped"]) == described["fingerprint"]:
-            return replace(store.described_card(described), name=place.text, notes=notes)
+            return _told(replace(store.described_card(described), name=place.text), notes)
     if same_place:
         raise BadInput(changed(place, same_place[-1][0]))
-    return replace(card_of(place, summary), notes=notes)
+    return _told(card_of(place, summary), notes)
+
+
+def _told(card: Card, notes: Iterable[str] = ()) -> Card:
+    """The card with these notes, and what it counts as missing."""
+    examples = sum(sum(card.per_class(name)) for name in SETS)
+    lines = list(notes)
+    for what, counted in (("input {} is missing", card.missing), ("question {} has no label", card.unlabelled)):
+        for name, counts in counted.items():
+            of_sets = {set_name: sum(counts[set_name]) for set_name in SETS}
+            in_each = ", ".join(f"{number:,} in {set_name}" for set_name, number in of_sets.items() if number)
+            lines.append(f"{what.format(name)} in {sum(of_sets.values()):,} of {examples:,} examples ({in_each})")
+    return replace(card, notes=tuple(lines))
 
 
 def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str] = ()) -> str:
@@ -54,6 +68,7 @@ def fingerprint(place: Place, summary: Mapping[str, Any], skipped: Iterable[str]
         "generator": kinds.generator(place),
         "skipped": sorted(skipped),
     }
+    covered |= {name: summary[name] for name in ("domains", "answers") if name in summary}
     # by a grey level or two, torch's pixels differ from Pillow's, which earlier versions stored
     filtered = {} if place.interpolation == "lanczos" else {"interpolation": f"{place.interpolation} of torch"}
     deep = {} if place.depth == 16 else {"depth": place.depth}
@@ -68,9 +83,12 @@ def card_of(place: Place, summary: Mapping[str, Any]) -> Card:
         side=place.side,
         classes=tuple(summary["classes"]),
         groups=tuple(summary["groups"]),
-        images={name: tuple(counts) for name, counts in summary["per_class"].items()},
+        domains=tuple(summary.get("domains", ())),
+        default_domain=tuple(summary.get("domains", ())[:1]),
+        images=store.with_tuples(summary["per_class"]),
         stratified=False,
         rule=RULE,
+        **{name: store.with_tuples(summary.get(name, {})) for name in store.LATER},
     )
 
 
@@ -80,11 +98,36 @@ def card_without(place: Place, listing: Listing, skipped: Collection[str]) -> Ca
     return replace(rest, fingerprint=fingerprint(place, listing.summary, skipped))
 
 
+def index(card: Card, listing: Listing, at_last: Listing) -> dict[str, Any]:
+    """What a store's index says of all images of a listing: `index`, int32 [4, N], and `answers`, int32 [N] each.
+
+    at_last: the listing without broken images, divided anew. The set is -1 where an image is left out:
+    a broken one, or one whose example has lost its first input.
+    """
+    images, last = listing.images, {image.file: image for image in at_last.images}
+    classes = {name: k for k, name in enumerate(card.classes)}
+    columns = np.zeros((4, len(images)), np.int32)
+    columns[0] = [SETS.index(last[image.file].set_name) if image.file in last else -1 for image in images]
+    columns[1] = [classes[image.class_name] for image in images]
+    columns[2] = [card.domains.index(image.domain) if image.domain else 0 for image in images]
+    columns[3] = [last.get(image.file, image).number for image in images]
+    labels = listing.beside.labels_of()
+    answers = {}
+    for k, question in enumerate(listing.beside.questions):
+        names = {name: number for number, name in enumerate(card.answers[question])}
+        answers[question] = np.array([names.get(labels[image.file][k], -1) for image in images], np.int32)
+    return {"index": columns, "answers": answers}
+
+
 def changed(place: Place, made: Path) -> str:
     """How a data set differs from the files that a store was made of, for messages."""
     differences = _differences(kinds.list_images(place), made) if (made / "sources.parquet").exists() else {}
     changes = [f"{len(names)} {change} ({some(sorted(names), 3)})" for change, names in differences.items() if names]
-    reason = "when that held other images" if changes or not differences else "by another version, or with other groups"
+    reason = (
+        "when that held other images"
+        if changes or not differences
+        else "by another version, or with other groups or labels"
+    )
     message = f"{made} was made of {printable(place.path)} {reason}{': ' * bool(changes)}{'; '.join(changes)}"
     return f"{message}; undo that, or delete the store, or give another --stores"
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from yosinski import files
 from yosinski.data import image_files, oddities, store
-from yosinski.data.card import SETS, Card
+from yosinski.data.card import Card
 from yosinski.data.place import RULE, Place
 from yosinski.data.sources import kinds
 from yosinski.data.sources.listing import Image, Listing
@@ -354,7 +354,8 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     import pandas as pd
 
     here, images = making.partial, making.listing.images
-    at_last = {image.file: image for image in making.listing.without(broken).images}  # divided without broken ones
+    divided = making.listing.without(broken)
+    at_last = {image.file: image for image in divided.images}
     sizes = [size or (None, None) for note in notes for size in note["sizes"]]
     looks = [look or (None,) * 4 for note in notes for look in note["looks"]]
     least, greatest, mean, odd = zip(*looks, strict=True)
@@ -376,16 +377,11 @@ def _finish(making: Making, card: Card, broken: dict[str, str], notes: Sequence[
     with (here / "images.npy").open("rb") as file:
         os.fsync(file.fileno())
     files.replace(here / "sources.parquet", lambda temporary: origins.to_parquet(temporary, index=False))
-    classes = {name: k for k, name in enumerate(card.classes)}
-    index = np.zeros((4, len(images)), np.int32)
-    index[0] = [SETS.index(at_last[image.file].set_name) if image.name not in broken else -1 for image in images]
-    index[1] = [classes[image.class_name] for image in images]
-    index[3] = [at_last.get(image.file, image).number for image in images]
     store.describe(
         here,
         card,
-        index,
-        [note["sha256"] for note in notes],
+        checksums=[note["sha256"] for note in notes],
+        **image_files.index(card, making.listing, divided),
         fit=making.place.fit,
         interpolation=making.place.interpolation,
         decoder=", ".join(f"{name} {version(name)}" for name in ("Pillow", "simplejpeg", "torch")),

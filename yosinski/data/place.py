@@ -5,7 +5,8 @@ The forms of a text:
     emoji                     travels with the package
     imagenet:PATH             ImageNet's directory
     imagefolder:PATH          folders of classes, in train/ and val/ or not
-    list:PATH                 text files with an image and a label on every line
+    inputfolders:PATH         such a folder for each of several inputs, side by side, with the same names in them
+    list:PATH                 text files with an image and a label on every line, or with columns of several
     cifar10:PATH, cifar100:PATH, tinyimagenet:PATH     as they are distributed
     torchvision:NAME:ROOT     what torchvision calls NAME, in the folder that it calls root
 
@@ -30,6 +31,7 @@ FORMS = (
     "emoji",
     "imagenet:PATH",
     "imagefolder:PATH",
+    "inputfolders:PATH",
     "list:PATH",
     "cifar10:PATH",
     "cifar100:PATH",
@@ -69,7 +71,7 @@ MARGIN = 8 / 7  # ratio of the stored side to the network's: 256 for 224
 
 
 TEXT = re.compile(
-    r"(imagenet|imagefolder|list|cifar10|cifar100|tinyimagenet|torchvision)"
+    r"(imagenet|imagefolder|inputfolders|list|cifar10|cifar100|tinyimagenet|torchvision)"
     rf"(?:-(\d+))?(?:-(warp|crop))?(?:-({'|'.join(FILTERS)}))?(?:-(\d+)bit)?(?::(.*))?"
 )
 

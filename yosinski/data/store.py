@@ -7,8 +7,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ from yosinski.randomness import generator
 
 FORMAT = 1
 SHARD = 256  # number of images per checksum
+LATER = ("answers", "missing", "unlabelled")  # values of cards that only the stores that have them name
 
 
 @dataclass(frozen=True)
 class Store:
-    """images: uint8 [N, side, side, 3]; sets, classes, domains, numbers: int [N], indices into SETS and the card."""
+    """images: uint8 [N, side, side, 3]; sets, classes, domains, numbers: int [N], indices into SETS and the card.
+
+    answers: int [N] by question, indices into the card's answers; -1 for no label.
+    """
 
     card: Card
     images: np.ndarray
@@ -35,6 +39,7 @@ class Store:
     classes: np.ndarray
     domains: np.ndarray
     numbers: np.ndarray
+    answers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def rows(self, half: Half, set_name: str, unseen: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the half's images of one set, and their labels: two int64 [n].
@@ -75,6 +80,10 @@ class Store:
                 of_class = dict(zip(self.card.classes, self.card.groups, strict=True))
                 numbers = np.array([half.labels.index(of_class[name]) for name in half.classes])
                 labels = numbers[classes]
+            case question if question in self.answers:
+                labels = self.answers[question][rows].astype(np.int64)
+                if len(labels) and (labels < 0).all():
+                    raise BadInput(f"question {question}: no {set_name} image of half {half.name} has a label")
             case _:
                 raise Failure(f"half {half.name} asks for {half.asks!r}, which the store of {half.data} does not hold")
         if half.shuffled:
@@ -125,8 +134,10 @@ def load(card: Card, stores: Path) -> Store:
         make(card, stores)
     description(path, card.name)
     with np.load(path / "index.npz", allow_pickle=False) as index:
-        columns = [index[name] for name in ("set", "class", "domain", "number")]
-    return Store(card, np.load(path / "images.npy", mmap_mode="r", allow_pickle=False), *columns)
+        sets, classes, domains, numbers = (index[name] for name in ("set", "class", "domain", "number"))
+        answers = {question: index[f"label_{question}"] for question in card.answers}
+    images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+    return Store(card, images, sets, classes, domains, numbers, answers)
 
 
 def of(half: Half, stores: Path) -> Store:
@@ -162,13 +173,16 @@ def description(path: Path, text: str = "DATA") -> dict[str, Any]:
 
 def described_card(described: dict[str, Any]) -> Card:
     """The card of the data set that a store was made of."""
+    values = {"rule": 1, **{name: {} for name in LATER}, **described, "name": described["data"], "notes": ()}
+    values["images"] = described["per_class"]
+    return Card(**{value.name: with_tuples(values[value.name]) for value in fields(Card)})
 
-    def as_tuple(value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
-    images = {name: as_tuple(count) for name, count in described["per_class"].items()}
-    values = {"rule": 1, **described, "name": described["data"], "images": images, "notes": ()}
-    return Card(**{value.name: as_tuple(values[value.name]) for value in fields(Card)})
+def with_tuples(value: Any) -> Any:
+    """What was read from JSON, with tuples for lists, as in cards."""
+    if isinstance(value, dict):
+        return {name: with_tuples(inner) for name, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -179,9 +193,20 @@ def made(stores: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path.parent, described
 
 
-def describe(path: Path, card: Card, index: np.ndarray, checksums: Sequence[str], **more: Any) -> None:
-    """Write the metadata beside the images of a store: the index, int32 [4, N], then `store.json`."""
-    columns = dict(zip(("set", "class", "domain", "number"), index, strict=True))
+def describe(
+    path: Path,
+    card: Card,
+    index: np.ndarray,
+    checksums: Sequence[str],
+    answers: Mapping[str, np.ndarray] | None = None,
+    **more: Any,
+) -> None:
+    """Write the metadata beside the images of a store: the index, then `store.json`.
+
+    index: int32 [4, N]; answers: int32 [N] by question.
+    """
+    columns: dict[str, Any] = dict(zip(("set", "class", "domain", "number"), index, strict=True))
+    columns |= {f"label_{question}": labels for question, labels in (answers or {}).items()}
 
     def write_index(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -202,6 +227,7 @@ def describe(path: Path, card: Card, index: np.ndarray, checksums: Sequence[str]
         "unseen": card.unseen,
         "images": index.shape[1],
         "per_class": dict(card.images),
+        **{name: getattr(card, name) for name in LATER if getattr(card, name)},
         **more,
         "shard": SHARD,
         "sha256": list(checksums),

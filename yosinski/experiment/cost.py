@@ -25,9 +25,12 @@ class RunCost:
     flops: int
 
 
-def images(run: Run, card: Card, set_name: str, domains: int | None = None) -> int:
-    """Number of images in one set of the run's half."""
-    domains = max(1, len(run.half.domain)) if domains is None else domains
+def images(run: Run, card: Card, set_name: str, domains: tuple[str, ...] | None = None) -> int:
+    """Number of images in one set of the run's half, or of its classes in other domains."""
+    if domains is None:
+        domains = run.half.domain
+    elif not domains:
+        return 0
     return _images(card, run.half, set_name, domains, run.examples_per_class if set_name == "train" else None)
 
 
@@ -47,19 +50,19 @@ def check_batch(run: Run, card: Card) -> None:
         )
 
 
-def unseen_domains(run: Run, card: Card) -> int:
-    """Number of domains that the half does not train on and that are used in evaluation only."""
-    return 0 if set(card.unseen) & set(run.half.domain) else len(card.unseen)
+def unseen_domains(run: Run, card: Card) -> tuple[str, ...]:
+    """The domains that the half does not train on and that are used in evaluation only."""
+    return () if set(card.unseen) & set(run.half.domain) else card.unseen
 
 
 @cache
-def _images(card: Card, half: Half, set_name: str, domains: int, at_most: int | None) -> int:
+def _images(card: Card, half: Half, set_name: str, domains: tuple[str, ...], at_most: int | None) -> int:
     count = card.images[set_name]
     if isinstance(count, tuple):
-        per_class = dict(zip(card.classes, count, strict=True))
-        counts = [per_class[name] * domains for name in half.classes]
+        of_class = dict(zip(card.classes, card.there(set_name, domains), strict=True))
+        counts = [of_class[name] for name in half.classes]
     else:
-        counts = [count * domains] * len(half.classes)
+        counts = [count * max(1, len(domains))] * len(half.classes)
     return sum(counts if at_most is None else (min(count, at_most) for count in counts))
 
 

@@ -96,8 +96,8 @@ class Summed(nn.Module):
         masks = _missing.get() or [None] * len(self.of)
         for k, (layer, one, absent) in enumerate(zip(self.of, x.chunk(len(self.of)), masks, strict=True)):
             output = layer(one)
-            if absent is not None and self.flags is not None:
-                flag = self.flags[k].view(-1, *[1] * (output.ndim - 2))
+            if absent is not None:  # without flags, where no input is missing in training, zeros take its place
+                flag = output.new_zeros(()) if self.flags is None else self.flags[k].view(-1, *[1] * (output.ndim - 2))
                 output = torch.where(_like(absent, output), flag, output)
             total = output if total is None else total + output
         return total

@@ -1,16 +1,19 @@
 """Folders of classes, the most common layout of images: `imagefolder:PATH`, and its variant `tinyimagenet:PATH`.
 
 PATH holds train/<class>/..., val/<class>/... and optionally test/<class>/..., or only the folders of the classes. All
-this may also lie in the only folder in PATH.
+this may also lie in the only folder in PATH. `inputfolders:PATH` has one such folder for each input, side by side.
 """
 
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 from yosinski.data.place import Place
 from yosinski.data.sources import synsets
+from yosinski.data.sources.columns import GREY
 from yosinski.data.sources.listing import (
+    Beside,
     File,
     Listing,
     Sets,
@@ -37,9 +40,73 @@ ANNOTATIONS = "val_annotations.txt"
 
 def list_images(place: Place) -> Listing:
     """List folders of classes. BadInput if there are none, if one is empty, or if the sets differ in their classes."""
+    assert place.path is not None
+    unused = Unused()
+    sets = _classes(place.path, place.path, unused)
+    return listing(place.path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines)
+
+
+def list_inputs(place: Place) -> Listing:
+    """List folders of inputs, in the order of their names. The files of an example differ in folder and suffix only.
+
+    BadInput if there are fewer than two, if two inputs have no common example, or if a name is there twice. Files
+    without one of the first input are not used.
+    """
     path = place.path
     assert path is not None
-    unused = Unused()
+    here, unused = look(path), Unused()
+    unused.merge(here.unused)
+    if here.images:
+        unused.add("images beside the folders of inputs", here.images[0], len(here.images))
+    if called := [f"{printable(name)}/" for name in here.folders if set_called(name)]:
+        raise BadInput(
+            f"{printable(path)} holds {some(called)}: sets lie within the folders of inputs, not around them"
+        )
+    names = class_names(here.folders, f"{printable(path)}/")
+    if len(names) < 2:
+        raise BadInput(
+            f"{printable(path)} holds {len(names)} folder(s); each input has one, and there are at least two"
+        )
+    if GREY in names.values():
+        raise BadInput(f"{printable(path)}: no input may be called {GREY}")
+    (folder, first), *further = names.items()
+    within = Unused()
+    sets = _classes(path / folder, path, within)
+    unused.merge(within, f"{folder}/")
+    in_first = _by_name([file for of_set in sets.values() for files in of_set.values() for file in files], folder)
+    files: dict[File, list[File | None]] = {file: [] for file in in_first.values()}
+    for folder, name in further:
+        scanned = scan(path / folder)
+        unused.merge(scanned.unused, f"{folder}/")
+        named = _by_name(files_in(path / folder, path, scanned.images), folder)
+        if not named.keys() & in_first.keys():
+            raise BadInput(
+                f"inputs {first} and {name} have no common example: in {printable(path)}, no two files differ in the "
+                f"folder and the suffix only, as {first}/train/CLASS/1.png and {name}/train/CLASS/1.jpg would"
+            )
+        if alone := sorted(named[one].path for one in named.keys() - in_first.keys()):
+            unused.add(f"images of {name} without one of {first}", alone[0], len(alone))
+        for one, file in in_first.items():
+            files[file].append(named.get(one))
+    examples = {file: tuple(others) for file, others in files.items()}
+    beside = Beside(tuple(names.values()), (), examples, dict.fromkeys(files, ()))
+    return listing(path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines, beside=beside)
+
+
+def _by_name(files: list[File], folder: str) -> dict[str, File]:
+    """The files of an input by their paths below its folder, without suffixes. BadInput if two are the same then."""
+    found: dict[str, File] = {}
+    for file in files:
+        below = file.path.removeprefix(f"{folder}/").removesuffix(Path(file.path).suffix)
+        name = unicodedata.normalize("NFC", below)
+        if other := found.get(name):
+            raise BadInput(f"two files of one example: {printable(other.path)} and {printable(file.path)}")
+        found[name] = file
+    return found
+
+
+def _classes(path: Path, root: Path, unused: Unused) -> Sets:
+    """The images below a folder by set and class, the classes in order, with paths relative to `root`."""
     tops = _sets(path, unused)
     of_sets: dict[str, dict[Path, str]] = {}
     for set_name, top in tops.items():
@@ -61,10 +128,10 @@ def list_images(place: Place) -> Listing:
     for set_name, classes in of_sets.items():
         one_class_each({folder: scanned[folder] for folder in classes}, lambda folder: str(folder))
         in_order = sorted(classes.items(), key=lambda folder: folder[1])
-        sets[set_name] = {name: files_in(folder, path, scanned[folder].images) for folder, name in in_order}
+        sets[set_name] = {name: files_in(folder, root, scanned[folder].images) for folder, name in in_order}
         for folder in classes:
             unused.merge(scanned[folder].unused, f"{folder.relative_to(path)}/")
-    return listing(path, sets, list(sets["train"]), drawn(place.source), notes=unused.lines)
+    return sets
 
 
 def set_called(name: str, among: dict[str, Path] | None = None) -> str | None:

@@ -18,6 +18,7 @@ from yosinski.identity import digest
 LISTED = {
     "imagenet": imagenet.list_images,
     "imagefolder": folders.list_images,
+    "inputfolders": folders.list_inputs,
     "tinyimagenet": folders.tiny_imagenet,
     "list": lists.list_images,
     "cifar10": cifar.list_images,

@@ -9,12 +9,15 @@ sets with fewer sets are divided:
 The tenth are the images with the lowest SHA-256 over (seed, class, name). This is as good as random, the same on every
 machine, and nearly the same when images are added. Broken images that are skipped have no effect on the division of the
 others.
+
+Where examples have several inputs, they are divided by the images of the first one, which every example has.
 """
 
 import hashlib
+import json
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,17 +43,61 @@ class File:
 
 
 class Image(NamedTuple):
-    """A file with its set and class; `number` counts within these."""
+    """A file with its set and class; `number` counts examples within these. domain: which input it is, or empty."""
 
     set_name: str
     class_name: str
     number: int
     file: File
+    domain: str = ""
 
     @property
     def name(self) -> str:
         """The name in the whole data set: select/n01440764/ILSVRC2012_val_00000293.JPEG."""
-        return f"{self.set_name}/{self.class_name}/{self.file.name}"
+        within = f"{self.domain}/" if self.domain else ""
+        return f"{self.set_name}/{self.class_name}/{within}{self.file.name}"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What examples have beside the image of the first input and the class. An example is known by that image's file.
+
+    inputs: names of all inputs, the first one first; empty if there is only one, without a name
+    questions: names of the further labels, in sorted order
+    files: of the further inputs, in their order; None for a missing one
+    labels: of the questions, in their order; empty for a missing one
+    """
+
+    inputs: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
+    files: Mapping[File, tuple[File | None, ...]] = field(default_factory=dict)
+    labels: Mapping[File, tuple[str, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.inputs or self.questions)
+
+    def images(self, files: Sequence[File]) -> Iterator[tuple[str, int, File]]:
+        """Domain, number and file of all images of these examples, input by input."""
+        for number, file in enumerate(files):
+            yield (self.inputs[0] if self.inputs else ""), number, file
+        for k, domain in enumerate(self.inputs[1:]):
+            for number, first in enumerate(files):
+                file = self.files[first][k]
+                if file is not None:
+                    yield domain, number, file
+
+    def labels_of(self) -> dict[File, tuple[str, ...]]:
+        """The labels by the file of any input."""
+        further = {file: self.labels[first] for first, files in self.files.items() for file in files if file}
+        return {**self.labels, **further}
+
+    def without(self, gone: Collection[File]) -> "Beside":
+        """The same without these files of further inputs: they are missing."""
+        kept = {
+            first: tuple(None if file in gone else file for file in of_example)
+            for first, of_example in self.files.items()
+        }
+        return replace(self, files=kept)
 
 
 Sets = dict[str, dict[str, list[File]]]  # the files of each class, in each set
@@ -68,6 +115,7 @@ class Listing:
     notes: tuple[str, ...]  # for the user
     found: Sets  # before the division
     divide: Divide  # into train, select and test
+    beside: Beside = Beside()  # further inputs and labels
 
     def where(self, file: File) -> str:
         """The path of a file as a string, three times as fast as with Path."""
@@ -75,19 +123,53 @@ class Listing:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Data for a card: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`."""
+        """Data for a card: `classes`, `groups`, images `per_class` of each set, SHA-256 of all `sources`, `notes`.
+
+        With several inputs or questions also `domains`, the `answers` of each question, and the numbers of examples in
+        which an input is `missing`, or which are `unlabelled`, as in a card.
+        """
         place = {name: k for k, name in enumerate(self.classes)}
-        per_class = {name: [0] * len(place) for name in SETS}
-        hashed = hashlib.sha256()
+        first = self.beside.inputs[0] if self.beside.inputs else ""
+        per_class, labels_of = self._none(), self.beside.labels_of()
+        hashed, more = hashlib.sha256(), bool(self.beside)
         for image in self.images:
-            per_class[image.set_name][place[image.class_name]] += 1
+            if image.domain == first:
+                per_class[image.set_name][place[image.class_name]] += 1
             hashed.update(f"{image.name} {image.file.size} {image.file.sha256}\0".encode())
+            if more:  # which images and labels are of one example
+                hashed.update(f"{image.number} {json.dumps(labels_of[image.file])}\0".encode())
         return {
             "classes": list(self.classes),
             "groups": list(self.groups),
             "per_class": per_class,
             "sources": hashed.hexdigest(),
             "notes": list(self.notes),
+            **(self._of_inputs_and_questions() if more else {}),
+        }
+
+    def _none(self) -> dict[str, list[int]]:
+        return {name: [0] * len(self.classes) for name in SETS}
+
+    def _of_inputs_and_questions(self) -> dict[str, Any]:
+        """The data that only data sets with several inputs or questions have."""
+        place = {name: k for k, name in enumerate(self.classes)}
+        beside = self.beside
+        missing = {name: self._none() for name in beside.inputs[1:]}
+        unlabelled = {question: self._none() for question in beside.questions}
+        answers: dict[str, set[str]] = {question: set() for question in beside.questions}
+        for image in self.images:
+            if image.file not in beside.labels:
+                continue  # a further input
+            for name, file in zip(beside.inputs[1:], beside.files[image.file], strict=True):
+                missing[name][image.set_name][place[image.class_name]] += file is None
+            for question, label in zip(beside.questions, beside.labels[image.file], strict=True):
+                unlabelled[question][image.set_name][place[image.class_name]] += not label
+                answers[question] |= {label} - {""}
+        return {
+            "domains": list(beside.inputs),
+            "answers": {question: in_order(labels) for question, labels in answers.items()},
+            "missing": {name: counts for name, counts in missing.items() if any(map(any, counts.values()))},
+            "unlabelled": {name: counts for name, counts in unlabelled.items() if any(map(any, counts.values()))},
         }
 
     def without(self, names: Collection[str]) -> "Listing":
@@ -99,7 +181,7 @@ class Listing:
             none = [name for name, files in left[set_name].items() if not files]
             if none:
                 raise BadInput(f"{printable(self.root)}: no {set_name} image that is not broken in {some(none)}")
-        return listing(self.root, left, self.classes, self.divide, self.groups, self.notes)
+        return listing(self.root, left, self.classes, self.divide, self.groups, self.notes, self.beside.without(gone))
 
 
 def listing(
@@ -109,16 +191,27 @@ def listing(
     divide: Divide,
     groups: Sequence[str] = (),
     notes: Sequence[str] = (),
+    beside: Beside | None = None,
 ) -> Listing:
-    """Divide the images that were found into three sets, and put them in the order of stores."""
-    sets = divide(undivided)
+    """Divide the images that were found into three sets, and put them in the order of stores.
+
+    undivided: with several inputs the images of the first one; `beside` has the others.
+    """
+    sets, beside = divide(undivided), beside or Beside()
     images = tuple(
-        Image(set_name, class_name, number, file)
+        Image(set_name, class_name, number, file, domain)
         for set_name in SETS
         for class_name in classes
-        for number, file in enumerate(sets[set_name][class_name])
+        for domain, number, file in beside.images(sets[set_name][class_name])
     )
-    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), undivided, divide)
+    return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), undivided, divide, beside)
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in order: by number if all of them are numbers."""
+    labels = list(labels)
+    numbers = all(label.isdecimal() for label in labels)
+    return sorted(labels, key=(lambda label: (int(label), label)) if numbers else None)
 
 
 def drawn(name: str) -> Divide:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from yosinski.data.half import ASKED
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
 from yosinski.training.pack import Member
@@ -33,6 +34,9 @@ def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None]
     recipe = member.run.recipe
     if member.of_tasks is None:
         assert labels[0] is not None
+        if member.run.half.asks not in ASKED and not bool((labels[0] != NONE).any()):
+            member.loss_sum += member.loss_sum / max(1, member.loss_steps)  # a step without labels keeps the mean
+            return  # without gradients, as where the task is one of several
         loss = loss_of(member.run, outputs, labels[0], recipe.label_smoothing)
         loss.backward()
         clip(member.trained.values(), recipe.clip)
