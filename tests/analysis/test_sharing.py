@@ -17,6 +17,7 @@ from analysis.sharing import figure
 from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
 from sweeps.branch import branch
 from sweeps.fuse import fuse
+from yosinski.cli.main import main
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 
@@ -179,6 +180,15 @@ def test_copies_and_shared_networks_stand_apart(joint: Path, tmp_path: Path) -> 
     titles = [part.title for part in advise(frame(tmp_path), directory=tmp_path).parts]
     assert titles[0].startswith("Where to fuse")
     assert len(titles) == 2
+
+
+@pytest.mark.parametrize("name", ["fused", "joint"])
+def test_status_counts_them(name: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = request.getfixturevalue(name)
+    assert main(["status", str(runs)]) == 0
+    output = capsys.readouterr().out
+    assert f"{name} " in output
+    assert " done" in output
 
 
 def test_with_one_split_nothing_is_recommended(tmp_path: Path) -> None:

@@ -76,4 +76,4 @@ def test_it_is_drawn_and_advised(tmp_path: Path) -> None:
 def test_the_notation_is_the_papers() -> None:
     assert notation("A", 3, "B", "tuned") == "A3B+"
     assert every_series()[:6] == ["base", "outside", "BnB", "BnB+", "BnB+decayed", "BnB+probed"]
-    assert every_series()[-1] == "RnB"
+    assert every_series()[-3:] == ["RnB", "joint", "fused"]

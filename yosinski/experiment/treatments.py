@@ -186,4 +186,4 @@ def of_relation(related: str, treatment: str) -> str:
 def every_series() -> list[str]:
     """All series, in the order of tables and legends."""
     related = [of_relation(to, name) for to in ("selffer", "transfer") for name in copies()]
-    return ["base", "outside", *related, of_relation("random", "random")]
+    return ["base", "outside", *related, of_relation("random", "random"), *shared()]

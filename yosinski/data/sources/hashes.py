@@ -31,7 +31,6 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
 
     source: the data set of these files; the cache keeps the files of its last call. Failure if a file is written to
     while it is read.
-    is written to meanwhile.
     """
     note = files.caches() / f"hashes-{digest(source)}.npy"
     memory = _cached(note)
