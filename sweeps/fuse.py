@@ -9,12 +9,12 @@ from sweeps.grid import card_for, half_named, meetings_of, none_empty
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.data.halves import pictured
+from yosinski.data.sources.columns import GREY
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 
 Control = Literal["same", "afresh", "exchanged"]
-GREY = "grey"
 
 
 def fuse(

@@ -22,7 +22,7 @@ def sentences(block: Block, answer: Answer) -> list[str]:
     row, rows = answer.row(answer.top), answer.rows
     of_series = answer.treatments.get(str(row["series"]), 0.0)
     points = _points(answer.matters)
-    first = f"{advice(row).capitalize()} (P {_probability(of_series)})."
+    first = f"{advice(row).capitalize()} (P {probability(of_series)})."
     sound = "" if rows["choice"].iloc[0] == answer.top else " that did not fail too often"
     of_those = f" of those{sound}" if sound else ""
     if row["within"] < ENOUGH:
@@ -30,7 +30,7 @@ def sentences(block: Block, answer: Answer) -> list[str]:
             f"{first} Where to cut is open: no choice{sound} is within {points} of the best with P of at least"
             f" {ENOUGH:g}.",
             f"{capital(_leads(_described(row), row, rows, of_those))} within {points} of the best"
-            f" with P {_probability(row['within'])}"
+            f" with P {probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
         ]
     else:
@@ -38,7 +38,7 @@ def sentences(block: Block, answer: Answer) -> list[str]:
         cuts = sorted(int(n) for n in alike.loc[alike["series"] == row["series"], "n"])
         where = f"Cut {_anywhere(cuts, rows, row)}: {_leads(answer.top, row, rows, of_those)}" if row["n"] else "It is"
         text = [
-            f"{first} {where} within {points} of the best with P {_probability(row['within'])}"
+            f"{first} {where} within {points} of the best with P {probability(row['within'])}"
             f" (expected regret {row['behind']:.2f}).",
             f"Nothing more needs training, unless differences of {max(answer.limit, 0.01):.2g} points or less matter.",
         ]
@@ -48,7 +48,7 @@ def sentences(block: Block, answer: Answer) -> list[str]:
             share = 100 * (1 - cheap[answer.by] / row[answer.by])
             text.append(
                 f"Cheapest of those within {points}: {_described(cheap)}, with {share:.0f} % fewer {what}"
-                f" (P {_probability(cheap['within'])}, expected regret {cheap['behind']:.2f})."
+                f" (P {probability(cheap['within'])}, expected regret {cheap['behind']:.2f})."
             )
     return [*text, *_tested(block, answer), *_failed(answer), *_few(block, answer)]
 
@@ -102,7 +102,8 @@ def _points(number: float) -> str:
     return "a point" if number == 1 else f"{number:g} points"
 
 
-def _probability(p: float) -> str:
+def probability(p: float) -> str:
+    """As in "= 0.97", rounded down, or "> 0.99"."""
     return "> 0.99" if p > 0.99 else "< 0.01" if p < 0.01 else f"= {down(p)}"
 
 

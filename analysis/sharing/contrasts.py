@@ -24,13 +24,14 @@ class Kind:
     """One of the two questions.
 
     treatment: of its runs; controls: what partners are, in the order of legends, with their marks in notation and their
-    meanings; contrasts: the first of them add up to the last, the total.
+    meanings; contrasts: the last is the total; chain: those that add up to it one after the other.
     """
 
     treatment: str
     question: str
     controls: dict[str, tuple[str, str]]
     contrasts: tuple[Contrast, ...]
+    chain: tuple[str, ...]
 
     @property
     def total(self) -> Contrast:
@@ -55,6 +56,7 @@ FUSE = Kind(
         Contrast("D", "distraction by a useless input", "exchanged", "same"),
         Contrast("T", "both inputs against x alone", "other", BASE),
     ),
+    ("K", "R", "I"),
 )
 BRANCH = Kind(
     "joint",
@@ -72,6 +74,7 @@ BRANCH = Kind(
         Contrast("L", "labels of the other task", "other", "shuffled"),
         Contrast("T", "both tasks against A alone", "other", BASE),
     ),
+    ("H", "G"),
 )
 KINDS = {"fuse": FUSE, "branch": BRANCH}
 _ALIKE = ("network", "data", "semantics", "examples_per_class")

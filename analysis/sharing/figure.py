@@ -104,7 +104,7 @@ def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
     axes.axhline(0, color=LOOKS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
     table: Any = rows.pivot(index="n", columns="contrast", values="points")
     entries, below = [], pd.Series(0.0, table.index)
-    chain = [contrast for contrast in kind.contrasts[:-1] if contrast.name not in ("D", "N", "L")]
+    chain = [contrast for contrast in kind.contrasts if contrast.name in kind.chain]
     for contrast, hatch in zip(chain, HATCHES, strict=False):
         if table[contrast.name].isna().all():
             continue

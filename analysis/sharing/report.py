@@ -9,7 +9,7 @@ from analysis.advice.answer import ENOUGH, Answer
 from analysis.advice.answer import answer as answer_of
 from analysis.advice.blocks import Block, one_row_each
 from analysis.advice.document import Part, Section
-from analysis.advice.recommendation import down, filled, interval, shown, signed
+from analysis.advice.recommendation import filled, interval, probability, shown, signed
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
@@ -80,17 +80,17 @@ def _sentences(block: Block, answer: Answer, kind: Kind, rows: pd.DataFrame) -> 
         return [f"No recommendation: {answer.why_not}.{beside}"]
     row = answer.row(answer.top)
     points = "a point" if answer.matters == 1 else f"{answer.matters:g} points"
-    sure = f"within {points} of the best with P {_p(row['within'])} (expected regret {row['behind']:.2f})"
+    sure = f"within {points} of the best with P {probability(row['within'])} (expected regret {row['behind']:.2f})"
     shared = 1 - answer.treatments.get(BASE, 0.0)
     if row["series"] == BASE:
         alone = "one input is as good" if kind is FUSE else "let each task have a network of its own"
-        return [f"Share nothing (P {_p(1 - shared)}): {alone}. It is {sure}."]
+        return [f"Share nothing (P {probability(1 - shared)}): {alone}. It is {sure}."]
     alike = answer.recommended
     cuts = sorted(int(n) for n in alike.loc[alike["series"] == row["series"], "n"]) or [int(row["n"])]
     what = "Let the inputs meet" if kind is FUSE else "Share"
     places = " or ".join(map(str, cuts))
     where = f"after n = {places}" if kind is FUSE else f"the first n = {places} layers"
-    opening = f"{'Fuse' if kind is FUSE else 'Share'} (P {_p(shared)})."
+    opening = f"{'Fuse' if kind is FUSE else 'Share'} (P {probability(shared)})."
     if row["within"] < ENOUGH:
         text = [f"{opening} Where is open: {answer.top} is highest, and {sure}."]
     else:
@@ -110,7 +110,7 @@ def _made_of(rows: pd.DataFrame, kind: Kind, n: int) -> list[str]:
         return f"{signed(row['points'])} {interval(row['low'], row['high'])}".rstrip()
 
     chain = [contrast for contrast in kind.contrasts[:-1] if contrast.name in here.index]
-    sums = [contrast for contrast in chain if contrast.name in ("K", "R", "I", "H", "G")]
+    sums = [contrast for contrast in chain if contrast.name in kind.chain]
     parts = ", ".join(f"{told(contrast.name)} {contrast.meaning}" for contrast in sums)
     made = f", made of {parts}" if len(sums) > 1 else ""
     text = [f"At n = {n} it reaches {told(kind.total.name)} points from the base{made}."]
@@ -202,7 +202,3 @@ def basis(runs: Any, kind: Kind, metric: str) -> list[str]:
         text.append("Seeds replicate the training, not the task: on other classes it may be otherwise.")
     text.append("Intervals do not cover other images.")
     return text
-
-
-def _p(p: float) -> str:
-    return "> 0.99" if p > 0.99 else "< 0.01" if p < 0.01 else f"= {down(p)}"

@@ -125,8 +125,8 @@ class Member:
             self.held, self.shared, self.resting = held, cost.shared(self.run, done), False
             self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
 
-    def logits(self, inputs: Input, arithmetic: Arithmetic) -> Any:
-        """float32 [b, outputs]: the network's outputs for the output of its first `shared` segments.
+    def logits(self, inputs: Input, arithmetic: Arithmetic, first: int | None = None) -> Any:
+        """float32 [b, outputs]: the outputs for what the first segments computed, by default `shared` of them.
 
         Of several tasks a list of them, with None for tasks that have no input.
 
@@ -135,7 +135,7 @@ class Member:
         """
         features: Any = inputs
         with arithmetic.autocast():
-            for segment in self.network[self.shared : -1]:
+            for segment in self.network[self.shared if first is None else first : -1]:
                 features = segment(features)
         with arithmetic.autocast(enabled=False):
             if isinstance(features, list):

@@ -5,11 +5,13 @@ those of the half: two artists' drawings of one emoji, two columns of a list of 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from yosinski.data.crops import greyed
 from yosinski.data.half import Half
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
@@ -47,10 +49,16 @@ class Partners:
         keys = run.parts[1:] if self.tasks else [(run.role, half.pictures.digest) for half in run.partners]
         further = zip(run.partners, keys, strict=True)
         self.streams = [first, *(Stream(store_of(half), run, half, key) for half, key in further)]
-        self.pairs = [] if self.tasks else [self._pairs(stream, "train") for stream in self.streams]
+        self.pairs = [
+            pairs(first.store, first.half, stream.store, stream.half, "train")
+            for stream in self.streams
+            if not self.tasks
+        ]
+        self._exchanged = lru_cache(maxsize=len(self.streams))(self._draw_exchanged)
 
-    def _pairs(self, stream: Stream, set_name: str) -> np.ndarray:
-        return pairs(self.first.store, self.first.half, stream.store, stream.half, set_name)
+    def _draw_exchanged(self, k: int, epoch: int) -> np.ndarray:
+        """For every example the one whose input k it gets in an epoch."""
+        return exchanged(len(self.pairs[k]), self.first.run, self.streams[k].half, "train", epoch)
 
     @property
     def missing(self) -> bool:
@@ -89,16 +97,17 @@ class Partners:
 
     def _inputs(self, step: int, shown: Shown) -> Given:
         epoch = step // self.first.steps_per_epoch
-        images: list[Batch | None] = [self.first.read(shown)]
+        first = self.first.read(shown)
+        images: list[Batch | None] = [first]
         missing: list[torch.Tensor | None] = [None]
-        for stream, found in zip(self.streams[1:], self.pairs[1:], strict=True):
+        for k, (stream, found) in enumerate(zip(self.streams[1:], self.pairs[1:], strict=True), 1):
             if stream.half.drawn == "same":
-                images.append(self.first.read(shown) if not stream.half.grey else stream.read(shown))
+                images.append(greyed(first) if stream.half.grey else first)
                 missing.append(None)
                 continue
             examples = shown.images
             if stream.half.drawn == "exchanged":
-                examples = exchanged(len(found), self.first.run, stream.half, "train", epoch)[examples]
+                examples = self._exchanged(k, epoch)[examples]
             absent = found[examples] < 0
             chosen = stream.drawn(epoch, np.where(absent, 0, found[examples]))
             images.append(stream.read(chosen))

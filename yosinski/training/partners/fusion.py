@@ -69,7 +69,7 @@ def additive(member: Member, store: Store, images: ImageSet, arithmetic: Arithme
     rows = []
     for k in range(count):
         pairs = [taken(parts[0], torch.full((count,), k)), parts[1]]
-        rows.append(above(member, pairs, arithmetic).double().cpu())
+        rows.append(member.logits(pairs, arithmetic, cut).double().cpu())
     outputs = torch.stack(rows)  # [x, y, classes]
     parts_alone = outputs.mean(1)[:, None] + outputs.mean(0)[None] - outputs.mean((0, 1))
     here = torch.arange(count)
@@ -87,14 +87,3 @@ def taken(part: Part, rows: torch.Tensor) -> Part:
     if isinstance(part, Batch):
         return Batch(*(tensor[rows.to(tensor.device)] for tensor in part))
     return part[rows.to(part.device)]
-
-
-def above(member: Member, parts: Any, arithmetic: Arithmetic) -> torch.Tensor:
-    """The outputs for the inputs of the segment in which parts meet, float32 [b, outputs]."""
-    features = parts
-    with arithmetic.autocast():
-        for segment in member.network[member.run.cut : -1]:
-            features = segment(features)
-    with arithmetic.autocast(enabled=False):
-        floats = [one.float() for one in features] if isinstance(features, list) else features.float()
-        return member.network[-1](floats)
