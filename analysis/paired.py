@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 from analysis.frame import distinct
 from yosinski.data.halves import kind
 from yosinski.errors import BadInput, choose
-from yosinski.experiment.treatments import shared
+from yosinski.experiment.treatments import with_partners
 
 METRICS = {  # column -> what it was measured on
     "test_top1": "test images",
@@ -35,7 +35,7 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
 
 def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows without preserved layers and partners; of published networks those on random splits, if any."""
-    frame = frame.loc[(frame["preserved"].fillna(0) == 0) & ~frame["treatment"].isin(shared())]
+    frame = frame.loc[(frame["preserved"].fillna(0) == 0) & ~frame["treatment"].isin(with_partners())]
     published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
     random = published & (kind_of_split(frame) == "random")
     return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]

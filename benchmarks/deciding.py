@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "simulated"))
 from deciding import CHOICES, PLACES, End, decided, ended, known, measurements, walk
 from truth import EMOJI, PUBLISHED
 

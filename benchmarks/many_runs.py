@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.figure2 import figure2
-from sweeps.running.plan import in_order
+from sweeps.running.plan import parents_first
 from yosinski import files
 from yosinski.experiment.run import Run
 from yosinski.records import specs
@@ -47,7 +47,7 @@ def made_up(run: Run) -> dict[str, Any]:
 
 def fill(runs: Path) -> None:
     """The runs of the first seeds, finished."""
-    listed = in_order(figure2(seeds=tuple(range(FINISHED // PER_SEED + 1))))[:FINISHED]
+    listed = parents_first(figure2(seeds=tuple(range(FINISHED // PER_SEED + 1))))[:FINISHED]
     for run in listed:
         path = specs.folder(runs, run.id)
         claim = {"attempt": 1, "job": "", "released": True, "host": "elsewhere", "pid": 1, "started": 0.0}

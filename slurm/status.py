@@ -17,7 +17,7 @@ from slurm import cluster
 from slurm.job import STARTED
 from slurm.submission import Scheduled, Submission, jobs, scheduled, submissions
 from sweeps.running import ends
-from sweeps.running.plan import look
+from sweeps.running.plan import found_states
 from yosinski import files
 from yosinski.data.place import earlier
 from yosinski.errors import BadInput
@@ -167,7 +167,7 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
     adopting: see `submission.scheduled`; then SLURM must answer.
     """
     pairs = [(entry.id, entry.parent) for entry in wanted]
-    states, stale = look(pairs, runs)
+    states, stale = found_states(pairs, runs)
     left = [run_id for run_id, state in states.items() if state not in FINAL]
     last_jobs: dict[str, Scheduled] = {}
     silent = ""
@@ -188,7 +188,7 @@ def sights(runs: Path, wanted: Sequence[Entry], adopting: bool = False) -> tuple
             cluster_of, _, job = name.rpartition(" ")
             return name in over or f"{cluster_of} {job.partition('_')[0]}" in older
 
-        again, _ = look([pair for pair in pairs if pair[0] in last_jobs], runs, ended, states)
+        again, _ = found_states([pair for pair in pairs if pair[0] in last_jobs], runs, ended, states)
         states |= again
     shown: dict[str, Sight] = {}
     for entry in wanted:

@@ -31,11 +31,11 @@ from yosinski.training import checkpoints, moments, surgery
 from yosinski.training.arithmetic import (
     Arithmetic,
     choose_arithmetic,
+    configure,
     free_memory,
     is_out_of_memory,
     keep_freed_memory,
     laid_out,
-    settle,
 )
 from yosinski.training.loop import train
 from yosinski.training.moments import Moments
@@ -61,7 +61,7 @@ def run_pack(
     job: the scheduler's name for this process; ended: whether a job has ended, by the scheduler.
     """
     arithmetic = choose_arithmetic(where)
-    settle(arithmetic)
+    configure(arithmetic)
     keep_freed_memory()
     runs = [specs.load(where.runs, run_id) for run_id in ids]
     claimed: list[tuple[Run, attempts.Attempt]] = []

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.advice.answer import ENOUGH, Answer
 from analysis.advice.contrasts import CONTRASTS
-from analysis.figures.style import GREY, in_order, look, style
+from analysis.figures.style import GREY, drawing_order, look, style
 from analysis.paired import FEWEST
 
 COSTS = {  # column of the frame -> what it is called, and its unit
@@ -163,7 +163,7 @@ def of_classes(rows: pd.DataFrame, n: int, mean: float, spread: float) -> Figure
 def volume(rows: pd.DataFrame) -> Figure:
     """Heat maps of n against images per class, one per treatment: points from the base; a star on the best choice."""
     columns = list(dict.fromkeys(rows["images"]))
-    panels = in_order(series for series in rows["series"] if series != "base")
+    panels = drawing_order(series for series in rows["series"] if series != "base")
     reach = max(float(rows["from_base"].abs().to_numpy().max()), 0.1)
     cuts = sorted(rows["n"].unique())
     with style():

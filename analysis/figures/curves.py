@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.marks import subject, trained_on
-from analysis.figures.style import GREY, counted, in_order, look, style
+from analysis.figures.style import GREY, counted, drawing_order, look, style
 from analysis.frame import distinct
 from analysis.paired import by_origin
 from yosinski.errors import BadInput
@@ -100,7 +100,7 @@ def _one_panel(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Line2D]]:
 
 def _panel_per_series(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Line2D]]:
     """One panel per series, in up to three columns; the legend says which shade is which n."""
-    groups = {series: drawn.loc[drawn["series"] == series] for series in in_order(drawn["series"])}
+    groups = {series: drawn.loc[drawn["series"] == series] for series in drawing_order(drawn["series"])}
     columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
     figure = Figure(figsize=(2.2 + 2.5 * columns, 0.9 + 2.4 * rows))
@@ -131,7 +131,7 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
     Runs of the same series and n differ in their dashes.
     """
     runs = [run for _, run in drawn.groupby("run", sort=False)]
-    rank = in_order(drawn["series"]).index
+    rank = drawing_order(drawn["series"]).index
     runs.sort(key=lambda run: (rank(run["series"].iloc[0]), run["n"].iloc[0]))
     names = [_name(run.iloc[0]) for run in runs]
     dashes: dict[Any, Any] = {}

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.figures import marks
-from analysis.figures.style import GREY, in_order, look, style
+from analysis.figures.style import GREY, drawing_order, look, style
 from analysis.frame import arithmetic, distinct
 from analysis.paired import (
     FEWEST,
@@ -61,7 +61,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
     shown = main_experiment(frame)
     origins = [one_row_per_run(rows, metric) for rows in by_origin(shown)]
     overlaid = len(origins) > 1
-    order = in_order(pd.concat([runs["series"].dropna() for runs in origins]))
+    order = drawing_order(pd.concat([runs["series"].dropna() for runs in origins]))
     drawn = [_drawn(runs, order, overlaid, pale=overlaid and runs is origins[0]) for runs in origins]
     beside = _offsets(order)
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import marks
-from analysis.figures.style import GREY, INITIALISERS, UNLIKE, faded, in_order, look, style
+from analysis.figures.style import GREY, INITIALISERS, UNLIKE, drawing_order, faded, look, style
 from analysis.frame import distinct
 from analysis.paired import METRICS, by_origin, compare, kind_of_split, metric_for, one_row_per_run, with_their_bases
 from yosinski.errors import BadInput
@@ -126,7 +126,7 @@ def _draw_features(axes: Axes, part: _Part, runs: pd.DataFrame, numbers: pd.Data
     """Random features: all networks, and the means of those that learned, from the mean of their bases."""
     rows = _rows(numbers, runs, "top right")
     bases = rows.loc[rows["series"] == "base", "mean"].item()
-    for series in in_order(rows["series"]):
+    for series in drawing_order(rows["series"]):
         if series != "base":
             means, own = rows.loc[rows["series"] == series], look(series, part.pale)
             axes.plot(
@@ -217,7 +217,7 @@ def _label(left: Axes, right: Axes, bottom: Axes, parts: list[_Part], numbers: p
     left.legend(handles=entries + marks.notes(pd.concat([part.natman for part in parts])), loc="best")
     features = [part.features for part in parts if part.features is not None]
     if features:
-        series = [name for name in in_order(pd.concat(features)["series"]) if name != "base"]
+        series = [name for name in drawing_order(pd.concat(features)["series"]) if name != "base"]
         entries = [dot(color=own.colour("base"), marker="o", label="base")]
         for name in series:
             appearance = look(name)

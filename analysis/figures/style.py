@@ -75,7 +75,7 @@ def faded(colour: str) -> str:
     return to_hex(sns.blend_palette([sns.desaturate(colour, 0.6), "white"], 20)[10])
 
 
-def in_order(series: Iterable[str]) -> list[str]:
+def drawing_order(series: Iterable[str]) -> list[str]:
     """Each series once, in the order of legends."""
     return sorted(set(series), key=list(looks()).index)
 

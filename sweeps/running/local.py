@@ -123,7 +123,7 @@ class Queue:
             elif any(parent.id in self.failed for parent in pack.parents):
                 self.waiting.remove(pack)
 
-    def settle(self, decided: Collection[str]) -> None:
+    def end_early(self, decided: Collection[str]) -> None:
         """End the training of these runs (ids): their packs save and end, or are not started."""
         self.stopped |= set(decided)
         self.waiting = [pack for pack in self.waiting if not self._is_decided(pack)]
@@ -205,7 +205,7 @@ def run_here(
     queue = Queue(plan, where, devices)
     try:
         while queue.waiting or queue.running:
-            queue.settle(decided())
+            queue.end_early(decided())
             queue.turn()
             yield queue
             time.sleep(POLL)

@@ -148,8 +148,8 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     A copy whose base is stuck or diverged is blocked, and not among the remaining runs; nor are bases from outside.
     device: for the estimate of time. BadInput for runs that cannot be trained.
     """
-    ordered = in_order(runs)
-    states, stale = look([(run.id, run.parent.id if run.parent else None) for run in ordered], where)
+    ordered = parents_first(runs)
+    states, stale = found_states([(run.id, run.parent.id if run.parent else None) for run in ordered], where)
     left = [run for run in ordered if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
     finished = (run for run in ordered if states[run.id] == "done")
@@ -163,7 +163,7 @@ def check_batches(runs: Iterable[Run]) -> None:
             check_batch(run, find.card(run.half.data))
 
 
-def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
+def parents_first(runs: Iterable[Run]) -> tuple[Run, ...]:
     """Every run once, bases before their copies, with bases that the sweep does not list."""
     ordered: dict[str, Run] = {}
     for run in runs:
@@ -173,7 +173,7 @@ def in_order(runs: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(ordered.values())
 
 
-def look(
+def found_states(
     runs: Iterable[tuple[str, str | None]],
     where: Path,
     ended: claims.Ended = claims.no_scheduler,
@@ -188,7 +188,9 @@ def look(
     weights: dict[str, str] = {}
     stale: set[str] = set()
     for run_id, parent in runs:
-        state, record = recorded.look(specs.folder(where, run_id), ended) if run_id in ids else ("missing", None)
+        state, record = (
+            recorded.state_and_record(specs.folder(where, run_id), ended) if run_id in ids else ("missing", None)
+        )
         if parent is not None and state not in recorded.FINAL:
             if (states.get(parent) or (bases or {}).get(parent)) in ("stuck", "diverged"):
                 state = "blocked"

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from pages import first_column
 
-from sweeps.running.plan import in_order, plan
+from sweeps.running.plan import parents_first, plan
 from yosinski import files
 from yosinski.cli import local
 from yosinski.cli.main import main
@@ -41,7 +41,7 @@ class Trainer:
     def __call__(self, options: Any) -> int:
         runs, parameters = sweep_runs(options)
         list_runs(options.runs, options.sweep, parameters, runs)
-        print(f"plan of {len(in_order(runs))} runs")
+        print(f"plan of {len(parents_first(runs))} runs")
         for run in plan(runs, options.runs, 1).left:
             if self.stop_after is not None and len(self.trained) >= self.stop_after:
                 raise KeyboardInterrupt

@@ -12,10 +12,10 @@ from PIL import Image
 
 from sweeps.grid import all_classes
 from yosinski.cli.main import main
-from yosinski.data import find, image_files, look, making
+from yosinski.data import find, image_files, making, reading
 from yosinski.data import store as data_stores
-from yosinski.data.look import one_look, usual_stores
 from yosinski.data.place import RULE, Place, suited
+from yosinski.data.reading import one_reading, usual_stores
 from yosinski.data.sources import hashes, imagenet, kinds, synsets
 from yosinski.errors import BadInput
 
@@ -346,7 +346,7 @@ def test_a_list_with_a_label_changed_is_another_data_set(here: Path) -> None:
     os.utime(text, ns=(then.st_atime_ns, then.st_mtime_ns))
     with pytest.raises(BadInput, match=rf"{made} was made of .*: \d of another class or set \(.*v1/ok/1.bmp"):
         find.card("list-16:all.txt")
-    with one_look(here.parent / "others"):
+    with one_reading(here.parent / "others"):
         assert find.card("list-16:all.txt").fingerprint not in made.name
 
 
@@ -375,10 +375,10 @@ def test_a_command_looks_once_and_the_next_one_again(here: Path, monkeypatch: py
     looks = []
     real = kinds.list_images
     monkeypatch.setattr(kinds, "list_images", lambda place: looks.append(place) or real(place))
-    with look.one_look():
+    with reading.one_reading():
         assert find.card("imagenet-32:t") is find.card("imagenet-32:t")
         assert len(looks) == 1
-    with look.one_look():
+    with reading.one_reading():
         find.card("imagenet-32:t")
     find.card("imagenet-32:t")
     find.card("imagenet-32:t")

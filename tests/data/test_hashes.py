@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data.look import one_look
+from yosinski.data.reading import one_reading
 from yosinski.data.sources import hashes
 from yosinski.data.sources.scanning import State
 from yosinski.errors import BadInput, Failure
@@ -129,7 +129,7 @@ def test_times_of_any_age_are_states(file: Path) -> None:
 def test_much_is_told_before_it_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashes, "MUCH", 3)
     lines: list[str] = []
-    with one_look(tell=lines.append):
+    with one_reading(tell=lines.append):
         for _ in range(2):
             held(file)
     assert lines == ["reading 1 file of some:data, 0.0 GB, once: then only what changes"]

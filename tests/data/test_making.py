@@ -30,8 +30,8 @@ from yosinski.data.card import SETS
 from yosinski.data.decoding import decode
 from yosinski.data.half import Half
 from yosinski.data.halves import split
-from yosinski.data.look import one_look
 from yosinski.data.making import Making
+from yosinski.data.reading import one_reading
 from yosinski.errors import BadInput, Failure
 
 FEW = wnids(4)
@@ -358,7 +358,7 @@ def test_too_few_whole_images_are_refused_and_a_card_is_that_of_its_store(tmp_pa
         path.write_bytes(whole[:-40])
         if image is first:
             made = filled(tree, tmp_path / "stores", "imagefolder-16", skip_broken=True)
-            with one_look(tmp_path / "stores"):
+            with one_reading(tmp_path / "stores"):
                 card = find.card(f"imagefolder-16:{tree}")
             assert card == data_stores.described_card(data_stores.description(made))
             assert card.images == {"train": (1, 2), "select": (1, 1), "test": (1, 1)}

@@ -349,7 +349,7 @@ def test_a_copy_is_blocked_unless_its_base_is_done(tmp_path: Path) -> None:
     first = mine(tmp_path, COPY)
     mine(tmp_path).release()
     assert attempts.blocked(first, COPY, tmp_path)
-    assert states.look(first.path) == (
+    assert states.state_and_record(first.path) == (
         "blocked",
         {"format": 1, "attempts": 1, "state": "blocked", "reason": f"its base {BASE} is interrupted"},
     )

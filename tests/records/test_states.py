@@ -120,27 +120,27 @@ def test_a_runs_states(tmp_path: Path) -> None:
 
 def test_a_look_shows_the_state_and_the_record(tmp_path: Path) -> None:
     path = folder(tmp_path, COPY.id)
-    assert states.look(path) == ("missing", None)
+    assert states.state_and_record(path) == ("missing", None)
     specs.enrol(tmp_path, COPY)
-    assert states.look(path) == ("missing", None)
+    assert states.state_and_record(path) == ("missing", None)
     first = mine(tmp_path, COPY)
-    assert states.look(path) == ("running", None)
+    assert states.state_and_record(path) == ("running", None)
     first.finish({"state": "blocked", "reason": "its base is stuck"})
     blocked = {"format": 1, "attempts": 1, "state": "blocked", "reason": "its base is stuck"}
-    assert states.look(path) == ("blocked", blocked)
+    assert states.state_and_record(path) == ("blocked", blocked)
     second = mine(tmp_path, COPY)
-    assert states.look(path) == ("running", blocked)
-    assert states.look(path, lambda name: True) == ("running", blocked)  # nobody's job
+    assert states.state_and_record(path) == ("running", blocked)
+    assert states.state_and_record(path, lambda name: True) == ("running", blocked)  # nobody's job
     second.fail("the cable was pulled")
-    assert states.look(path) == ("failed", blocked)
+    assert states.state_and_record(path) == ("failed", blocked)
     third = mine(tmp_path, COPY)
     third.release()
-    assert states.look(path) == ("interrupted", blocked)
+    assert states.state_and_record(path) == ("interrupted", blocked)
     mine(tmp_path, COPY).finish({"state": "done"})
-    assert states.look(path) == ("done", {"format": 1, "attempts": 4, "state": "done"})
+    assert states.state_and_record(path) == ("done", {"format": 1, "attempts": 4, "state": "done"})
     for left in ("claim.4.json", "failure.json"):
         (path / left).write_text("torn")  # of a run that ended nothing else is read
-    assert states.look(path)[0] == "done"
+    assert states.state_and_record(path)[0] == "done"
 
 
 def test_a_run_that_was_blocked_once_can_fail_and_be_interrupted(tmp_path: Path) -> None:

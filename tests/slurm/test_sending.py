@@ -36,7 +36,7 @@ from slurm.cluster import Element, Limits
 from slurm.profile import Profile
 from slurm.sending import Array, arrays
 from sweeps.figure2 import figure2
-from sweeps.running.plan import Pack, in_order, packs
+from sweeps.running.plan import Pack, packs, parents_first
 from yosinski import data
 from yosinski.cli import cluster as commands
 from yosinski.data import find
@@ -80,7 +80,7 @@ def test_an_array_has_no_more_elements_than_the_cluster_takes() -> None:
 def test_figure2_on_four_splits_is_an_array_of_bases_and_one_per_base(monkeypatch: pytest.MonkeyPatch) -> None:
     card = find.card("emoji")
     monkeypatch.setattr(data, "card", lambda name: card)
-    runs = in_order(figure2(splits=tuple(f"random:{k}" for k in range(4))))
+    runs = parents_first(figure2(splits=tuple(f"random:{k}" for k in range(4))))
     bases = {run.id for run in runs if run.treatment == "base"}
     assert (len(runs), len(bases)) == (232, 8)
     made = arrays(packs(runs, size=14), (), 1001)
@@ -97,9 +97,9 @@ def test_figure2_on_four_splits_is_an_array_of_bases_and_one_per_base(monkeypatc
 @pytest.mark.parametrize("largest", [1, 5, 1001])
 def test_every_run_is_in_one_array_once_after_what_it_waits_for(size: int, largest: int) -> None:
     runs = synthetic.sweep(range(1, 8), splits=("random:0", "random:1"))
-    made = arrays(packs(in_order(runs), size=size), (), largest)
+    made = arrays(packs(parents_first(runs), size=size), (), largest)
     assert Counter(run.id for array in made for pack in array.packs for run in pack.runs) == Counter(
-        run.id for run in in_order(runs)
+        run.id for run in parents_first(runs)
     )
     assert max(len(array.packs) for array in made) <= largest
     assert max(len(pack.runs) for array in made for pack in array.packs) <= size

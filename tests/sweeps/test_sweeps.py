@@ -18,7 +18,7 @@ from sweeps.paper import paper, published
 from sweeps.preserved import preserved
 from sweeps.reduced import COUNTS, reduced
 from sweeps.running import plan as planning
-from sweeps.running.plan import in_order, packs, plan
+from sweeps.running.plan import packs, parents_first, plan
 from sweeps.volume import volume
 from yosinski.data import find, halves
 from yosinski.data.sources import synsets
@@ -93,7 +93,7 @@ def test_figure3_has_distant_tasks_similar_ones_and_random_features() -> None:
     assert [run.half.split for run in runs] == ["natman"] * 8 + ["random:0"] * 8 + ["all"] * 5
     assert runs[-1].half.classes == find.card("emoji").classes
     assert [run.below for run in runs[-4:]] == ["gaussian"] * 2 + ["kaiming"] * 2
-    assert len(in_order(figure3())) == 4 + 4 * 7 + 1 + 7
+    assert len(parents_first(figure3())) == 4 + 4 * 7 + 1 + 7
     assert {run.below for run in figure3()} == {None, EMOJI.initialiser}
     assert names(figure3(cuts=(3,), splits=(), random=())) == [
         "baseB",
@@ -136,15 +136,15 @@ def test_preserved_keeps_what_lies_below_the_head() -> None:
     assert names(runs) == ["baseB", "baseA", *kept]
     assert {run.treatment for run in runs} == {"base", "frozen"}
     assert [run.frozen for run in runs if run.preserved == 2] == [5, 5]
-    assert len(in_order(preserved(directions=("AB", "BA")))) == 2 + 2 * 2 * (7 + 6 + 5)
-    assert [pack.name for pack in packs(in_order(preserved(cuts=(1, 2, 3)))[2:])] == [
+    assert len(parents_first(preserved(directions=("AB", "BA")))) == 2 + 2 * 2 * (7 + 6 + 5)
+    assert [pack.name for pack in packs(parents_first(preserved(cuts=(1, 2, 3)))[2:])] == [
         "B1-3B B1-3+1B B1-3+2B",
         "A1-3B A1-3+1B A1-3+2B",
     ]
 
 
 def test_volume_trains_copies_of_whole_bases_on_few_images_with_a_base_on_as_many_beside() -> None:
-    runs = in_order(volume(directions=("AB",), cuts=(3,), counts=(2, 10), treatments=("frozen", "thawed")))
+    runs = parents_first(volume(directions=("AB",), cuts=(3,), counts=(2, 10), treatments=("frozen", "thawed")))
     assert len(set(runs)) == len(runs) == 2 + 2 + 3 * 4
     copies = [run for run in runs if not run.is_base]
     whole = [run for run in runs if run.is_base and run.examples_per_class is None]
@@ -246,7 +246,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Run]:
 
 def test_the_paper_has_170_networks(networks: dict[str, Run]) -> None:
     assert len(networks) == len({run.id for run in networks.values()}) == 170
-    assert set(in_order(networks.values())) == set(networks.values())  # all parents are among them
+    assert set(parents_first(networks.values())) == set(networks.values())  # all parents are among them
     kinds = Counter((run.treatment, run.recipe == PAPER, run.half.split) for run in networks.values())
     assert kinds == {
         **{("base", True, f"paper:{s}"): 2 for s in range(4)},

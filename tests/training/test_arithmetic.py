@@ -23,11 +23,11 @@ from yosinski.training import arithmetic
 from yosinski.training.arithmetic import (
     Arithmetic,
     choose_arithmetic,
+    configure,
     gpu_environment,
     gpu_memory,
     is_out_of_memory,
     laid_out,
-    settle,
 )
 
 A, B = synthetic.halves()
@@ -217,7 +217,7 @@ def test_which_arithmetic_gives_the_same_numbers(one: Arithmetic, other: Arithme
 
 @pytest.fixture
 def settings() -> Iterator[None]:
-    """What `settle` changes for the whole process, put back."""
+    """What `configure` changes for the whole process, put back."""
     kinds = ("flash", "mem_efficient", "cudnn")
     before = [getattr(torch.backends.cuda, f"{kind}_sdp_enabled")() for kind in kinds]
     environ = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
@@ -231,10 +231,10 @@ def settings() -> Iterator[None]:
 
 @pytest.mark.usefixtures("settings")
 def test_sums_on_a_gpu_are_in_one_order_and_in_float32() -> None:
-    settle(Arithmetic("bfloat16", "cpu", 1))
+    configure(Arithmetic("bfloat16", "cpu", 1))
     assert torch.backends.cuda.flash_sdp_enabled()  # the CPU's is in one order
     assert not torch.are_deterministic_algorithms_enabled()
-    settle(Arithmetic("bfloat16", "cuda", 1))
+    configure(Arithmetic("bfloat16", "cuda", 1))
     matmul = torch.backends.cuda.matmul
     assert not matmul.allow_bf16_reduced_precision_reduction
     assert not matmul.allow_fp16_reduced_precision_reduction

@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.data.crops import corner, crops, in_order, in_the_middle
+from yosinski.data.crops import corner, crops, each_once, in_the_middle
 from yosinski.data.half import Half
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
@@ -205,7 +205,7 @@ def test_larger_images_are_cropped_everywhere_in_training_and_in_the_middle_with
     assert (plain.corners == 2).all()  # half of 5, as Caffe rounds it
     assert not plain.mirrored.any()
     chosen, labels = large.rows(BASE.half, "train")
-    evaluated = next(in_order(large.images, chosen, labels, SIDE, 100))[0]
+    evaluated = next(each_once(large.images, chosen, labels, SIDE, 100))[0]
     assert (evaluated.pixels.permute(0, 2, 3, 1).numpy() == large.images[chosen, 2:-3, 2:-3]).all()
 
 
@@ -230,7 +230,7 @@ def test_unaugmented_images_are_cut_by_the_rule_of_their_half(noise: Store) -> N
         assert image_set(large, run, "train").rule == rule
         inner = larger[chosen, first : first + SIDE, first : first + SIDE]
         for batch in (
-            next(in_order(larger, chosen, labels, SIDE, 100, rule))[0],
+            next(each_once(larger, chosen, labels, SIDE, 100, rule))[0],
             in_the_middle(larger, chosen, SIDE, rule),
         ):
             assert (batch.pixels.permute(0, 2, 3, 1).numpy() == inner).all()
@@ -320,7 +320,7 @@ def test_random_numbers_are_pinned() -> None:
 
 def test_evaluation_takes_every_image_once_in_order(toy: Store) -> None:
     chosen, labels = toy.rows(BASE.half, "train")
-    batches = list(in_order(toy.images, chosen, labels, SIDE, size=10))
+    batches = list(each_once(toy.images, chosen, labels, SIDE, size=10))
     assert [len(batch_labels) for _, batch_labels in batches] == [10, 10, 4]
     assert all_rows(batches) == chosen.tolist()
     assert torch.cat([batch_labels for _, batch_labels in batches]).tolist() == labels.tolist()

@@ -26,13 +26,13 @@ def submit(options: argparse.Namespace) -> int:
     from slurm.profile import find_profile
     from slurm.status import entries, sights
     from slurm.submission import lock
-    from sweeps.running.plan import in_order
+    from sweeps.running.plan import parents_first
     from yosinski.cli import display
 
     cluster.check_there()
     profile = find_profile(options.profile)
     chosen, parameters = sweep_runs(options)
-    runs = in_order(chosen)
+    runs = parents_first(chosen)
     with lock(options.runs):
         seen, _ = sights(options.runs, entries(runs), adopting=True)
         states = {sight.entry.id: sight for sight in seen}
@@ -57,13 +57,13 @@ def heal(options: argparse.Namespace) -> int:
     from slurm.profile import find_profile
     from slurm.status import entries, sights, troubles
     from slurm.submission import lock
-    from sweeps.running.plan import in_order
+    from sweeps.running.plan import parents_first
     from yosinski.cli import display
 
     cluster.check_there()
     profile = find_profile(options.profile) if options.profile else None
     chosen, parameters = sweep_runs(options)
-    runs = in_order(chosen)
+    runs = parents_first(chosen)
     with lock(options.runs):
         seen, _ = sights(options.runs, entries(runs), adopting=True)
         seen = with_spoilt_bases(options.runs, seen)
@@ -242,12 +242,12 @@ def _selected(options: argparse.Namespace, with_base: bool = False) -> "tuple[Pa
     with_base: add the base of a single copy, because the copy's state depends on it.
     """
     from slurm.status import entries, entries_of, lineage
-    from sweeps.running.plan import in_order
+    from sweeps.running.plan import parents_first
 
     if Path(options.sweep).is_dir():
         return Path(options.sweep), entries_of(Path(options.sweep))
     if options.sweep.endswith(".py") or not specs.is_id(options.sweep):
-        return options.runs, entries(in_order(sweep_runs(options)[0]))
+        return options.runs, entries(parents_first(sweep_runs(options)[0]))
     ancestry = lineage(options.runs, specs.find(options.runs, options.sweep))
     return options.runs, ancestry if with_base else ancestry[-1:]
 

@@ -166,10 +166,10 @@ def _described(chosen: "Choosing", cells: Any) -> str:
 
 def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list[str]:
     """The runs of cells that have not ended, by id; those whose base failed will never begin."""
-    from sweeps.running.plan import in_order, look
+    from sweeps.running.plan import found_states, parents_first
 
-    runs = in_order(chosen.of_cells(cells))
-    states, _ = look([(run.id, run.parent.id if run.parent else None) for run in runs], options.runs)
+    runs = parents_first(chosen.of_cells(cells))
+    states, _ = found_states([(run.id, run.parent.id if run.parent else None) for run in runs], options.runs)
     return [run.id for run in runs if run.is_trained and states[run.id] not in (*FINAL, "blocked")]
 
 
@@ -196,9 +196,9 @@ def _trained(options: argparse.Namespace, decision: Decision, chosen: "Choosing"
 def _on_cluster(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> bool:
     """Whether a job is to train one of these runs."""
     from slurm.status import entries, sights
-    from sweeps.running.plan import in_order
+    from sweeps.running.plan import parents_first
 
-    seen, _ = sights(options.runs, entries(in_order(chosen.of_cells(cells))))
+    seen, _ = sights(options.runs, entries(parents_first(chosen.of_cells(cells))))
     return any(sight.state in ("queued", "waiting", "running") for sight in seen)
 
 
@@ -229,9 +229,9 @@ def _summary(answer: "Answer") -> dict[str, Any]:
 
 def _count(chosen: "Choosing", cells: Cells) -> int:
     """How many networks are trained for cells, with the bases that copies are cut from."""
-    from sweeps.running.plan import in_order
+    from sweeps.running.plan import parents_first
 
-    return sum(run.is_trained for run in in_order(chosen.of_cells(cells)))
+    return sum(run.is_trained for run in parents_first(chosen.of_cells(cells)))
 
 
 def _budget(text: str | None) -> tuple[float, str] | None:

@@ -8,7 +8,7 @@ from itertools import chain
 
 import yosinski
 from yosinski.cli import cluster, data, decide, local, networks, predict, records
-from yosinski.data.look import one_look
+from yosinski.data.reading import one_reading
 from yosinski.errors import BadInput, Failure
 from yosinski.records import specs
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     if getattr(options, "runs", None) is not None:
         specs.know_networks(options.runs)  # so that their names work even if the files are gone or have changed
     try:
-        with one_look(getattr(options, "stores", None), lambda line: print(f"yosinski: {line}", file=sys.stderr)):
+        with one_reading(getattr(options, "stores", None), lambda line: print(f"yosinski: {line}", file=sys.stderr)):
             return options.command(options) or 0
     except BadInput as error:
         status, message = 2, str(error)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sweeps
 from yosinski import files
-from yosinski.data.look import usual_stores
+from yosinski.data.reading import usual_stores
 from yosinski.errors import choose
 
 

@@ -66,7 +66,7 @@ def greyed(batch: Batch) -> Batch:
     return batch._replace(pixels=grey.contiguous(memory_format=torch.channels_last))
 
 
-def in_order(
+def each_once(
     images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Batches of `size` unaugmented images with their labels, for evaluation."""

@@ -176,7 +176,7 @@ def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
     return caused
 
 
-def shared(run: Run, done: float) -> int:
+def trunk(run: Run, done: float) -> int:
     """Number of first segments that are computed without gradients, once for all runs that begin with them."""
     changing = run.recipe.norm_below == "batch" or run.recipe.affine_below
     return 0 if changing else run.held(done)
@@ -184,7 +184,7 @@ def shared(run: Run, done: float) -> int:
 
 def above(run: Run, done: float, trained: bool = False) -> float:
     """FLOPs per image in the segments that a run does not share, in evaluation or (`trained`) in training."""
-    rows, first = rows_of(run) if trained else evaluation_rows(run), shared(run, done)
+    rows, first = rows_of(run) if trained else evaluation_rows(run), trunk(run, done)
     flops = sum(row.flops for row in rows[first:])
     begun = [run.begins(n) <= done for n in range(1, len(rows) + 1)]
     if trained:
@@ -198,7 +198,7 @@ def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[f
 
     computed: for each run, whether these segments are computed for it; the other runs do not share the cost.
     """
-    depths = [shared(run, done) if part else 0 for run, part in zip(runs, computed, strict=True)]
+    depths = [trunk(run, done) if part else 0 for run, part in zip(runs, computed, strict=True)]
     sharing: dict[Hashable, list[int]] = defaultdict(list)
     for run, depth in zip(runs, depths, strict=True):
         sharing[origin(run)].append(depth)
@@ -217,7 +217,7 @@ def origin(run: Run) -> Hashable:
 
 def stands(run: Run, done: float) -> bool:
     """Whether a run uses stored features after this share of the training."""
-    return 0 < standing(run) == shared(run, done)
+    return 0 < standing(run) == trunk(run, done)
 
 
 def standing(run: Run) -> int:

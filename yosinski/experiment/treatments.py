@@ -125,7 +125,7 @@ def copies() -> list[str]:
     return [name for name, treatment in TREATMENTS.items() if treatment.copied]
 
 
-def shared() -> list[str]:
+def with_partners() -> list[str]:
     """The names of the treatments of networks with several tasks or inputs."""
     return [name for name, treatment in TREATMENTS.items() if treatment.partners]
 
@@ -186,4 +186,4 @@ def of_relation(related: str, treatment: str) -> str:
 def every_series() -> list[str]:
     """All series, in the order of tables and legends."""
     related = [of_relation(to, name) for to in ("selffer", "transfer") for name in copies()]
-    return ["base", "outside", *related, of_relation("random", "random"), *shared()]
+    return ["base", "outside", *related, of_relation("random", "random"), *with_partners()]

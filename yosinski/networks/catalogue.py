@@ -116,7 +116,7 @@ def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
         return before
     from yosinski.networks.tracing import own_graph  # executes the file, and loads torch
 
-    own_network = own_graph.look(code, maker, side)
+    own_network = own_graph.loaded(code, maker, side)
     sources = {code.folder / name: text for name, text in own_network.code.sources.items()}
     own_network = own.remember(own_network)
     _looked[path.absolute(), maker, side] = own_network, sources

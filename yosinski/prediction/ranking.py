@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from yosinski import files
 from yosinski.data import store as stores
-from yosinski.data.crops import in_order
+from yosinski.data.crops import each_once
 from yosinski.data.half import Half
 from yosinski.data.store import Store
 from yosinski.environment import Where, environment
@@ -37,7 +37,7 @@ from yosinski.prediction.scores import Labels, SetFeatures
 from yosinski.procedure import base_weights, network_for
 from yosinski.randomness import generator
 from yosinski.records import specs
-from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, gpu_environment, laid_out, settle
+from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, gpu_environment, laid_out
 from yosinski.training.evaluation import ImageSet, image_set
 from yosinski.training.features import AT_A_TIME
 from yosinski.training.moments import Moments
@@ -88,7 +88,7 @@ def predict(
     sets = [image_set(store, as_task_of(source.run, target), name) for name in ("train", "select")]
     train, select = (thinned(images, most, target.digest) for images in sets)
     arithmetic = choose_arithmetic(where)
-    settle(arithmetic)
+    configure(arithmetic)
 
     began = time.perf_counter()
     dimension = common_dimension(source.trained, store, train)
@@ -186,7 +186,7 @@ def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
 @torch.no_grad()
 def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> int:
     """256, or the smallest number of features at a cut."""
-    x, _ = next(in_order(store.images, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
+    x, _ = next(each_once(store.images, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
     sizes = []
     for segment in network[:-1]:
         x = segment(x)
@@ -201,7 +201,7 @@ def features(
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, in evaluation mode."""
     network = laid_out(network, arithmetic.device)
     of_cuts: list[list[np.ndarray]] = [[] for _ in network[:-1]]
-    for batch, _ in in_order(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
+    for batch, _ in each_once(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         x: Any = batch.to(arithmetic.device)
         for segment, parts in zip(network[:-1], of_cuts, strict=True):
             with arithmetic.autocast():

@@ -33,7 +33,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return health.reread(value) if value["state"] == "stuck" else value
 
 
-def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:
+def state_and_record(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any] | None]:
     """The state of the run in this directory, from its record, claim and heartbeat; and its record, if any."""
     try:
         names = os.listdir(path)
@@ -54,7 +54,7 @@ def look(path: Path, ended: Ended = no_scheduler) -> tuple[State, dict[str, Any]
 
 def state(path: Path, ended: Ended = no_scheduler) -> State:
     """The state of the run in this directory."""
-    return look(path, ended)[0]
+    return state_and_record(path, ended)[0]
 
 
 def progress(path: Path) -> dict[str, Any] | None:

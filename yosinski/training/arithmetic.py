@@ -91,7 +91,7 @@ def kind_of_processor(device: str, dtype: str) -> str:
     return " ".join((torch.backends.cpu.get_cpu_capability(), *units))
 
 
-def settle(arithmetic: Arithmetic) -> None:
+def configure(arithmetic: Arithmetic) -> None:
     """Configure torch for exact and reproducible arithmetic: no TensorFloat32, and sums in a fixed order."""
     torch.set_num_threads(arithmetic.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

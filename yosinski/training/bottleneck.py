@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yosinski.data.crops import in_order
+from yosinski.data.crops import each_once
 from yosinski.networks import tensors
 from yosinski.networks.batch import Batch
 from yosinski.training import features, surgery
@@ -37,7 +37,7 @@ def take_features(
     A thawed member that has reached deeper segments computes its features instead, also after an interruption. Does
     nothing without `recipe.views`. Stopped if `stopping` is true between two batches.
     """
-    standing = [member for member in pack if 0 < member.shared == member.run.held(0.0)] if stream.views else []
+    standing = [member for member in pack if 0 < member.trunk == member.run.held(0.0)] if stream.views else []
     if not standing:
         return
     common = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
@@ -56,17 +56,17 @@ def take_features(
                     computed = at_cuts([standing[k] for k in missing], batch.to(arithmetic.device), clock)
                 yield computed
 
-        def look() -> None:
+        def beat() -> None:
             if stopping():
                 raise Stopped
 
-        for member, stored in zip(standing, features.stored(stores, keys, compute, look), strict=True):
+        for member, stored in zip(standing, features.stored(stores, keys, compute, beat), strict=True):
             member.features[name] = stored
 
 
 def trunk(member: Member) -> dict[str, Any]:
     """A member's frozen segments as JSON values."""
-    run, n = member.run, member.shared
+    run, n = member.run, member.trunk
     return {
         "network": run.network,
         "cut": {"n": n, "name": run.cuts[n - 1]},
@@ -79,5 +79,5 @@ def trunk(member: Member) -> dict[str, Any]:
 def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Batch]:
     """The centre crops of a set's images."""
     of = stream.store.images
-    for batch, _ in in_order(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
+    for batch, _ in each_once(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         yield batch

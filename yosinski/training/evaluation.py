@@ -128,7 +128,7 @@ def evaluate(
         member.rest()
     losses = [0.0] * len(members)
     right = np.zeros((len(members), len(images.rows)), bool)
-    depths = {member: member.shared for member in members}
+    depths = {member: member.trunk for member in members}
     total = len(images.rows)
     for start in range(0, total, images.at_a_time):
         if stopping():

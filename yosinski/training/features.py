@@ -24,7 +24,7 @@ from yosinski.identity import digest
 AT_A_TIME = 256  # images per batch: fixed, because the last bits of a feature may depend on it
 CHUNK = 1 << 24  # bytes that are read at once for a checksum
 
-Look = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
+Beat = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +53,32 @@ def stored(
     stores: Path,
     keys: Sequence[Mapping[str, Any]],
     compute: Callable[[list[int]], Iterable[Sequence[torch.Tensor]]],
-    look: Look = lambda: None,
+    beat: Beat = lambda: None,
 ) -> list[StoredFeatures]:
     """The features of these keys, memory-mapped. Missing and damaged ones are made first, all in one pass.
 
     keys: JSON values that identify features; `cut` contains the cut's number `n`, `views` is V and `images` is N. Keys
     may be equal. compute: for the indices of the missing keys, yields the features of each for every batch of images,
-    view by view. look: called regularly; an exception in it ends the work and leaves no incomplete files. If another
+    view by view. beat: called regularly; an exception in it ends the work and leaves no incomplete files. If another
     process makes the same features, this waits for it. BadInput if the disk has too little space, or if features have a
     newer format.
     """
     paths = [folder(stores, key) for key in keys]
     key_of = dict(zip(paths, keys, strict=True))
-    by_path = {path: opened(path, key, look) for path, key in key_of.items()}
+    by_path = {path: opened(path, key, beat) for path, key in key_of.items()}
     with contextlib.ExitStack() as locks:
         for path in sorted(
             path for path in by_path if by_path[path] is None
         ):  # in a fixed order, to avoid deadlocks between processes
-            locks.enter_context(files.lock(_partial(path), look))
+            locks.enter_context(files.lock(_partial(path), beat))
             locks.callback(shutil.rmtree, _partial(path), ignore_errors=True)
-            by_path[path] = opened(path, key_of[path], look)  # another process may have made it meanwhile
+            by_path[path] = opened(path, key_of[path], beat)  # another process may have made it meanwhile
         missing = [path for path in by_path if by_path[path] is None]
         if missing:
             _make(
-                stores, {path: key_of[path] for path in missing}, compute([paths.index(path) for path in missing]), look
+                stores, {path: key_of[path] for path in missing}, compute([paths.index(path) for path in missing]), beat
             )
-        by_path |= {path: opened(path, key_of[path], look) for path in missing}
+        by_path |= {path: opened(path, key_of[path], beat) for path in missing}
     complete = [features for features in (by_path[path] for path in paths) if features is not None]
     if len(complete) < len(keys):
         raise Failure(f"features in {stores / 'features'} are damaged as soon as they are written: is the disk sound?")
@@ -90,7 +90,7 @@ def folder(stores: Path, key: Mapping[str, Any]) -> Path:
     return stores / "features" / digest(key)
 
 
-def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> StoredFeatures | None:
+def opened(path: Path, key: Mapping[str, Any], beat: Beat = lambda: None) -> StoredFeatures | None:
     """The features in this folder. None if there are none, if they are damaged, or if their key is another one."""
     try:
         described = files.read_json(path / "features.json")
@@ -98,20 +98,20 @@ def opened(path: Path, key: Mapping[str, Any], look: Look = lambda: None) -> Sto
         return None
     try:
         array = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
-        if described["of"] != key or described["sha256"] != checksum(path / "features.npy", look):
+        if described["of"] != key or described["sha256"] != checksum(path / "features.npy", beat):
             return None
     except (FileNotFoundError, ValueError, KeyError):  # ValueError: not a file of numpy, or incomplete
         return None
     return StoredFeatures(key["cut"]["n"], array)
 
 
-def checksum(path: Path, look: Look = lambda: None) -> str:
+def checksum(path: Path, beat: Beat = lambda: None) -> str:
     """SHA-256 of a file, in hex. The cost is small: training reads the whole file several times."""
     hashed = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             hashed.update(chunk)
-            look()
+            beat()
     return hashed.hexdigest()
 
 
@@ -120,7 +120,7 @@ def _partial(path: Path) -> Path:
 
 
 def _make(
-    stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], look: Look
+    stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], beat: Beat
 ) -> None:
     """Write the features of all batches in one pass. Folders are renamed when they are complete."""
     with contextlib.ExitStack() as writing:
@@ -138,10 +138,10 @@ def _make(
                     np.lib.format.write_array_header_1_0(file, header)
             for file, values in zip(out, arrays, strict=True):
                 file.write(values.data)
-            look()
+            beat()
     for path, key in wanted.items():
         array = _partial(path) / "features.npy"
-        content = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, look)}
+        content = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, beat)}
         files.write_json(_partial(path) / "features.json", content)
         if path.exists():  # damaged
             shutil.rmtree(path)

@@ -57,8 +57,8 @@ class Member:
     task_losses: list[float] = field(default_factory=list)  # of several tasks: the last `train_loss` of each
     of_tasks: torch.Tensor | None = None  # of several: float32 [tasks, 2], sums of their losses, numbers of their steps
     held: int = -1  # number of first segments that have not been trained yet
-    shared: int = 0  # number of these computed without gradients, once for all members of the same origin
-    training: float = 0.0  # FLOPs per image of a step above the shared segments
+    trunk: int = 0  # number of these computed without gradients, once for all members of the same origin
+    training: float = 0.0  # FLOPs per image of a step above the trunk
     evaluating: float = 0.0  # FLOPs per image of an evaluation above them
     resting: bool = True  # in evaluation mode
     features: dict[str, StoredFeatures] = field(
@@ -122,11 +122,11 @@ class Member:
         if self.resting or held != self.held:  # segments are unfrozen from the cut down, and never frozen again
             done = step / steps
             surgery.ready(self.network, self.run, done)
-            self.held, self.shared, self.resting = held, cost.shared(self.run, done), False
+            self.held, self.trunk, self.resting = held, cost.trunk(self.run, done), False
             self.training, self.evaluating = (cost.above(self.run, done, trained) for trained in (True, False))
 
     def logits(self, inputs: Input, arithmetic: Arithmetic, first: int | None = None) -> Any:
-        """float32 [b, outputs]: the outputs for what the first segments computed, by default `shared` of them.
+        """float32 [b, outputs]: the outputs for what the first segments computed, by default those of the trunk.
 
         Of several tasks a list of them, with None for tasks that have no input.
 
@@ -135,7 +135,7 @@ class Member:
         """
         features: Any = inputs
         with arithmetic.autocast():
-            for segment in self.network[self.shared if first is None else first : -1]:
+            for segment in self.network[self.trunk if first is None else first : -1]:
                 features = segment(features)
         with arithmetic.autocast(enabled=False):
             if isinstance(features, list):
@@ -187,18 +187,18 @@ def at_cuts(
     inputs: list[Input | None] = [(computed or {}).get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
-        if member.shared and inputs[k] is images:
+        if member.trunk and inputs[k] is images:
             trunks.setdefault(origin(member.run), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
             assert isinstance(images, Batch)  # networks with partners have no frozen segments
-            deepest = members[max(sharing, key=lambda k: members[k].shared)]
+            deepest = members[max(sharing, key=lambda k: members[k].trunk)]
             rows, features = layers(deepest.run.network, deepest.run.outputs), images
-            for n, segment in enumerate(deepest.network[: deepest.shared], 1):
-                needed = [members[k] for k in sharing if members[k].shared >= n]
+            for n, segment in enumerate(deepest.network[: deepest.trunk], 1):
+                needed = [members[k] for k in sharing if members[k].trunk >= n]
                 with clock.of(needed, len(images.pixels) * rows[n - 1].flops):
                     features = segment(features)
                 for k in sharing:
-                    if members[k].shared == n:
+                    if members[k].trunk == n:
                         inputs[k] = features
     return [batch for batch in inputs if batch is not None]

@@ -24,7 +24,7 @@ from yosinski.data.sources.listing import (
     one_class_each,
     same_classes,
 )
-from yosinski.data.sources.scanning import Unused, look, scan, scans
+from yosinski.data.sources.scanning import Unused, scan, scans, top_of
 from yosinski.errors import BadInput, printable, some
 
 WORDS = {
@@ -54,7 +54,7 @@ def list_inputs(place: Place) -> Listing:
     """
     path = place.path
     assert path is not None
-    here, unused = look(path), Unused()
+    here, unused = top_of(path), Unused()
     unused.merge(here.unused)
     if here.images:
         unused.add("images beside the folders of inputs", here.images[0], len(here.images))
@@ -110,7 +110,7 @@ def _classes(path: Path, root: Path, unused: Unused) -> Sets:
     tops = _sets(path, unused)
     of_sets: dict[str, dict[Path, str]] = {}
     for set_name, top in tops.items():
-        here = look(top)
+        here = top_of(top)
         of_sets[set_name] = {
             top / folder: name for folder, name in class_names(here.folders, f"{printable(top)}/").items()
         }
@@ -161,9 +161,9 @@ def named_sets(paths: dict[str, Path], where: Path) -> dict[str, Path]:
 
 def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
     """The folders of train, select and test; if the path holds the classes, the path itself as train."""
-    here = look(path)
+    here = top_of(path)
     called = [folder for folder in here.folders if set_called(folder)]
-    inner = {folder: path / folder for folder in called if look(path / folder).folders}  # others have no labels
+    inner = {folder: path / folder for folder in called if top_of(path / folder).folders}  # others have no labels
     sets = named_sets(inner, path)
     if "train" in sets:
         unused.merge(here.unused)
@@ -180,10 +180,10 @@ def _sets(path: Path, unused: Unused, wrapped: int = 0) -> dict[str, Path]:
 
 def _only(path: Path) -> Path | None:
     """The only folder in a folder that holds nothing else, if that one holds only folders."""
-    here = look(path)
+    here = top_of(path)
     if here.images or len(here.folders) != 1:
         return None
-    inner = look(path / here.folders[0])
+    inner = top_of(path / here.folders[0])
     return path / here.folders[0] if inner.folders and not inner.images else None
 
 
@@ -234,7 +234,7 @@ def tiny_imagenet(place: Place) -> Listing:
             f"{path} is no Tiny ImageNet as distributed (imagefolder:PATH takes other layouts): no {some(missing)}"
         )
     wnids = sorted(wnids_file.read_text().split())
-    same_classes(wnids, look(train).folders, wnids_file.name, "train/", str(path))
+    same_classes(wnids, top_of(train).folders, wnids_file.name, "train/", str(path))
     scanned = scans([train / wnid / "images" for wnid in wnids])
     one_class_each(scanned, lambda folder: folder.parent.name)
     labelled = scan(val / "images")

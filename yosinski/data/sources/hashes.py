@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from yosinski import files
-from yosinski.data.look import look
+from yosinski.data.reading import reading
 from yosinski.data.sources.scanning import PARTS, State, each
 from yosinski.errors import BadInput, Failure, printable
 from yosinski.identity import digest
@@ -38,7 +38,7 @@ def sha256(source: str, paths: Sequence[str], states: Sequence[State]) -> list[s
     unread = [k for k, sha in enumerate(digests) if sha is None]
     if (size := sum(states[k].size for k in unread)) > MUCH:
         count = f"{len(unread):,} file{'s' * (len(unread) > 1)}"
-        look().tell(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
+        reading().tell(f"reading {count} of {source}, {size / 1e9:,.1f} GB, once: then only what changes")
     fresh = set(unread)
     now = time.time_ns()
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from yosinski.data.place import Place
 from yosinski.data.sources import synsets
 from yosinski.data.sources.listing import Image, Listing, Sets, files_in, listing, same_classes
-from yosinski.data.sources.scanning import State, Unused, look, scan, scans
+from yosinski.data.sources.scanning import State, Unused, scan, scans, top_of
 from yosinski.errors import BadInput, printable, some
 
 GENERATOR = 2  # increase when stores of the same files would hold other images; the fingerprint covers it
@@ -84,7 +84,7 @@ def sample(images: Sequence[Image]) -> list[Image]:
 
 def _wnids(path: Path, unused: Unused) -> list[str]:
     """The classes: WordNet ids with a folder."""
-    here = look(path, SUFFIXES)
+    here = top_of(path, SUFFIXES)
     other = [name for name in here.folders if not WNID.fullmatch(name)]
     if other:
         names = some([printable(name) for name in other])

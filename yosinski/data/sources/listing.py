@@ -167,7 +167,7 @@ class Listing:
                 answers[question] |= {label} - {""}
         return {
             "domains": list(beside.inputs),
-            "answers": {question: in_order(labels) for question, labels in answers.items()},
+            "answers": {question: sorted_labels(labels) for question, labels in answers.items()},
             "missing": {name: counts for name, counts in missing.items() if any(map(any, counts.values()))},
             "unlabelled": {name: counts for name, counts in unlabelled.items() if any(map(any, counts.values()))},
         }
@@ -207,7 +207,7 @@ def listing(
     return Listing(root, tuple(classes), images, tuple(groups), tuple(notes), undivided, divide, beside)
 
 
-def in_order(labels: Iterable[str]) -> list[str]:
+def sorted_labels(labels: Iterable[str]) -> list[str]:
     """Labels in order: by number if all of them are numbers."""
     labels = list(labels)
     numbers = all(label.isdecimal() for label in labels)

@@ -15,7 +15,7 @@ from pathlib import Path
 from yosinski.data.place import Place
 from yosinski.data.sources.columns import Row, Table, header, table
 from yosinski.data.sources.folders import named_sets
-from yosinski.data.sources.listing import Beside, File, Listing, Sets, class_names, drawn, in_order, listing
+from yosinski.data.sources.listing import Beside, File, Listing, Sets, class_names, drawn, listing, sorted_labels
 from yosinski.data.sources.scanning import State, Unused, each
 from yosinski.errors import BadInput, printable, some
 
@@ -58,7 +58,7 @@ def list_images(place: Place) -> Listing:
             files[first] = tuple(further)
             labels[first] = tuple(spelled[label] for spelled, label in zip(answers, row.answers, strict=True))
     beside = Beside(train.named, train.questions, files, labels) if train.named or train.questions else None
-    classes = in_order(sets["train"])
+    classes = sorted_labels(sets["train"])
     return listing(root, sets, classes, drawn(place.source), notes=unused.lines, beside=beside)
 
 

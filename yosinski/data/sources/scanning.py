@@ -147,7 +147,7 @@ def not_taken(suffix: str) -> str:
     return f"files {printable(suffix)}" if suffix else "files without a suffix"
 
 
-def look(path: Path, wanted: tuple[str, ...] | None = None) -> Top:
+def top_of(path: Path, wanted: tuple[str, ...] | None = None) -> Top:
     """The direct content of a folder."""
     suffixes_wanted = frozenset(suffixes() if wanted is None else wanted)
     folders, images, unused = [], [], Unused()
@@ -240,8 +240,8 @@ One = TypeVar("One")
 Found = TypeVar("Found")
 
 
-def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
-    """Call `look` for every item and yield the results in order, with threads if most of the time is waiting.
+def each(read: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
+    """Call `read` for every item and yield the results in order, with threads if most of the time is waiting.
 
     This is so on network file systems. On a local disk threads would only slow each other down, because one thread runs
     Python at a time.
@@ -250,12 +250,12 @@ def each(look: Callable[[One], Found], items: Sequence[One]) -> Iterator[Found]:
     done = 0
     while done < len(items) and waited <= max(PATIENCE, took / 2):
         began, busy = time.perf_counter(), time.thread_time()
-        result = look(items[done])
+        result = read(items[done])
         lasted = time.perf_counter() - began
         took, waited, done = took + lasted, waited + lasted - (time.thread_time() - busy), done + 1
         yield result
     batch_size = min(256, 1 + len(items) // 256)
     batches = [items[start : start + batch_size] for start in range(done, len(items), batch_size)]
     with ThreadPoolExecutor(16) as threads:
-        for several in threads.map(lambda batch: [look(item) for item in batch], batches):
+        for several in threads.map(lambda batch: [read(item) for item in batch], batches):
             yield from several

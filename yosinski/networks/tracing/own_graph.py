@@ -42,7 +42,7 @@ class Found:
     pieces: tuple[Piece, ...]
 
 
-def look(code: Code, maker: str, side: int | None) -> own.Own:
+def loaded(code: Code, maker: str, side: int | None) -> own.Own:
     """The network that code makes. BadInput, with the place, if it makes none, or one that cannot be cut."""
     network = _found(code, maker, side)
     return own.Own(

@@ -13,7 +13,7 @@ from analysis.paper import networks
 from analysis.tables import table
 from yosinski.errors import BadInput
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUCK = {"nolearn_1_3", *(f"reduced-{images:04d}" for images in (5, 10, 25, 50, 100))}
 
 

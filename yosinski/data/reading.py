@@ -1,4 +1,4 @@
-"""A look: the cards that one command has found, so that all its steps see data sets in the same state."""
+"""One reading: the cards that one command has found, so that all its steps see data sets in the same state."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from yosinski.data.card import Card
 
 
-class Look(NamedTuple):
+class Reading(NamedTuple):
     """cards: the cards found, by the texts of data sets; stores: their directory; tell: called before slow work."""
 
     cards: dict[str, Card]
@@ -18,7 +18,7 @@ class Look(NamedTuple):
     tell: Callable[[str], object]
 
 
-_LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
+_READING: ContextVar[Reading | None] = ContextVar("reading", default=None)
 
 
 def usual_stores() -> Path:
@@ -27,18 +27,18 @@ def usual_stores() -> Path:
 
 
 @contextmanager
-def one_look(stores: Path | None = None, tell: Callable[[str], object] = lambda text: None) -> Iterator[None]:
-    """Context in which every data set is looked at once.
+def one_reading(stores: Path | None = None, tell: Callable[[str], object] = lambda text: None) -> Iterator[None]:
+    """Context in which every data set is read once.
 
     stores: the directory of stores; tell: called with a message before slow work.
     """
-    token = _LOOK.set(Look({}, stores or usual_stores(), tell))
+    token = _READING.set(Reading({}, stores or usual_stores(), tell))
     try:
         yield
     finally:
-        _LOOK.reset(token)
+        _READING.reset(token)
 
 
-def look() -> Look:
-    """The current look, or a new one that is not kept."""
-    return _LOOK.get() or Look({}, usual_stores(), lambda text: None)
+def reading() -> Reading:
+    """The current reading, or a new one that is not kept."""
+    return _READING.get() or Reading({}, usual_stores(), lambda text: None)
