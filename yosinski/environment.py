@@ -26,6 +26,7 @@ class Where:
     precision: str = "auto"
     threads: int = 1
     change_arithmetic: bool = False  # whether to resume runs that were started with other arithmetic
+    trace: bool = False  # whether to write which operations take the time of some steps
 
 
 @cache

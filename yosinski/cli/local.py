@@ -136,6 +136,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.device,
         options.precision,
         change_arithmetic=options.change_arithmetic,
+        trace=options.trace,
     )
 
     def tell(text: str) -> None:
@@ -174,6 +175,7 @@ def _for_run(parser: argparse.ArgumentParser) -> None:
         metavar="EPS",
         help="stop copies whose best choice would gain less than EPS in accuracy, as expected, by further training",
     )
+    parser.add_argument("--trace", action="store_true", help="write which operations take the time, in RUNS/traces")
     parser.add_argument("--stale", action="store_true", help="also copies whose base was trained anew since")
 
 

@@ -90,16 +90,32 @@ class Masks:
     def __init__(self, *key: str | int, parts: "Sequence[Masks]" = ()) -> None:
         self.key, self.parts = key, parts
         self.drawn: dict[str, torch.Tensor] = {}
+        self.asked: dict[str, tuple[float, tuple[int, ...], torch.device]] = {}
+
+    def draw_like(self, earlier: "Masks") -> None:
+        """Draw the masks that were asked for in an earlier step, ahead of this one."""
+        for layer, (rate, shape, device) in list(earlier.asked.items()):
+            self._draw(layer, rate, shape, device)
+        for part, before in zip(self.parts, earlier.parts, strict=False):  # none before the first step
+            part.draw_like(before)
+
+    def follow(self, other: "Masks") -> None:
+        """Ask for the same masks as another step."""
+        self.asked, self.parts = other.asked, other.parts
+
+    def _draw(self, layer: str, rate: float, shape: tuple[int, ...], device: torch.device) -> None:
+        kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
+        self.drawn[layer] = torch.from_numpy(kept).to(device) / (1 - rate)
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
         """A mask of 0 (dropped) and 1 / (1 - rate) (kept), of the type and on the device of `like`.
 
         axes: outputs with the same indices in the first `axes` axes share one value; None: independent outputs.
         """
+        shape = tuple(size if axes is None or k < axes else 1 for k, size in enumerate(like.shape))
+        self.asked[layer] = rate, shape, like.device
         if layer not in self.drawn:
-            shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
-            kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
-            self.drawn[layer] = torch.from_numpy(kept).to(like.device) / (1 - rate)
+            self._draw(layer, rate, shape, like.device)
         return self.drawn[layer].to(like.dtype)
 
 

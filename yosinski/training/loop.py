@@ -6,13 +6,15 @@ loss since the last one is kept in the checkpoint.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from yosinski.networks.layers import dropping
+from yosinski.data.resident import Resident
+from yosinski.networks.layers import Masks, dropping
 from yosinski.networks.parts import missing
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.bottleneck import Stopped, take_features
@@ -31,6 +33,8 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     select, *final = sets_of(stream, partners)
     chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
+    if stream.resident:  # select images are evaluated often
+        select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
     results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
@@ -46,15 +50,17 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
     due = [member for member in pulse.members if member.step in looks and member.loss_steps]
     if due and not write_down(due, evaluated(due, select), pulse, results):
         return
-    steps = range(min(member.step for member in pack), stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse), steps), strict=True):
+    steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
         step_of_all(active, shown, step, stream, arithmetic, clock)
+        earlier.follow(shown.masks)
         scores = evaluated(active, select) if step + 1 in looks else []
         clock.lap(active)
         write_down(active, scores, pulse, results)
         stop = pulse.stop() or not pulse.members or (step + 1 in looks and not scores)
         pulse.save(active, now=stop, evaluated=bool(scores))
+        pulse.stepped()
         if stop:
             return
         clock.start()
@@ -100,32 +106,41 @@ def of_fusion(
 class Shown(NamedTuple):
     """Input of a step: images, if a member computes from them; labels, by task; stored features by member.
 
-    With partners images are a list, one entry per task or input; `missing` says where inputs are missing.
+    With partners images are a list, one entry per task or input; `missing` says where inputs are missing. `masks` of
+    dropout are drawn already, as far as the step before has asked for them.
     """
 
     images: Input | None
     labels: list[torch.Tensor | None]
     stored: dict[Member, torch.Tensor]
     missing: list[torch.Tensor | None]
+    masks: Masks
 
 
-def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse) -> Shown:
-    """Read stored features for the members that use them, and images for the others."""
-    shown, device = stream.shown(step), pulse.arithmetic.device
+def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, earlier: Masks) -> Shown:
+    """Read stored features for the members that use them, and images for the others.
+
+    earlier: has seen the masks of the step before.
+    """
+    shown, device, masks = stream.shown(step), pulse.arithmetic.device, masks_of(stream.run, step)
+    masks.draw_like(earlier)
     if partners:
         given = partners.read(step, shown).to(device)
-        return Shown(given.images, given.labels, {}, given.missing)
+        return Shown(given.images, given.labels, {}, given.missing, masks)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    if stream.resident:
+        images, labels = stream.there(step)
+        return Shown(images, [labels], inputs, [], masks)
     images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
-    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [])
+    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
 
 
 def step_of_all(
     active: Sequence[Member], shown: Shown, step: int, stream: Stream, arithmetic: Arithmetic, clock: Clock
 ) -> None:
     """One step of each of these members on the same images."""
-    recipe, masks = stream.recipe, masks_of(stream.run, step)
+    recipe, masks = stream.recipe, shown.masks
     for member in active:
         member.ready(step, stream.steps)
     with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
@@ -153,7 +168,6 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
 def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], step: int, steps: int) -> None:
     """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
-    optimiser.zero_grad()
     gradients.backward(member, outputs, labels)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
@@ -164,5 +178,6 @@ def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
     optimiser.step()
+    optimiser.zero_grad()  # frees the gradients: of a pack only one member's are in memory
     member.loss_steps += 1
     member.step += 1
