@@ -240,11 +240,6 @@ class Run:
         """Number of first segments that have not been trained yet after this share of the training."""
         return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
 
-    @property
-    def frozen(self) -> int:
-        """Number of first segments that never change."""
-        return self.held(1.0)
-
     @cached_property
     def fixed(self) -> tuple[int, ...]:
         """The segments n = 1..N that never change."""
