@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from yosinski.data.half import Half
+from yosinski.data.half import ASKED, Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import SHARING, Recipe, numbers
 from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation, together
@@ -158,6 +158,14 @@ class Run:
     def is_trained(self) -> bool:
         """Whether it is trained here: false for bases from outside."""
         return self.treatment != "outside"
+
+    @property
+    def divisible(self) -> bool:
+        """Whether several processes can train it together, each with a share of every batch.
+
+        A base with one task and one input, whose images all have a label.
+        """
+        return self.treatment == "base" and self.half.asks in ASKED
 
     @property
     def cuts(self) -> tuple[str, ...]:
