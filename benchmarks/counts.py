@@ -28,7 +28,19 @@ from yosinski.training import loop
 
 RECIPE = EMOJI.with_values({"epochs": 1.0, "evaluations": 1})
 WAITS = "aten._local_scalar_dense", "aten.nonzero", "aten.masked_select"
-NO_KERNEL = ["view", "expand", "permute", "transpose", "as_strided", "slice", "select", "detach", "unsqueeze", "alias", "t."]
+NO_KERNEL = ("view", "expand", "permute", "transpose", "as_strided", "slice", "select", "detach", "unsqueeze", "alias")
+    "view",
+    "expand",
+    "permute",
+    "transpose",
+    "as_strided",
+    "slice",
+    "select",
+    "detach",
+    "unsqueeze",
+    "alias",
+    "t.",
+]
 
 
 class Counted(TorchDispatchMode):

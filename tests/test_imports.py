@@ -34,7 +34,7 @@ RANK = {room: rank for rank, line in enumerate(ROOMS) for room in line.split()}
 TOP = ("yosinski.cli", "yosinski.__main__")
 ENTRY = {  # what is loaded when a job or a trial starts, and not before
     "sweeps.running.job": {"yosinski.procedure"},
-    "sweeps.running.trials": {"yosinski.training.trial"},
+    "sweeps.running.trials": {"yosinski.training.timing"},
 }
 
 

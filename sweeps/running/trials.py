@@ -105,6 +105,6 @@ def measured(run: Run) -> Trial:
 
 def passed(network: str, outputs: int, images: int, precisions: Sequence[str]) -> Seconds:
     """A trial in this process."""
-    from yosinski.training.trial import trial
+    from yosinski.training.timing import trial
 
     return trial(network, outputs, images, precisions)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic
@@ -66,7 +67,10 @@ def test_plans_rest_on_trials_until_there_are_records(tmp_path: Path, monkeypatc
     slow = plan([BASE_A], tmp_path, 1, replace(here, precision="float32"))
     assert slow.seconds(BASE_A) > 1.8 * made.seconds(BASE_A)
     assert "assumed" in plan([BASE_A], tmp_path, 1, replace(here, processor="another")).speeds.basis
-    of_here = {"arithmetic": {"dtype": "bfloat16", "device": "cpu"}, "environment": {"processor": processor()}}
+    of_here: dict[str, Any] = {
+        "arithmetic": {"dtype": "bfloat16", "device": "cpu"},
+        "environment": {"processor": processor()},
+    }
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=10.0, pack=1, pack_flops=1e12, seconds_by="time", **of_here)
     assert plan([BASE_A, BASE_B], tmp_path, 1, here).speeds.basis == f"1 finished runs in {tmp_path}"
 
@@ -98,7 +102,7 @@ def test_a_trial_measures_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(trials, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(trials, "cpu_has_bfloat16", lambda: False)
-    monkeypatch.setattr("yosinski.training.trial.LASTING", 0.0)
+    monkeypatch.setattr("yosinski.training.timing.LASTING", 0.0)
     made = trials.measured(BASE_A)
     assert list(made.all) == list(made.half) == ["float32"]
     assert 0 < made.all["float32"]["forward"] < made.all["float32"]["train"]

@@ -1,9 +1,12 @@
-"""A trial: the seconds of a network's forward pass and training step on this machine, in each precision."""
+"""Timing: the seconds of a network's passes in a trial, and the operations of a pack's steps in a trace."""
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
+from torch import profiler
 
 from yosinski.networks import build
 from yosinski.networks.batch import Batch
@@ -11,6 +14,8 @@ from yosinski.networks.catalogue import architecture
 from yosinski.training.arithmetic import Arithmetic, configure, keep_freed_memory, laid_out
 
 LASTING = 0.15  # seconds of each measurement, at least one pass
+SKIPPED, TRACED = 5, 20  # steps: the first ones take longer
+ROWS = 40
 
 
 def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -54,3 +59,23 @@ def shortest(work: Callable[[], object]) -> float:
         work()
         times.append(time.process_time() - before)
     return min(times)
+
+
+@contextlib.contextmanager
+def tracing(path: Path | None, device: str) -> Iterator[Callable[[], object]]:
+    """Context in which some steps are traced, and written to this file; None: none. Its value is to be called after
+    each step.
+    """
+    if path is None:
+        yield lambda: None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = [profiler.ProfilerActivity.CPU, *([profiler.ProfilerActivity.CUDA] if device == "cuda" else [])]
+    order = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+
+    def write(traced: profiler.profile) -> None:
+        path.write_text(traced.key_averages().table(sort_by=order, row_limit=ROWS), encoding="utf-8")
+
+    schedule = profiler.schedule(wait=SKIPPED - 1, warmup=1, active=TRACED, repeat=1)
+    with profiler.profile(activities=kinds, schedule=schedule, on_trace_ready=write) as traced:
+        yield traced.step

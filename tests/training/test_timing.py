@@ -7,14 +7,14 @@ from packs import brief, train
 
 from yosinski.environment import Where
 from yosinski.experiment.run import Run
-from yosinski.training import trace
+from yosinski.training import timing
 
 
 def test_a_trace_names_the_operations_of_some_steps(
     where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trace, "SKIPPED", 1)
-    monkeypatch.setattr(trace, "TRACED", 2)
+    monkeypatch.setattr(timing, "SKIPPED", 1)
+    monkeypatch.setattr(timing, "TRACED", 2)
     copy = brief(bases[1], 1.0).copy(7, "tuned", bases[0])
     train(replace(where, trace=True), [copy])
     (path,) = (where.runs / "traces").iterdir()
