@@ -28,21 +28,8 @@ from yosinski.training import loop
 
 RECIPE = EMOJI.with_values({"epochs": 1.0, "evaluations": 1})
 WAITS = "aten._local_scalar_dense", "aten.nonzero", "aten.masked_select"
-NO_KERNEL = tuple(  # beginnings of names
-    f"aten.{name}"
-    for name in (
-        "view",
-        "expand",
-        "permute",
-        "transpose",
-        "as_strided",
-        "slice",
-        "select",
-        "detach",
-        "unsqueeze",
-        "alias",
-    )
-) + ("aten.t.",)
+VIEWS = ("view", "expand", "permute", "transpose", "as_strided", "slice", "select", "detach", "unsqueeze", "alias")
+NO_KERNEL = (*(f"aten.{name}" for name in VIEWS), "aten.t.")  # beginnings of names
 
 
 class Counted(TorchDispatchMode):
