@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 YOSINSKI := $(BIN)/yosinski
 
-.PHONY: help install figure2 figure2-full fuse branch test test-slow test-all test-slurm lint clean
+.PHONY: help install figure2 figure2-full fuse branch test test-slow test-all test-slurm bench lint clean
 
 help:
 	@echo "make figure2       train 58 small networks on emoji and draw the paper's figure 2, first with frozen copies alone"
@@ -13,6 +13,7 @@ help:
 	@echo "make test          all tests but those that take minutes or need a SLURM"
 	@echo "make test-all      those that take minutes, too (make test-slow: these alone)"
 	@echo "make test-slurm    those, on a small SLURM of their own (root; slurm/testbed up --install has what it needs)"
+	@echo "make bench         a grid beside plain PyTorch and a tuned version of it; counts of a step (benchmarks/README.md)"
 	@echo "make lint          ruff and pyright"
 
 install: $(VENV)/installed
@@ -58,6 +59,10 @@ test-all: test test-slow
 
 test-slurm: install
 	YOSINSKI_TEST_SLURM=1 $(BIN)/python -m pytest -n 3 $(ONLY) tests/slurm/test_slurm.py
+
+bench: install
+	$(BIN)/python benchmarks/plain.py
+	$(BIN)/python benchmarks/counts.py
 
 lint: install
 	$(BIN)/ruff check .

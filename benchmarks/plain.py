@@ -1,8 +1,8 @@
 """What a grid takes here, beside plain PyTorch and beside a tuned version of it.
 
-    python benchmarks/plain.py [--rounds 3] [--epochs 1]
+    python benchmarks/plain.py [--rounds 3] [--epochs 1] [--cuts 1 2 3 4 5 6 7]
 
-trains bases A and B of emoji and the copies AnB and AnB+ at all seven cuts, interleaved in each round, in float32:
+trains bases A and B of emoji and the copies AnB and AnB+ at these cuts, interleaved in each round, in float32:
 
 plain: ImageFolder of PNGs, a DataLoader with a worker per core, transforms v2, one network at a time with all cores
 tuned: pixels in memory, crops by index, channels last, frozen segments without gradients, a process per core
@@ -47,7 +47,6 @@ from yosinski.networks import build
 from yosinski.records import specs
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-CUTS = range(1, 8)
 KINDS = "base", "frozen", "tuned"
 Labelled = tuple[torch.Tensor, torch.Tensor]  # images and labels
 STORES = Path("stores")
@@ -130,9 +129,9 @@ def tuned(pixels: dict[str, Labelled], below: int, frozen: bool, epochs: int) ->
     right(model, whole())
 
 
-def networks() -> list[tuple[str, int]]:
+def networks(cuts: Sequence[int]) -> list[tuple[str, int]]:
     """Kind and cut of each network of the grid."""
-    return [("base", 0), ("base", 0), *((kind, n) for kind in KINDS[1:] for n in CUTS)]
+    return [("base", 0), ("base", 0), *((kind, n) for kind in KINDS[1:] for n in cuts)]
 
 
 held: dict[str, Labelled] = {}  # in a worker process
@@ -169,12 +168,12 @@ def prepare(where: Path) -> None:
     torch.save(pixels, where / "pixels.pt")
 
 
-def grid(epochs: int) -> list[Run]:
+def grid(cuts: Sequence[int], epochs: int) -> list[Run]:
     """The same networks as runs."""
     halves = split(find.card("emoji"), "random:0")
     recipe = EMOJI.with_values({"epochs": float(epochs), "evaluations": 1})
     a, b = (Run("alexnet32", half, recipe) for half in (halves.a, halves.b))
-    return [a, b, *(b.copy(n, kind, a) for kind in KINDS[1:] for n in CUTS)]
+    return [a, b, *(b.copy(n, kind, a) for kind in KINDS[1:] for n in cuts)]
 
 
 def processor_seconds() -> float:
@@ -182,11 +181,11 @@ def processor_seconds() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def of_plain(folder: Path, epochs: int) -> dict[str, list[float]]:
+def of_plain(folder: Path, cuts: Sequence[int], epochs: int) -> dict[str, list[float]]:
     """[clock, processor] seconds by kind."""
     took: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     torch.set_num_threads(cores())
-    for kind, n in networks():
+    for kind, n in networks(cuts):
         began, before = time.perf_counter(), processor_seconds()
         plain(folder, n, kind == "frozen", epochs)
         took[kind][0] += time.perf_counter() - began
@@ -205,15 +204,15 @@ def of_pool(pool: ProcessPoolExecutor, how: str, tasks: dict[str, list[tuple]], 
     return took
 
 
-def of_project(pool: ProcessPoolExecutor, epochs: int, folder: Path) -> dict[str, list[float]]:
+def of_project(pool: ProcessPoolExecutor, cuts: Sequence[int], epochs: int, folder: Path) -> dict[str, list[float]]:
     """A grid in a fresh runs directory, kind by kind."""
     with tempfile.TemporaryDirectory(dir=folder) as runs:
         where = Where(Path(runs), STORES.absolute(), "cpu", "float32")
         tasks: dict[str, list[tuple]] = {}
-        for run in grid(epochs):
+        for run in grid(cuts, epochs):
             specs.enrol(where.runs, run)
         for kind in KINDS:
-            of_kind = [run for run in grid(epochs) if run.treatment == kind]
+            of_kind = [run for run in grid(cuts, epochs) if run.treatment == kind]
             tasks[kind] = [([run.id for run in pack.runs], where) for pack in packs(of_kind, cores())]
         return of_pool(pool, "here", tasks, folder)
 
@@ -241,6 +240,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--epochs", type=int, default=1)
+    options.add_argument("--cuts", type=int, nargs="+", default=list(range(1, 8)))
     given = options.parse_args()
     took: dict[str, list[dict[str, list[float]]]] = {"plain": [], "tuned": [], "here": []}
     load = f"load {os.getloadavg()[0]:.1f}"
@@ -252,12 +252,12 @@ def main() -> None:
             list(pool.map(work, ["start"] * 2 * cores(), [()] * 2 * cores(), [folder] * 2 * cores()))
             of_pool(pool, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)  # loads the pictures
             for _ in range(given.rounds):
-                took["here"].append(of_project(pool, given.epochs, folder))
+                took["here"].append(of_project(pool, given.cuts, given.epochs, folder))
                 tasks: dict[str, list[tuple]] = defaultdict(list)
-                for kind, n in networks():
+                for kind, n in networks(given.cuts):
                     tasks[kind].append(((kind, n), given.epochs))
                 took["tuned"].append(of_pool(pool, "tuned", tasks, folder))
-                took["plain"].append(of_plain(folder, given.epochs))
+                took["plain"].append(of_plain(folder, given.cuts, given.epochs))
                 print(table(took), flush=True)
 
 
