@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from yosinski import files
@@ -82,7 +83,9 @@ COLUMNS = {
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 KINDS = (".csv", ".parquet")  # of file that a frame can be written to
+LARGE = ("per_class", "right")  # of a record, and in no column
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+NOTHING = np.full((1, len(EVALUATION)), np.nan)
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
@@ -120,8 +123,8 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
 
     contents = [task for run in contents for task in (run, *_further_tasks(run, halves))]
     of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in contents])
-    evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(contents) for row in run.evaluations]
-    table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
+    table = pd.DataFrame(np.concatenate([run.evaluations for run in contents] or [NOTHING[:0]]), columns=EVALUATION)
+    table.insert(0, "k", np.repeat(np.arange(len(contents)), [len(run.evaluations) for run in contents]))
     return filtered(joined(of_runs, table), where or {})
 
 
@@ -130,7 +133,7 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
+    contents = [_Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted]
     of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in contents])
     return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
 
@@ -206,7 +209,7 @@ class _Found:
     spec: dict[str, Any]
     state: states.State
     record: dict[str, Any]
-    evaluations: list[dict[str, Any]]  # at least one, an empty one if there is none
+    evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
     task: int = 0
 
 
@@ -232,14 +235,15 @@ def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
 def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
     """Read each of a run's files once."""
     path = specs.folder(runs, run_id)
-    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, [{}])
+    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, NOTHING)
     if (path / "run.json").exists():
         try:
             run.name, run.spec = _description(path / "run.json", run_id)
-            run.record = states.read_record(path) or {}
+            record = states.read_record(path) or {}
+            run.record = {name: value for name, value in record.items() if name not in LARGE}
             final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
             run.state = run.record["state"] if final else states.state(path)
-            run.evaluations = _curve(path) or [{}]
+            run.evaluations = _curve(path)
         except Damaged as error:
             warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
             run.state = "failed"
@@ -255,9 +259,10 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     return value["name"], value["spec"]
 
 
-def _curve(path: Path) -> list[dict[str, float]]:
+def _curve(path: Path) -> np.ndarray:
     try:
-        return states.read_curve(path)
+        rows = [[row[name] for name in EVALUATION] for row in states.read_curve(path)]
+        return np.array(rows) if rows else NOTHING
     except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
         raise Damaged(path / "curve.csv") from error
 
@@ -301,12 +306,11 @@ def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Foun
         first = halves_in_turn[0]
         name = f"{run.name.removesuffix(first.name)}{own.name}" if run.name and first else run.name
         metrics = of_task.get("metrics") or {}
-        last = {
-            **run.evaluations[-1],
-            **{name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")},
-        }
+        of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
+        own_scores = {name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")}
+        last = np.array([list({**of_run, **own_scores}.values())], float)
         state = of_task.get("state", run.state)
-        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, [last], k))
+        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, last, k))
     return found
 
 
