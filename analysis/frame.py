@@ -144,6 +144,8 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns
     of `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
     """
+    known = {name: dtype for name, dtype in {**_DTYPES, **_RECIPE_DTYPES}.items() if name in of_runs}
+    of_runs = of_runs.astype(known)  # before they are repeated for each evaluation
     table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
     table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
     whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if len(table) else table
