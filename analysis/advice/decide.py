@@ -4,9 +4,10 @@ A round is a set of cells, each a place and a choice. Places are what intervals 
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
 The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
 more places, since an answer takes three: what is far behind is dropped, cuts between those that were tried are added
-at the first place where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
-tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
-hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
+at the first place where one of them may be the best. All further rounds rest on the probabilities of the advice. Where
+cuts that were not tried are most of what may be better, these are tried at the first place; otherwise a place is added
+for what is not hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least
+`ENOUGH`.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
 """
 

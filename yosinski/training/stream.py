@@ -26,6 +26,7 @@ from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
 from yosinski.randomness import generator
+from yosinski.training.shares import Shares
 
 TRIES = 10  # maximum number of draws of a box
 
@@ -63,6 +64,7 @@ class Stream:
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
         self.views = run.recipe.views if run.role == "copy" else 0
+        self.shares: Shares | None = None  # if several processes divide the batches
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._view = lru_cache(maxsize=None)(self._draw_view)
 
@@ -104,10 +106,11 @@ class Stream:
         return Shown(*(column[images] for column in self._epoch(epoch)[1]))
 
     def shown(self, step: int) -> Shown:
-        """The images and crops of a step."""
+        """The images and crops of a step, or this process's share of them."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, columns = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
+        chosen = chosen[self.shares.part] if self.shares else chosen
         return Shown(*(column[chosen] for column in columns))
 
     def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
