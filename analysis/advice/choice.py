@@ -79,14 +79,15 @@ class Cells:
         covariance: of luck between the choices of a target, [p, p]. A choice without residuals is taken for one of a
         full grid.
         """
-        p = self.choices
-        by_target = np.zeros((len(self.left), int(self.target.max()) + 1, p))
-        by_target[:, self.target, self.choice] = self.left
+        p, targets = self.choices, int(self.target.max()) + 1
         found = np.empty((p, p, p))
         for code in range(p):
             if self.free[code] > LEAST:
-                rows = by_target[self.choice == code].reshape(-1, p)
-                found[code] = rows.T @ rows / self.free[code]
+                rows = self.left[self.choice == code]
+                by_target = np.zeros((len(rows), targets, p))
+                by_target[:, self.target, self.choice] = rows
+                by_target = by_target.reshape(-1, p)
+                found[code] = by_target.T @ by_target / self.free[code]
             else:
                 from_mean = np.eye(p)[code] - 1 / p
                 found[code] = np.outer(from_mean, from_mean) / (1 - 1 / p)
