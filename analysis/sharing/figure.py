@@ -14,7 +14,7 @@ from analysis.figures import marks
 from analysis.figures.style import GREY, Look, style
 from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
-from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, contrasts, described, means, runs_of
+from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, check_bases, contrasts, described, means, runs_of
 
 _COLOURS = [str(colour) for colour in color_palette("colorblind").as_hex()]
 LOOKS = {  # colour, marker and line of each control
@@ -52,6 +52,7 @@ def branch(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.D
 def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, pd.DataFrame]:
     metric = metric or "test_top1"
     runs: Any = runs_of(frame, kind, metric)
+    check_bases(runs)
     rows, over_n = contrasts(runs, kind), means(runs)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
