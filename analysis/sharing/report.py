@@ -13,7 +13,9 @@ from analysis.advice.recommendation import filled, interval, of_images, shown, s
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
-from analysis.sharing.contrasts import FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of
+from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of
+from analysis.sharing.costs import beside_two, equal_costs, in_words
+from analysis.sharing.predictors import cheap_predictors, together
 from analysis.sharing.recommendation import block_of, sentences
 from analysis.tables import Table
 from yosinski.errors import BadInput, count
@@ -41,11 +43,14 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
         return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
     block = block_of(runs, kind, metric, directory)
     answer = answer_of(block, matters)
-    rows = contrasts(runs, kind)
+    rows, alone = contrasts(runs, kind), together(runs, kind, directory, metric)
+    on_test = runs_of(frame, kind, "test_top1" if metric == "select_top1" else metric)
     sections = [
-        recommendation(block, answer, kind, rows, frame, name),
+        recommendation(block, answer, kind, rows, frame, name, beside_two(runs, alone)),
         decomposition(runs, kind, rows),
+        equal_costs(runs, kind, rows, alone),
         tasks(runs, kind),
+        cheap_predictors(on_test, kind, directory, name),
         Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),
     ]
     title = f"Where to {name}{unlike}: {marks.subject(runs)}"
@@ -53,11 +58,22 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
 
 
 def recommendation(
-    block: Block, answer: Answer, kind: Kind, rows: pd.DataFrame, frame: pd.DataFrame, name: str
+    block: Block,
+    answer: Answer,
+    kind: Kind,
+    rows: pd.DataFrame,
+    frame: pd.DataFrame,
+    name: str,
+    against: pd.DataFrame,
 ) -> Section:
-    """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing."""
+    """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing.
+
+    against: of `costs.beside_two`.
+    """
     table = Table("Choices", answer.rows, shown(block, answer))
     text = sentences(answer, kind, rows)
+    if answer.top and answer.top != BASE:
+        text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
     example = (
         "xy3A: inputs x and y of task A meet after 3 layers"
