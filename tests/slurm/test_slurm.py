@@ -106,23 +106,6 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
     assert "nothing is left to submit" in grid.submit()
 
 
-def test_networks_that_share_wait_for_nobody_and_are_those_of_a_run_here(grid: Grid) -> None:
-    grid.sweep = ["branch", *(word.replace("cuts=3", "cuts=2") for word in grid.sweep[1:] if "directions" not in word)]
-    grid.sweep += ["-pscored=A", "-pcontrols=shuffled", "-precipe.epochs=10"]
-    here = grid.folder / "here"
-    assert "submits 4 runs" in grid.submit()
-    grid.home()
-    words = ["--stores", grid.stores, "--device", "cpu", "--precision", "float32"]
-    grid.yosinski("run", *grid.sweep, "--runs", here, *words)
-    assert set(grid.states()) == {"baseA", "baseB", "AB2A", "A~B2A"}
-    assert all_numbers(grid.runs) == all_numbers(here)
-    joint = grid.path("AB2A")
-    (joint / "record.json").write_text("{")
-    assert "submits 1 run" in grid.heal()
-    grid.home()
-    assert all_numbers(grid.runs) == all_numbers(here)
-
-
 def test_preempted_in_the_middle_of_a_base(grid: Grid, undisturbed: dict[str, Any]) -> None:
     grid.submit()
     grid.training()
