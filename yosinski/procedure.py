@@ -11,8 +11,8 @@ import errno
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from yosinski.networks import build, parts
 from yosinski.networks.layers import moments_in
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
-from yosinski.training import checkpoints, moments, surgery
+from yosinski.training import checkpoints, moments, shares, surgery
 from yosinski.training.arithmetic import (
     Arithmetic,
     choose_arithmetic,
@@ -36,15 +36,18 @@ from yosinski.training.arithmetic import (
     is_out_of_memory,
     keep_freed_memory,
     laid_out,
+    memory_left,
 )
-from yosinski.training.loop import train
+from yosinski.training.loop import follow, train
 from yosinski.training.moments import Moments
 from yosinski.training.pack import Member
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.stream import Stream
+from yosinski.training.timing import tracing
 
 ALONE = "too large for this GPU, even alone"  # `status` recognises these words
+RESIDENT = 0.5  # share of the GPU's free memory that training images may take
 
 
 def run_pack(
@@ -64,6 +67,8 @@ def run_pack(
     configure(arithmetic)
     keep_freed_memory()
     runs = [specs.load(where.runs, run_id) for run_id in ids]
+    if len(runs) == 1 and runs[0].divisible:
+        arithmetic = replace(arithmetic, processes=where.processes)
     claimed: list[tuple[Run, attempts.Attempt]] = []
     together: list[tuple[Run, attempts.Attempt]] = []
     failures: list[str] = []
@@ -90,6 +95,8 @@ def run_pack(
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
+        if partners is None:
+            place(stream, arithmetic)
         train_together(together, Shared(stream, partners, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -121,6 +128,13 @@ class Shared:
     arithmetic: Arithmetic
 
 
+def place(stream: Stream, arithmetic: Arithmetic) -> None:
+    """Hold a half's training images in the GPU's memory, if they take at most a share of what is left of it."""
+    free, needed = memory_left(arithmetic), len(stream.used) * stream.store.images[0].nbytes
+    if free is not None and stream.placeable and needed <= RESIDENT * free:
+        stream.place(arithmetic.device)
+
+
 def train_together(
     claimed: Sequence[tuple[Run, attempts.Attempt]],
     shared: Shared,
@@ -140,13 +154,15 @@ def train_together(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            # Not assigned to a name, which would keep its memory allocated after an error.
-            train(
-                Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
-                shared.stream,
-                shared.partners,
-                shared.where.stores,
-            )
+            traces = shared.where.runs / "traces" / f"{members[0].run.id}.txt" if shared.where.trace else None
+            with divided(members, shared), tracing(traces, shared.arithmetic.device) as stepped:
+                # Not assigned to a name, which would keep its memory allocated after an error.
+                train(
+                    Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping, stepped),
+                    shared.stream,
+                    shared.partners,
+                    shared.where.stores,
+                )
         return
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -154,6 +170,7 @@ def train_together(
         lacking = f"out of GPU memory: {error}"
         traceback.clear_frames(error.__traceback__)  # frees the tensors in the frames
     members.clear()
+    shared.stream.displace()  # images are read again; the numbers are the same
     free_memory(shared.arithmetic)
     left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
     if len(claimed) == 1:
@@ -165,6 +182,28 @@ def train_together(
     half = -(-len(left) // 2)
     train_together(left[:half], shared, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
     train_together(left[half:], shared, failures, stopping)
+
+
+@contextlib.contextmanager
+def divided(members: Sequence[Member], shared: Shared) -> Iterator[None]:
+    """Context in which several processes divide the batches of a base, if they were asked for."""
+    count, stream = shared.arithmetic.processes, shared.stream
+    if count == 1:
+        yield
+        return
+    (base,) = members
+    shares.check(base.run, base.network)
+    state = {
+        "step": base.step,
+        "network": {name: tensor.cpu() for name, tensor in base.network.state_dict().items()},
+        "optimiser": base.optimiser.state_dict(),
+    }
+    place = shares.Shares(0, count, stream.batch_size)
+    try:
+        with shares.leading(base.run, shared.where, place, state, follow) as stream.shares:
+            yield
+    finally:
+        stream.shares = None
 
 
 def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def predict(
         "network": source.run.network,
         "source": source.run.half.digest,
         "fingerprint": target.fingerprint,
-        "arithmetic": asdict(arithmetic),
+        "arithmetic": arithmetic.values,
         "environment": environment() | gpu_environment(arithmetic),
         "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
         "cuts": [

@@ -5,16 +5,22 @@ another process, leaves the pack; the others continue. An interrupted evaluation
 loss since the last one is kept in the checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from yosinski.networks.layers import dropping
+from yosinski.data import store as stores
+from yosinski.data.resident import Resident
+from yosinski.environment import Where
+from yosinski.networks import build
+from yosinski.networks.layers import Masks, dropping, names_of_moments
 from yosinski.networks.parts import missing
-from yosinski.training.arithmetic import Arithmetic
+from yosinski.records import attempts, specs
+from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
 from yosinski.training.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, with_inputs
@@ -23,14 +29,17 @@ from yosinski.training.partners import fusion, gradients
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
+from yosinski.training.shares import END, Shares
 from yosinski.training.stream import Stream, ahead
 
 
-def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path) -> None:
-    """Train a pack to its end, or until it is stopped with checkpoints. stores: also the directory of features."""
+def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Path) -> None:
+    """Train a pack to its end, or until it is stopped with checkpoints. features: their directory."""
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     select, *final = sets_of(stream, partners)
     chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
+    if stream.resident:  # select images are evaluated often
+        select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
     results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
@@ -40,21 +49,25 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
     for member in pack:
         member.begin(stream.steps, clock.by)
     try:
-        take_features(pulse.members, stream, select, stores, arithmetic, clock, pulse.stop)
+        take_features(pulse.members, stream, select, features, arithmetic, clock, pulse.stop)
     except Stopped:
         return
     due = [member for member in pulse.members if member.step in looks and member.loss_steps]
     if due and not write_down(due, evaluated(due, select), pulse, results):
         return
-    steps = range(min(member.step for member in pack), stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse), steps), strict=True):
+    steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
+        if stream.shares:
+            stream.shares.announce(step)
         step_of_all(active, shown, step, stream, arithmetic, clock)
+        earlier.follow(shown.masks)
         scores = evaluated(active, select) if step + 1 in looks else []
         clock.lap(active)
         write_down(active, scores, pulse, results)
         stop = pulse.stop() or not pulse.members or (step + 1 in looks and not scores)
         pulse.save(active, now=stop, evaluated=bool(scores))
+        pulse.stepped()
         if stop:
             return
         clock.start()
@@ -68,6 +81,33 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
         pulse.each(tested, lambda member: results.finish(member, of_member[member], of_inputs.get(member)))
     else:
         pulse.save(tested, now=True)
+
+
+def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -> None:
+    """Train a base with another process that leads, as long as it announces the next step; see `shares`.
+
+    given: this process's place; state: the leader's step, network and optimiser.
+    """
+    arithmetic = replace(choose_arithmetic(where), processes=given.count)
+    configure(arithmetic)
+    keep_freed_memory()
+    run = specs.load(where.runs, run_id)
+    stream = Stream(stores.of(run.half, where.stores), run)
+    stream.shares = given
+    mean = state["network"][names_of_moments(state["network"])[0]]
+    network = laid_out(build.build(run.network, run.outputs, mean.shape[-1]), arithmetic.device)
+    network.load_state_dict(state["network"])
+    member = Member(run, attempts.Attempt(specs.folder(where.runs, run_id), 0), network, None)  # writes nothing
+    member.optimiser.load_state_dict(state["optimiser"])
+    member.step = state["step"]
+    clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
+    steps, earlier = range(member.step, stream.steps), Masks()
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse, earlier), steps), strict=True):
+        if given.announce(step) == END:
+            return
+        step_of_all([member], shown, step, stream, arithmetic, clock)
+        earlier.follow(shown.masks)
+    given.announce(END)
 
 
 def sets_of(stream: Stream, partners: Partners | None) -> list[ImageSet]:
@@ -100,32 +140,41 @@ def of_fusion(
 class Shown(NamedTuple):
     """Input of a step: images, if a member computes from them; labels, by task; stored features by member.
 
-    With partners images are a list, one entry per task or input; `missing` says where inputs are missing.
+    With partners images are a list, one entry per task or input; `missing` says where inputs are missing. `masks` of
+    dropout are drawn already, as far as the step before has asked for them.
     """
 
     images: Input | None
     labels: list[torch.Tensor | None]
     stored: dict[Member, torch.Tensor]
     missing: list[torch.Tensor | None]
+    masks: Masks
 
 
-def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse) -> Shown:
-    """Read stored features for the members that use them, and images for the others."""
-    shown, device = stream.shown(step), pulse.arithmetic.device
+def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, earlier: Masks) -> Shown:
+    """Read stored features for the members that use them, and images for the others.
+
+    earlier: has seen the masks of the step before.
+    """
+    shown, device, masks = stream.shown(step), pulse.arithmetic.device, masks_of(stream.run, step, stream.shares)
+    masks.draw_like(earlier)
     if partners:
         given = partners.read(step, shown).to(device)
-        return Shown(given.images, given.labels, {}, given.missing)
+        return Shown(given.images, given.labels, {}, given.missing, masks)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    if stream.resident:
+        images, labels = stream.there(step)
+        return Shown(images, [labels], inputs, [], masks)
     images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
-    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [])
+    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
 
 
 def step_of_all(
     active: Sequence[Member], shown: Shown, step: int, stream: Stream, arithmetic: Arithmetic, clock: Clock
 ) -> None:
     """One step of each of these members on the same images."""
-    recipe, masks = stream.recipe, masks_of(stream.run, step)
+    recipe, masks = stream.recipe, shown.masks
     for member in active:
         member.ready(step, stream.steps)
     with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
@@ -134,7 +183,7 @@ def step_of_all(
         with clock.of([member], stream.batch_size * member.training):
             with dropping(masks), missing(shown.missing):
                 outputs = member.logits(taken, arithmetic)
-            take_step(member, outputs, shown.labels, step, stream.steps)
+            take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
@@ -150,11 +199,17 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
     return bool(scores)
 
 
-def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], step: int, steps: int) -> None:
+def take_step(
+    member: Member,
+    outputs: Any,
+    labels: Sequence[torch.Tensor | None],
+    step: int,
+    steps: int,
+    shares: Shares | None = None,
+) -> None:
     """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
-    optimiser.zero_grad()
-    gradients.backward(member, outputs, labels)
+    gradients.backward(member, outputs, labels, shares)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]
@@ -164,5 +219,6 @@ def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
     optimiser.step()
+    optimiser.zero_grad()  # frees the gradients: of a pack only one member's are in memory
     member.loss_steps += 1
     member.step += 1

@@ -20,12 +20,14 @@ import torch
 
 from yosinski.data.crops import corner, crops, greyed, resized
 from yosinski.data.half import Half
+from yosinski.data.resident import Resident
 from yosinski.data.store import Store
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
 from yosinski.randomness import generator
+from yosinski.training.shares import Shares
 
 TRIES = 10  # maximum number of draws of a box
 
@@ -63,8 +65,41 @@ class Stream:
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
         self.views = run.recipe.views if run.role == "copy" else 0
+        self.shares: Shares | None = None  # if several processes divide the batches
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._view = lru_cache(maxsize=None)(self._draw_view)
+        self.resident: Resident | None = None
+        self._table = lru_cache(maxsize=2)(self._epoch_there)
+
+    @property
+    def placeable(self) -> bool:
+        """Whether its crops can be made on another device with the same bytes: neither resized nor grey ones can."""
+        return not (self.recipe.least_area or self.half.grey)
+
+    def place(self, device: str) -> None:
+        """Hold the training images in a device's memory, for `there`."""
+        self.resident = Resident(self.store.images, self.rows[self.used], device)
+
+    def displace(self) -> None:
+        """Free that memory."""
+        self.resident = None
+        self._table.cache_clear()
+
+    def _epoch_there(self, epoch: int) -> tuple[torch.Tensor, ...]:
+        """Of an epoch's images in order: numbers among the used ones, corners, mirrored, labels; on the device."""
+        assert self.resident is not None
+        order, columns = self._epoch(epoch)
+        table = np.searchsorted(self.used, order), columns.corners[order], columns.mirrored[order], self.labels[order]
+        return tuple(torch.from_numpy(column).to(self.resident.images.device) for column in table)
+
+    def there(self, step: int) -> tuple[Batch, torch.Tensor]:
+        """The crops and labels of one step, made on the device: the same as `batch`, but nothing is copied there."""
+        assert self.resident is not None
+        epoch, k = divmod(step, self.steps_per_epoch)
+        part = slice(k * self.batch_size, (k + 1) * self.batch_size)
+        chosen = (column[part] for column in self._table(epoch))
+        which, corners, mirrored, labels = (column[self.shares.part] if self.shares else column for column in chosen)
+        return self.resident.crops(which, self.side, corners, mirrored), labels
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, Shown]:
         """The order of the used images; for all images the view and the crop."""
@@ -104,10 +139,11 @@ class Stream:
         return Shown(*(column[images] for column in self._epoch(epoch)[1]))
 
     def shown(self, step: int) -> Shown:
-        """The images and crops of a step."""
+        """The images and crops of a step, or this process's share of them."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, columns = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
+        chosen = chosen[self.shares.part] if self.shares else chosen
         return Shown(*(column[chosen] for column in columns))
 
     def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
