@@ -14,7 +14,7 @@ from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run
-from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series
+from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series, together
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
 from yosinski.networks.own import shown
@@ -40,6 +40,7 @@ COLUMNS = {
     "network": "the network's name",
     "data": "the data set's name",
     "rule": "by which its image files were listed and prepared: 1 by an earlier version (and what is not of files)",
+    "asks": "what of a picture is the target's label: class, domain, group, or a column of labels",
     "split": "the split that the target half was first made for",
     "division": "of the target half's train and select images: 0 as the data set has them, above that drawn anew",
     "target": "letter of the half that the run is trained on",
@@ -299,14 +300,13 @@ def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Foun
     digests = [run.spec.get("half"), *run.spec.get("partners", ())]
     found = []
     for k, of_task in enumerate(tasks, 1):
-        halves_in_turn = [halves[key] for key in digests]
-        own, partners = halves[digests[k]], [half for j, half in enumerate(halves_in_turn) if j != k]
-        if own is None or None in partners or own.shuffled or digests[k] in digests[:k]:
+        own, first, *others_of_first = halves[digests[k]], *(halves[key] for key in digests)
+        known = [half for half in others_of_first if half is not None]
+        if own is None or first is None or len(known) < len(tasks) or own.shuffled or digests[k] in digests[:k]:
             continue  # shuffled labels and a task's twin are no tasks of their own
         others = [key for j, key in enumerate(digests) if j != k]
         spec = {**run.spec, "half": digests[k], "partners": others}
-        first = halves_in_turn[0]
-        name = f"{run.name.removesuffix(first.name)}{own.name}" if run.name and first else run.name
+        name = f"{together(first, known)}{(spec.get('cut') or {}).get('n', 0)}{own.name}"
         metrics = of_task.get("metrics") or {}
         of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
         own_scores = {name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")}
@@ -353,6 +353,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "network": shown(spec.get("network")),
         "data": printable(target.data) if target else None,
         "rule": target.rule if target else None,
+        "asks": target.asks if target else None,
         "split": target.split if target else None,
         "division": target.division if target else None,
         "target": target.name if target else target_half and target_half[:4],
