@@ -24,7 +24,7 @@ from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
 from yosinski.training.evaluation import image_set
-from yosinski.training.stream import Shown, Stream, boxes
+from yosinski.training.stream import Crops, Shown, Stream, boxes
 
 SIDE = 32
 CARD = Card(
@@ -401,7 +401,9 @@ def all_shown(store: Store, run: Run) -> Shown:
     """What all steps show, in one."""
     stream = Stream(store, run)
     steps = [stream.shown(step) for step in range(stream.steps)]
-    return Shown._make(np.concatenate(column) for column in zip(*steps, strict=True))
+    crops = Crops._make(np.concatenate(column) for column in zip(*(shown.drawn for shown in steps), strict=True))
+    images, views = (np.concatenate([shown[k] for shown in steps]) for k in range(2))
+    return Shown(images, views, crops)
 
 
 @pytest.mark.parametrize("views", [0, 2])
