@@ -102,8 +102,8 @@ def _print(network: str, outputs: int) -> None:
 
 
 NETWORKS = (
-    f"{', '.join(ARCHITECTURES)}, textnet, a model of torchvision (resnet50) or timm (timm:xception41), or what a function or"
-    " class in a file of yours makes (net.py:build); also for other images: resnet50@64"
+    f"{', '.join(ARCHITECTURES)}, textnet, a model of torchvision (resnet50) or timm (timm:xception41), or what a "
+    "function or class in a file of yours makes (net.py:build); also for other images: resnet50@64"
 )
 
 
