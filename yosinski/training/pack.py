@@ -142,7 +142,8 @@ class Member:
                 features = segment(features)
         with arithmetic.autocast(enabled=False):
             if isinstance(features, list):
-                return self.network[-1]([None if one is None else one.float() for one in features])
+                floats = [one.float() if isinstance(one, torch.Tensor) else one for one in features]
+                return self.network[-1](floats)
             return self.network[-1](features.float())
 
     def end_mean(self) -> None:
