@@ -32,7 +32,10 @@ yosinski.__main__
 """.strip().splitlines()
 RANK = {room: rank for rank, line in enumerate(ROOMS) for room in line.split()}
 TOP = ("yosinski.cli", "yosinski.__main__")
-ENTRY = {"sweeps.running.job": {"yosinski.procedure"}}  # what is loaded when a job starts, and not before
+ENTRY = {  # what is loaded when a job or a trial starts, and not before
+    "sweeps.running.job": {"yosinski.procedure"},
+    "sweeps.running.trials": {"yosinski.training.timing"},
+}
 
 
 def modules() -> dict[str, Path]:
