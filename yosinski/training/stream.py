@@ -124,7 +124,7 @@ class Stream:
         )
         return tuple(torch.from_numpy(column).to(self.resident.images.device) for column in table)
 
-    def there(self, step: int) -> tuple[Batch, torch.Tensor]:
+    def there(self, step: int) -> tuple[Seen, torch.Tensor]:
         """The crops and labels of one step, made on the device: the same as `batch`, but nothing is copied there."""
         assert self.resident is not None
         epoch, k = divmod(step, self.steps_per_epoch)
