@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("yosinski", "sweeps", "slurm", "analysis")
-HEAVY = ("torch", "torchvision", "submitit")
+HEAVY = ("torch", "torchvision", "submitit", "tokenizers", "transformers")
 
 # Rooms from bottom to top: a module imports from its own room and from those in earlier lines.
 ROOMS = """
@@ -157,6 +157,7 @@ COMMANDS = {
     "halves": "assert main(['halves', 'natman']) == 0",
     "the paper's halves": "assert main(['halves', 'paper:2', '--json']) == 0",
     "data show": "assert main(['data', 'show', 'emoji']) == 0",
+    "plan of texts": "assert main(['plan', 'figure2', '--data', 'words:en', '-p', 'network=textnet']) == 0",
     "bad input": "assert main(['plan', 'figure9']) == 2",
 }
 

@@ -49,7 +49,7 @@ def predict(options: argparse.Namespace) -> int:
     base = ranking.base(source, options.runs)
     other = ranking.base(against, options.runs) if against else None
     for each_base in (base, other or base):
-        ranking.check_images(each_base, target, find.card(target.data).side)
+        ranking.check_images(each_base, target, find.card(target.data))
     with_store(target, options.stores, console)
     where = Where(options.runs, options.stores, options.device, "float32", options.threads or cores())
     with console.status(f"looking at {target.data} with {source}"):

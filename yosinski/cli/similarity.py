@@ -55,6 +55,11 @@ def pairs(runs: list[Run]) -> list[tuple[str, Run, Run]]:
     found = []
     for run in runs:
         for partner in run.partners:
+            if run.towers:
+                raise BadInput(
+                    f"{run}: {run.half.data} and {partner.data} are read by networks of two kinds, which have no layers "
+                    "in common to compare"
+                )
             if control(run.half, partner) == "other":
                 alone: Any = {"treatment": "base", "cut": 0, "partners": (), "recipe": run.recipe.alone}
                 one, other = (replace(run, half=half, **alone) for half in (run.half, partner))

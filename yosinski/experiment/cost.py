@@ -67,27 +67,34 @@ def _images(card: Card, half: Half, set_name: str, domains: tuple[str, ...], at_
 
 
 @lru_cache
-def layers(network: str, outputs: int) -> list[SegmentCost]:
-    """The cost of each segment of a network. The head is last."""
-    return architecture(network).costs(outputs)
+def layers(network: str, outputs: int, length: int = 0) -> list[SegmentCost]:
+    """The cost of each segment of a network, of texts for one of this length (0: its own guess). The head is last."""
+    return architecture(network).costs(outputs, length)
+
+
+def layers_of(run: Run) -> list[SegmentCost]:
+    """The cost of each segment of a run's network, if it had one task and one input."""
+    return layers(run.network, run.outputs, run.recipe.length)
 
 
 def rows_of(run: Run) -> list[SegmentCost]:
     """The cost of each segment for an example in training: of one batch of every task, or of all inputs together."""
-    single = layers(run.network, run.outputs)
+    single = layers_of(run)
     return _of_parts(run) if run.partners else single
 
 
 def evaluation_rows(run: Run) -> list[SegmentCost]:
     """The same in an evaluation, which takes one task at a time."""
-    return _of_parts(run) if len(run.inputs) > 1 else layers(run.network, run.outputs)
+    return _of_parts(run) if len(run.inputs) > 1 else layers_of(run)
 
 
 @lru_cache
 def _of_parts(run: Run) -> list[SegmentCost]:
     """Segments below the meeting of inputs or above the parting of tasks are there once for each."""
-    single, parts = layers(run.network, run.outputs), len(run.parts)
+    single, parts = layers_of(run), len(run.parts)
     every = run.recipe.step == "all"  # all tasks in every step
+    if run.towers:
+        return _with_towers(run, single)
     rows = []
     for n, row in enumerate(single, 1):
         number, passes = 1, 1
@@ -99,13 +106,34 @@ def _of_parts(run: Run) -> list[SegmentCost]:
             number = passes = parts
         parameters, flops = number * row.parameters, passes * row.flops
         if n == len(single) and run.how.partners == "tasks":
-            heads = [layers(run.network, run.recipe.outputs or len(task.labels))[-1] for task in run.tasks]
+            heads = [
+                layers(run.network, run.recipe.outputs or len(task.labels), run.recipe.length)[-1] for task in run.tasks
+            ]
             parameters = sum(head.parameters for head in heads)
             flops = sum(head.flops for head in heads) if every else row.flops
         if run.how.partners == "inputs" and n == run.cut + 1 and run.recipe.join == "concat":
             biases = row.shape[0]
             parameters, flops = parts * (row.parameters - biases) + biases, parts * row.flops
         rows.append(replace(row, parameters=parameters, flops=flops))
+    return rows
+
+
+def _with_towers(run: Run, single: Sequence[SegmentCost]) -> list[SegmentCost]:
+    """The towers of further inputs are part of the segment that they join, each with a layer for its vector."""
+    rows = list(single)
+    joined = rows[run.cut]
+    for tower in run.towers:
+        *below, head = layers(tower, run.outputs, run.recipe.length)
+        width = math.prod(below[-1].shape)
+        added = width * joined.shape[0]
+        if run.recipe.join in ("logits", "multiplicative"):
+            added = head.parameters
+        joined = replace(
+            joined,
+            parameters=joined.parameters + sum(row.parameters for row in below) + added,
+            flops=joined.flops + sum(row.flops for row in below) + 2 * width * joined.shape[0],
+        )
+    rows[run.cut] = joined
     return rows
 
 
@@ -214,7 +242,7 @@ def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[f
     sharing: dict[Hashable, list[int]] = defaultdict(list)
     for run, depth in zip(runs, depths, strict=True):
         sharing[origin(run)].append(depth)
-    rows = layers(runs[0].network, runs[0].outputs)
+    rows = layers_of(runs[0])
     below = {  # by origin, for every depth
         key: [0.0, *accumulate(rows[n].flops / sum(n < other for other in others) for n in range(max(others)))]
         for key, others in sharing.items()
@@ -235,15 +263,18 @@ def stands(run: Run, done: float) -> bool:
 def standing(run: Run) -> int:
     """The cut at which a run begins with stored features; 0 if it computes all segments.
 
-    Features that are larger than the pixels that they come from are computed: they would take longer to read.
+    Features that are larger than the pixels that they come from are computed: they would take longer to read. Those of
+    texts are always larger than their tokens, and are stored: to compute them takes longer.
     """
     depth = run.held(0.0) if run.recipe.views and run.role == "copy" else 0
+    if run.half.reads == "texts":
+        return depth
     return depth if depth and bytes_at(run, depth) <= 3 * architecture(run.network).side ** 2 else 0
 
 
 def bytes_at(run: Run, depth: int) -> int:
     """Size of the float32 features of an image at a cut."""
-    return 4 * math.prod(layers(run.network, run.outputs)[depth - 1].shape)
+    return 4 * math.prod(layers_of(run)[depth - 1].shape)
 
 
 def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:

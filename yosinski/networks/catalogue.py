@@ -1,8 +1,8 @@
 """Networks by name: their descriptions and their models. Descriptions need no torch.
 
-Names are those of networks of this package, of models of torchvision (`resnet50`) and timm (`timm:xception41`), and of
-files (`net.py:build`); a suffix such as `@64` is the side of images. Descriptions of library models are cached, so that
-plans need no tracing.
+Names are those of networks of this package (`alexnet32`; for texts `textnet`), of models of torchvision (`resnet50`)
+and timm (`timm:xception41`), and of files (`net.py:build`); a suffix such as `@64` is the side of images. Descriptions
+of library models are cached, so that plans need no tracing.
 """
 
 from contextlib import suppress
@@ -18,6 +18,8 @@ from yosinski.networks import own
 from yosinski.networks.architectures import ARCHITECTURES, Architecture
 from yosinski.networks.own import Own, is_own
 from yosinski.networks.own_code import Code, definitions
+from yosinski.networks.texts import textnet
+from yosinski.networks.texts.textnet import TextNet
 from yosinski.networks.traced import Name, Traced, checked_side
 
 if TYPE_CHECKING:
@@ -29,11 +31,18 @@ GENERATOR = 2  # increase by hand when the same model would get other cuts or ot
 HOW = 'pip install "yosinski[timm]"'
 
 
-def architecture(network: str) -> Architecture | Traced:
+def architecture(network: str) -> Architecture | TextNet | Traced:
     """The description of a network of this package, torchvision, timm or a file. BadInput for others."""
     if network in ARCHITECTURES:
         return ARCHITECTURES[network]
+    if text_network := textnet.described(network):
+        return text_network
     return resolve(network).described if is_own(network) else traced(network)
+
+
+def of_this_package(network: str) -> bool:
+    """Whether a network is one of this package, whose tensors have the names of its segments."""
+    return network in ARCHITECTURES or textnet.described(network) is not None
 
 
 def name_of(network: str) -> str:

@@ -1,7 +1,7 @@
 """Layers for networks of all kinds: standardisation of the input, dropout, local response normalisation."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -58,6 +58,11 @@ def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:
     """The names of the mean and of the standard deviation among the names of a network's tensors."""
     mean, std = sorted(name for name in tensors if STANDARDISE in name.split("."))
     return mean, std
+
+
+def mean_side(tensors: Mapping[str, torch.Tensor]) -> int:
+    """The side of the mean that a network subtracts; 1 for networks that read texts, which subtract none."""
+    return max((tensor.shape[-1] for name, tensor in tensors.items() if STANDARDISE in name.split(".")), default=1)
 
 
 class Normalise(nn.Module):

@@ -6,7 +6,7 @@ together: the accuracy of the mean of their probabilities is what two networks t
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from yosinski.data.store import Store
 from yosinski.environment import Where, environment
 from yosinski.errors import BadInput
 from yosinski.identity import digest
-from yosinski.networks.batch import Batch
 from yosinski.networks.layers import STANDARDISE
+from yosinski.networks.tokens import Seen, around
 from yosinski.prediction.ranking import Base, check_images, common_dimension, pooled, projection, thinned
 from yosinski.prediction.scores import cka, spectrum
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, gpu_environment, laid_out
@@ -41,26 +41,25 @@ SIMILARITIES = {
 def similarity(bases: tuple[Base, Base], treatment: str, where: Where, most: int) -> dict[str, Any]:
     """How alike two bases are at every n, as written to `runs/similarities/`; `docs/formats.md` describes it.
 
-    treatment: "joint" for two tasks, n from 1; "fused" for two inputs, n from 0, the pixels. most: images used of each
-    set, evenly per class. BadInput if the images do not fit a base, or the inputs have no common example.
+    treatment: "joint" for two tasks, n from 1; "fused" for two inputs, n from 0, the pixels (of texts from 1). most:
+    images used of each set, evenly per class. BadInput if the images do not fit a base, or the inputs have no common example.
     """
     arithmetic = choose_arithmetic(where)
     configure(arithmetic)
     seen = _of_inputs if treatment == "fused" else _of_tasks
     first, *_ = bases
+    pixels = treatment == "fused" and first.run.half.reads == "pictures"
     one_store = stores.of(first.run.half, where.stores)
     sample = image_set(one_store, first.run, "select")
     dimension = min(common_dimension(base.trained, one_store, sample) for base in bases)
     both, labels, of = seen(bases, where, "select", most)
     (features, chances), (other_features, other_chances) = (
-        passed(base.trained, views, dimension, arithmetic, pixels=treatment == "fused")
-        for base, views in zip(bases, both, strict=True)
+        passed(base.trained, views, dimension, arithmetic, pixels) for base, views in zip(bases, both, strict=True)
     )
-    names = (["the pixels"] if treatment == "fused" else []) + list(first.run.cuts)
-    start = 0 if treatment == "fused" else 1
+    names = (["the pixels"] if pixels else []) + list(first.run.cuts)
     layers = [
         {"n": n, "name": name, "scores": {"rsa": rsa(one, other), "cka": linear_cka(one, other)}}
-        for n, (name, one, other) in enumerate(zip(names, features, other_features, strict=True), start)
+        for n, (name, one, other) in enumerate(zip(names, features, other_features, strict=True), 1 - pixels)
     ]
     question = {
         "version": VERSION,
@@ -73,7 +72,7 @@ def similarity(bases: tuple[Base, Base], treatment: str, where: Where, most: int
         "digest": digest(question),
         **question,
         "network": first.run.network,
-        "arithmetic": asdict(arithmetic),
+        "arithmetic": arithmetic.values,
         "environment": environment() | gpu_environment(arithmetic),
         "cuts": layers,
     }
@@ -104,7 +103,7 @@ def _of_tasks(bases: tuple[Base, Base], where: Where, name: str, most: int) -> t
         of += len(whole.rows)
         views.append((store, thinned(whole, most, half.digest)))
         for other in bases:
-            check_images(other, half.pictures, store.card.side)
+            check_images(other, half.pictures, store.card)
     labels = np.concatenate([images.labels for _, images in views])
     return [views, views], labels, of
 
@@ -137,23 +136,22 @@ def passed(
     for batch in _batches(views):
         x: Any = batch.to(arithmetic.device)
         outputs = [network[0].get_submodule(STANDARDISE)(x)] if pixels else []
-        for segment in network[:-1]:
-            with arithmetic.autocast():
-                x = segment(x)
-            outputs.append(x)
-        for parts, output in zip(layers, outputs, strict=True):
-            flat = pooled(output, dimension).float().cpu()
-            parts.append((flat @ projection(flat.shape[1], dimension)).numpy())
-        chances.append(network[-1](x.float()).softmax(1).cpu().numpy())
+        with around(x):
+            for segment in network[:-1]:
+                with arithmetic.autocast():
+                    x = segment(x)
+                outputs.append(x)
+            for parts, output in zip(layers, outputs, strict=True):
+                flat = pooled(output, dimension).float().cpu()
+                parts.append((flat @ projection(flat.shape[1], dimension)).numpy())
+            chances.append(network[-1](x.float()).softmax(1).cpu().numpy())
     return [np.concatenate(parts) for parts in layers], np.concatenate(chances)
 
 
-def _batches(views: Views) -> Iterator[Batch]:
+def _batches(views: Views) -> Iterator[Seen]:
     for store, images in views:
         for start in range(0, len(images.rows), AT_A_TIME):
-            batch = images.batch(store, slice(start, start + AT_A_TIME))
-            assert isinstance(batch, Batch)
-            yield batch
+            yield images.batch(store, slice(start, start + AT_A_TIME))
 
 
 def rsa(one: np.ndarray, other: np.ndarray) -> float:

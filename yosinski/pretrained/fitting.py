@@ -16,8 +16,7 @@ import torch
 
 from yosinski.errors import BadInput, some
 from yosinski.networks import build, catalogue
-from yosinski.networks.architectures import ARCHITECTURES
-from yosinski.networks.catalogue import architecture
+from yosinski.networks.catalogue import architecture, of_this_package
 from yosinski.networks.layers import STANDARDISE
 from yosinski.networks.own import is_own
 from yosinski.pretrained.torch_files import Tensor
@@ -141,7 +140,7 @@ def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "
 
 def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
     """The names in the library's model by the names of a network's tensors; the same for networks of this package."""
-    if network in ARCHITECTURES:
+    if of_this_package(network):
         return {name: name for name in names}
     parts = {name: name.partition(".")[2] for name in names}
     return {name: plain for name, plain in parts.items() if plain.split(".")[0] != STANDARDISE}

@@ -27,8 +27,8 @@ def enrol(runs: Path, run: Run) -> Path:
         enrol(runs, run.parent)
     for half in run.halves:
         enrol_half(runs, half)
-    if is_own(run.network):
-        own.keep(runs, resolve(run.network))
+    for network in filter(is_own, {run.network, *run.towers}):
+        own.keep(runs, resolve(network))
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
@@ -93,7 +93,7 @@ def load(runs: Path, run_id: str) -> Run:
     half = load_half(runs, half)
     partners = tuple(load_half(runs, partner) for partner in spec.get("partners", ()))
     parent = load(runs, parent) if parent else None
-    network = own.read(runs, network).name if is_own(network) else network
+    network, *towers = [own.read(runs, one).name if is_own(one) else one for one in (network, *spec.get("towers", ()))]
     try:
         run = Run(
             network=network,
@@ -106,7 +106,8 @@ def load(runs: Path, run_id: str) -> Run:
             below=spec["below"],
             examples_per_class=spec["examples_per_class"],
             preserved=spec["preserved"],
-            **{name: spec[name] for name in as_before(Run) if name in spec} | {"partners": partners},
+            **{name: spec[name] for name in as_before(Run) if name in spec}
+            | {"partners": partners, "towers": tuple(towers)},
         )
     except (KeyError, TypeError) as error:
         raise Damaged(path) from error

@@ -17,8 +17,9 @@ from yosinski.data import store as stores
 from yosinski.data.resident import Resident
 from yosinski.environment import Where
 from yosinski.networks import build
-from yosinski.networks.layers import Masks, dropping, names_of_moments
+from yosinski.networks.layers import Masks, dropping, mean_side
 from yosinski.networks.parts import missing
+from yosinski.networks.tokens import around
 from yosinski.records import attempts, specs
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
@@ -94,8 +95,7 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     run = specs.load(where.runs, run_id)
     stream = Stream(stores.of(run.half, where.stores), run)
     stream.shares = given
-    mean = state["network"][names_of_moments(state["network"])[0]]
-    network = laid_out(build.build(run.network, run.outputs, mean.shape[-1]), arithmetic.device)
+    network = laid_out(build.build(run.network, run.outputs, mean_side(state["network"])), arithmetic.device)
     network.load_state_dict(state["network"])
     member = Member(run, attempts.Attempt(specs.folder(where.runs, run_id), 0), network, None)  # writes nothing
     member.optimiser.load_state_dict(state["optimiser"])
@@ -166,7 +166,8 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, ear
     if stream.resident:
         images, labels = stream.there(step)
         return Shown(images, [labels], inputs, [], masks)
-    images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
+    needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
+    images = stream.read(shown).to(device) if needed else None
     return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
 
 
@@ -177,13 +178,14 @@ def step_of_all(
     recipe, masks = stream.recipe, shown.masks
     for member in active:
         member.ready(step, stream.steps)
-    with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
-        inputs = at_cuts(active, shown.images, clock, shown.stored)
-    for member, taken in zip(active, inputs, strict=True):
-        with clock.of([member], stream.batch_size * member.training):
-            with dropping(masks), missing(shown.missing):
-                outputs = member.logits(taken, arithmetic)
-            take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
+    with around(shown.images):
+        with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
+            inputs = at_cuts(active, shown.images, clock, shown.stored)
+        for member, taken in zip(active, inputs, strict=True):
+            with clock.of([member], stream.batch_size * member.training):
+                with dropping(masks), missing(shown.missing):
+                    outputs = member.logits(taken, arithmetic)
+                take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:

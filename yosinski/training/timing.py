@@ -11,6 +11,8 @@ from torch import profiler
 from yosinski.networks import build
 from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
+from yosinski.networks.texts.textnet import TOKENS
+from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training.arithmetic import Arithmetic, configure, keep_freed_memory, laid_out
 
 LASTING = 0.15  # seconds of each measurement, at least one pass
@@ -23,8 +25,7 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
 
     They are the shortest ones, in processor time: other work on the machine does not count.
     """
-    side = architecture(network).side
-    batch = Batch.whole(torch.randint(0, 256, (images, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2))
+    batch = example(network, images)
     labels = torch.arange(images) % outputs
     keep_freed_memory()
     seconds = {}
@@ -35,7 +36,7 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
         optimiser = torch.optim.SGD(model.parameters(), 1e-6, momentum=0.9, fused=True)
 
         def logits(model: torch.nn.Sequential = model, arithmetic: Arithmetic = arithmetic) -> torch.Tensor:
-            with arithmetic.autocast():
+            with arithmetic.autocast(), around(batch):
                 features = model[:-1](batch)
             return model[-1](features.float())
 
@@ -48,6 +49,16 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
             forward = shortest(logits)
         seconds[precision] = {"forward": forward, "train": shortest(train)}
     return seconds
+
+
+def example(network: str, images: int) -> Seen:
+    """Random pixels, or texts of random tokens, for a network."""
+    described = architecture(network)
+    if described.reads == "texts":
+        ids = torch.randint(1, described.vocabulary, (images, TOKENS))
+        return Tokens(ids, torch.full((images,), TOKENS))
+    side = described.side
+    return Batch.whole(torch.randint(0, 256, (images, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2))
 
 
 def shortest(work: Callable[[], object]) -> float:

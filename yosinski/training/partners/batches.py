@@ -1,7 +1,8 @@
 """Partners: the batches of further tasks, and of further inputs of the same examples.
 
 Inputs of one example agree in the label, in the number within class and set, and in the place of their domain among
-those of the half: two artists' drawings of one emoji, two columns of a list of files.
+those of the half: two artists' drawings of one emoji, two columns of a list of files. Between two data sets, such as
+pictures and words, the k-th example of a class goes with the k-th; where the other one has fewer, with the first again.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
-from yosinski.networks.batch import Batch
+from yosinski.networks.tokens import Seen
 from yosinski.randomness import generator
 from yosinski.training.stream import Shown, Stream
 
@@ -29,7 +30,7 @@ class Given(NamedTuple):
     missing: bool [b], or None where no input is missing.
     """
 
-    images: list[Batch | None]
+    images: list[Seen]
     labels: list[torch.Tensor | None]
     missing: list[torch.Tensor | None]
 
@@ -71,7 +72,7 @@ class Partners:
 
     def _tasks(self, step: int, shown: Shown) -> Given:
         run, drawn = self.first.run, self.drawn(step)
-        read: dict[tuple[str, str], tuple[Shown, Batch]] = {}
+        read: dict[tuple[str, str], tuple[Shown, Seen]] = {}
         images, labels = [], []
         for k, (stream, key) in enumerate(zip(self.streams, run.parts, strict=True)):
             if k not in drawn:
@@ -98,7 +99,7 @@ class Partners:
     def _inputs(self, step: int, shown: Shown) -> Given:
         epoch = step // self.first.steps_per_epoch
         first = self.first.read(shown)
-        images: list[Batch | None] = [first]
+        images: list[Seen] = [first]
         missing: list[torch.Tensor | None] = [None]
         for k, (stream, found) in enumerate(zip(self.streams[1:], self.pairs[1:], strict=True), 1):
             if stream.half.drawn == "same":
@@ -120,6 +121,9 @@ def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) ->
 
     BadInput if they have no common example.
     """
+    if half.fingerprint != other.fingerprint:
+        labels, theirs = (of.rows(one.pictures, set_name)[1] for of, one in ((first, half), (store, other)))
+        return _in_turn(labels, theirs)
 
     def keys(store: Store, half: Half) -> np.ndarray:
         rows, labels = store.rows(half.pictures, set_name)
@@ -137,6 +141,15 @@ def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) ->
         raise BadInput(
             f"inputs {half.input or half.name} and {other.input or other.name} have no common {set_name} example"
         )
+    return found
+
+
+def _in_turn(labels: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """For every example the number of one of theirs with the same label, each in turn: int64 [n]; -1 for none."""
+    found = np.full(len(labels), -1, np.int64)
+    for label in np.unique(theirs):
+        own, other = np.flatnonzero(labels == label), np.flatnonzero(theirs == label)
+        found[own] = other[np.arange(len(own)) % len(other)]
     return found
 
 
