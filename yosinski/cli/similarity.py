@@ -57,8 +57,8 @@ def pairs(runs: list[Run]) -> list[tuple[str, Run, Run]]:
         for partner in run.partners:
             if run.towers:
                 raise BadInput(
-                    f"{run}: {run.half.data} and {partner.data} are read by networks of two kinds, which have no layers "
-                    "in common to compare"
+                    f"{run}: {run.half.data} and {partner.data} are read by networks of two kinds, "
+                    "which have no layers in common to compare"
                 )
             if control(run.half, partner) == "other":
                 alone: Any = {"treatment": "base", "cut": 0, "partners": (), "recipe": run.recipe.alone}

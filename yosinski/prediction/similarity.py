@@ -42,7 +42,8 @@ def similarity(bases: tuple[Base, Base], treatment: str, where: Where, most: int
     """How alike two bases are at every n, as written to `runs/similarities/`; `docs/formats.md` describes it.
 
     treatment: "joint" for two tasks, n from 1; "fused" for two inputs, n from 0, the pixels (of texts from 1). most:
-    images used of each set, evenly per class. BadInput if the images do not fit a base, or the inputs have no common example.
+    images used of each set, evenly per class. BadInput if the images do not fit a base, or the inputs have no common
+    example.
     """
     arithmetic = choose_arithmetic(where)
     configure(arithmetic)
