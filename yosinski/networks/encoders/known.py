@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from yosinski import files
@@ -46,18 +47,15 @@ def encoder_of(network: str) -> Encoder:
 
 def _looked_at(place: str) -> Encoder:
     path = directory.found(place)
-    times = [file.stat().st_mtime_ns for file in sorted(path.glob("*.json"))]
+    times = [file.stat().st_mtime_ns for file in sorted([*path.glob("*.json"), *path.glob(directory.POOLING)])]
     if path not in _read or _read[path][0] != times:
-        _read[path] = times, remember(directory.read(place))
-    return _read[path][1]
+        _read[path] = times, directory.read(place)
+    return replace(remember(_read[path][1]), path=path)
 
 
 def remember(encoder: Encoder) -> Encoder:
-    """Register an encoder. One that is registered with its directory stays."""
-    before = _known.get(encoder.digest)
-    if before is None or before.path is None:
-        _known[encoder.digest] = encoder
-    return _known[encoder.digest]
+    """Register an encoder. If it is registered already, under whatever title, returns that object."""
+    return _known.setdefault(encoder.digest, encoder)
 
 
 # The runs directory
