@@ -1,5 +1,6 @@
 """Small encoders with random weights, in directories as transformers saves them, and the real one of a package."""
 
+import json
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ def saved(path: Path, kind: str = "bert", headed: bool = False, outputs: int = 3
             torch.nn.init.normal_(parameter, 0.1, 0.3)
     model.save_pretrained(path)
     tokenizer(path, kind)
+    return path
+
+
+def averaged(path: Path) -> Path:
+    """The directory as that of a sentence encoder, which averages over tokens."""
+    (path / "1_Pooling").mkdir()
+    modes = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+    (path / "1_Pooling" / "config.json").write_text(json.dumps(modes), encoding="utf-8")
     return path
 
 

@@ -40,7 +40,7 @@ def loaded(path: Path) -> torch.nn.Sequential:
 
 def output(network: torch.nn.Sequential, texts: Tokens = TEXTS) -> torch.Tensor:
     with torch.no_grad(), around(texts):
-        return network(texts.ids)
+        return network(texts)
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
@@ -64,7 +64,7 @@ def test_every_block_gives_what_the_library_s_gives(kind: str, tmp_path: Path) -
     with torch.no_grad(), around(TEXTS):
         batch = as_the_library_has_them(TEXTS, model.config.pad_token_id)
         expected = model(**batch, output_hidden_states=True).hidden_states
-        features: Any = TEXTS.ids
+        features: Any = TEXTS
         for segment, those in zip(network[:-1], expected, strict=True):
             features = segment(features)
             torch.testing.assert_close(features[there], those[there], atol=1e-5, rtol=0)
@@ -77,7 +77,7 @@ def test_parameters_fall_into_segments_and_are_counted_without_the_library(
 ) -> None:
     path = small_encoders.saved(tmp_path / "it", kind)
     if pooling == "mean":
-        averaged(path)
+        small_encoders.averaged(path)
     network, described = build.build(f"hf:{path}", 7), catalogue.architecture(f"hf:{path}")
     assert isinstance(described, Encoder)
     assert [name for name, _ in network.named_children()] == [
@@ -96,24 +96,16 @@ def test_parameters_fall_into_segments_and_are_counted_without_the_library(
     assert {row.shape for row in rows[:-1]} == {(6, 16)}
 
 
-def averaged(path: Path) -> None:
-    """Make a directory that of a sentence encoder, which averages over tokens."""
-    (path / "1_Pooling").mkdir()
-    (path / "1_Pooling" / "config.json").write_text(
-        '{"pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false}'
-    )
-
-
 def test_flops_are_those_of_the_products(tmp_path: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     for pooling, kind in enumerate(NUMBERS):
         path = small_encoders.saved(tmp_path / kind, kind)
         if pooling % 2:
-            averaged(path)
+            small_encoders.averaged(path)
         network, described = build.build(f"hf:{path}", 7), catalogue.architecture(f"hf:{path}")
         assert isinstance(described, Encoder)
-        features: Any = TEXTS.ids
+        features: Any = TEXTS
         with around(TEXTS):
             for row, segment in zip(described.costs(7, IDS.shape[1]), network, strict=True):
                 with FlopCounterMode(display=False) as counted:
@@ -170,7 +162,7 @@ def test_what_the_network_is_does_not_depend_on_where_it_lies_or_on_its_weights(
     assert catalogue.identity_of(f"hf:{wider}") != one
     small_encoders.tokenizer(there, words=[*small_encoders.WORDS, "more"])
     assert catalogue.identity_of(f"hf:{there}") != one
-    averaged(here)
+    small_encoders.averaged(here)
     assert catalogue.identity_of(f"hf:{here}") != one
 
 

@@ -54,8 +54,8 @@ def base(network: str, weights: Weights) -> Run:
 def described(network: str, text: str | None = None) -> Weights:
     """The description of these weights, from the cache. New weights, and changed files, are read.
 
-    text: "" or None for the default of the network's library, or of its directory. BadInput if there are no such weights, or if they do not
-    fit.
+    text: "" or None for the default of the network's library, or of its directory. BadInput if there are no such
+    weights, or if they do not fit.
     """
     if not text and is_encoder(network) and (path := encoder_of(network).path) is not None:
         text = str(path)

@@ -132,7 +132,7 @@ def in_directory(path: Path) -> Path:
     others = sorted(file.name for file in path.iterdir() if file.suffix in (*SUFFIXES, ".h5", ".msgpack", ".onnx"))
     hint = f"; what it has ({', '.join(others)}) is not read" if others else ""
     raise BadInput(
-        f"{path} has no {IN_DIRECTORY[0]}{hint}: save_pretrained of transformers writes safetensors from version 4.35 on"
+        f"{path} has no {IN_DIRECTORY[0]}{hint}: save_pretrained of transformers writes one, from version 4.35 on"
     )
 
 

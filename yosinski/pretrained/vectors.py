@@ -26,7 +26,7 @@ STARTS = ("\u0120", "\u2581")  # before a piece that begins a word: of byte-leve
 ODD = {
     **{beginning: what for beginning, what in BEGINNINGS.items() if "NumPy" not in what},
     b"PK": "it is an archive: unpack it",
-    b"\x80": "it is a pickle, and is not opened: save_word2vec_format of gensim's KeyedVectors writes what is read here",
+    b"\x80": "it is a pickle, and is not opened: save_word2vec_format of gensim's KeyedVectors writes what can be read",
 }
 
 Vectors = dict[bytes, np.ndarray]  # float32 [width], by word in UTF-8

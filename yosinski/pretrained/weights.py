@@ -72,7 +72,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
 
 
 def check_of_texts(network: str, source: Source) -> None:
-    """BadInput if weights of an encoder are given with what pictures need, or word vectors for a network of pictures."""
+    """BadInput for an encoder's weights with what pictures need, and for word vectors where pictures are seen."""
     if not is_encoder(network):
         if source.vectors:
             raise BadInput(f"{source.text}: {network} sees pictures, and has no rows for words")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from yosinski.identity import digest
 from yosinski.networks.architectures import INITIALISERS, SegmentCost
@@ -121,12 +121,15 @@ class Encoder:
         return self.settings["vocab_size"]
 
     @property
-    def longest(self) -> int:
+    def length(self) -> int:
         """The largest number of tokens of a text. RoBERTa counts positions from behind the id of its padding."""
         before = self.settings["pad_token_id"] + 1 if self.family.base == "roberta" else 0
         return self.settings["max_position_embeddings"] - before
 
     # The counterpart of `Architecture`
+
+    reads: ClassVar[str] = "texts"
+    side: ClassVar[int] = 0
 
     @property
     def left_off(self) -> tuple[str, ...]:
@@ -153,13 +156,13 @@ class Encoder:
         """The names of initialisers for this network. All but "own" leave the embeddings as the library draws them."""
         return tuple(name for name in INITIALISERS if name != "paper")
 
-    def costs(self, outputs: int, length: int | None = None) -> list[SegmentCost]:
-        """One row per segment, for texts of so many tokens; by default of as many as it takes. The last is the head.
+    def costs(self, outputs: int, length: int = 0) -> list[SegmentCost]:
+        """One row per segment, for one text of so many tokens (0: the longest); the last is the head.
 
         A block has four square products and two with its inner width per token, and two products of all pairs of
         tokens.
         """
-        length, width, inner = length or self.longest, self.width, self.settings[self.family.inner]
+        length, width, inner = length or self.length, self.width, self.settings[self.family.inner]
         rows = self.vocabulary + self.settings["max_position_embeddings"] + self.settings.get("type_vocab_size", 0)
         block = 4 * (width + 1) * width + (width + 1) * inner + (inner + 1) * width + 4 * width
         products = 2 * length * (4 * width**2 + 2 * width * inner) + 4 * length**2 * width

@@ -4,8 +4,8 @@ Tensors carry the names of the library. A segment asks `tokens.mask()` where tok
 that the encoder was trained with, because RoBERTa counts positions by them.
 """
 
-import os
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from yosinski.networks.encoders.encoder import HEAD, Encoder
 from yosinski.networks.layers import Dropout
-from yosinski.networks.tokens import mask
+from yosinski.networks.tokens import Tokens, mask
 from yosinski.networks.tracing.graph import seeded
 
 ATTENTION = "yosinski"  # name of `attention` among those of the library
@@ -80,8 +80,8 @@ class OfRoberta(nn.Module):
 def segmented(encoder: Encoder, outputs: int, seed: int) -> nn.Sequential:
     """The network with the weights that the library draws with this seed: one child per segment, the head last.
 
-    Children have the names of segments, with "/" for dots. The input is int64 [b, L], see `tokens.Tokens`; between
-    segments there are float32 [b, L, width].
+    Children have the names of segments, with "/" for dots. The first takes `Tokens`; between segments there are
+    float32 [b, L, width].
     """
     model = library_model(encoder, outputs, seed)
     inner = getattr(model, encoder.family.base)
@@ -100,15 +100,30 @@ def segmented(encoder: Encoder, outputs: int, seed: int) -> nn.Sequential:
 
 def library_model(encoder: Encoder, outputs: int, seed: int) -> Any:
     """The library's model for classification with the weights that it draws with this seed."""
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    from transformers import AttentionInterface, AutoConfig, AutoModelForSequenceClassification
+    from transformers import AttentionInterface, AutoModelForSequenceClassification
 
     AttentionInterface.register(ATTENTION, attention)
-    config = AutoConfig.for_model(encoder.kind, **encoder.settings, num_labels=outputs)
+    config = library_config(encoder, {k: str(k) for k in range(outputs)})
     with seeded(seed):
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     model.config._attn_implementation = ATTENTION
     return model
+
+
+def library_config(encoder: Encoder, classes: Mapping[int, str]) -> Any:
+    """The library's configuration of an encoder whose head has these classes."""
+    from transformers import AutoConfig
+
+    numbers = {name: k for k, name in classes.items()}
+    return AutoConfig.for_model(encoder.kind, **encoder.settings, id2label=dict(classes), label2id=numbers)
+
+
+def library_class(encoder: Encoder) -> str:
+    """The name of the library's class that an exported encoder is loaded as."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    kind: Any = AutoModel if encoder.pooling == "mean" else AutoModelForSequenceClassification
+    return kind._model_mapping[type(library_config(encoder, {0: "0", 1: "1"}))].__name__
 
 
 def _head(encoder: Encoder, model: Any, outputs: int, seed: int) -> nn.Module:
@@ -128,9 +143,9 @@ def _head(encoder: Encoder, model: Any, outputs: int, seed: int) -> nn.Module:
             return OfRoberta(model.classifier)
 
 
-def _padded(padding: int, module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    """The ids with the encoder's own id where there is no token."""
-    return (inputs[0].masked_fill(~mask(), padding),)
+def _padded(padding: int, module: nn.Module, inputs: tuple[Tokens]) -> tuple[torch.Tensor]:
+    """The ids with the encoder's own id where there is no token, int64 [b, L]."""
+    return (inputs[0].ids.masked_fill(~inputs[0].mask, padding),)
 
 
 def attention(
