@@ -35,8 +35,8 @@ Vectors = dict[bytes, np.ndarray]  # float32 [width], by word in UTF-8
 def fitted(network: str, path: Path, words: Path | None = None) -> Fitted:
     """The tensors of a network whose rows are those of a file, as far as it has them; everything else is drawn.
 
-    words: of a file of NumPy. BadInput if the file cannot be read, if its vectors have another width, or if it has none
-    of the tokens.
+    Narrower vectors are followed by zeros, which keeps their angles and lengths. words: of a file of NumPy. BadInput if
+    the file cannot be read, if its vectors are wider, or if it has none of the tokens.
     """
     encoder, wanted = architecture(network), needs(network)
     assert isinstance(encoder, Encoder)
@@ -45,12 +45,13 @@ def fitted(network: str, path: Path, words: Path | None = None) -> Fitted:
     rows = built[wanted.ours[ROWS]]
     tokens = directory.vocabulary(encoder)
     vectors, width = read(path, words, {word for token in tokens for word in spellings(token)})
-    if width != encoder.width:
-        raise BadInput(f"{path} has vectors of {width} numbers, and {network} takes {encoder.width} for a token")
+    if width > encoder.width:
+        raise BadInput(f"{path} has vectors of {width} numbers, and {network} has {encoder.width} for a token")
     known = {number: word for token, number in tokens.items() for word in spellings(token)[::-1] if word in vectors}
     if not known:
         raise BadInput(f"{path} has none of the {len(tokens)} tokens of {network}")
-    matrix = np.stack([vectors[word] for word in known.values()])
+    matrix = np.zeros((len(known), encoder.width), np.float32)
+    matrix[:, :width] = [vectors[word] for word in known.values()]
     if not np.isfinite(matrix).all():
         raise BadInput(f"{path} holds NaN or infinity")
     # Uniform, for the same bits on all machines, with the mean and the deviation of what was found.
@@ -58,8 +59,9 @@ def fitted(network: str, path: Path, words: Path | None = None) -> Fitted:
     numbers = matrix.mean(0) + np.float32(12**0.5) * matrix.std(0) * numbers
     numbers[list(known)] = matrix
     rows.copy_(torch.from_numpy(numbers))
-    told = f"{len(known)} of {len(tokens)} tokens found, {len(tokens) - len(known)} drawn"
-    return Fitted(built, "", (), "not taken: word vectors are the first segment alone", (), (told,))
+    told = [f"{len(known)} of {len(tokens)} tokens found, {len(tokens) - len(known)} drawn"]
+    told += [f"{width} numbers of a word, then zeros up to {encoder.width}"] * (width < encoder.width)
+    return Fitted(built, "", (), "not taken: word vectors are the first segment alone", (), tuple(told))
 
 
 def spellings(token: str) -> tuple[bytes, ...]:
