@@ -82,6 +82,8 @@ def read(path: Path, words: Path | None, wanted: Collection[bytes]) -> tuple[Vec
         return of_numpy(path, words, wanted)
     with path.open("rb") as file:
         beginning = file.read(512)
+        if not beginning:
+            raise BadInput(f"{path} has no word vectors: it is empty")
         for odd, what in ODD.items():
             if beginning.startswith(odd):
                 raise BadInput(f"{path} has no word vectors: {what}")
