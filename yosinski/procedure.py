@@ -73,7 +73,7 @@ def run_pack(
         # Before claims, because it may take minutes and a claim needs heartbeats. Copies use their base's moments.
         streams = partners.streams if partners else [stream]
         kept = all(run.kept for run in runs)
-        own = [moments.blank(one) if kept else moments.moments(one, where.stores) for one in streams]
+        own = [moments_of(one, kept, where.stores) for one in streams]
         for run in runs:
             if run.parent and states.state(specs.folder(where.runs, run.parent.id), ended) == "running":
                 continue
@@ -110,13 +110,25 @@ def run_pack(
         raise Failure("; ".join(failures))
 
 
+def moments_of(stream: Stream, kept: bool, stores: Path) -> Moments | None:
+    """The moments of a stream's images, blank where the base's are `kept`; None of texts, which have none."""
+    if stream.store.texts is not None:
+        return None
+    return moments.blank(stream) if kept else moments.moments(stream, stores)
+
+
+def side_of(moments: Moments | None) -> int:
+    """The side of the mean that is subtracted; 1 for texts, which have none."""
+    return moments.mean.shape[-1] if moments else 1
+
+
 @dataclass(frozen=True)
 class Shared:
     """Values that the runs of a pack share."""
 
     stream: Stream
     partners: Partners | None  # further tasks or inputs
-    own: Sequence[Moments]  # of the training images of each task or input
+    own: Sequence[Moments | None]  # of the training images of each task or input; None of texts
     where: Where
     arithmetic: Arithmetic
 
@@ -208,24 +220,25 @@ def admit(run: Run, attempt: attempts.Attempt, shared: Shared) -> Member:
     return member
 
 
-def network_for(run: Run, moments: Moments, parent: dict[str, torch.Tensor]) -> nn.Sequential:
+def network_for(run: Run, moments: Moments | None, parent: dict[str, torch.Tensor]) -> nn.Sequential:
     """The initial network of a run. moments: of its own training images; parent: its base's tensors."""
 
     def start(initialiser: str, role: str) -> nn.Sequential:
-        side = moments.mean.shape[-1]
+        side = side_of(moments)
         return build.drawn(run.network, run.outputs, side, initialiser, run.seed, role, run.half.pictures.digest)
 
     network = start(run.recipe.initialiser, run.role)
     if run.below not in (None, "matched"):
         surgery.transplant(start(run.below, "random").state_dict(), network, run.cut)
-    moments_in(network).load_state_dict(moments._asdict())
+    if moments:
+        moments_in(network).load_state_dict(moments._asdict())
     surgery.transplant(parent, network, run.kept)
     if run.below == "matched":
         surgery.match(parent, network, run.cut, run.seed, run.half.digest)
     return network
 
 
-def network_of_parts(run: Run, moments: Sequence[Moments], absent: bool) -> nn.Sequential:
+def network_of_parts(run: Run, moments: Sequence[Moments | None], absent: bool) -> nn.Sequential:
     """The initial network of a run with partners, made of one for each task or input.
 
     moments: of the training images of each; absent: whether an input may be missing.
@@ -234,8 +247,9 @@ def network_of_parts(run: Run, moments: Sequence[Moments], absent: bool) -> nn.S
     tasks = run.tasks if run.how.partners == "tasks" else [run.half] * len(run.parts)
     for task, key, own in zip(tasks, run.parts, moments, strict=True):
         outputs = recipe.outputs or len(task.labels)
-        single = build.drawn(run.network, outputs, own.mean.shape[-1], recipe.initialiser, run.seed, *key)
-        moments_in(single).load_state_dict(own._asdict())
+        single = build.drawn(run.network, outputs, side_of(own), recipe.initialiser, run.seed, *key)
+        if own:
+            moments_in(single).load_state_dict(own._asdict())
         singles.append(single)
     if run.how.partners == "tasks":
         return parts.of_tasks(singles, run.cut, recipe.weighting == "uncertainty")

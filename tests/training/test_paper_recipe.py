@@ -297,7 +297,7 @@ def test_evaluation_takes_the_crop_in_the_middle_and_drops_nothing(where: Where,
     rows, labels = store.rows(B, "test")
     pixels = torch.from_numpy(store.images[rows, 1:28, 1:28]).permute(0, 3, 1, 2)
     middle = Batch(pixels, torch.ones(len(rows), 2, dtype=torch.int64), torch.zeros(len(rows), dtype=torch.bool))
-    assert all(map(torch.equal, middle, next(each_once(store.images, rows, labels, 27, 100, B.rule))[0]))
+    assert all(map(torch.equal, middle, next(each_once(store, rows, labels, 27, 100, B.rule))[0]))
     loss = F.cross_entropy(network(middle), torch.from_numpy(labels)).item()
     assert numbers(where, copy)["metrics"]["test_loss"] == pytest.approx(loss, rel=1e-6)
 

@@ -24,7 +24,7 @@ from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
 from yosinski.training.evaluation import image_set
-from yosinski.training.stream import Shown, Stream, boxes
+from yosinski.training.stream import Crops, Shown, Stream, boxes
 
 SIDE = 32
 CARD = Card(
@@ -205,7 +205,7 @@ def test_larger_images_are_cropped_everywhere_in_training_and_in_the_middle_with
     assert (plain.corners == 2).all()  # half of 5, as Caffe rounds it
     assert not plain.mirrored.any()
     chosen, labels = large.rows(BASE.half, "train")
-    evaluated = next(each_once(large.images, chosen, labels, SIDE, 100))[0]
+    evaluated = next(each_once(large, chosen, labels, SIDE, 100))[0]
     assert (evaluated.pixels.permute(0, 2, 3, 1).numpy() == large.images[chosen, 2:-3, 2:-3]).all()
 
 
@@ -230,7 +230,7 @@ def test_unaugmented_images_are_cut_by_the_rule_of_their_half(noise: Store) -> N
         assert image_set(large, run, "train").rule == rule
         inner = larger[chosen, first : first + SIDE, first : first + SIDE]
         for batch in (
-            next(each_once(larger, chosen, labels, SIDE, 100, rule))[0],
+            next(each_once(large, chosen, labels, SIDE, 100, rule))[0],
             in_the_middle(larger, chosen, SIDE, rule),
         ):
             assert (batch.pixels.permute(0, 2, 3, 1).numpy() == inner).all()
@@ -320,7 +320,7 @@ def test_random_numbers_are_pinned() -> None:
 
 def test_evaluation_takes_every_image_once_in_order(toy: Store) -> None:
     chosen, labels = toy.rows(BASE.half, "train")
-    batches = list(each_once(toy.images, chosen, labels, SIDE, size=10))
+    batches = list(each_once(toy, chosen, labels, SIDE, size=10))
     assert [len(batch_labels) for _, batch_labels in batches] == [10, 10, 4]
     assert all_rows(batches) == chosen.tolist()
     assert torch.cat([batch_labels for _, batch_labels in batches]).tolist() == labels.tolist()
@@ -401,7 +401,9 @@ def all_shown(store: Store, run: Run) -> Shown:
     """What all steps show, in one."""
     stream = Stream(store, run)
     steps = [stream.shown(step) for step in range(stream.steps)]
-    return Shown._make(np.concatenate(column) for column in zip(*steps, strict=True))
+    crops = Crops._make(np.concatenate(column) for column in zip(*(shown.drawn for shown in steps), strict=True))
+    images, views = (np.concatenate([shown[k] for shown in steps]) for k in range(2))
+    return Shown(images, views, crops)
 
 
 @pytest.mark.parametrize("views", [0, 2])
@@ -411,19 +413,19 @@ def test_crops_of_all_sizes_are_torchvisions(large: Store, views: int) -> None:
     for step in range(stream.steps):
         shown, batch = stream.shown(step), stream.batch(step)[0]
         assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(batch.corners, torch.from_numpy(shown.corners))
+        assert torch.equal(batch.corners, torch.from_numpy(shown.drawn.corners))
         for k, image in enumerate(torch.from_numpy(large.images[stream.rows[shown.images]]).permute(0, 3, 1, 2)):
-            (top, left), (height, width) = shown.corners[k].tolist(), shown.sizes[k].tolist()
+            (top, left), (height, width) = shown.drawn.corners[k].tolist(), shown.drawn.sizes[k].tolist()
             crop = resized_crop(image, top, left, height, width, [SIDE, SIDE], antialias=True)
-            assert torch.equal(batch.pixels[k], horizontal_flip(crop) if shown.mirrored[k] else crop)
+            assert torch.equal(batch.pixels[k], horizontal_flip(crop) if shown.drawn.mirrored[k] else crop)
 
 
 def test_order_and_mirror_images_do_not_depend_on_scales(large: Store) -> None:
     one, other = all_shown(large, replace(BASE, recipe=SCALES)), all_shown(large, BASE)
     assert (one.images == other.images).all()
-    assert (one.mirrored == other.mirrored).all()
-    assert (one.sizes != other.sizes).any()
-    assert (other.sizes == SIDE).all()
+    assert (one.drawn.mirrored == other.drawn.mirrored).all()
+    assert (one.drawn.sizes != other.drawn.sizes).any()
+    assert (other.drawn.sizes == SIDE).all()
 
 
 def test_boxes_are_distributed_as_torchvisions() -> None:
@@ -472,7 +474,7 @@ def test_an_images_box_does_not_depend_on_how_many_are_used(large: Store) -> Non
         return {
             (image, *corner, *size)
             for image, corner, size in zip(
-                shown.images.tolist(), shown.corners.tolist(), shown.sizes.tolist(), strict=True
+                shown.images.tolist(), shown.drawn.corners.tolist(), shown.drawn.sizes.tolist(), strict=True
             )
         }
 

@@ -28,7 +28,7 @@ def confirmed(question: str, options: argparse.Namespace) -> bool:
 
 
 def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
-    """The runs of the selected sweep, and its parameters. BadInput if images are too small for a network."""
+    """The runs of the selected sweep, and its parameters. BadInput if a network cannot see its images or texts."""
     import sweeps
     from yosinski.data import find
 
@@ -42,7 +42,7 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
         raise BadInput(f"sweep {options.sweep}: {error}") from error
     halves = {(half.data, run.network): (run, half) for run in runs if run.is_trained for half in run.halves}
     for run, half in halves.values():
-        run.check_side(find.card(half.data).side, half)
+        run.check_fits(find.card(half.data), half)
     return runs, sweeps.describe(sweep, arguments)
 
 

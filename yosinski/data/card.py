@@ -13,7 +13,7 @@ class Card:
 
     name: text that says where the data set is found
     fingerprint: covers the source's bytes and the generator's version, never decoded or drawn pixels
-    side: of the stored images, in pixels
+    side: of the stored images, in pixels; 0 for texts
     groups: one group per class, or empty
     domains: styles or sources that every class is pictured in, or empty
     default_domain: of halves that name no domain
@@ -26,6 +26,7 @@ class Card:
     answers: names of the labels by question, of further labels than the class
     missing: of domains that do not picture every example: number of missing images of each set, per class
     unlabelled: of questions that not every example answers: number of examples of each set, per class
+    vocabulary: of texts: number of ids that tokens may have
     """
 
     name: str
@@ -43,6 +44,7 @@ class Card:
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: Mapping[str, PerClass] = field(default_factory=dict)
     unlabelled: Mapping[str, PerClass] = field(default_factory=dict)
+    vocabulary: int = 0
 
     def __hash__(self) -> int:
         """Equal cards have equal fingerprints."""

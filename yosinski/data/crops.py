@@ -1,4 +1,4 @@
-"""Crops of stored images."""
+"""Crops of stored images, and stored examples of all kinds as they are evaluated."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,10 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from yosinski.data.place import RULE
+from yosinski.data.store import Store
+from yosinski.data.texts.batches import batch_of as texts_of
 from yosinski.networks.batch import Batch
+from yosinski.networks.tokens import Seen
 
 
 def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
@@ -66,10 +69,17 @@ def greyed(batch: Batch) -> Batch:
     return batch._replace(pixels=grey.contiguous(memory_format=torch.channels_last))
 
 
+def unaugmented(store: Store, rows: np.ndarray, size: int, rule: int = RULE) -> Seen:
+    """The examples of these rows as they are evaluated. size: as `Run.size`, pixels a side or tokens of a text."""
+    if store.texts is None:
+        return in_the_middle(store.images, rows, size, rule)
+    return texts_of(store.texts, store.texts.shown[rows], size)
+
+
 def each_once(
-    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
-) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Batches of `size` unaugmented images with their labels, for evaluation."""
+    store: Store, rows: np.ndarray, labels: np.ndarray, side: int, size: int, rule: int = RULE
+) -> Iterator[tuple[Seen, torch.Tensor]]:
+    """Batches of `size` unaugmented examples with their labels, for evaluation. side: as `Run.size`."""
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        yield in_the_middle(images, rows[part], side, rule), torch.from_numpy(labels[part])
+        yield unaugmented(store, rows[part], side, rule), torch.from_numpy(labels[part])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from yosinski.data.place import is_text
 from yosinski.errors import BadInput, choose
 from yosinski.identity import changed, digest, later
 
@@ -75,6 +76,11 @@ class Half:
     def pictures(self) -> "Half":
         """The half with the same pictures, asked for their classes: what random draws of pictures depend on."""
         return replace(self, asks="class", answers=(), shuffled=False)
+
+    @property
+    def reads(self) -> str:
+        """What its examples are: "pictures" or "texts"."""
+        return "texts" if is_text(self.data) else "pictures"
 
     @property
     def name(self) -> str:

@@ -9,12 +9,20 @@ The forms of a text:
     list:PATH                 text files with an image and a label on every line, or with columns of several
     cifar10:PATH, cifar100:PATH, tinyimagenet:PATH     as they are distributed
     torchvision:NAME:ROOT     what torchvision calls NAME, in the folder that it calls root
+    words:LANGUAGE            keywords of the emoji, which travel with the package; of several languages words:en+fr
+    textfile:PATH             texts with labels: a table (CSV, TSV, Parquet), one for each set, or folders of text files
 
     KIND-SIDE:PATH            resized to SIDE x SIDE
     KIND-SIDE-crop:PATH       the shorter side resized to SIDE, then the square in the middle
     KIND-SIDE-warp:PATH       everything resized to SIDE x SIDE, whatever the aspect ratio
     KIND-SIDE-crop-bicubic:PATH    with another filter: bilinear, bicubic or lanczos
     KIND-SIDE-crop-12bit:PATH      greys of 16 bits use 12 of them
+
+Texts have no geometry, and options after a comma instead:
+
+    words:en,unseen                          train, select and test share no keyword
+    textfile:PATH,text=COLUMN,label=COLUMN   the columns of a table, if they are not called text and label
+    ...,tokens=PATH                          word pieces of the tokenizer in this directory, not letters
 
 ImageNet's default is 256-warp-lanczos, as in the paper; cifar and tinyimagenet keep their own side. For the others
 the default side depends on the network that is trained (`suited`). All but ImageNet are resized as in torchvision, with
@@ -37,7 +45,11 @@ FORMS = (
     "cifar100:PATH",
     "tinyimagenet:PATH",
     "torchvision:NAME:ROOT",
+    "words:LANGUAGE",
+    "textfile:PATH",
 )
+
+TEXTS = {"words": ("unseen", "tokens"), "textfile": ("text", "label", "tokens")}  # kinds of texts and their options
 
 
 FILTERS = ("bilinear", "bicubic", "lanczos")  # for resizing images
@@ -61,7 +73,7 @@ RULE = 2  # version of how image files are listed and decoded; docs/formats.md a
 EARLIER = "listed by names and sizes, and prepared, by an earlier version"  # for messages
 
 
-MAYBE_FILES = ("list", "cifar10", "cifar100")  # kinds that may be one file instead of a directory
+MAYBE_FILES = ("list", "cifar10", "cifar100", "textfile")  # kinds that may be one file instead of a directory
 
 
 NATIVE = {"cifar10": 32, "cifar100": 32, "tinyimagenet": 64}  # side of kinds whose images all have one size
@@ -81,7 +93,8 @@ class Place:
     """Where a data set is found, and the geometry of its store, parsed from its text.
 
     `dataset` is torchvision's name of the data set, if it is one of torchvision's. `depth` is the number of used bits
-    in greys of 16 bits, if the files do not tell.
+    in greys of 16 bits, if the files do not tell. Of texts: `columns` of a table with texts and labels, `tokens` the
+    directory of a tokenizer (None: letters), `languages` of words, and whether their sets share none (`unseen`).
     """
 
     kind: str
@@ -91,12 +104,18 @@ class Place:
     interpolation: str = "bilinear"
     dataset: str = ""
     depth: int = 16
+    columns: tuple[str, str] = ("text", "label")
+    tokens: Path | None = None
+    languages: tuple[str, ...] = ()
+    unseen: bool = False
 
     @classmethod
     def of(cls, text: str) -> "Place":
         """Parse the text of a data set. Paths become absolute; the default side is the source's, or 256."""
         if text == "emoji":
             return cls("emoji", side=32)
+        if is_text(text):
+            return _of_texts(text)
         match = TEXT.fullmatch(text)
         if match is None:
             raise BadInput(f"unknown data set {text!r}; choose from: {', '.join(FORMS)}; with a side: {GEOMETRY}")
@@ -132,7 +151,7 @@ class Place:
     @property
     def name(self) -> str:
         """The text before the path, without defaults. The names of its stores begin with it."""
-        if self.kind == "emoji":
+        if self.kind == "emoji" or self.kind in TEXTS:
             return self.kind
         filtered = () if self.interpolation == usual_filter(self.kind) else (self.interpolation,)
         deep = () if self.depth == 16 else (f"{self.depth}bit",)
@@ -150,13 +169,49 @@ class Place:
 
     @property
     def source(self) -> str:
-        """The text of the data set without its geometry."""
+        """The text of the data set without its geometry, or without its options."""
+        if self.languages:
+            return f"{self.kind}:{'+'.join(self.languages)}"
         return ":".join(str(part) for part in (self.kind, self.dataset, self.path) if part)
 
     @property
     def text(self) -> str:
         """The normal form of the text: equal for all texts of the same store."""
-        return self.name + self.source.removeprefix(self.kind)
+        return ",".join([self.name + self.source.removeprefix(self.kind), *self._options])
+
+    @property
+    def _options(self) -> list[str]:
+        """The options of a text, as they are written."""
+        given = {"text": self.columns[0], "label": self.columns[1], "tokens": self.tokens}
+        usual = {"text": "text", "label": "label", "tokens": None}
+        said = [f"{name}={value}" for name, value in given.items() if value != usual[name]]
+        return ["unseen"] * self.unseen + said
+
+
+def is_text(text: str) -> bool:
+    """Whether this is the text of a data set of texts, not of images."""
+    return re.split("[:,]", text)[0] in TEXTS
+
+
+def _of_texts(text: str) -> Place:
+    """The place of a data set of texts."""
+    kind = re.split("[:,]", text)[0]
+    named = "|".join(TEXTS[kind])
+    match = re.fullmatch(rf"(.*?)((?:,(?:{named})(?:=[^,]*)?)*)", text.removeprefix(kind).removeprefix(":"))
+    assert match is not None
+    place = match[1]
+    given = {name: value for name, _, value in (one.partition("=") for one in match[2].split(",")[1:])}
+    empty = [name for name, value in given.items() if bool(value) == (name == "unseen")]
+    if empty:
+        form = {"unseen": "unseen", "tokens": "tokens=PATH"}.get(empty[0], f"{empty[0]}=COLUMN")
+        raise BadInput(f"data set {text!r}: write {form}")
+    tokens = Path(given["tokens"]).expanduser().absolute() if "tokens" in given else None
+    if kind == "words":
+        return Place(kind, side=0, tokens=tokens, languages=tuple((place or "en").split("+")), unseen="unseen" in given)
+    if not place:
+        raise BadInput(f"data set {text!r} does not say where its texts are; write {kind}:PATH")
+    columns = given.get("text", "text"), given.get("label", "label")
+    return Place(kind, Path(place).expanduser().absolute(), 0, columns=columns, tokens=tokens)
 
 
 def usual_filter(kind: str) -> str:
@@ -164,13 +219,19 @@ def usual_filter(kind: str) -> str:
     return "lanczos" if kind == "imagenet" else "bilinear"
 
 
-def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:
+def suited(
+    text: str, side: int, stored: int | None = None, interpolation: str | None = None, tokens: Path | None = None
+) -> str:
     """The text of a data set, with the stored side that suits a network with an input of side x side pixels.
 
     For photographs it is `stored`, or 8/7 of the side so that crops differ (224 -> 256, 299 -> 342, 64 -> 73).
     cifar and tinyimagenet keep their own side unless the network's is larger. `interpolation` is used unless the text
-    names a filter. A text with a side is returned unchanged, and so are emoji and imagenet.
+    names a filter. A text with a side is returned unchanged, and so are emoji and imagenet. `tokens`, the directory of
+    a network's tokenizer, is used for texts that name none.
     """
+    if is_text(text):
+        place = Place.of(text)
+        return replace(place, tokens=place.tokens or tokens).text
     place, spelled = Place.of(text), TEXT.fullmatch(text)
     if spelled is None or spelled[2] or place.kind == "imagenet":
         return text

@@ -1,13 +1,16 @@
-"""Stores: a data set as one memory-mapped uint8 array with labels, made once and shared by all runs.
+"""Stores: a data set as one memory-mapped array with labels, made once and shared by all runs.
+
+Images are uint8 pixels, texts the ids of their tokens.
 
 Layout in `docs/formats.md`. A store is made under a temporary name and renamed when it is complete.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,20 +20,25 @@ import numpy as np
 from yosinski import files
 from yosinski.data.card import SETS, Card
 from yosinski.data.half import Half
+from yosinski.data.place import Place, is_text
 from yosinski.data.sources import emoji
+from yosinski.data.texts import cards as of_texts
+from yosinski.data.texts import source
+from yosinski.data.texts.source import TOKENS, Texts
 from yosinski.errors import BadInput, Failure, command
 from yosinski.randomness import generator
 
 FORMAT = 1
 SHARD = 256  # number of images per checksum
-LATER = ("answers", "missing", "unlabelled")  # values of cards that only the stores that have them name
+LATER = ("answers", "missing", "unlabelled", "vocabulary")  # values of cards that only the stores that have them name
 
 
 @dataclass(frozen=True)
 class Store:
     """images: uint8 [N, side, side, 3]; sets, classes, domains, numbers: int [N], indices into SETS and the card.
 
-    answers: int [N] by question, indices into the card's answers; -1 for no label.
+    answers: int [N] by question, indices into the card's answers; -1 for no label. texts: of examples that are texts;
+    then there are no images, uint8 [N, 0, 0, 3].
     """
 
     card: Card
@@ -40,6 +48,7 @@ class Store:
     domains: np.ndarray
     numbers: np.ndarray
     answers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    texts: Texts | None = None
 
     def rows(self, half: Half, set_name: str, unseen: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the half's images of one set, and their labels: two int64 [n].
@@ -110,6 +119,8 @@ class Store:
 
 def check_division(card: Card, half: Half) -> None:
     """BadInput if a half's division cannot be drawn, since a class has no select images to exchange."""
+    if half.division and Place.of(card.name).languages:
+        raise BadInput(f"division {half.division}: the sets of {card.name} share their words; choose division 0")
     if half.division:
         where = [card.classes.index(name) for name in half.classes]
         for name in ("train", "select"):
@@ -124,27 +135,36 @@ def check_division(card: Card, half: Half) -> None:
 def location(of: Card | Half, stores: Path) -> Path:
     """Path of the store of a data set, which need not exist."""
     text = of.data if isinstance(of, Half) else of.name
-    return stores / f"{text.partition(':')[0]}-{of.fingerprint}"
+    return stores / f"{re.split('[:,]', text)[0]}-{of.fingerprint}"
 
 
 def load(card: Card, stores: Path) -> Store:
-    """Open a store. If it is missing, Failure for image files; drawn images (emoji) are drawn first."""
+    """Open a store. If it is missing, Failure for files; what travels with the package (emoji, words) is made first."""
     path = location(card, stores)
-    if not (path / "store.json").exists() and ":" not in card.name:
+    if not (path / "store.json").exists() and travels(card.name):
         make(card, stores)
-    description(path, card.name)
+    described = description(path, card.name)
     with np.load(path / "index.npz", allow_pickle=False) as index:
         sets, classes, domains, numbers = (index[name] for name in ("set", "class", "domain", "number"))
         answers = {question: index[f"label_{question}"] for question in card.answers}
+        texts = source.opened(path, index, described["texts"]["closing"], len(sets)) if card.vocabulary else None
+    if texts:
+        return Store(card, np.empty((len(sets), 0, 0, 3), np.uint8), sets, classes, domains, numbers, answers, texts)
     images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
     return Store(card, images, sets, classes, domains, numbers, answers)
 
 
+def travels(text: str) -> bool:
+    """Whether a data set travels with the package, so that its store can be made everywhere."""
+    return text == "emoji" or (is_text(text) and Place.of(text).path is None)
+
+
 def of(half: Half, stores: Path) -> Store:
     """The store of a half's images. The image files are not needed: nodes of a cluster need not see them."""
-    if ":" in half.data:
-        return load(described_card(description(location(half, stores), half.data)), stores)
-    card = emoji.card()
+    path = location(half, stores)
+    if not travels(half.data) or (path / "store.json").exists():
+        return load(described_card(description(path, half.data)), stores)
+    card = of_texts.card(Place.of(half.data)) if is_text(half.data) else emoji.card()
     if card.fingerprint != half.fingerprint:
         raise Failure(
             f"half {half.name} was made of another version of {half.data}: its fingerprint is {half.fingerprint}, "
@@ -199,18 +219,20 @@ def describe(
     index: np.ndarray,
     checksums: Sequence[str],
     answers: Mapping[str, np.ndarray] | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
     **more: Any,
 ) -> None:
-    """Write the metadata beside the images of a store: the index, then `store.json`.
+    """Write the metadata beside the images or texts of a store: the index, then `store.json`.
 
-    index: int32 [4, N]; answers: int32 [N] by question.
+    index: int32 [4, N]; answers: int32 [N] by question; columns: further ones of the index.
     """
-    columns: dict[str, Any] = dict(zip(("set", "class", "domain", "number"), index, strict=True))
-    columns |= {f"label_{question}": labels for question, labels in (answers or {}).items()}
+    written: dict[str, Any] = dict(zip(("set", "class", "domain", "number"), index, strict=True))
+    written |= columns or {}
+    written |= {f"label_{question}": labels for question, labels in (answers or {}).items()}
 
     def write_index(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, **columns)
+            np.savez(file, **written)
 
     files.replace(path / "index.npz", write_index)
     described = {
@@ -229,7 +251,7 @@ def describe(
         "per_class": dict(card.images),
         **{name: getattr(card, name) for name in LATER if getattr(card, name)},
         **more,
-        "shard": SHARD,
+        **({} if card.vocabulary else {"shard": SHARD}),
         "sha256": list(checksums),
     }
     text = json.dumps(described, indent=1) + "\n"
@@ -241,42 +263,44 @@ def checksum(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def shards(total: int) -> list[slice]:
-    """The groups of images with one checksum each."""
-    return [slice(start, min(start + SHARD, total)) for start in range(0, total, SHARD)]
+def shards(total: int, size: int = SHARD) -> list[slice]:
+    """The groups of images or texts with one checksum each."""
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
 def check(path: Path) -> Iterator[tuple[slice, bool]]:
-    """Read all images of a store, shard by shard, and compare the checksums."""
+    """Read all images or texts of a store, shard by shard, and compare the checksums."""
     described = description(path)
     if "sha256" not in described:
         raise BadInput(f"{path} was made by a version that wrote no checksums")
-    images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-    for shard, expected in zip(shards(len(images)), described["sha256"], strict=True):
-        yield shard, checksum(images[shard]) == expected
+    if "texts" in described:
+        stored, ends = (np.load(path / name, mmap_mode="r", allow_pickle=False) for name in (TOKENS, "ends.npy"))
+        groups = shards(described["texts"]["texts"], described["texts"]["at_once"])
+        parts = [stored[ends[group.start] : ends[group.stop]] for group in groups]
+    else:
+        images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+        groups = shards(len(images))
+        parts = (images[group] for group in groups)
+    for shard, part, expected in zip(groups, parts, described["sha256"], strict=True):
+        yield shard, checksum(part) == expected
 
 
-def make(card: Card, stores: Path) -> Path:
-    """Draw the whole data set into a store."""
-    total = sum(card.total(name) for name in SETS)
+def make(card: Card, stores: Path, advance: Callable[[int], object] = lambda texts: None) -> Path:
+    """Draw the whole data set, or encode all of its texts, into a store.
+
+    advance: called with a number of texts that have been encoded.
+    """
     path = location(card, stores)
     stores.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=stores))
     temporary.chmod(0o755)
     try:
-        pixels = np.lib.format.open_memmap(
-            temporary / "images.npy", "w+", np.uint8, shape=(total, card.side, card.side, 3)
-        )
-        index = np.empty((4, total), np.int32)
-        start = 0
-        for set_name, c, domain, images in emoji.images():
-            here = slice(start, start + len(images))
-            pixels[here] = images
-            index[0, here], index[1, here], index[2, here] = SETS.index(set_name), c, domain
-            index[3, here] = np.arange(len(images))
-            start += len(images)
-        pixels.flush()
-        describe(temporary, card, index, [checksum(pixels[shard]) for shard in shards(total)])
+        if card.vocabulary:
+            place = Place.of(card.name)
+            texts = of_texts.source_of(place, card)
+            describe(temporary, card, texts.index, **of_texts.write(place, card, texts, temporary, advance))
+        else:
+            _draw(card, temporary)
         try:
             temporary.rename(path)
         except OSError:
@@ -286,3 +310,19 @@ def make(card: Card, stores: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _draw(card: Card, folder: Path) -> None:
+    """Draw all images of emoji into the folder of a store."""
+    total = sum(card.total(name) for name in SETS)
+    pixels = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, shape=(total, card.side, card.side, 3))
+    index = np.empty((4, total), np.int32)
+    start = 0
+    for set_name, c, domain, images in emoji.images():
+        here = slice(start, start + len(images))
+        pixels[here] = images
+        index[0, here], index[1, here], index[2, here] = SETS.index(set_name), c, domain
+        index[3, here] = np.arange(len(images))
+        start += len(images)
+    pixels.flush()
+    describe(folder, card, index, [checksum(pixels[shard]) for shard in shards(total)])

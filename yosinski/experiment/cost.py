@@ -67,26 +67,31 @@ def _images(card: Card, half: Half, set_name: str, domains: tuple[str, ...], at_
 
 
 @lru_cache
-def layers(network: str, outputs: int) -> list[SegmentCost]:
-    """The cost of each segment of a network. The head is last."""
-    return architecture(network).costs(outputs)
+def layers(network: str, outputs: int, length: int = 0) -> list[SegmentCost]:
+    """The cost of each segment of a network, of texts for one of this length (0: the longest). The head is last."""
+    return architecture(network).costs(outputs, length)
+
+
+def layers_of(run: Run) -> list[SegmentCost]:
+    """The cost of each segment of a run's network, if it had one task and one input."""
+    return layers(run.network, run.outputs, run.recipe.length)
 
 
 def rows_of(run: Run) -> list[SegmentCost]:
     """The cost of each segment for an example in training: of one batch of every task, or of all inputs together."""
-    single = layers(run.network, run.outputs)
+    single = layers_of(run)
     return _of_parts(run) if run.partners else single
 
 
 def evaluation_rows(run: Run) -> list[SegmentCost]:
     """The same in an evaluation, which takes one task at a time."""
-    return _of_parts(run) if len(run.inputs) > 1 else layers(run.network, run.outputs)
+    return _of_parts(run) if len(run.inputs) > 1 else layers_of(run)
 
 
 @lru_cache
 def _of_parts(run: Run) -> list[SegmentCost]:
     """Segments below the meeting of inputs or above the parting of tasks are there once for each."""
-    single, parts = layers(run.network, run.outputs), len(run.parts)
+    single, parts = layers_of(run), len(run.parts)
     every = run.recipe.step == "all"  # all tasks in every step
     rows = []
     for n, row in enumerate(single, 1):
@@ -99,7 +104,9 @@ def _of_parts(run: Run) -> list[SegmentCost]:
             number = passes = parts
         parameters, flops = number * row.parameters, passes * row.flops
         if n == len(single) and run.how.partners == "tasks":
-            heads = [layers(run.network, run.recipe.outputs or len(task.labels))[-1] for task in run.tasks]
+            heads = [
+                layers(run.network, run.recipe.outputs or len(task.labels), run.recipe.length)[-1] for task in run.tasks
+            ]
             parameters = sum(head.parameters for head in heads)
             flops = sum(head.flops for head in heads) if every else row.flops
         if run.how.partners == "inputs" and n == run.cut + 1 and run.recipe.join == "concat":
@@ -202,7 +209,7 @@ def trunks(runs: Sequence[Run], done: float, computed: Sequence[bool]) -> list[f
     sharing: dict[Hashable, list[int]] = defaultdict(list)
     for run, depth in zip(runs, depths, strict=True):
         sharing[origin(run)].append(depth)
-    rows = layers(runs[0].network, runs[0].outputs)
+    rows = layers_of(runs[0])
     below = {  # by origin, for every depth
         key: [0.0, *accumulate(rows[n].flops / sum(n < other for other in others) for n in range(max(others)))]
         for key, others in sharing.items()
@@ -234,7 +241,5 @@ def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
             trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
             crops = run.half.digest, run.examples_per_class, recipe.views, *recipe.crops.items()
             pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
-            sizes[run.network, depth, trunk, crops] = (
-                4 * math.prod(layers(run.network, run.outputs)[depth - 1].shape) * pictures
-            )
+            sizes[run.network, depth, trunk, crops] = 4 * math.prod(layers_of(run)[depth - 1].shape) * pictures
     return sum(sizes.values())

@@ -11,6 +11,8 @@ from yosinski.identity import as_before, digest, later, told
 from yosinski.networks.architectures import INITIALISERS
 from yosinski.networks.catalogue import architecture
 
+# Values of pictures alone, as recipes for texts have them.
+PLAIN = {"shift": 0, "mirror": True, "least_area": 0.0, "most_area": 1.0, "aspect": 1.0, "mean": "channel"}
 SHARING = ("step", "gradient", "weighting", "join", "beta")  # values of networks with several tasks or inputs
 CROPS = ("augment", "shift", "mirror", "least_area", "most_area", "aspect")  # values on which training crops depend
 
@@ -26,7 +28,7 @@ class Recipe:
     momentum: float
     weight_decay: float
     clip: float  # the gradient's norm is clipped at this; 0: never
-    augment: bool  # random crops and mirror images; without it, the crop in the middle
+    augment: bool  # random crops and mirror images (of words: any keyword); without it, the crop in the middle
     shift: int  # pixels of black around stored images, into which crops may reach
     initialiser: str
     evaluations: int = 20  # on the select images, evenly spaced over training; the last one at the end
@@ -57,6 +59,7 @@ class Recipe:
     gradient: str = later("mean")  # joint: of the tasks' gradients, in the segments that they share; or "sum"
     weighting: str = later("equal")  # joint: of gradients: "equal", numbers such as "1/0.5", or "uncertainty"
     join: str = later("concat")  # fused: "concat" or "mean" of inputs; at n = N also "logits" or "multiplicative"
+    length: int = later(0)  # most tokens of a text, which is cut there; 0: as many as the network takes
     beta: float = later(0.5)  # fused, join "multiplicative": exponent of what the other inputs leave open
 
     def __post_init__(self) -> None:
@@ -150,6 +153,10 @@ class Recipe:
             raise BadInput("recipe.label_smoothing is not defined for recipe.join multiplicative: it must be 0")
         if self.join != "multiplicative" and self.beta != 0.5:
             raise BadInput("recipe.beta belongs to recipe.join multiplicative")
+
+    def read(self, reads: str) -> "Recipe":
+        """The same recipe for "pictures" or "texts" alone, without what makes sense for the others."""
+        return replace(self, **(PLAIN if reads == "texts" else {"length": 0}))
 
     @property
     def alone(self) -> "Recipe":
@@ -327,6 +334,10 @@ OUTSIDE = Recipe(
     evaluations=1,
 )
 
+# Source: EMOJI's schedule with AdamW.
+# Command: yosinski run figure2 --data words:en -p network=textnet
+WORDS = EMOJI.with_values({"optimiser": "adamw", "learning_rate": 0.003, "weight_decay": 0.05, "shift": 0})
+
 RECIPES = {
     "emoji": EMOJI,
     "sketch": SKETCH,
@@ -334,15 +345,16 @@ RECIPES = {
     "paper-reduced": PAPER_REDUCED,
     "modern": MODERN,
     "finetune": FINETUNE,
+    "words": WORDS,
 }
 
-USUAL = {"alexnet32": EMOJI, "caffenet": PAPER}  # default recipe by network
+USUAL = {"alexnet32": EMOJI, "caffenet": PAPER, "textnet": WORDS}  # default recipe by network, without its @
 
 
 def usual(network: str) -> Recipe:
     """The default recipe of a network. BadInput if there is none."""
     architecture(network)
-    return USUAL.get(network, FINETUNE)
+    return USUAL.get(network.partition("@")[0], FINETUNE)
 
 
 def recipe(name: str) -> Recipe:

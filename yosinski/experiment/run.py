@@ -9,12 +9,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import SHARING, Recipe, numbers
 from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation, together
 from yosinski.identity import changed, digest, later
-from yosinski.networks.architectures import Architecture
+from yosinski.networks.architectures import ARCHITECTURES, Architecture
 from yosinski.networks.catalogue import architecture, identity_of, name_of
 
 SEMANTICS = 3  # increase by hand when the same spec would give other numbers
@@ -54,6 +55,7 @@ class Run:
     examples_per_class: int | None = None  # number of training images used of each class, the first ones; None: all
     preserved: int = 0  # number of segments above a frozen cut that start as the parent's
     partners: tuple[Half, ...] = later(())  # further tasks, or further inputs of the half's examples
+    towers: tuple[str, ...] = later(())  # networks of further inputs that the half's cannot see; each gives a vector
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", name_of(self.network))  # a file is read once, and identified by its content
@@ -64,7 +66,9 @@ class Run:
         named = ["0 (the input)"] * bool(self.how.partners) + [f"{n} ({name})" for n, name in enumerate(self.cuts, 1)]
         if not self.is_base and not (0 if self.how.partners else 1) <= self.cut <= last:
             raise BadInput(f"{self.network} has no cut {self.cut}; choose from: {', '.join(named)}")
+        object.__setattr__(self, "towers", tuple(map(name_of, self.towers)))
         self._check_partners()
+        self._check_what_is_read()
         if (self.parent is not None) != (self.how.copied or self.below == "matched"):
             below = f" and below {self.below!r}" if self.below else ""
             raise BadInput(f"treatment {self.treatment!r}{below} with{'out' if self.parent is None else ''} a parent")
@@ -105,6 +109,24 @@ class Run:
         if self.how.partners == "inputs":
             self._check_inputs()
 
+    def _check_what_is_read(self) -> None:
+        if not self.is_trained:
+            return
+        for half, network in zip(self.halves, self.networks, strict=True):
+            reads = architecture(network).reads
+            if reads != half.reads:
+                raise BadInput(f"{network} reads {reads}, but {half.data} has {half.reads}")
+            if reads == "texts" and half.grey:
+                raise BadInput(f"input {half.name} has texts, which are not grey")
+        all_read = {half.reads for half in self.halves}
+        for reads in {"pictures", "texts"} - all_read:
+            alone = self.recipe.read(*all_read)
+            for name, value in self.recipe.values.items():
+                if getattr(alone, name) != value:
+                    raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
+        if self.recipe.length and self.recipe.length > max(architecture(name).length for name in self.networks):
+            raise BadInput(f"recipe.length {self.recipe.length} is more than {', '.join(self.networks)} can take")
+
     def _check_tasks(self) -> None:
         for task in self.tasks:
             if task.drawn != "own" or task.grey:
@@ -128,7 +150,9 @@ class Run:
                 f"recipe.join {self.recipe.join} joins outputs, at n = {len(self.cuts)}; "
                 f"at n = {self.cut} choose from: concat, mean"
             )
-        if self.recipe.join == "concat" and not isinstance(architecture(self.network), Architecture):
+        if self.towers:
+            self._check_towers()
+        elif self.recipe.join == "concat" and not isinstance(architecture(self.network), Architecture):
             raise BadInput(f"recipe.join concat widens a layer, which {self.network} cannot: choose mean")
         for partner in self.partners:
             if partner.labels != self.half.labels:
@@ -137,6 +161,16 @@ class Run:
                 raise BadInput("inputs are paired by their examples, which a division above 0 exchanges")
             if partner.drawn in ("same", "afresh") and partner.fingerprint != self.half.fingerprint:
                 raise BadInput(f"input {partner.input} is drawn {partner.drawn}, but is of another data set")
+
+    def _check_towers(self) -> None:
+        if len(self.towers) != len(self.partners):
+            raise BadInput(f"{len(self.towers)} networks of further inputs, but there are {len(self.partners)} of them")
+        if not isinstance(architecture(self.network), Architecture):
+            raise BadInput(
+                f"a vector can only join {', '.join(ARCHITECTURES)}, not {self.network}: let x be pictures and y texts"
+            )
+        if self.recipe.join == "mean":
+            raise BadInput("recipe.join mean needs inputs of one shape, and here a vector joins: choose concat")
 
     def copy(
         self,
@@ -203,6 +237,16 @@ class Run:
         return tuple(keys)
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The network of each of its halves."""
+        return (self.network, *(self.towers or (self.network,) * len(self.partners)))
+
+    def size(self, half: Half) -> int:
+        """What its network sees of an example of one of its halves: pixels a side, or at most so many tokens."""
+        described = architecture(self.networks[self.halves.index(half)])
+        return described.side if half.reads == "pictures" else self.recipe.length or described.length
+
+    @property
     def how(self) -> Treatment:
         """Its treatment, as an entry of the table."""
         return TREATMENTS[self.treatment]
@@ -216,6 +260,22 @@ class Run:
     def kept(self) -> int:
         """Number of first segments that start as the parent's."""
         return self.how.kept(self.at) if self.how.copied else 0
+
+    def check_fits(self, card: Card, half: Half | None = None) -> None:
+        """BadInput unless a network can see the images or tokens of a data set.
+
+        half: of a task or input; by default the run's own.
+        """
+        half = half or self.half
+        network = self.networks[self.halves.index(half)]
+        if half.reads == "pictures":
+            self.check_side(card.side, half)
+        elif card.vocabulary > architecture(network).vocabulary:
+            rows = architecture(network).vocabulary
+            hint = f": choose textnet@{card.vocabulary}" if network.startswith("textnet") else ""
+            raise BadInput(
+                f"{network} knows {rows} ids of tokens, the tokenizer of {half.data} has {card.vocabulary}{hint}"
+            )
 
     def check_side(self, stored: int, half: Half | None = None) -> None:
         """BadInput unless the side of stored images, in pixels, is one to two times the side of the network's input.
@@ -290,6 +350,7 @@ class Run:
             "parent": self.parent.id if self.parent else None,
             **changed(self),
             **({"partners": [partner.digest for partner in self.partners]} if self.partners else {}),
+            **({"towers": [identity_of(tower) for tower in self.towers]} if self.towers else {}),
         }
 
     @cached_property

@@ -76,6 +76,9 @@ class Architecture:
     segments: tuple[Segment, ...]
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """For the initialiser "paper", by segment: the standard deviation of the weights, and the value of the biases."""
+    reads: str = "pictures"
+    length: int = 0  # most tokens of a text
+    vocabulary: int = 0  # number of ids of tokens
 
     @property
     def left_off(self) -> tuple[str, ...]:
@@ -97,8 +100,8 @@ class Architecture:
         """The names of initialisers for this network."""
         return tuple(name for name in INITIALISERS if name != "own" and (self.paper or name != "paper"))
 
-    def costs(self, outputs: int) -> list[SegmentCost]:
-        """One row per segment; the last is the head."""
+    def costs(self, outputs: int, length: int = 0) -> list[SegmentCost]:
+        """One row per segment; the last is the head. length: of texts, which this network does not read."""
         rows: list[SegmentCost] = []
         shape: tuple[int, ...] = (3, self.side, self.side)
         for segment in (*self.segments, Linear("head", outputs)):

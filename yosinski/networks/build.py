@@ -1,8 +1,8 @@
 """Networks as `nn.Sequential`s of named segments, the head last. `network[:n]` is below cut n, `network[n:]` above.
 
-The rest of the code knows nothing else of a network. The first segment standardises its input with the moments of the
-images that the network was made for. The moments are buffers, copied with the segment: as in the paper, a copy
-subtracts the mean of its source.
+The rest of the code knows nothing else of a network. The first segment of a network for pictures standardises its input
+with the moments of the images that the network was made for. The moments are buffers, copied with the segment: as in
+the paper, a copy subtracts the mean of its source.
 """
 
 import math
@@ -15,7 +15,11 @@ from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
 from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, Standardise, channels_last
+from yosinski.networks.texts import blocks
+from yosinski.networks.texts.textnet import TextNet
 from yosinski.randomness import seed_of
+
+EMBEDDED = 0.1
 
 
 def drawn(name: str, outputs: int, mean_side: int, initialiser: str, *key: str | int) -> nn.Sequential:
@@ -38,6 +42,8 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
         from yosinski.networks.encoders import modules
 
         return modules.segmented(described, outputs, seed_of(*key))
+    if isinstance(described, TextNet):
+        return nn.Sequential(OrderedDict(blocks.segments(described, outputs)))
     if not isinstance(described, Architecture):
         return channels_last(segmented(name, outputs, mean_side, seed_of(*key)))
     children: OrderedDict[str, nn.Module] = OrderedDict()
@@ -99,6 +105,8 @@ def initialise(
 ) -> None:
     """Initialise the weights of a segment's convolutions and linear layers from this key; biases become zero.
 
+    Vectors of tokens and places are Gaussian with standard deviation EMBEDDED.
+
     kaiming: Gaussian of variance gain² / fan-in (He et al. 2015)
     xavier: Gaussian of variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)
     orthogonal: orthonormal rows times the gain (Saxe et al. 2014)
@@ -112,6 +120,8 @@ def initialise(
         return
     random = torch.Generator().manual_seed(seed_of(*key))
     for module in segment.modules():
+        if isinstance(module, blocks.Vectors):
+            module.weight.normal_(0, EMBEDDED, generator=random)
         if isinstance(module, nn.Conv2d | nn.Linear):
             weight = module.weight
             groups = module.groups if isinstance(module, nn.Conv2d) else 1

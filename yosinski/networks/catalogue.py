@@ -1,9 +1,9 @@
 """Networks by name: their descriptions and their models. Descriptions need no torch.
 
-Names are those of networks of this package, of models of torchvision (`resnet50`) and timm (`timm:xception41`), of
-files (`net.py:build`), and of encoders of transformers (`hf:PATH`); a suffix such as `@64` is the side of images.
-Descriptions of library models are cached, so that plans need no tracing; those of encoders are computed from their
-settings.
+Names are those of networks of this package (`alexnet32`; for texts `textnet`), of models of torchvision (`resnet50`)
+and timm (`timm:xception41`), of files (`net.py:build`), and of encoders of transformers (`hf:PATH`); a suffix such as
+`@64` is the side of images. Descriptions of library models are cached, so that plans need no tracing; those of encoders
+are computed from their settings.
 """
 
 from contextlib import suppress
@@ -22,6 +22,8 @@ from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.encoders.known import encoder_of, is_encoder
 from yosinski.networks.own import Own, is_own
 from yosinski.networks.own_code import Code, definitions
+from yosinski.networks.texts import textnet
+from yosinski.networks.texts.textnet import TextNet
 from yosinski.networks.traced import Name, Traced, checked_side
 
 if TYPE_CHECKING:
@@ -33,10 +35,12 @@ GENERATOR = 2  # increase by hand when the same model would get other cuts or ot
 HOW = 'pip install "yosinski[timm]"'
 
 
-def architecture(network: str) -> Architecture | Traced | Encoder:
+def architecture(network: str) -> Architecture | TextNet | Traced | Encoder:
     """The description of a network of this package, torchvision, timm, a file or transformers. BadInput for others."""
     if network in ARCHITECTURES:
         return ARCHITECTURES[network]
+    if text_network := textnet.described(network):
+        return text_network
     if is_encoder(network):
         return encoder_of(network)
     return resolve(network).described if is_own(network) else traced(network)
@@ -72,6 +76,11 @@ def named(network: str) -> Name:
             "a file of your own (path/to/net.py:build) or, for texts, transformers (hf:path/to/directory)"
         )
     return Name("timm" if colon else "torchvision", model, side)
+
+
+def tokens_of(network: str) -> Path | None:
+    """The directory with the tokenizer of a network; None for other networks, or where it is unknown."""
+    return encoder_of(network).path if is_encoder(network) else None
 
 
 # Descriptions

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.networks.layers import STANDARDISE, of_part
+from yosinski.networks import layers, tokens
+from yosinski.networks.layers import STANDARDISE
 
 Part = Any  # a `Batch` or a float tensor [b, ...]; None: does not take part
 SCALED = ("kaiming", "xavier", "orthogonal", "own")  # initialisers whose scale depends on the number of inputs
@@ -32,6 +33,13 @@ def missing(masks: Sequence[torch.Tensor | None]) -> Iterator[None]:
         yield
     finally:
         _missing.reset(token)
+
+
+@contextlib.contextmanager
+def of_part(k: int) -> Iterator[None]:
+    """Context of part k: its masks of dropout, and of the tokens of its texts."""
+    with layers.of_part(k), tokens.of_part(k):
+        yield
 
 
 class Apart(nn.Module):

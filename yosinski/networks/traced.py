@@ -59,6 +59,9 @@ class Traced:
     left_off: tuple[str, ...] = ()  # parts of the plain model that are not used here
     paired: tuple[int, ...] = ()  # segments n = 1..N + 1 that need batches of two images in training
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reads: str = "pictures"
+    length: int = 0  # most tokens of a text
+    vocabulary: int = 0  # number of ids of tokens
 
     @cached_property
     def cuts(self) -> tuple[str, ...]:
@@ -70,8 +73,8 @@ class Traced:
         """The names of initialisers for this network."""
         return tuple(name for name in INITIALISERS if name != "paper")
 
-    def costs(self, outputs: int) -> list[SegmentCost]:
-        """One row per segment; the last is the head."""
+    def costs(self, outputs: int, length: int = 0) -> list[SegmentCost]:
+        """One row per segment; the last is the head. length: of texts, which this network does not read."""
         return [*self.segments, self.head.cost(outputs)]
 
     def as_json(self) -> dict[str, Any]:

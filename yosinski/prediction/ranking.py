@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from yosinski import files
 from yosinski.data import store as stores
+from yosinski.data.card import Card
 from yosinski.data.crops import each_once
 from yosinski.data.half import Half
 from yosinski.data.store import Store
@@ -30,8 +31,9 @@ from yosinski.environment import Where, environment
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
-from yosinski.networks import build
+from yosinski.networks import build, tokens
 from yosinski.networks.layers import moments_in, names_of_moments
+from yosinski.networks.tokens import around
 from yosinski.prediction import scores as scoring
 from yosinski.prediction.scores import Labels, SetFeatures
 from yosinski.procedure import base_weights, network_for
@@ -63,10 +65,11 @@ def base(run: Run, runs: Path) -> Base:
     Failure if its weights differ from those in its record.
     """
     weights, tensors = base_weights(run, runs)
-    side = tensors[names_of_moments(tensors)[0]].shape[-1]
+    texts = run.half.reads == "texts"
+    side = 1 if texts else tensors[names_of_moments(tensors)[0]].shape[-1]
     trained = build.build(run.network, run.outputs, side)
     trained.load_state_dict(tensors)
-    moments = Moments(**moments_in(trained).state_dict())
+    moments = None if texts else Moments(**moments_in(trained).state_dict())
     untrained = network_for(run, moments, {}).eval() if run.is_trained else None
     return Base(run, weights, trained.eval(), untrained)
 
@@ -159,9 +162,12 @@ def as_task_of(run: Run, target: Half) -> Run:
     return replace(run, half=target, recipe=replace(run.recipe, outputs=0))
 
 
-def check_images(source: Base, target: Half, stored: int) -> None:
-    """BadInput if a base cannot use the images of a target, stored with this side in pixels."""
-    as_task_of(source.run, target).check_side(stored)
+def check_images(source: Base, target: Half, card: Card) -> None:
+    """BadInput if a base cannot use the images or texts of a target."""
+    as_task_of(source.run, target).check_fits(card)
+    if target.reads == "texts":
+        return
+    stored = card.side
     mean = moments_in(source.trained).mean.shape[-1]
     if mean not in (1, stored):
         raise BadInput(
@@ -186,11 +192,12 @@ def thinned(images: ImageSet, most: int, key: str) -> ImageSet:
 @torch.no_grad()
 def common_dimension(network: nn.Sequential, store: Store, images: ImageSet) -> int:
     """256, or the smallest number of features at a cut."""
-    x, _ = next(each_once(store.images, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
+    x, _ = next(each_once(store, images.rows[:1], images.labels[:1], images.side, 1, images.rule))
     sizes = []
-    for segment in network[:-1]:
-        x = segment(x)
-        sizes.append(pooled(x, x.numel()).shape[1])
+    with around(x):
+        for segment in network[:-1]:
+            x = segment(x)
+            sizes.append(pooled(x, x.numel()).shape[1])
     return min(DIMENSION, *sizes)
 
 
@@ -201,27 +208,29 @@ def features(
     """float32 [n, dimension] for every cut, in the order of the images; unaugmented, in evaluation mode."""
     network = laid_out(network, arithmetic.device)
     of_cuts: list[list[np.ndarray]] = [[] for _ in network[:-1]]
-    for batch, _ in each_once(store.images, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
+    for batch, _ in each_once(store, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
         x: Any = batch.to(arithmetic.device)
-        for segment, parts in zip(network[:-1], of_cuts, strict=True):
-            with arithmetic.autocast():
-                x = segment(x)
-            flat = pooled(x, dimension).float().cpu()
-            parts.append((flat @ projection(flat.shape[1], dimension)).numpy())
+        with around(x):
+            for segment, parts in zip(network[:-1], of_cuts, strict=True):
+                with arithmetic.autocast():
+                    x = segment(x)
+                flat = pooled(x, dimension).float().cpu()
+                parts.append((flat @ projection(flat.shape[1], dimension)).numpy())
     return [np.concatenate(parts) for parts in of_cuts]
 
 
 def pooled(x: torch.Tensor, least: int) -> torch.Tensor:
     """Features [b, f] from the output of a segment, with f >= `least` if possible.
 
-    [b, f]: unchanged. Tokens [b, t, f]: their mean. Maps [b, c, s, s], or [b, s, s, c]: means over the coarsest g x g
-    grid with c g^2 >= least. Failure for other shapes.
+    [b, f]: unchanged. Tokens [b, t, f]: their mean, of texts without padding. Maps [b, c, s, s], or [b, s, s, c]: means
+    over the coarsest g x g grid with c g^2 >= least. Failure for other shapes.
     """
     match x.shape:
         case (_, _):
             return x
         case (_, _, _):
-            return x.mean(1)
+            there = tokens.present()
+            return x.mean(1) if there is None else (x.float() * there[..., None]).sum(1) / there.sum(1, keepdim=True)
         case (_, c, height, width):
             if height == c != width:  # channels last: the two equal sides are positions
                 x, c, height, width = x.permute(0, 3, 1, 2), width, c, height

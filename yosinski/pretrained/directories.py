@@ -55,7 +55,8 @@ def save(encoder: Encoder, tensors: Mapping[str, torch.Tensor], told: Mapping[st
 
 
 def _write(encoder: Encoder, state: Mapping[str, torch.Tensor], told: Mapping[str, Any], folder: Path) -> None:
-    names = dict(enumerate(told["classes"]))
+    outputs = len(list(state.values())[-1])
+    names = dict(enumerate([*told["classes"], *(f"unused {k}" for k in range(len(told["classes"]), outputs))]))
     config, kind = modules.library_config(encoder, names), modules.library_class(encoder)
     config.architectures = [kind]
     config.save_pretrained(folder)
@@ -64,7 +65,7 @@ def _write(encoder: Encoder, state: Mapping[str, torch.Tensor], told: Mapping[st
     files.write_json(folder / NOTE, dict(told), durable=False)
     if encoder.pooling == "mean":
         below = {name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIER)}
-        _as_sentence_encoder(encoder, state, told, folder)
+        _as_sentence_encoder(encoder, state, told["length"], folder)
     else:
         inside = (*{f"{cut.split('.')[0]}." for cut in encoder.cuts}, "pooler.")
         below = {f"{encoder.family.base}.{name}" if name.startswith(inside) else name: t for name, t in state.items()}
@@ -73,19 +74,16 @@ def _write(encoder: Encoder, state: Mapping[str, torch.Tensor], told: Mapping[st
     )
 
 
-def _as_sentence_encoder(
-    encoder: Encoder, state: Mapping[str, torch.Tensor], told: Mapping[str, Any], folder: Path
-) -> None:
+def _as_sentence_encoder(encoder: Encoder, state: Mapping[str, torch.Tensor], length: int, folder: Path) -> None:
     rows = [
         {"idx": k, "name": str(k), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for k, (path, kind) in enumerate(MODULES.items())
     ]
     modes = {f"pooling_mode_{mode}": mode == "mean_tokens" for mode in ("cls_token", "mean_tokens", "max_tokens")}
-    outputs, width = state[f"{CLASSIFIER}weight"].shape
-    dense = {"in_features": width, "out_features": outputs, "bias": True}
+    dense = {"in_features": encoder.width, "out_features": len(state[f"{CLASSIFIER}bias"]), "bias": True}
     written = {
         "modules.json": rows,
-        "sentence_bert_config.json": {"max_seq_length": told["length"], "do_lower_case": False},
+        "sentence_bert_config.json": {"max_seq_length": length, "do_lower_case": False},
         POOLING: {"word_embedding_dimension": encoder.width, **modes},
         f"{DENSE}/config.json": {**dense, "activation_function": "torch.nn.modules.linear.Identity"},
     }

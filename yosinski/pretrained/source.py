@@ -213,6 +213,12 @@ class Weights:
     changed: tuple[str, ...] = ()
     reach: int | None = None
 
+    @property
+    def saw(self) -> Preprocessing:
+        """The preprocessing of weights for images."""
+        assert self.preprocessing is not None
+        return self.preprocessing
+
     @cached_property
     def half(self) -> Half:
         """The training data, as far as known: the parent's half, W."""

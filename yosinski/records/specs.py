@@ -25,7 +25,8 @@ def enrol(runs: Path, run: Run) -> Path:
         enrol(runs, run.parent)
     for half in run.halves:
         enrol_half(runs, half)
-    catalogue.keep(runs, run.network)
+    for network in (run.network, *run.towers):
+        catalogue.keep(runs, network)
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
@@ -90,7 +91,7 @@ def load(runs: Path, run_id: str) -> Run:
     half = load_half(runs, half)
     partners = tuple(load_half(runs, partner) for partner in spec.get("partners", ()))
     parent = load(runs, parent) if parent else None
-    network = catalogue.read(runs, network)
+    network, *towers = (catalogue.read(runs, one) for one in (network, *spec.get("towers", ())))
     try:
         run = Run(
             network=network,
@@ -103,7 +104,8 @@ def load(runs: Path, run_id: str) -> Run:
             below=spec["below"],
             examples_per_class=spec["examples_per_class"],
             preserved=spec["preserved"],
-            **{name: spec[name] for name in as_before(Run) if name in spec} | {"partners": partners},
+            **{name: spec[name] for name in as_before(Run) if name in spec}
+            | {"partners": partners, "towers": tuple(towers)},
         )
     except (KeyError, TypeError) as error:
         raise Damaged(path) from error

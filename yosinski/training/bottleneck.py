@@ -9,7 +9,7 @@ from typing import Any
 
 from yosinski.data.crops import each_once
 from yosinski.networks import tensors
-from yosinski.networks.batch import Batch
+from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training import features, surgery
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
@@ -40,20 +40,21 @@ def take_features(
     standing = [member for member in pack if 0 < member.trunk == member.run.held(0.0)] if stream.views else []
     if not standing:
         return
-    common = {"half": stream.run.half.digest, "stored": stream.stored, "arithmetic": arithmetic.below}
+    common = {"half": stream.run.half.digest, "stored": stream.stored or stream.longest, "arithmetic": arithmetic.below}
     used = {"examples_per_class": stream.run.examples_per_class, "images": len(stream.used)}
     crops = {"views": stream.views, **stream.recipe.crops}
-    sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Batch]]]] = {
+    sets: dict[str, tuple[dict[str, Any], Callable[[], Iterator[Seen]]]] = {
         "train": ({**used, **crops}, lambda: stream.viewed(AT_A_TIME)),
         "select": ({"images": len(select.rows), "views": 1}, lambda: unaugmented(stream, select)),
     }
     for name, (images, batches) in sets.items():
         keys = [{**trunk(member), **common, "set": name, **images} for member in standing]
 
-        def compute(missing: list[int], batches: Callable[[], Iterator[Batch]] = batches) -> Iterator[Any]:
-            for batch in batches():
-                with arithmetic.autocast():
-                    computed = at_cuts([standing[k] for k in missing], batch.to(arithmetic.device), clock)
+        def compute(missing: list[int], batches: Callable[[], Iterator[Seen]] = batches) -> Iterator[Any]:
+            for given in batches():
+                batch = given.to(arithmetic.device)
+                with arithmetic.autocast(), around(batch):
+                    computed = at_cuts([standing[k] for k in missing], batch, clock)
                 yield computed
 
         def beat() -> None:
@@ -76,8 +77,7 @@ def trunk(member: Member) -> dict[str, Any]:
     }
 
 
-def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Batch]:
-    """The centre crops of a set's images."""
-    of = stream.store.images
-    for batch, _ in each_once(of, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
-        yield batch
+def unaugmented(stream: Stream, images: ImageSet) -> Iterator[Seen]:
+    """The centre crops of a set's images, or its texts, with room for the longest."""
+    for batch, _ in each_once(stream.store, images.rows, images.labels, images.side, AT_A_TIME, images.rule):
+        yield batch.with_room(stream.longest) if isinstance(batch, Tokens) else batch

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from yosinski.data.crops import greyed, in_the_middle
+from yosinski.data.crops import greyed, unaugmented
 from yosinski.data.half import Half
 from yosinski.data.place import RULE
 from yosinski.data.store import Store
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
-from yosinski.networks.catalogue import architecture
 from yosinski.networks.parts import missing
+from yosinski.networks.tokens import Seen, around
 from yosinski.records.health import Chance, judged
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
@@ -33,18 +33,18 @@ class ImageSet:
     rows: np.ndarray
     labels: np.ndarray
     classes: int
-    side: int  # of the centre crop, the network's input
+    side: int  # of the centre crop, the network's input; of texts the most tokens
     at_a_time: int
     rule: int = RULE  # of the centre's position, see `crops.corner`
     task: int = 0  # of a network with several tasks
     others: tuple["OtherInput", ...] = ()  # further inputs of the same examples
 
-    def batch(self, store: Store, part: slice) -> Batch | list[Batch | None]:
-        """The centre crops of these images; with further inputs a list."""
-        first = in_the_middle(store.images, self.rows[part], self.side, self.rule)
+    def batch(self, store: Store, part: slice) -> Seen | list[Seen]:
+        """The centre crops of these images, or the texts; with further inputs a list."""
+        first = unaugmented(store, self.rows[part], self.side, self.rule)
         if not self.others:
             return first
-        return [first, *(other.batch(part, self.side) for other in self.others)]
+        return [first, *(other.batch(part) for other in self.others)]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,12 @@ class OtherInput:
     store: Store
     rows: np.ndarray
     half: Half
+    side: int  # as of an image set
 
-    def batch(self, part: slice, side: int) -> Batch:
-        """The centre crops of these examples; of missing ones some image, which is not used."""
-        batch = in_the_middle(self.store.images, np.maximum(self.rows[part], 0), side, self.half.rule)
-        return greyed(batch) if self.half.grey else batch
+    def batch(self, part: slice) -> Seen:
+        """The centre crops of these examples, or the texts; of missing ones some other, which is not used."""
+        batch = unaugmented(self.store, np.maximum(self.rows[part], 0), self.side, self.half.rule)
+        return greyed(batch) if self.half.grey and isinstance(batch, Batch) else batch
 
     def missing(self, part: slice) -> torch.Tensor | None:
         """Which are missing, bool [b]; None if no image of the set is."""
@@ -86,11 +87,13 @@ class Score:
 
 def image_set(store: Store, run: Run, name: str, unseen: bool = False, task: int = 0) -> ImageSet:
     """One set of a task's images with the network's crop size; `unseen`: from the data set's unseen domains."""
-    side, at_a_time, half = architecture(run.network).side, run.recipe.batch_size, run.tasks[task]
+    at_a_time, half = run.recipe.batch_size, run.tasks[task]
     rows, labels = store.rows(half, name, unseen)
     labelled = labels >= 0  # others are no images of the task
     named = "unseen" if unseen else name
-    return ImageSet(named, rows[labelled], labels[labelled], len(half.labels), side, at_a_time, half.rule, task)
+    return ImageSet(
+        named, rows[labelled], labels[labelled], len(half.labels), run.size(half), at_a_time, half.rule, task
+    )
 
 
 def evaluation_sets(store: Store, run: Run, task: int = 0) -> list[ImageSet]:
@@ -110,7 +113,8 @@ def with_inputs(images: ImageSet, partners: Partners) -> ImageSet:
         if stream.half.drawn == "exchanged":
             found = found[exchanged(len(found), first.run, stream.half, images.name)]
         rows = stream.store.rows(stream.half.pictures, images.name)[0]
-        others.append(OtherInput(stream.store, np.where(found < 0, -1, rows[np.maximum(found, 0)]), stream.half))
+        paired = np.where(found < 0, -1, rows[np.maximum(found, 0)])
+        others.append(OtherInput(stream.store, paired, stream.half, stream.side))
     return replace(images, others=tuple(others))
 
 
@@ -135,7 +139,7 @@ def evaluate(
             return []
         part = slice(start, start + images.at_a_time)
         features = stored_inputs(depths, images.name, 0, part, arithmetic.device)
-        batch = images.batch(store, part) if len(features) < len(depths) else None
+        batch = images.batch(store, part) if len(features) < len(depths) or store.texts else None
         absent = [None, *(other.missing(part) for other in images.others)]
         if isinstance(batch, list):
             batch = Given(batch, [], absent).to(arithmetic.device)
@@ -143,12 +147,13 @@ def evaluate(
         elif batch is not None:
             batch = batch.to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
-        with arithmetic.autocast():
-            inputs = at_cuts(members, batch, clock, features)
         outputs = []
-        for member, taken in zip(members, inputs, strict=True):
-            with clock.of([member], len(labels) * member.evaluating), missing(absent):
-                outputs.append(of_task(member, taken, images.task, arithmetic))
+        with around(batch):
+            with arithmetic.autocast():
+                inputs = at_cuts(members, batch, clock, features)
+            for member, taken in zip(members, inputs, strict=True):
+                with clock.of([member], len(labels) * member.evaluating), missing(absent):
+                    outputs.append(of_task(member, taken, images.task, arithmetic))
         for k, (member, output) in enumerate(zip(members, outputs, strict=True)):
             losses[k] += loss_of(member.run, output, labels, reduction="sum").item()
             right[k, part] = (output.argmax(1) == labels).cpu().numpy()

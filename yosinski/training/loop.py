@@ -14,6 +14,7 @@ import torch
 
 from yosinski.networks.layers import dropping
 from yosinski.networks.parts import missing
+from yosinski.networks.tokens import around
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
@@ -117,7 +118,8 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse) -> 
         return Shown(given.images, given.labels, {}, given.missing)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
-    images = stream.read(shown).to(device) if len(inputs) < len(depths) else None
+    needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
+    images = stream.read(shown).to(device) if needed else None
     return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [])
 
 
@@ -128,13 +130,14 @@ def step_of_all(
     recipe, masks = stream.recipe, masks_of(stream.run, step)
     for member in active:
         member.ready(step, stream.steps)
-    with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
-        inputs = at_cuts(active, shown.images, clock, shown.stored)
-    for member, taken in zip(active, inputs, strict=True):
-        with clock.of([member], stream.batch_size * member.training):
-            with dropping(masks), missing(shown.missing):
-                outputs = member.logits(taken, arithmetic)
-            take_step(member, outputs, shown.labels, step, stream.steps)
+    with around(shown.images):
+        with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
+            inputs = at_cuts(active, shown.images, clock, shown.stored)
+        for member, taken in zip(active, inputs, strict=True):
+            with clock.of([member], stream.batch_size * member.training):
+                with dropping(masks), missing(shown.missing):
+                    outputs = member.logits(taken, arithmetic)
+                take_step(member, outputs, shown.labels, step, stream.steps)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:

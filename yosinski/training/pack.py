@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from yosinski.experiment import cost
-from yosinski.experiment.cost import layers, origin
+from yosinski.experiment.cost import layers_of, origin
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch, moved
 from yosinski.networks.layers import Masks
+from yosinski.networks.tokens import Seen, Tokens
 from yosinski.records import attempts
 from yosinski.training import surgery
 from yosinski.training.arithmetic import Arithmetic
@@ -28,7 +29,7 @@ from yosinski.training.features import StoredFeatures
 BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
 
-Input = Batch | torch.Tensor | list[Batch | None]  # a list: one entry per task or input
+Input = Seen | torch.Tensor | list[Seen]  # a list: one entry per task or input
 
 
 def masks_of(run: Run, step: int) -> Masks:
@@ -182,21 +183,25 @@ def at_cuts(
     """The input of each member's trained part: the images, or the features at its frozen cut.
 
     Segments of the same origin that are not trained yet are computed once, by the member that shares most of them.
-    computed: features that are computed already; if all members have them, `images` may be None.
+    computed: features that are computed already; if all members have them, `images` may be None. Those of texts, which
+    were stored with room for the longest one, are cut to the length of this batch.
     """
-    inputs: list[Input | None] = [(computed or {}).get(member, images) for member in members]
+    known: dict[Member, torch.Tensor] = dict(computed or {})
+    if isinstance(images, Tokens):
+        known = {m: x[:, : images.ids.shape[1]] if x.ndim == 3 else x for m, x in known.items()}
+    inputs: list[Input | None] = [known.get(member, images) for member in members]
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.trunk and inputs[k] is images:
             trunks.setdefault(origin(member.run), []).append(k)
     with torch.no_grad():
         for sharing in trunks.values():
-            assert isinstance(images, Batch)  # networks with partners have no frozen segments
+            assert isinstance(images, Batch | Tokens)  # networks with partners have no frozen segments
             deepest = members[max(sharing, key=lambda k: members[k].trunk)]
-            rows, features = layers(deepest.run.network, deepest.run.outputs), images
+            rows, features = layers_of(deepest.run), images
             for n, segment in enumerate(deepest.network[: deepest.trunk], 1):
                 needed = [members[k] for k in sharing if members[k].trunk >= n]
-                with clock.of(needed, len(images.pixels) * rows[n - 1].flops):
+                with clock.of(needed, len(images[0]) * rows[n - 1].flops):
                     features = segment(features)
                 for k in sharing:
                     if members[k].trunk == n:

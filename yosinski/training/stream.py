@@ -1,8 +1,8 @@
 """Streams: the training batches of a half, the same for every network that is trained on it with the same seed.
 
-Order, crops and mirror images are functions of (seed, role, half, epoch, image), drawn on the CPU by counter. They do
-not depend on the network, the pack, the device or earlier draws, so that a resumed run sees the same images as an
-undisturbed one.
+Order, crops and mirror images, or the keywords that stand for words, are functions of (seed, role, half, epoch, image),
+drawn on the CPU by counter. They do not depend on the network, the pack, the device or earlier draws, so that a resumed
+run sees the same images as an undisturbed one.
 
 With `recipe.views` a copy sees only V views of every image. Their crops and mirror images are functions of (half, view,
 image), so that the output of frozen segments can be stored once for all seeds. The view for an epoch is drawn like the
@@ -12,8 +12,8 @@ order. Bases always see new crops.
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,23 +21,44 @@ import torch
 from yosinski.data.crops import corner, crops, greyed, resized
 from yosinski.data.half import Half
 from yosinski.data.store import Store
+from yosinski.data.texts.batches import batch_of
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.networks.batch import Batch
-from yosinski.networks.catalogue import architecture
+from yosinski.networks.tokens import Seen, Tokens
 from yosinski.randomness import generator
 
 TRIES = 10  # maximum number of draws of a box
 
 
-class Shown(NamedTuple):
-    """The training images of a step and their crops: arrays with one entry per image, [b]."""
+class Crops(NamedTuple):
+    """The crops of images: arrays with one entry per image, [b]."""
 
-    images: np.ndarray  # int64: numbers among all training images
-    views: np.ndarray  # int64, 0 without `recipe.views`
     corners: np.ndarray  # int64 [b, 2]: as in a batch
     sizes: np.ndarray  # int64 [b, 2]: the crop's rows and columns in the stored image
     mirrored: np.ndarray  # bool
+
+
+class Words(NamedTuple):
+    """The texts that examples are, by their numbers in the store: int64 [b]."""
+
+    texts: np.ndarray
+
+
+class Shown(NamedTuple):
+    """The training examples of a step: arrays with one entry each, [b], and what is drawn of them."""
+
+    images: np.ndarray  # int64: numbers among all training images
+    views: np.ndarray  # int64, 0 without `recipe.views`
+    drawn: Any  # Crops or Words
+
+    def of(self, chosen: np.ndarray) -> "Shown":
+        """The same of these examples."""
+        return Shown(self.images[chosen], self.views[chosen], of_chosen(self.drawn, chosen))
+
+
+def of_chosen(drawn: Any, chosen: Any) -> Any:
+    """What is drawn of these examples."""
+    return type(drawn)(*(column[chosen] for column in drawn))
 
 
 class Stream:
@@ -49,8 +70,11 @@ class Stream:
     def __init__(self, store: Store, run: Run, half: Half | None = None, key: tuple[str, str] | None = None) -> None:
         self.store, self.run, self.recipe = store, run, run.recipe
         self.half, self.key = half or run.half, key or run.parts[0]
-        self.stored, self.side = store.images.shape[1], architecture(run.network).side
-        run.check_side(self.stored, self.half)
+        self.stored, self.side = store.images.shape[1], run.size(self.half)
+        if store.texts is None:
+            run.check_side(self.stored, self.half)
+        else:
+            run.check_fits(store.card, self.half)
         rows, labels = store.rows(self.half, "train")
         self.total = len(rows)  # drawn for all images, used or not, so that subsets are nested
         self.used = np.arange(self.total)
@@ -73,14 +97,22 @@ class Stream:
         order = self.used[np.argsort(random.random(self.total)[self.used], kind="stable")]
         every = np.arange(self.total)
         if not self.views:
-            return order, Shown(every, np.zeros_like(every), *self._crops(random))
+            return order, Shown(every, np.zeros_like(every), self._drawn(random))
         views = random.integers(0, self.views, self.total)
-        of_views = map(np.stack, zip(*map(self._view, range(self.views)), strict=True))
-        return order, Shown(every, views, *(column[views, every] for column in of_views))
+        of_views: Any = list(map(self._view, range(self.views)))
+        stacked = type(of_views[0])(*map(np.stack, zip(*of_views, strict=True)))
+        return order, Shown(every, views, of_chosen(stacked, (views, every)))
 
-    def _draw_view(self, view: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The crops of one view of all images."""
-        return self._crops(generator("view", self.run.half.digest, view))
+    def _draw_view(self, view: int) -> Crops | Words:
+        """One view of all images."""
+        return self._drawn(generator("view", self.run.half.digest, view))
+
+    def _drawn(self, random: np.random.Generator) -> Crops | Words:
+        """The crops of all images, or what texts all examples are."""
+        texts = self.store.texts
+        if texts is None:
+            return Crops(*self._crops(random))
+        return Words(texts.drawn(random, self.rows) if self.recipe.augment else texts.shown[self.rows])
 
     def _crops(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Corner and size of the crop [N, 2], and whether it is mirrored [N], for all images.
@@ -101,39 +133,49 @@ class Stream:
 
     def drawn(self, epoch: int, images: np.ndarray) -> Shown:
         """The crops that these images have in an epoch."""
-        return Shown(*(column[images] for column in self._epoch(epoch)[1]))
+        return self._epoch(epoch)[1].of(images)
 
     def shown(self, step: int) -> Shown:
         """The images and crops of a step."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, columns = self._epoch(epoch)
-        chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
-        return Shown(*(column[chosen] for column in columns))
+        return columns.of(order[k * self.batch_size : (k + 1) * self.batch_size])
 
-    def batches(self, first: int) -> Iterator[tuple[Batch, torch.Tensor]]:
+    def batches(self, first: int) -> Iterator[tuple[Seen, torch.Tensor]]:
         """The batches from step `first` on, read in advance."""
         return ahead(self.batch, range(first, self.steps))
 
-    def batch(self, step: int) -> tuple[Batch, torch.Tensor]:
-        """The crops of one step and their labels, int64 [b]."""
+    def batch(self, step: int) -> tuple[Seen, torch.Tensor]:
+        """The crops or texts of one step and their labels, int64 [b]."""
         shown = self.shown(step)
         return self.read(shown), torch.from_numpy(self.labels[shown.images])
 
-    def read(self, shown: Shown) -> Batch:
-        """Read these crops."""
+    def read(self, shown: Shown) -> Seen:
+        """Read these crops or texts."""
+        if isinstance(shown.drawn, Words):
+            assert self.store.texts is not None
+            return batch_of(self.store.texts, shown.drawn.texts, self.side)
+        corners, sizes, mirrored = shown.drawn
         images, rows = self.store.images, self.rows[shown.images]
         if self.recipe.least_area:
-            batch = resized(images, rows, self.side, shown.corners, shown.sizes, shown.mirrored)
+            batch = resized(images, rows, self.side, corners, sizes, mirrored)
         else:
-            batch = crops(images, rows, self.side, shown.corners, shown.mirrored)
+            batch = crops(images, rows, self.side, corners, mirrored)
         return greyed(batch) if self.half.grey else batch
 
-    def viewed(self, size: int) -> Iterator[Batch]:
-        """Every view of the used images, view by view, in batches of at most `size`."""
+    @cached_property
+    def longest(self) -> int:
+        """The number of tokens of the longest text in the store, cut to what the network sees."""
+        assert self.store.texts is not None
+        return min(self.side, int(self.store.texts.lengths.max()))
+
+    def viewed(self, size: int) -> Iterator[Seen]:
+        """Every view of the used images, view by view, in batches of at most `size`; of texts with equal room."""
         for view in range(self.views):
             for start in range(0, len(self.used), size):
                 part = self.used[start : start + size]
-                yield self.read(Shown(part, np.full(len(part), view), *(column[part] for column in self._view(view))))
+                batch = self.read(Shown(part, np.full(len(part), view), of_chosen(self._view(view), part)))
+                yield batch.with_room(self.longest) if isinstance(batch, Tokens) else batch
 
 
 def boxes(random: np.random.Generator, images: int, stored: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:

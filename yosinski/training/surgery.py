@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from yosinski.errors import Failure
 from yosinski.experiment.run import Run
-from yosinski.networks.batch import Batch
 from yosinski.networks.tensors import fingerprint
+from yosinski.networks.tokens import Seen, around
 from yosinski.randomness import generator
 
 RECALIBRATION = 64  # maximum number of batches for recalibrating batch norm
@@ -91,7 +91,7 @@ def ready(network: nn.Sequential, run: Run, done: float) -> None:
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Batch]) -> None:
+def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Seen]) -> None:
     """Recompute batch norm's statistics on images of the target, in segments that are not trained from the start.
 
     They are plain means over the batches, at most `RECALIBRATION` of them.
@@ -107,7 +107,8 @@ def recalibrate(network: nn.Sequential, run: Run, batches: Iterable[Batch]) -> N
         norm.momentum = None
         norm.train()
     for batch in itertools.islice(batches, RECALIBRATION):
-        network[: waiting[-1]](batch)
+        with around(batch):
+            network[: waiting[-1]](batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -17,7 +17,7 @@ from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
-from yosinski.networks.batch import Batch
+from yosinski.networks.tokens import Seen
 from yosinski.randomness import generator
 from yosinski.training.stream import Shown, Stream
 
@@ -29,7 +29,7 @@ class Given(NamedTuple):
     missing: bool [b], or None where no input is missing.
     """
 
-    images: list[Batch | None]
+    images: list[Seen]
     labels: list[torch.Tensor | None]
     missing: list[torch.Tensor | None]
 
@@ -71,7 +71,7 @@ class Partners:
 
     def _tasks(self, step: int, shown: Shown) -> Given:
         run, drawn = self.first.run, self.drawn(step)
-        read: dict[tuple[str, str], tuple[Shown, Batch]] = {}
+        read: dict[tuple[str, str], tuple[Shown, Seen]] = {}
         images, labels = [], []
         for k, (stream, key) in enumerate(zip(self.streams, run.parts, strict=True)):
             if k not in drawn:
@@ -98,7 +98,7 @@ class Partners:
     def _inputs(self, step: int, shown: Shown) -> Given:
         epoch = step // self.first.steps_per_epoch
         first = self.first.read(shown)
-        images: list[Batch | None] = [first]
+        images: list[Seen] = [first]
         missing: list[torch.Tensor | None] = [None]
         for k, (stream, found) in enumerate(zip(self.streams[1:], self.pairs[1:], strict=True), 1):
             if stream.half.drawn == "same":

@@ -1,0 +1,1 @@
+"""Texts: data sets of token sequences, from their words or files to stores."""

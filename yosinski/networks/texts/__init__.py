@@ -1,0 +1,1 @@
+"""Networks that read texts: their descriptions and their segments."""
