@@ -10,6 +10,7 @@ import pandas as pd
 
 from yosinski import files
 from yosinski.data.half import Half
+from yosinski.data.texts import words
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run
@@ -74,6 +75,7 @@ COLUMNS = {
     "flops": "of training, evaluations included, as it would cost alone",
     "memory": "highest resident memory of the process, in bytes",
     "classes": "K, the number of the target half's classes",
+    "ceiling": "of words alone: the expected accuracy of the best classifier of the target half, exactly",
     "dtype": "of the arithmetic",
     "device": "of the arithmetic",
     "threads": "of the arithmetic",
@@ -93,7 +95,7 @@ _DTYPES: dict[str, str] = {
         ("n", "task", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"
     ),
     **dict.fromkeys(("rule", "division", "threads", *_COUNTS), "Int64"),
-    **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN, *PARTNERED), "float64"),
+    **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN, *PARTNERED, "ceiling"), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
 _RECIPE_DTYPES = {
@@ -354,6 +356,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "target_half": target_half,
         "source_half": source_half,
         "classes": len(target.labels) if target else None,
+        "ceiling": words.ceiling(target) if target and len(partners) == 0 else None,
         "recipe": digest(recipe) if recipe else None,
         **{f"recipe_{name}": value for name, value in every(Recipe, recipe).items() if recipe},
         **{name: spec.get(name) for name in ("seed", "parent", "semantics", "examples_per_class", "below")},

@@ -142,12 +142,13 @@ def _literal(text: str) -> bool | int | float | str:
 def describe(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of a sweep with their values, as JSON values.
 
-    `divisions` came later, and is left out where it has its default: what lists a sweep's runs keeps its name.
+    `divisions` and `tower` came later, and are left out where they have their defaults: what lists a sweep's runs keeps
+    its name.
     """
     bound = inspect.signature(sweep).bind_partial(**values)
     bound.apply_defaults()
     return {
         name: v.values if isinstance(v, Recipe) else v
         for name, v in bound.arguments.items()
-        if (name, v) != ("divisions", (0,))
+        if (name, v) not in (("divisions", (0,)), ("tower", "textnet"))
     }

@@ -1,16 +1,17 @@
 """Where two inputs of one example meet: towers of n segments, joined, with the controls that make the curve honest."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Literal
 
 from sweeps.grid import card_for, half_named, meetings_of, none_empty
+from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.data.halves import pictured
+from yosinski.data.place import FORMS, Place
 from yosinski.data.sources.columns import GREY
-from yosinski.errors import BadInput, choose
+from yosinski.errors import BadInput, choose, some
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 
@@ -29,12 +30,16 @@ def fuse(
     controls: tuple[Control, ...] = ("same", "afresh", "exchanged"),
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,
+    tower: str = "textnet",
 ) -> list[Run]:
     """Bases that see x alone and y alone; xynA at every n = 0..N, then its controls xxnA, xznA and x~ynA.
 
     x, y: domains of the data set, whose images of an example agree in class and number; "grey" is x without colours.
     halves: A or B of each split, the tasks. controls: y is the same pixels, another view of x's picture, or another
     example's. recipe: of the fused networks; the bases have the same without `join`.
+
+    x and y may also be data sets, such as emoji and words:en, with the classes of `data`; their examples of a class are
+    paired in turn. Of texts, the vector that the whole network `tower` makes joins the pictures' network at n.
     """
     card, wanted = card_for(data, network), meetings_of(network, cuts)
     recipe = recipe or usual(network)
@@ -47,18 +52,32 @@ def fuse(
             other = replace(first, grey=True, input="y")
         if first == other:
             raise BadInput(f"inputs x and y are both {x}: choose two, or let y be {GREY}")
-        bases = [Run(network, one, recipe.alone, seed, examples_per_class=examples_per_class) for one in (first, other)]
+        networks = [tower if one.reads == "texts" else network for one in (first, other)]
+        bases = [
+            Run(own, one, recipe.alone.read(one.reads), seed, examples_per_class=examples_per_class)
+            for own, one in zip(networks, (first, other), strict=True)
+        ]
         partners = [other, *(_control(first, other, control) for control in controls)]
-        runs += bases + [_fused(bases[0], recipe, n, [partner]) for partner in partners for n in wanted]
+        runs += bases + [_fused(bases[0], recipe, n, partner, tower) for partner in partners for n in wanted]
     return runs
 
 
 def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
-    """The half as one domain pictures it."""
+    """The half as one domain pictures it, or as another data set shows its classes."""
     if domain == GREY:
         return half
-    choose(f"domain of {card.name}", domain, card.domains)
-    return pictured(card, replace(half, domain=(domain,), input=name))
+    if domain in card.domains:
+        return pictured(card, replace(half, domain=(domain,), input=name))
+    try:
+        Place.of(domain)
+    except BadInput:
+        known = ", ".join((*card.domains, *FORMS))
+        raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
+    other = find.card(domain)
+    if missing := [one for one in half.classes if one not in other.classes]:
+        raise BadInput(f"input {name}: {other.name} lacks classes of {card.name}: {some(missing, 5)}")
+    shown = {"data": other.name, "fingerprint": other.fingerprint, "domain": other.default_domain, "rule": other.rule}
+    return replace(half, **shown, input=name)
 
 
 def _control(first: Half, other: Half, control: str) -> Half:
@@ -68,5 +87,8 @@ def _control(first: Half, other: Half, control: str) -> Half:
     return replace(first, drawn=control, input={"same": "x", "afresh": "z"}[control])
 
 
-def _fused(base: Run, recipe: Recipe, n: int, partners: Sequence[Half]) -> Run:
-    return replace(base, recipe=recipe, treatment="fused", cut=n, partners=tuple(partners))
+def _fused(base: Run, recipe: Recipe, n: int, partner: Half, tower: str) -> Run:
+    texts = partner.reads == "texts"
+    recipe = recipe if texts else replace(recipe, length=0)
+    towers = (tower,) if texts else ()
+    return replace(base, recipe=recipe, treatment="fused", cut=n, partners=(partner,), towers=towers)

@@ -245,14 +245,18 @@ def network_of_parts(run: Run, moments: Sequence[Moments | None], absent: bool) 
     """
     recipe, singles = run.recipe, []
     tasks = run.tasks if run.how.partners == "tasks" else [run.half] * len(run.parts)
-    for task, key, own in zip(tasks, run.parts, moments, strict=True):
+    for task, network, key, own in zip(tasks, run.networks, run.parts, moments, strict=True):
         outputs = recipe.outputs or len(task.labels)
-        single = build.drawn(run.network, outputs, side_of(own), recipe.initialiser, run.seed, *key)
+        single = build.drawn(network, outputs, side_of(own), recipe.initialiser, run.seed, *key)
         if own:
             moments_in(single).load_state_dict(own._asdict())
         singles.append(single)
     if run.how.partners == "tasks":
         return parts.of_tasks(singles, run.cut, recipe.weighting == "uncertainty")
+    if run.towers:
+        return parts.with_towers(
+            singles, run.cut, recipe.join, recipe.beta, recipe.initialiser, run.seed, *run.parts[0], "meets"
+        )
     return parts.of_inputs(singles, run.cut, recipe.join, recipe.beta, recipe.initialiser, absent)
 
 

@@ -70,6 +70,7 @@ def draw(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.Dat
         top, bottom = figure.subplots(2, 1, sharex=True)
         entries = _draw_points(top, drawn, beside)
         parts = _draw_means(bottom, drawn, beside)
+        parts += _draw_ceiling((top, bottom), drawn)
         aside = frame.loc[frame["last"] & (frame["preserved"].fillna(0) > 0) & (frame["origin"] == "runs")]
         if len(aside):
             entries.append(Line2D([], [], linestyle="", label=f"{len(aside)} not shown: preserved layers"))
@@ -177,6 +178,18 @@ def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> li
     if sure:
         entries.append(Line2D([], [], color=GREY, linewidth=1.2, label="95 % t interval over splits"))
     return entries
+
+
+def _draw_ceiling(axes: tuple[Axes, Axes], drawn: list[_Drawn]) -> list[Any]:
+    """A line where the best classifier of shared words is, the mean over targets. Returns the legend's entry."""
+    runs = drawn[0].runs
+    if len(drawn) > 1 or "ceiling" not in runs or not runs["ceiling"].notna().any():
+        return []
+    ceiling = float(runs.groupby("target_half")["ceiling"].first().mean())
+    line: Any = {"color": "black", "linestyle": (0, (1, 3)), "linewidth": 1.2}
+    for one in axes:
+        one.axhline(ceiling, **line, zorder=1)
+    return [Line2D([], [], **line, label=f"{ceiling:.3f}: the best of all classifiers,\nsince classes share words")]
 
 
 def _label(top: Axes, bottom: Axes, drawn: list[_Drawn], measured: str) -> None:

@@ -146,6 +146,7 @@ LATER = (  # each of the values that came when there were records already
     {"weighting": "uncertainty"},
     {"join": "mean"},
     {"beta": 0.25, "join": "multiplicative"},
+    {"length": 16},
 )
 CHANGES = (
     {"epochs": 5.0},
@@ -187,6 +188,8 @@ def as_run(recipe: Recipe) -> Run:
         return replace(BASE, recipe=recipe, treatment="joint", partners=(B,))
     if values & {"join", "beta"}:
         return replace(BASE, recipe=recipe, treatment="fused", cut=7, partners=(replace(A, drawn="afresh"),))
+    if "length" in values:
+        return replace(BASE, network="textnet", half=replace(A, data="words:en"), recipe=recipe.read("texts"))
     return replace(BASE, recipe=recipe)
 
 

@@ -44,6 +44,12 @@ def show_data(options: argparse.Namespace) -> int:
     check_out([options.out], (".png", ".pdf", ".svg"))
     card = find.card(options.data)
     path = store.location(card, options.stores)
+    if card.vocabulary:
+        from yosinski.cli import texts
+
+        if options.check:
+            _check(path)
+        return texts.show(card, path, options)
     stored = (path / "store.json").exists()
     partial = path.with_name(f"{path.name}.partial")
     if options.out and not stored:
@@ -178,21 +184,22 @@ def _of_pixels(pixels: dict[str, Any]) -> str:
 
 
 def _check(path: Path) -> None:
-    """Read the whole store. Failure if checksums do not agree."""
+    """Read the whole store of images or texts. Failure if checksums do not agree."""
     from rich.console import Console
 
     from yosinski.data import store
 
     with progress(Console(stderr=True)) as bar:
-        task = bar.add_task("checking", total=store.description(path)["images"])
+        described = store.description(path)
+        task = bar.add_task(
+            "checking", total=described["texts"]["texts"] if "texts" in described else described["images"]
+        )
         wrong = []
         for shard, right in store.check(path):
             bar.advance(task, shard.stop - shard.start)
             wrong += [] if right else [f"{shard.start} to {shard.stop - 1}"]
     if wrong:
-        raise Failure(
-            f"{path / 'images.npy'} is damaged: images {', '.join(wrong[:20])}; delete {path} and make it anew"
-        )
+        raise Failure(f"{path} is damaged: images or texts {', '.join(wrong[:20])}; delete it and make it anew")
 
 
 ABOUT = "data sets and the stores of their images"

@@ -5,12 +5,14 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from yosinski.cli.options import RUN, Command, check_out, with_runs
 from yosinski.errors import BadInput
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, name_of
 from yosinski.networks.encoders.known import is_encoder
+from yosinski.networks.texts.textnet import TOKENS
 
 
 def show_cuts(options: argparse.Namespace) -> int:
@@ -27,6 +29,8 @@ def show_cuts(options: argparse.Namespace) -> int:
     if options.json:
         cuts = [{"n": n, **asdict(row)} for n, row in enumerate(rows[:-1], 1)]
         content = {"network": network, "side": described.side, "left_off": described.left_off}
+        if described.reads == "texts":
+            content |= {"vocabulary": described.vocabulary, "length": described.length}
         print(json.dumps({**content, "cuts": cuts, "head": asdict(rows[-1])}))
     else:
         _print(network, options.outputs)
@@ -38,7 +42,7 @@ def show_cuts(options: argparse.Namespace) -> int:
 
         table = pd.DataFrame([{**asdict(row), "features": math.prod(row.shape)} for row in rows])
         table.insert(0, "n", [*range(1, len(rows)), None])
-        save(figure.draw(table, f"{network}, {described.side} x {described.side} pixels"), [options.out])
+        save(figure.draw(table, f"{network}, {seen(described)}"), [options.out])
         if not options.json:
             print(options.out)
     return 0
@@ -64,6 +68,15 @@ def export_run(options: argparse.Namespace) -> int:
     return 0
 
 
+def seen(described: Any) -> str:
+    """What a network sees of an example."""
+    if described.reads == "texts":
+        return (
+            f"texts of at most {described.length} tokens with {described.vocabulary:,} ids (FLOPs: of {TOKENS} tokens)"
+        )
+    return f"{described.side} x {described.side} pixels"
+
+
 def _print(network: str, outputs: int) -> None:
     from rich import box
     from rich.console import Console
@@ -75,8 +88,8 @@ def _print(network: str, outputs: int) -> None:
     rows = described.costs(outputs)
     parameters, flops = sum(row.parameters for row in rows), sum(row.flops for row in rows)
     print(
-        f"{network}: {len(rows) - 1} cuts; {described.side} x {described.side} pixels, {large(parameters)} parameters, "
-        f"{large(flops)} FLOPs per image with {outputs} outputs"
+        f"{network}: {len(rows) - 1} cuts; {seen(described)}, {large(parameters)} parameters, "
+        f"{large(flops)} FLOPs per {'text' if described.reads == 'texts' else 'image'} with {outputs} outputs"
     )
     if described.left_off:
         print(f"left off: {', '.join(described.left_off)}")
@@ -95,9 +108,9 @@ def _print(network: str, outputs: int) -> None:
 
 
 NETWORKS = (
-    f"{', '.join(ARCHITECTURES)}, a model of torchvision (resnet50) or timm (timm:xception41), or what a function or"
-    " class in a file of yours makes (net.py:build); also for other images: resnet50@64; for texts hf:PATH, a directory"
-    " as transformers saves it"
+    f"{', '.join(ARCHITECTURES)}, textnet, a model of torchvision (resnet50) or timm (timm:xception41), or what a "
+    "function or class in a file of yours makes (net.py:build); also for other images: resnet50@64; for texts hf:PATH, "
+    "a directory as transformers saves it"
 )
 
 

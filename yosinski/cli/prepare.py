@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from yosinski import files
+from yosinski.cli import texts
 from yosinski.data.half import Half
-from yosinski.data.place import Place
+from yosinski.data.place import Place, is_text
+from yosinski.data.reading import reading
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
@@ -54,7 +56,8 @@ def notes(runs: Iterable[Run]) -> list[str]:
     wanted = list(runs)
     data = {half.data for run in wanted if run.is_trained for half in run.halves}
     cards = [find.card(name) for name in sorted(data)]
-    return [*(f"{card.name}: {note}" for card in cards for note in card.notes), *outside.notes(wanted)]
+    of_cards = [f"{card.name}: {note}" for card in cards for note in card.notes]
+    return [*of_cards, *texts.cut(wanted, reading().stores), *outside.notes(wanted)]
 
 
 def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], chosen: Iterable[Run]) -> Path:
@@ -85,8 +88,12 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
         with console.status(f"bringing in {base.half.data}"):
             outside.bring(base, runs)
     halves = {(half.data, half.fingerprint): half for run in chosen for half in run.halves}
+    before = set(texts.cut(chosen, stores))
     for _, half in sorted(halves.items()):
         with_store(half, stores, console)
+    for line in texts.cut(chosen, stores):
+        if line not in before:  # `notes` has told the others
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def with_store(half: Half, stores: Path, console: Any) -> None:
@@ -117,6 +124,8 @@ def make_store(
     from yosinski import environment
     from yosinski.data import find, making, store
 
+    if is_text(text):
+        return texts.make_store(find.card(text), stores, console, progress(console))
     if Place.of(text).path is None:
         card = find.card(text)
         path = store.location(card, stores)

@@ -169,6 +169,7 @@ def _groups(text: str) -> dict[str, str]:
 
 def show_halves(options: argparse.Namespace) -> None:
     """`yosinski halves`."""
+    from yosinski.cli.texts import of_ceiling
     from yosinski.data import find
     from yosinski.data.halves import split
     from yosinski.data.sources import synsets
@@ -180,11 +181,13 @@ def show_halves(options: argparse.Namespace) -> None:
         print(json.dumps({"A": halves.a.classes, "B": halves.b.classes}))
         return
     for half in (halves.a, halves.b):
-        how = "drawn by" if half.data == "emoji" else "input"
+        how = "drawn by" if half.data == "emoji" else "in" if half.reads == "texts" else "input"
         domains = f", {how} {', '.join(half.domain)}" if half.domain else ""
         digest = f" ({half.digest})" if half.fingerprint else ""
         print(f"{half.letter}{digest}: {len(half.classes)} classes of {half.data}{domains}")
         print("  " + ", ".join(half.classes))
+        if half.reads == "texts" and (line := of_ceiling(half)):
+            print(f"  {line}")
 
 
 def prune(options: argparse.Namespace) -> int:

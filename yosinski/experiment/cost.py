@@ -68,7 +68,7 @@ def _images(card: Card, half: Half, set_name: str, domains: tuple[str, ...], at_
 
 @lru_cache
 def layers(network: str, outputs: int, length: int = 0) -> list[SegmentCost]:
-    """The cost of each segment of a network, of texts for one of this length (0: the longest). The head is last."""
+    """The cost of each segment of a network, of texts for one of this length (0: its own guess). The head is last."""
     return architecture(network).costs(outputs, length)
 
 
@@ -93,6 +93,8 @@ def _of_parts(run: Run) -> list[SegmentCost]:
     """Segments below the meeting of inputs or above the parting of tasks are there once for each."""
     single, parts = layers_of(run), len(run.parts)
     every = run.recipe.step == "all"  # all tasks in every step
+    if run.towers:
+        return _with_towers(run, single)
     rows = []
     for n, row in enumerate(single, 1):
         number, passes = 1, 1
@@ -113,6 +115,25 @@ def _of_parts(run: Run) -> list[SegmentCost]:
             biases = row.shape[0]
             parameters, flops = parts * (row.parameters - biases) + biases, parts * row.flops
         rows.append(replace(row, parameters=parameters, flops=flops))
+    return rows
+
+
+def _with_towers(run: Run, single: Sequence[SegmentCost]) -> list[SegmentCost]:
+    """The towers of further inputs are part of the segment that they join, each with a layer for its vector."""
+    rows = list(single)
+    joined = rows[run.cut]
+    for tower in run.towers:
+        *below, head = layers(tower, run.outputs, run.recipe.length)
+        width = math.prod(below[-1].shape)
+        added = width * joined.shape[0]
+        if run.recipe.join in ("logits", "multiplicative"):
+            added = head.parameters
+        joined = replace(
+            joined,
+            parameters=joined.parameters + sum(row.parameters for row in below) + added,
+            flops=joined.flops + sum(row.flops for row in below) + 2 * width * joined.shape[0],
+        )
+    rows[run.cut] = joined
     return rows
 
 

@@ -334,9 +334,12 @@ OUTSIDE = Recipe(
     evaluations=1,
 )
 
-# Source: EMOJI's schedule with AdamW.
+# Source: EMOJI's schedule with AdamW, a quarter as long: words are learned by then.
 # Command: yosinski run figure2 --data words:en -p network=textnet
-WORDS = EMOJI.with_values({"optimiser": "adamw", "learning_rate": 0.003, "weight_decay": 0.05, "shift": 0})
+# Reached: base A of random:0 0.755 on test examples; the best of all classifiers is right on 0.757 of them.
+WORDS = EMOJI.with_values(
+    {"optimiser": "adamw", "learning_rate": 0.003, "weight_decay": 0.05, "shift": 0, "epochs": 10.0}
+)
 
 RECIPES = {
     "emoji": EMOJI,

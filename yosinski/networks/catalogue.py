@@ -46,6 +46,11 @@ def architecture(network: str) -> Architecture | TextNet | Traced | Encoder:
     return resolve(network).described if is_own(network) else traced(network)
 
 
+def of_this_package(network: str) -> bool:
+    """Whether a network is one of this package, whose tensors have the names of its segments."""
+    return network in ARCHITECTURES or textnet.described(network) is not None
+
+
 def name_of(network: str) -> str:
     """The name of a network; for files it includes a hash (see `own.py`). BadInput if they make no network."""
     if is_encoder(network):

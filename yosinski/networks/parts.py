@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.networks import layers, tokens
+from yosinski.networks import build, layers, tokens
 from yosinski.networks.layers import STANDARDISE
 
 Part = Any  # a `Batch` or a float tensor [b, ...]; None: does not take part
@@ -131,6 +131,56 @@ class Meeting(nn.Module):
         return self.segment(self.join(list(inputs)))
 
 
+class First(nn.Module):
+    """A segment that only the first input passes; the others wait for it, as they were given."""
+
+    def __init__(self, segment: nn.Module) -> None:
+        super().__init__()
+        self.segment = segment
+
+    def forward(self, inputs: Sequence[Part]) -> list[Part]:
+        """The output for the first input, and the others unchanged."""
+        with of_part(0):
+            return [self.segment(inputs[0]), *inputs[1:]]
+
+
+class Tower(nn.Module):
+    """A whole network without its head, which makes a vector of a further input."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.network = network[:-1]
+
+    def forward(self, given: Part) -> torch.Tensor:
+        """float32 [b, width]."""
+        with tokens.around(given):
+            return self.network(given).flatten(1)
+
+
+class Joined(nn.Module):
+    """The segment in which vectors join the first input: their linear layers add to the output of its first layer.
+
+    That is what the layer makes of its input beside maps, or features, that are these vectors at every position; of a
+    convolution, but at borders.
+    """
+
+    def __init__(self, segment: nn.Module, towers: Sequence[Tower], vectors: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        own = list(segment.children()) or [segment]
+        first = next(k for k, layer in enumerate(own) if isinstance(layer, nn.Conv2d | nn.Linear))
+        self.before, self.layer, self.after = nn.Sequential(*own[:first]), own[first], nn.Sequential(*own[first + 1 :])
+        self.towers, self.vectors = nn.ModuleList(towers), nn.ModuleList(vectors)
+
+    def forward(self, inputs: Sequence[Part]) -> torch.Tensor:
+        """[b, ...]."""
+        total = self.layer(self.before(inputs[0]))
+        for k, (tower, layer, given) in enumerate(zip(self.towers, self.vectors, inputs[1:], strict=True), 1):
+            with of_part(k):
+                vector = layer(tower(given).to(total.dtype))
+            total = total + vector.view(*vector.shape, *[1] * (total.ndim - 2))
+        return self.after(total)
+
+
 class JoinedHeads(Apart):
     """A head for each input. Their outputs are averaged, or combined as Liu et al. (2018) do (`multiplicative`)."""
 
@@ -142,6 +192,22 @@ class JoinedHeads(Apart):
         """float32 [b, outputs]: logits; if multiplicative, minus the loss of each class."""
         logits = super().forward(inputs)
         return mean(logits) if self.beta is None else multiplied(logits, self.beta)
+
+
+class TowerHeads(JoinedHeads):
+    """The head of the first input, and those of further ones on the vectors of their towers."""
+
+    def __init__(self, heads: Sequence[nn.Module], towers: Sequence[Tower], beta: float | None) -> None:
+        super().__init__(heads, beta)
+        self.towers = nn.ModuleList(towers)
+
+    def forward(self, inputs: Sequence[Part]) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As of the parent."""
+        vectors = []
+        for k, (tower, given) in enumerate(zip(self.towers, inputs[1:], strict=True), 1):
+            with of_part(k):
+                vectors.append(tower(given).float())
+        return super().forward([inputs[0], *vectors])
 
 
 def concatenated(inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -231,6 +297,39 @@ def of_inputs(
             if join == "concat":
                 first = _widened(own, initialiser, flags)
             children[name] = Meeting(first, concatenated if join == "concat" else mean, pixels)
+    return nn.Sequential(children)
+
+
+def with_towers(
+    networks: Sequence[nn.Sequential], n: int, join: str, beta: float, initialiser: str, *key: str | int
+) -> nn.Sequential:
+    """The first of these networks, joined after n segments by the vectors that the others make of further inputs.
+
+    key: of the weights of the vectors' layers. Weights of what meets are scaled as in `of_inputs`.
+    """
+    first, *others = networks
+    towers = [Tower(network) for network in others]
+    children: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (name, segment) in enumerate(first.named_children(), 1):
+        if number <= n:
+            children[name] = First(segment)
+        elif number > n + 1:
+            children[name] = segment
+        elif join in ("logits", "multiplicative"):
+            heads = [segment, *(network[-1] for network in others)]
+            children[name] = TowerHeads(heads, towers, beta if join == "multiplicative" else None)
+        else:
+            _, layer = _first_layer(segment)
+            gain = 1.0 if name == "head" else math.sqrt(2)
+            vectors = []
+            for k, network in enumerate(others, 1):
+                vectors.append(nn.Linear(network[-1].in_features, layer.weight.shape[0], bias=False))  # pyright: ignore
+                build.initialise(vectors[-1], initialiser, *key, name, "vector", k, gain=gain)
+            if initialiser in SCALED:
+                with torch.no_grad():
+                    for one in (layer, *vectors):
+                        one.weight.div_(math.sqrt(len(networks)))
+            children[name] = Joined(segment, towers, vectors)
     return nn.Sequential(children)
 
 

@@ -18,8 +18,7 @@ from yosinski.data.place import LONGEST, Place
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.networks import catalogue
-from yosinski.networks.architectures import ARCHITECTURES
-from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.catalogue import architecture, named, of_this_package
 from yosinski.networks.encoders.known import encoder_of, is_encoder
 from yosinski.networks.layers import names_of_moments
 from yosinski.networks.own import is_own
@@ -44,6 +43,10 @@ EARLIER = (
     "transparent lies on white; greys of 16 bits to 8 by the upper ones; then RGB. Resized to resize and cut to "
     "square x square in the middle as torchvision's CenterCrop does (with lanczos the square in the middle is resized, "
     "as Pillow's ImageOps.fit does); then cut to crop x crop, whose first row and column are (square - crop) // 2."
+)
+TEXTS = (
+    "No pictures but texts. Letters: the bytes of UTF-8, each plus 1. Word pieces: as the tokenizer encodes a text, "
+    "with its special tokens. Cut to length tokens, of which the special ones at the end stay; 0 after the end."
 )
 DRAWN = (
     "Drawn, not read from files: square x square pixels, RGB; cut to crop x crop, whose first row and column are "
@@ -119,7 +122,7 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
 
 def constructor(run: Run) -> dict[str, Any]:
     """The library, name and arguments that make the model; for a network of your own also the code."""
-    if run.network in ARCHITECTURES:
+    if of_this_package(run.network):
         return {"library": "yosinski", "model": run.network, "arguments": {"outputs": run.outputs}}
     name = named(run.network)
     content = {"library": name.library, "model": name.model, "arguments": catalogue.made(name, run.outputs)[1]}
@@ -132,8 +135,11 @@ def constructor(run: Run) -> dict[str, Any]:
 def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How an image becomes the model's input: resized (shorter side, or both), cropped twice, standardised from 0..1.
 
-    BadInput if a mean image is subtracted, which cannot be given as three numbers.
+    Of texts: what their tokens are, and the most of them. BadInput if a mean image is subtracted, which cannot be given
+    as three numbers.
     """
+    if run.half.reads == "texts":
+        return {"tokens": (Place.of(run.half.data).tokens and "pieces") or "letters", "length": run.size(run.half)}
     mean, std = (tensors[name] / 255 for name in names_of_moments(tensors))
     if mean.shape[-1] > 1:
         raise BadInput(f"{run} subtracts a mean image; only networks with one mean per channel can be exported")
@@ -154,6 +160,8 @@ def preprocessing(run: Run, record: Mapping[str, Any], tensors: Mapping[str, tor
 
 def pictures(run: Run) -> str:
     """How files became training pixels, in words; for a base from outside, how they should become pixels."""
+    if run.half.reads == "texts":
+        return TEXTS
     if run.is_trained and Place.of(run.half.data).path is None:
         return DRAWN
     return EARLIER if run.is_trained and run.half.rule == 1 else f"{PICTURES} {CROPPED}"

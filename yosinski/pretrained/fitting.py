@@ -16,8 +16,7 @@ import torch
 
 from yosinski.errors import BadInput, some
 from yosinski.networks import build, catalogue
-from yosinski.networks.architectures import ARCHITECTURES
-from yosinski.networks.catalogue import architecture
+from yosinski.networks.catalogue import architecture, of_this_package
 from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.layers import STANDARDISE
 from yosinski.networks.own import is_own
@@ -145,7 +144,7 @@ def fitted(network: str, tensors: Mapping[str, Tensor], where: str, key: str = "
 
 def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
     """The names in the library's model by the names of a network's tensors; the same for networks of this package."""
-    if network in ARCHITECTURES:
+    if of_this_package(network):
         return {name: name for name in names}
     if isinstance(described := architecture(network), Encoder):
         return {name: described.plain(name) for name in names}

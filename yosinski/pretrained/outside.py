@@ -32,8 +32,7 @@ from yosinski.experiment.cost import cost
 from yosinski.experiment.recipes import OUTSIDE
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
-from yosinski.networks.architectures import ARCHITECTURES
-from yosinski.networks.catalogue import name_of, named
+from yosinski.networks.catalogue import name_of, named, of_this_package
 from yosinski.networks.encoders.known import encoder_of, is_encoder
 from yosinski.pretrained.source import LIBRARIES, PLACEHOLDERS, PREFIX, Preprocessing, Source, Weights
 from yosinski.records import attempts, specs, states
@@ -60,7 +59,7 @@ def described(network: str, text: str | None = None) -> Weights:
     if not text and is_encoder(network) and (path := encoder_of(network).path) is not None:
         text = str(path)
     network = name_of(network)
-    made_for = None if network in ARCHITECTURES else named(network).library
+    made_for = None if of_this_package(network) else named(network).library
     if not text and made_for not in LIBRARIES:
         raise BadInput(f"there are no published weights of {network}: give the path of a file")
     source = Source.of(text or str(made_for))

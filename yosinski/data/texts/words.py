@@ -128,7 +128,10 @@ def source(place: Place, of: Card) -> Source:
     columns: list[np.ndarray] = []
     begins: dict[tuple[str, ...], int] = {}
     for s, set_name in enumerate(SETS):
+        count = EXAMPLES[set_name]
+        n = np.arange(count)
         for c, number in enumerate(numbers):
+            turns = generator("words", GENERATOR, set_name, of.classes[c]).permutation(count)
             for d, language in enumerate(of.domains):
                 words = keywords()[language][number]
                 if place.unseen:
@@ -137,14 +140,13 @@ def source(place: Place, of: Card) -> Source:
                 if key not in begins:
                     begins[key] = len(texts)
                     texts += words
-                count, first = EXAMPLES[set_name], begins[key]
-                order = generator("words", GENERATOR, set_name, of.classes[c], language).permutation(count)
-                shown = first + order % len(words)
-                n = np.arange(count)
-                whole = [np.full(count, value) for value in (s, c, d)]
-                columns.append(np.stack([*whole, n, np.full(count, first), np.full(count, len(words)), shown]))
+                first = begins[key]
+                rows = np.empty((7, count), np.int64)
+                rows[:3], rows[3] = [[s], [c], [d]], n
+                rows[4:6], rows[6] = [[first], [len(words)]], first + turns % len(words)
+                columns.append(rows)
     table = np.concatenate(columns, 1)
-    return Source(texts, table[:4].astype(np.int32), *(column.astype(np.int64) for column in table[4:]))
+    return Source(texts, table[:4].astype(np.int32), *table[4:])
 
 
 def ceiling(half: Half) -> float | None:

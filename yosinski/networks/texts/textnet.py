@@ -14,6 +14,7 @@ from yosinski.networks.architectures import INITIALISERS, SegmentCost
 
 LETTERS = 257  # ids of bytes, and that of padding
 BLOCKS = 4
+TOKENS = 32  # of a text, for costs, where a recipe does not say how long texts may be
 NAME = re.compile(r"textnet(?:@(\d+))?")
 
 
@@ -43,8 +44,8 @@ class TextNet:
         return tuple(name for name in INITIALISERS if name not in ("own", "paper"))
 
     def costs(self, outputs: int, length: int = 0) -> list[SegmentCost]:
-        """One row per segment, for one text of so many tokens (0: the longest); the last is the head."""
-        tokens, width, hidden = length or self.length, self.width, self.hidden
+        """One row per segment, for one text of so many tokens (0: TOKENS); the last is the head."""
+        tokens, width, hidden = length or TOKENS, self.width, self.hidden
         weights = 4 * width**2 + 2 * width * hidden  # query, key, value and output; two layers
         biases = 4 * width + hidden + width + 4 * width  # the last ones are of two normalisations
         flops = 2 * weights * tokens + 4 * tokens**2 * width  # products of tokens with tokens, twice

@@ -1,7 +1,8 @@
 """Partners: the batches of further tasks, and of further inputs of the same examples.
 
 Inputs of one example agree in the label, in the number within class and set, and in the place of their domain among
-those of the half: two artists' drawings of one emoji, two columns of a list of files.
+those of the half: two artists' drawings of one emoji, two columns of a list of files. Between two data sets, such as
+pictures and words, the k-th example of a class goes with the k-th; where the other one has fewer, with the first again.
 """
 
 from collections.abc import Callable
@@ -120,6 +121,9 @@ def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) ->
 
     BadInput if they have no common example.
     """
+    if half.fingerprint != other.fingerprint:
+        labels, theirs = (of.rows(one.pictures, set_name)[1] for of, one in ((first, half), (store, other)))
+        return _in_turn(labels, theirs)
 
     def keys(store: Store, half: Half) -> list[tuple[int, int, int]]:
         rows, labels = store.rows(half.pictures, set_name)
@@ -133,6 +137,15 @@ def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) ->
         raise BadInput(
             f"inputs {half.input or half.name} and {other.input or other.name} have no common {set_name} example"
         )
+    return found
+
+
+def _in_turn(labels: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """For every example the number of one of theirs with the same label, each in turn: int64 [n]; -1 for none."""
+    found = np.full(len(labels), -1, np.int64)
+    for label in np.unique(theirs):
+        own, other = np.flatnonzero(labels == label), np.flatnonzero(theirs == label)
+        found[own] = other[np.arange(len(own)) % len(other)]
     return found
 
 

@@ -14,6 +14,7 @@ import torch
 from yosinski.data.store import Store
 from yosinski.networks.batch import Batch
 from yosinski.networks.parts import Part
+from yosinski.networks.tokens import Tokens, around
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.evaluation import ImageSet, evaluate
@@ -63,13 +64,14 @@ def additive(member: Member, store: Store, images: ImageSet, arithmetic: Arithme
     parts: Any = [one.to(arithmetic.device) for one in batch if one is not None]
     labels = torch.from_numpy(images.labels[chosen])
     cut, count = member.run.cut, len(chosen)
-    with arithmetic.autocast():
+    with arithmetic.autocast(), around(parts):
         for segment in member.network[:cut]:
             parts = segment(parts)
     rows = []
     for k in range(count):
         pairs = [taken(parts[0], torch.full((count,), k)), parts[1]]
-        rows.append(member.logits(pairs, arithmetic, cut).double().cpu())
+        with around(pairs):
+            rows.append(member.logits(pairs, arithmetic, cut).double().cpu())
     outputs = torch.stack(rows)  # [x, y, classes]
     parts_alone = outputs.mean(1)[:, None] + outputs.mean(0)[None] - outputs.mean((0, 1))
     here = torch.arange(count)
@@ -83,7 +85,7 @@ def additive(member: Member, store: Store, images: ImageSet, arithmetic: Arithme
 
 
 def taken(part: Part, rows: torch.Tensor) -> Part:
-    """These rows of crops or features."""
-    if isinstance(part, Batch):
-        return Batch(*(tensor[rows.to(tensor.device)] for tensor in part))
+    """These rows of crops, texts or features."""
+    if isinstance(part, Batch | Tokens):
+        return type(part)(*(tensor[rows.to(tensor.device)] for tensor in part))
     return part[rows.to(part.device)]
