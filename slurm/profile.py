@@ -39,7 +39,7 @@ class Profile:
     account: str = ""
     qos: str = ""
     constraint: str = ""
-    gpus: int = 0  # per job; 0: on CPUs
+    gpus: int = 0  # of a base, which they train together; other packs take one; 0: on CPUs
     cpus: int = 1
     memory: str = "4G"
     time: str = "1:00:00"  # minutes, or [days-]hours:minutes:seconds
@@ -69,8 +69,6 @@ class Profile:
             self.minutes(name)
         if self.grace >= 60 * self.minutes("time"):
             raise BadInput(f"profile {self.name}: grace ({self.grace} s) must be shorter than time ({self.time})")
-        if self.gpus > 1:
-            raise BadInput(f"profile {self.name}: a job trains on one GPU, but gpus = {self.gpus}; choose from: 0, 1")
 
     def _check(self, name: str, setting: Any, kind: Any) -> None:
         if name == "setup":

@@ -42,24 +42,25 @@ class Array:
 
     packs: tuple[Pack, ...]
     parents: tuple[Run, ...]  # unfinished bases
+    processes: int = 1  # that train each of its packs, with a GPU each
 
 
-def arrays(packs: Iterable[Pack], ended: Iterable[str], largest: int) -> list[Array]:
+def arrays(packs: Iterable[Pack], ended: Iterable[str], largest: int, gpus: int = 1) -> list[Array]:
     """Group packs by the bases that they wait for, with at most `largest` packs each; first those that need not wait.
 
-    ended: ids of bases that are finished.
+    ended: ids of bases that are finished; gpus: of a base that several processes can train.
     """
     ended = set(ended)
-    groups: dict[tuple[str, ...], list[Pack]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, ...], int], list[Pack]] = defaultdict(list)
     waiting: dict[tuple[str, ...], tuple[Run, ...]] = {}
     for pack in packs:
         parents = tuple(parent for parent in pack.parents if parent.id not in ended)
         key = tuple(parent.id for parent in parents)
-        groups[key].append(pack)
+        groups[key, pack.processes(max(1, gpus))].append(pack)
         waiting[key] = parents
     return [
-        Array(tuple(group[start : start + largest]), waiting[key])
-        for key, group in sorted(groups.items(), key=lambda item: len(item[0]) > 0)
+        Array(tuple(group[start : start + largest]), waiting[key], processes)
+        for (key, processes), group in sorted(groups.items(), key=lambda item: len(item[0][0]) > 0)
         for start in range(0, len(group), largest)
     ]
 
@@ -79,6 +80,7 @@ def draft(array: Array, sweep: str, profile: Profile, where: Where, code: dict[s
             "precision": profile.precision,
             "threads": profile.threads,
             "change_arithmetic": where.change_arithmetic,
+            **({"processes": array.processes} if array.processes > 1 else {}),
         },
         code=code,
         elements=tuple(tuple(run.id for run in pack.runs) for pack in array.packs),
@@ -98,7 +100,8 @@ def executor(runs: Path, submission: Submission, profile: Profile) -> "submitit.
     python = profile.python or shlex.quote(sys.executable)
     slurm_executor = submitit.SlurmExecutor(folder=folder, python=f"{PATIENT} {python}")
     optional = {"partition": profile.partition, "account": profile.account, "qos": profile.qos}
-    optional |= {"constraint": profile.constraint, "gpus_per_node": profile.gpus}
+    gpus = submission.where.get("processes", 1) if profile.gpus else 0
+    optional |= {"constraint": profile.constraint, "gpus_per_node": gpus}
     optional |= {"mem": f"{profile.mebibytes('memory')}M" if profile.memory else None}
     waits_for = ":".join(("afterany", *submission.waits_for)) if submission.waits_for else None
     slurm_executor.update_parameters(

@@ -25,6 +25,7 @@ class Where:
     device: str = "auto"
     precision: str = "auto"
     threads: int = 1
+    processes: int = 1  # that train one base together, each on a GPU of its own
     change_arithmetic: bool = False  # whether to resume runs that were started with other arithmetic
 
 

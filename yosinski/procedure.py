@@ -11,8 +11,8 @@ import errno
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from yosinski.networks import build, parts
 from yosinski.networks.layers import moments_in
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
-from yosinski.training import checkpoints, moments, surgery
+from yosinski.training import checkpoints, moments, shares, surgery
 from yosinski.training.arithmetic import (
     Arithmetic,
     choose_arithmetic,
@@ -37,7 +37,7 @@ from yosinski.training.arithmetic import (
     keep_freed_memory,
     laid_out,
 )
-from yosinski.training.loop import train
+from yosinski.training.loop import follow, train
 from yosinski.training.moments import Moments
 from yosinski.training.pack import Member
 from yosinski.training.partners.batches import Partners
@@ -64,6 +64,8 @@ def run_pack(
     configure(arithmetic)
     keep_freed_memory()
     runs = [specs.load(where.runs, run_id) for run_id in ids]
+    if len(runs) == 1 and runs[0].divisible:
+        arithmetic = replace(arithmetic, processes=where.processes)
     claimed: list[tuple[Run, attempts.Attempt]] = []
     together: list[tuple[Run, attempts.Attempt]] = []
     failures: list[str] = []
@@ -152,13 +154,14 @@ def train_together(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            # Not assigned to a name, which would keep its memory allocated after an error.
-            train(
-                Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
-                shared.stream,
-                shared.partners,
-                shared.where.stores,
-            )
+            with divided(members, shared):
+                # Not assigned to a name, which would keep its memory allocated after an error.
+                train(
+                    Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
+                    shared.stream,
+                    shared.partners,
+                    shared.where.stores,
+                )
         return
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -177,6 +180,28 @@ def train_together(
     half = -(-len(left) // 2)
     train_together(left[:half], shared, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
     train_together(left[half:], shared, failures, stopping)
+
+
+@contextlib.contextmanager
+def divided(members: Sequence[Member], shared: Shared) -> Iterator[None]:
+    """Context in which several processes divide the batches of a base, if they were asked for."""
+    count, stream = shared.arithmetic.processes, shared.stream
+    if count == 1:
+        yield
+        return
+    (base,) = members
+    shares.check(base.run, base.network)
+    state = {
+        "step": base.step,
+        "network": {name: tensor.cpu() for name, tensor in base.network.state_dict().items()},
+        "optimiser": base.optimiser.state_dict(),
+    }
+    place = shares.Shares(0, count, stream.batch_size)
+    try:
+        with shares.leading(base.run, shared.where, place, state, follow) as stream.shares:
+            yield
+    finally:
+        stream.shares = None
 
 
 def showing_life(waiting: Sequence[attempts.Attempt], stopping: Callable[[], bool]) -> Callable[[], bool]:

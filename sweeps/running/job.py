@@ -17,11 +17,11 @@ from yosinski.errors import BadInput, Failure
 from yosinski.records import claims
 
 
-def train_pack(ids: tuple[str, ...], where: Where, gpu: int | str | None = None) -> None:
-    """A job on this machine, on this GPU. SIGTERM requests that it saves checkpoints and ends."""
+def train_pack(ids: tuple[str, ...], where: Where, gpus: str | None = None) -> None:
+    """A job on this machine, on these GPUs. SIGTERM requests that it saves checkpoints and ends."""
     faulthandler.enable()  # writes a crash in a library to the log
-    if gpu is not None:  # must be set before torch is loaded
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if gpus is not None:  # must be set before torch is loaded
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     train(ids, where, os.environ.get("SUBMITIT_LOCAL_JOB_ID", ""), asked_to_stop())
 
 

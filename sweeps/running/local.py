@@ -89,7 +89,7 @@ class Queue:
     where: Where
     devices: list[Gpu | None]  # one entry per worker: a GPU, or None for the CPU
     waiting: list[Pack] = field(default_factory=list)
-    running: dict[int, tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by worker
+    running: dict[tuple[int, ...], tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by workers
     failures: list[str] = field(default_factory=list)  # messages for the user
     failed: set[str] = field(default_factory=set)  # ids of runs whose job failed in this session
     stopped: set[str] = field(default_factory=set)  # ids of runs that need no more training
@@ -102,13 +102,15 @@ class Queue:
 
     def turn(self) -> None:
         """Collect finished jobs, then start packs that are ready."""
-        for worker, (job, pack) in list(self.running.items()):
+        for workers, (job, pack) in list(self.running.items()):
             if job.done():
-                del self.running[worker]
+                del self.running[workers]
                 self._collect(job, pack)
         for pack in list(self.waiting):
-            free = [worker for worker in range(len(self.devices)) if worker not in self.running]
-            if not free:
+            busy = set().union(*self.running)
+            free = [worker for worker in range(len(self.devices)) if worker not in busy]
+            needed = pack.processes(self.where.processes)
+            if len(free) < needed:
                 break
             states = {run.id: self.state(run) for run in pack.runs}
             open_runs = [run for run in pack.runs if states[run.id] not in (*FINAL, "blocked")]
@@ -119,7 +121,7 @@ class Queue:
                 self.waiting.remove(pack)
                 if len(startable) < len(open_runs):  # another process trains the others; checked again later
                     self.waiting.append(Pack(tuple(run for run in open_runs if run not in startable)))
-                self._start(free[0], Pack(tuple(startable)))
+                self._start(tuple(free[:needed]), Pack(tuple(startable)))
             elif any(parent.id in self.failed for parent in pack.parents):
                 self.waiting.remove(pack)
 
@@ -142,24 +144,25 @@ class Queue:
         """Ask all jobs to save and end, and wait."""
         self.waiting.clear()
         while self.running:
-            for worker, (job, _) in list(self.running.items()):
+            for workers, (job, _) in list(self.running.items()):
                 if job.done():
-                    del self.running[worker]
+                    del self.running[workers]
                 else:
                     _ask_to_end(job)
             time.sleep(0.5)
 
-    def _start(self, worker: int, pack: Pack) -> None:
+    def _start(self, workers: tuple[int, ...], pack: Pack) -> None:
         import submitit
 
         executor = submitit.LocalExecutor(folder=self.folder)
-        device = self.devices[worker]
+        named = [str(self.devices[worker]) for worker in workers if self.devices[worker] is not None]
+        device = ",".join(named) or None
         executor.update_parameters(timeout_min=YEAR)  # visible_gpus accepts only numbers
         ids = tuple(run.id for run in pack.runs)
         # The terminal sends Ctrl-C to the whole process group; jobs must save first, and are stopped by `stop`.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self.running[worker] = executor.submit(train_pack, ids, self.where, device), pack
+            self.running[workers] = executor.submit(train_pack, ids, self.where, device), pack
         finally:
             signal.signal(signal.SIGINT, handler)
 

@@ -32,6 +32,10 @@ class Pack:
         """The bases that must be finished before."""
         return tuple({run.parent.id: run.parent for run in self.runs if run.parent}.values())
 
+    def processes(self, wanted: int) -> int:
+        """Number of processes that train it: those wanted if it is a base whose batches can be divided, else one."""
+        return wanted if len(self.runs) == 1 and self.runs[0].divisible else 1
+
     @property
     def name(self) -> str:
         """The runs' names, shortened for runs that differ only in the cut."""

@@ -256,7 +256,7 @@ def test_names_are_the_papers() -> None:
 def test_role_frozen_and_selffer_follow_from_the_treatment() -> None:
     tuned, random = replace(COPY, treatment="tuned"), BASE.copy(2, "random", below="gaussian")
     assert [run.role for run in (BASE, COPY, tuned, random)] == ["base", "copy", "copy", "copy"]
-    assert [run.frozen for run in (BASE, COPY, tuned, random)] == [0, 3, 0, 2]
+    assert [run.held(1.0) for run in (BASE, COPY, tuned, random)] == [0, 3, 0, 2]
     assert [run.selffer for run in (BASE, COPY, tuned, random)] == [False, False, False, False]
     assert replace(COPY, parent=replace(BASE, half=replace(B, letter="X"))).selffer
 
@@ -274,8 +274,8 @@ def test_what_is_trained_when_follows_from_the_treatment() -> None:
     assert begins("single") == [never, never, 0.0, *[never] * 4, 0.0]
     thawed, single = replace(COPY, treatment="thawed"), replace(COPY, treatment="single")
     assert [thawed.held(done) for done in (0.0, 0.1, 0.2, 0.4, 0.5, 1.0)] == [3, 3, 2, 1, 0, 0]
-    assert (thawed.frozen, thawed.fixed, thawed.kept) == (0, (), 3)
-    assert (single.frozen, single.fixed, single.kept) == (2, (1, 2, 4, 5, 6, 7), 7)
+    assert (thawed.held(1.0), thawed.fixed, thawed.kept) == (0, (), 3)
+    assert (single.held(1.0), single.fixed, single.kept) == (2, (1, 2, 4, 5, 6, 7), 7)
     assert replace(COPY, preserved=2).kept == 5
     assert [replace(COPY, treatment="decayed").pace(n) for n in range(1, 6)] == [0.125, 0.25, 0.5, 1, 1]
     assert [COPY.pace(n) for n in range(1, 6)] == [1] * 5

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,17 @@ def test_the_batch_script_asks_for_what_the_profile_says(tmp_path: Path, program
         "mail-type": "FAIL",
         "nice": "100",
     }
+
+
+def test_only_bases_take_several_gpus(tmp_path: Path, programs: Path) -> None:
+    profile = replace(RICH, gpus=4)
+    made = arrays(alone(BASE_A, A2B, BASE_B, BASE_B.copy(2, "random", below="kaiming")), [], 100, profile.gpus)
+    asked = []
+    for array in made:
+        sent = sending.draft(array, "figure2", profile, Where(tmp_path, tmp_path), {"path": "/code"})
+        gpus = options_of(sending.script(tmp_path, sent, profile))["gpus-per-node"]
+        asked.append(([pack.name for pack in array.packs], gpus, sent.where.get("processes")))
+    assert asked == [(["baseA", "baseB"], "4", 4), (["R2B"], "1", None), (["A2B"], "1", None)]
 
 
 def test_what_a_profile_leaves_out_is_left_to_the_cluster(tmp_path: Path, programs: Path) -> None:

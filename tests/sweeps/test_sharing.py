@@ -53,7 +53,7 @@ def test_questions_about_the_same_pictures() -> None:
     ("sweep", "texts", "message"),
     [
         (fuse, ["x=noto", "y=noto"], "inputs x and y are both noto"),
-        (fuse, ["y=mine"], "unknown domain of emoji 'mine'; choose from: noto"),
+        (fuse, ["y=mine"], "unknown domain of emoji or data set 'mine'; choose from: noto"),
         (fuse, ["cuts=9"], "9"),
         (fuse, ["controls=twin"], "twin"),
         (fuse, ["halves=C"], "unknown half 'C'"),

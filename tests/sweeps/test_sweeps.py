@@ -135,7 +135,7 @@ def test_preserved_keeps_what_lies_below_the_head() -> None:
     kept = [*("B5B", "B6B", "B7B", "B5+1B", "B6+1B", "B5+2B"), *("A5B", "A6B", "A7B", "A5+1B", "A6+1B", "A5+2B")]
     assert names(runs) == ["baseB", "baseA", *kept]
     assert {run.treatment for run in runs} == {"base", "frozen"}
-    assert [run.frozen for run in runs if run.preserved == 2] == [5, 5]
+    assert [run.held(1.0) for run in runs if run.preserved == 2] == [5, 5]
     assert len(parents_first(preserved(directions=("AB", "BA")))) == 2 + 2 * 2 * (7 + 6 + 5)
     assert [pack.name for pack in packs(parents_first(preserved(cuts=(1, 2, 3)))[2:])] == [
         "B1-3B B1-3+1B B1-3+2B",

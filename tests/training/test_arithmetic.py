@@ -131,7 +131,7 @@ def test_a_worker_sees_its_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     runs = [synthetic.base(half) for half in (A, B)]
     queue = Queue(plan(runs, tmp_path, 2), Where(tmp_path, tmp_path), ["MIG-33", None])
     for worker, run in enumerate(runs):
-        queue._start(worker, Pack((run,)))
+        queue._start((worker,), Pack((run,)))
     seen = []
     monkeypatch.setattr(job, "train", lambda *_: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES")))
     monkeypatch.setattr(job, "asked_to_stop", lambda: bool)
@@ -139,6 +139,18 @@ def test_a_worker_sees_its_gpu_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as submitit sets it
         function(*arguments)
     assert seen == ["MIG-33", ""]
+
+
+def test_a_base_of_several_processes_sees_a_gpu_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    base = synthetic.base(A)
+    copies = [base.copy(n, "tuned", base) for n in (1, 2)]
+    queue = Queue(plan([base], tmp_path, 4), Where(tmp_path, tmp_path, processes=3), [5, 6, 7, 8])
+    started: list[tuple[int, ...]] = []
+    monkeypatch.setattr(Queue, "_start", lambda self, workers, pack: started.append(workers))
+    queue.turn()
+    assert started == [(0, 1, 2)]
+    assert [Pack((run,)).processes(3) for run in (base, *copies)] == [3, 1, 1]
+    assert Pack(tuple(copies)).processes(3) == 1
 
 
 # ------------------------------------------------------------------------------------------------------ its arithmetic

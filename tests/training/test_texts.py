@@ -217,8 +217,11 @@ def test_a_vector_joins_as_maps_of_it_would() -> None:
 
 
 def test_words_and_pictures_are_paired_by_class_and_trained_together(where: Where, stores_of_emoji: Path) -> None:
-    run = fused(3, batch_size=25)
-    train(where, [run])
+    run, joined = fused(3, batch_size=25), fused(7, batch_size=25, join="logits")
+    last = replace(run, cut=7)
+    train(where, [run, last])
+    train(where, [joined])
+    assert all(states.read_record(specs.folder(where.runs, other.id)) for other in (last, joined))
     record = states.read_record(specs.folder(where.runs, run.id))
     assert record is not None
     assert record["state"] in ("done", "stuck")

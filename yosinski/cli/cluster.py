@@ -115,7 +115,7 @@ def _submit(
         packed = packs(group, size=profile.pack)
         device = expected("cuda" if profile.gpus else "cpu", profile.precision, here=False)
         plan = Plan(tuple(runs), {}, frozenset(), packed, measured(options.runs, done, device), len(packed))
-        planned = sending.arrays(packed, ended, limits.array)
+        planned = sending.arrays(packed, ended, limits.array, profile.gpus)
         draft = sending.draft(planned[0], name, profile, where, {"path": "."})
         preflight.check_profile(profile, options.runs, options.stores, draft)
         preflight.check_grace(profile, packed, plan.costs)

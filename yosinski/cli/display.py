@@ -117,7 +117,7 @@ def order(profile: Profile, plan: Plan, arrays: Sequence[Array], limits: Limits)
     """What will be submitted, and its cost."""
     jobs = [pack for array in arrays for pack in array.packs]
     edges = sum(len(array.packs) * len(array.parents) for array in arrays)
-    hours = sum(plan.seconds(run) for run in plan.left) / 3600 * (profile.gpus or profile.cpus)
+    hours = sum(plan.seconds(run) for run in plan.left) / 3600 * (1 if profile.gpus else profile.cpus)
     saving = saving_seconds(jobs, plan.costs)
     submit = "none" if limits.submit is None else f"{limits.submit:,}"
     return (

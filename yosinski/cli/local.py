@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from yosinski import files
 from yosinski.cli import early_stop
-from yosinski.cli.options import Command, with_sweep, with_training, with_workers
+from yosinski.cli.options import Command, with_processes, with_sweep, with_training, with_workers
 from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
 from yosinski.errors import BadInput, Failure, count
 
@@ -87,6 +87,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     _sum_up(plan, console)
     if not plan.left:
         return 0
+    if not 1 <= options.processes <= len(devices):
+        raise BadInput(f"--processes {options.processes}: choose from 1 to {len(devices)}, the number of workers")
     check_gpus(devices)
     if options.device == "auto" and devices[0] is None and visible_gpus() is None and (traces := signs()):
         console.print(f"computes on the CPU: torch finds no GPU, though there is {traces[0]}", highlight=False)
@@ -103,6 +105,7 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.stores.absolute(),
         options.device,
         options.precision,
+        processes=options.processes,
         change_arithmetic=options.change_arithmetic,
     )
 
@@ -134,6 +137,7 @@ def _for_run(parser: argparse.ArgumentParser) -> None:
     with_sweep(parser)
     with_workers(parser)
     with_training(parser)
+    with_processes(parser)
     parser.add_argument(
         "--stop-when-sure",
         type=float,

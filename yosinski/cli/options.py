@@ -64,6 +64,17 @@ def with_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--change-arithmetic", action="store_true", help="resume runs started with other arithmetic")
 
 
+def with_processes(parser: argparse.ArgumentParser) -> None:
+    """Processes of a base."""
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train each base in N processes, with a GPU (or core) each, which divide its batches (default: 1)",
+    )
+
+
 def asking(parser: argparse.ArgumentParser) -> None:
     """Option to skip the question."""
     parser.add_argument("--yes", action="store_true", help="do not ask")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from yosinski.data.card import Card
-from yosinski.data.half import Half
+from yosinski.data.half import ASKED, Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import SHARING, Recipe, numbers
 from yosinski.experiment.treatments import TREATMENTS, Cut, Treatment, TreatmentName, notation, together
@@ -194,6 +194,14 @@ class Run:
         return self.treatment != "outside"
 
     @property
+    def divisible(self) -> bool:
+        """Whether several processes can train it together, each with a share of every batch.
+
+        A base with one task and one input, whose images all have a label.
+        """
+        return self.treatment == "base" and self.half.asks in ASKED
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N after which this network can be cut."""
         return architecture(self.network).cuts
@@ -299,11 +307,6 @@ class Run:
     def held(self, done: float) -> int:
         """Number of first segments that have not been trained yet after this share of the training."""
         return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
-
-    @property
-    def frozen(self) -> int:
-        """Number of first segments that never change."""
-        return self.held(1.0)
 
     @cached_property
     def fixed(self) -> tuple[int, ...]:

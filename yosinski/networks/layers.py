@@ -1,7 +1,7 @@
 """Layers for networks of all kinds: standardisation of the input, dropout, local response normalisation."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -60,6 +60,11 @@ def names_of_moments(tensors: Iterable[str]) -> tuple[str, str]:
     return mean, std
 
 
+def mean_side(tensors: Mapping[str, torch.Tensor]) -> int:
+    """The side of the mean that a network subtracts; 1 for networks that read texts, which subtract none."""
+    return max((tensor.shape[-1] for name, tensor in tensors.items() if STANDARDISE in name.split(".")), default=1)
+
+
 class Normalise(nn.Module):
     """Local response normalisation: x / (1 + alpha / 5 * sum of squares over five neighbouring channels) ** beta.
 
@@ -84,11 +89,11 @@ class Masks:
     """Dropout masks of one step: a function of a random key (of the step, see `pack.py`) and the layer.
 
     Drawn on the CPU, once per layer, for all devices. parts: those of each task or input, if there are several; the
-    first has the key of the whole.
+    first has the key of the whole. rows: which images of a batch are computed here, and how many it has; None: all.
     """
 
-    def __init__(self, *key: str | int, parts: "Sequence[Masks]" = ()) -> None:
-        self.key, self.parts = key, parts
+    def __init__(self, *key: str | int, parts: "Sequence[Masks]" = (), rows: tuple[slice, int] | None = None) -> None:
+        self.key, self.parts, self.rows = key, parts, rows
         self.drawn: dict[str, torch.Tensor] = {}
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
@@ -98,7 +103,11 @@ class Masks:
         """
         if layer not in self.drawn:
             shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
+            divided = None if axes == 0 else self.rows
+            if divided:
+                shape[0] = divided[1]
             kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
+            kept = kept[divided[0]] if divided else kept
             self.drawn[layer] = torch.from_numpy(kept).to(like.device) / (1 - rate)
         return self.drawn[layer].to(like.dtype)
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
 from yosinski.networks import build, tokens
-from yosinski.networks.layers import moments_in, names_of_moments
+from yosinski.networks.layers import mean_side, moments_in
 from yosinski.networks.tokens import around
 from yosinski.prediction import scores as scoring
 from yosinski.prediction.scores import Labels, SetFeatures
@@ -65,11 +65,9 @@ def base(run: Run, runs: Path) -> Base:
     Failure if its weights differ from those in its record.
     """
     weights, tensors = base_weights(run, runs)
-    texts = run.half.reads == "texts"
-    side = 1 if texts else tensors[names_of_moments(tensors)[0]].shape[-1]
-    trained = build.build(run.network, run.outputs, side)
+    trained = build.build(run.network, run.outputs, mean_side(tensors))
     trained.load_state_dict(tensors)
-    moments = None if texts else Moments(**moments_in(trained).state_dict())
+    moments = None if run.half.reads == "texts" else Moments(**moments_in(trained).state_dict())
     untrained = network_for(run, moments, {}).eval() if run.is_trained else None
     return Base(run, weights, trained.eval(), untrained)
 
@@ -132,7 +130,7 @@ def predict(
         "network": source.run.network,
         "source": source.run.half.digest,
         "fingerprint": target.fingerprint,
-        "arithmetic": asdict(arithmetic),
+        "arithmetic": arithmetic.values,
         "environment": environment() | gpu_environment(arithmetic),
         "seconds": {"features": passed - began, "scores": time.perf_counter() - passed},
         "cuts": [

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -26,11 +26,17 @@ class Arithmetic:
     threads: int
     head: str = "float32"  # type of the head and the loss; "bfloat16" in earlier versions
     processor: str = ""  # the model of a GPU, or a CPU's instructions; empty: unknown
+    processes: int = 1  # that add up the gradients of a batch; not named where there is one
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Arithmetic":
         """From the values in checkpoints and records. Earlier versions had no `head`; it equalled `dtype`."""
         return cls(**{"head": values["dtype"], **values})
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values, for checkpoints and records."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("processes", 1)}
 
     @property
     def below(self) -> dict[str, Any]:
@@ -40,7 +46,10 @@ class Arithmetic:
 
     def agrees(self, other: "Arithmetic") -> bool:
         """Whether the numbers are the same, as far as is known: earlier versions did not record processors."""
-        one, two = ({**arithmetic.below, "head": arithmetic.head} for arithmetic in (self, other))
+        one, two = (
+            {**arithmetic.below, "head": arithmetic.head, "processes": arithmetic.processes}
+            for arithmetic in (self, other)
+        )
         if not (self.processor and other.processor):
             one["processor"] = two["processor"] = ""
         return one == two
@@ -53,7 +62,8 @@ class Arithmetic:
         head = "" if self.head == "float32" else f" with a {self.head} head"
         threads = f" with {self.threads} thread(s)" if self.device == "cpu" else ""
         processor = f" ({self.processor})" if self.processor else ""
-        return f"{self.dtype}{head} on {self.device}{threads}{processor}"
+        processes = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.dtype}{head} on {self.device}{threads}{processor}{processes}"
 
 
 def choose_arithmetic(where: Where) -> Arithmetic:

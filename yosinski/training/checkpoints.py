@@ -1,6 +1,5 @@
 """Checkpoints: the state of a run, so that an interrupted run gives the same numbers as an undisturbed one."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,7 +9,8 @@ from yosinski.errors import Failure
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.pack import Member
 
-FORMAT = 2  # 1: of versions that do not know all values of `arithmetic`, and would report damage
+# Versions that do not know all values of `arithmetic` would report damage: 1 knows no head, 2 no processes.
+FORMAT = 3
 
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
@@ -19,12 +19,12 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
     states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
     momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
     content = {
-        "format": FORMAT,
+        "format": FORMAT if arithmetic.processes > 1 else FORMAT - 1,
         "run": member.run.id,
         "step": member.step,
         "seconds": member.seconds,
         "seconds_by": member.seconds_by,
-        "arithmetic": asdict(arithmetic),
+        "arithmetic": arithmetic.values,
         "tensors": {name: t for name, t in member.network.state_dict().items() if name not in member.fixed},
         "frozen": member.certificate,
         "parent_weights": member.parent_weights,

@@ -5,17 +5,22 @@ another process, leaves the pack; the others continue. An interrupted evaluation
 loss since the last one is kept in the checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from yosinski.networks.layers import dropping
+from yosinski.data import store as stores
+from yosinski.environment import Where
+from yosinski.networks import build
+from yosinski.networks.layers import dropping, mean_side
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import around
-from yosinski.training.arithmetic import Arithmetic
+from yosinski.records import attempts, specs
+from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
 from yosinski.training.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, with_inputs
@@ -24,11 +29,12 @@ from yosinski.training.partners import fusion, gradients
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
+from yosinski.training.shares import END, Shares
 from yosinski.training.stream import Stream, ahead
 
 
-def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path) -> None:
-    """Train a pack to its end, or until it is stopped with checkpoints. stores: also the directory of features."""
+def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Path) -> None:
+    """Train a pack to its end, or until it is stopped with checkpoints. features: their directory."""
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     select, *final = sets_of(stream, partners)
     chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
@@ -41,7 +47,7 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
     for member in pack:
         member.begin(stream.steps, clock.by)
     try:
-        take_features(pulse.members, stream, select, stores, arithmetic, clock, pulse.stop)
+        take_features(pulse.members, stream, select, features, arithmetic, clock, pulse.stop)
     except Stopped:
         return
     due = [member for member in pulse.members if member.step in looks and member.loss_steps]
@@ -50,6 +56,8 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
     steps = range(min(member.step for member in pack), stream.steps)
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
+        if stream.shares:
+            stream.shares.announce(step)
         step_of_all(active, shown, step, stream, arithmetic, clock)
         scores = evaluated(active, select) if step + 1 in looks else []
         clock.lap(active)
@@ -69,6 +77,31 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, stores: Path)
         pulse.each(tested, lambda member: results.finish(member, of_member[member], of_inputs.get(member)))
     else:
         pulse.save(tested, now=True)
+
+
+def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -> None:
+    """Train a base with another process that leads, as long as it announces the next step; see `shares`.
+
+    given: this process's place; state: the leader's step, network and optimiser.
+    """
+    arithmetic = replace(choose_arithmetic(where), processes=given.count)
+    configure(arithmetic)
+    keep_freed_memory()
+    run = specs.load(where.runs, run_id)
+    stream = Stream(stores.of(run.half, where.stores), run)
+    stream.shares = given
+    network = laid_out(build.build(run.network, run.outputs, mean_side(state["network"])), arithmetic.device)
+    network.load_state_dict(state["network"])
+    member = Member(run, attempts.Attempt(specs.folder(where.runs, run_id), 0), network, None)  # writes nothing
+    member.optimiser.load_state_dict(state["optimiser"])
+    member.step = state["step"]
+    clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
+    steps = range(member.step, stream.steps)
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse), steps), strict=True):
+        if given.announce(step) == END:
+            return
+        step_of_all([member], shown, step, stream, arithmetic, clock)
+    given.announce(END)
 
 
 def sets_of(stream: Stream, partners: Partners | None) -> list[ImageSet]:
@@ -127,7 +160,7 @@ def step_of_all(
     active: Sequence[Member], shown: Shown, step: int, stream: Stream, arithmetic: Arithmetic, clock: Clock
 ) -> None:
     """One step of each of these members on the same images."""
-    recipe, masks = stream.recipe, masks_of(stream.run, step)
+    recipe, masks = stream.recipe, masks_of(stream.run, step, stream.shares)
     for member in active:
         member.ready(step, stream.steps)
     with around(shown.images):
@@ -137,7 +170,7 @@ def step_of_all(
             with clock.of([member], stream.batch_size * member.training):
                 with dropping(masks), missing(shown.missing):
                     outputs = member.logits(taken, arithmetic)
-                take_step(member, outputs, shown.labels, step, stream.steps)
+                take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
@@ -153,11 +186,18 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
     return bool(scores)
 
 
-def take_step(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], step: int, steps: int) -> None:
+def take_step(
+    member: Member,
+    outputs: Any,
+    labels: Sequence[torch.Tensor | None],
+    step: int,
+    steps: int,
+    shares: Shares | None = None,
+) -> None:
     """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     optimiser.zero_grad()
-    gradients.backward(member, outputs, labels)
+    gradients.backward(member, outputs, labels, shares)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["times"]

@@ -25,6 +25,7 @@ from yosinski.training import surgery
 from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.features import StoredFeatures
+from yosinski.training.shares import Shares
 
 BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 
@@ -32,10 +33,11 @@ BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
 Input = Seen | torch.Tensor | list[Seen]  # a list: one entry per task or input
 
 
-def masks_of(run: Run, step: int) -> Masks:
+def masks_of(run: Run, step: int, shares: Shares | None = None) -> Masks:
     """The dropout masks of a step, the same for all runs of a pack."""
     parts = [(run.seed, *key, step) for key in run.parts]
-    return Masks(*parts[0], parts=[Masks(*key) for key in parts] if run.partners else ())
+    rows = (shares.part, shares.total) if shares else None
+    return Masks(*parts[0], parts=[Masks(*key) for key in parts] if run.partners else (), rows=rows)
 
 
 @dataclass(eq=False)
@@ -140,7 +142,8 @@ class Member:
                 features = segment(features)
         with arithmetic.autocast(enabled=False):
             if isinstance(features, list):
-                return self.network[-1]([None if one is None else one.float() for one in features])
+                floats = [one.float() if isinstance(one, torch.Tensor) else one for one in features]
+                return self.network[-1](floats)
             return self.network[-1](features.float())
 
     def end_mean(self) -> None:

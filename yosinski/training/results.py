@@ -81,7 +81,7 @@ class Results:
                 "gpu_memory": gpu_memory(self.arithmetic),
                 "pack": self.size,
                 "features": "stored" if member.features else "computed",
-                "arithmetic": asdict(self.arithmetic),
+                "arithmetic": self.arithmetic.values,
                 "environment": environment() | gpu_environment(self.arithmetic),
                 "weights": fingerprint(tensors),
                 "parent_weights": member.parent_weights,

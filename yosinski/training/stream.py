@@ -26,6 +26,7 @@ from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.randomness import generator
+from yosinski.training.shares import Shares
 
 TRIES = 10  # maximum number of draws of a box
 
@@ -87,6 +88,7 @@ class Stream:
         self.steps_per_epoch = len(self.used) // self.batch_size
         self.steps = run.recipe.steps(len(self.used))
         self.views = run.recipe.views if run.role == "copy" else 0
+        self.shares: Shares | None = None  # if several processes divide the batches
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._view = lru_cache(maxsize=None)(self._draw_view)
 
@@ -136,10 +138,11 @@ class Stream:
         return self._epoch(epoch)[1].of(images)
 
     def shown(self, step: int) -> Shown:
-        """The images and crops of a step."""
+        """The images and crops of a step, or this process's share of them."""
         epoch, k = divmod(step, self.steps_per_epoch)
         order, columns = self._epoch(epoch)
-        return columns.of(order[k * self.batch_size : (k + 1) * self.batch_size])
+        chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
+        return columns.of(chosen[self.shares.part] if self.shares else chosen)
 
     def batches(self, first: int) -> Iterator[tuple[Seen, torch.Tensor]]:
         """The batches from step `first` on, read in advance."""

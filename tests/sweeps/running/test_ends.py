@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_is_said_to_be(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(local, "train_pack", sleep)
     queue = Queue(plan([synthetic.base(A)], tmp_path, 1), Where(tmp_path, tmp_path), [None])
     queue.turn()
-    controller = queue.running[0][0]
+    controller = queue.running[0,][0]
     ends_at = time.monotonic() + 60
     while not (tasks := children(int(controller.job_id))) and time.monotonic() < ends_at:
         time.sleep(0.05)

@@ -7,6 +7,7 @@ them. Id 0 is `tokens.PADDING` for letters; of word pieces padding is masked, wh
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +87,7 @@ class Pieces(Tokenizer):
         ids = [encoding.ids for encoding in self._library.encode_batch_fast(list(texts))]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         kind = np.uint16 if self.vocabulary <= 1 << 16 else np.uint32
-        flat = np.fromiter((one for of_text in ids for one in of_text), kind, int(lengths.sum()))
+        flat = np.fromiter(chain.from_iterable(ids), kind, int(lengths.sum()))
         return Encoded(flat, lengths, 0 if self.unknown is None else int((flat == self.unknown).sum()))
 
 

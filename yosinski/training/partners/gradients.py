@@ -16,6 +16,7 @@ from yosinski.data.half import ASKED
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
 from yosinski.training.pack import Member
+from yosinski.training.shares import Shares
 
 NONE = -1  # the label of an image without one
 
@@ -29,8 +30,11 @@ def loss_of(
     return F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction=reduction, ignore_index=NONE)
 
 
-def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None]) -> None:
-    """Compute the gradients of a step, clipped, and add the loss to the member's sums."""
+def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], shares: Shares | None = None) -> None:
+    """Compute the gradients of a step, clipped, and add the loss to the member's sums.
+
+    shares: if several processes compute a batch; then gradients and loss are those of the whole batch.
+    """
     recipe = member.run.recipe
     if member.of_tasks is None:
         assert labels[0] is not None
@@ -38,7 +42,11 @@ def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None]
             member.loss_sum += member.loss_sum / max(1, member.loss_steps)  # a step without labels keeps the mean
             return  # without gradients, as where the task is one of several
         loss = loss_of(member.run, outputs, labels[0], recipe.label_smoothing)
+        if shares:
+            loss = loss * shares.weight(len(labels[0]))
         loss.backward()
+        if shares:
+            loss = shares.add_up(member.trained.values(), loss)
         clip(member.trained.values(), recipe.clip)
         member.loss_sum += loss.detach()
     else:
