@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 from sweeps.grid import check_treatments, cuts_of, half_named, none_empty
 from yosinski.data import find, place
@@ -10,10 +11,16 @@ from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.catalogue import architecture, tokens_of
+from yosinski.networks.encoders.known import is_encoder
 from yosinski.pretrained import outside
-from yosinski.pretrained.source import Weights
+from yosinski.pretrained.source import TOKENS, VECTORS, Weights
 
 USUAL = ("stages",)
+
+
+def _tokens(data: str, network: str) -> Path | None:
+    """The tokenizer of a data set of texts, for a network that has none of its own."""
+    return place.Place.of(data).tokens if place.is_text(data) and not is_encoder(network) else None
 
 
 def suited(data: str, network: str, description: Weights) -> str:
@@ -65,6 +72,8 @@ def transfer(
     check_treatments(treatments)
     if selffers and not scratch:
         raise BadInput("selffers are cut from the base from scratch: leave out scratch=false")
+    if weights.startswith(VECTORS) and TOKENS not in weights and (tokens := _tokens(data, network)):
+        weights += f"{TOKENS}{tokens}"
     recipe, description = recipe or usual(network), outside.described(network, weights)
     wanted = cuts_of(network, cuts)
     if description.reach is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small_encoders
 
+from sweeps.transfer import transfer
 from yosinski.errors import BadInput
 from yosinski.networks.tensors import fingerprint
 from yosinski.pretrained import outside, vectors, weights
@@ -106,6 +107,25 @@ def test_narrower_vectors_are_followed_by_zeros(tmp_path: Path) -> None:
     )
     assert not rows[:, 6:].any()
     assert described.changed[1] == "6 numbers of a word, then zeros up to 16"
+
+
+def test_textnet_has_the_tokens_of_the_tokenizer_of_its_texts(tmp_path: Path) -> None:
+    small_encoders.saved(tmp_path / "it")
+    text = f"embeddings={of_width(50, tmp_path / 'vectors.txt')}"
+    with pytest.raises(BadInput, match="the tokens of textnet@17 are those of a tokenizer"):
+        outside.described("textnet@17", text)
+    with pytest.raises(BadInput, match="the tokenizer has 17 tokens, textnet@9 has rows for 9: choose textnet@17"):
+        outside.described("textnet@9", f"{text},tokens={tmp_path / 'it'}")
+    data = f"words:en,tokens={tmp_path / 'it'}"
+    base, *copies = transfer(data, "textnet@17", text, seeds=(0,), scratch=False)
+    assert {run.cut for run in copies} == {1}
+    with pytest.raises(BadInput, match="has weights of the first 1 segment alone: cuts=1, not 2, 3"):
+        transfer(data, "textnet@17", text, cuts=(1, 2, 3))
+    described, tensors = weights.read("textnet@17", Source.of(f"{text},tokens={tmp_path / 'it'}"))
+    assert described.half == base.half
+    rows = tensors["embed.token.weight"].numpy()
+    snow = (np.arange(50, 100) / 7).astype(np.float32)
+    np.testing.assert_array_equal(rows[small_encoders.WORDS.index("snow")], [*snow, *[0] * 14])
 
 
 def test_what_has_no_word_vectors_is_said_in_one_line(tmp_path: Path) -> None:

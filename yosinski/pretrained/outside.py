@@ -12,6 +12,7 @@ A text says where weights are found:
     PATH#KEY:channels=HOW:R,G,B:R,G,B
     DIRECTORY                   the safetensors in a directory as transformers saves it; hf:DIRECTORY's default
     embeddings=FILE             word vectors, for the first segment alone; see `vectors.py`
+    embeddings=FILE,tokens=DIRECTORY    of the tokens of this tokenizer, for a network that has none of its own
 
 `weights.py` reads them. Descriptions are cached, so that the next plan reads nothing.
 """

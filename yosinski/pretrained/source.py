@@ -34,6 +34,9 @@ PLACEHOLDERS = ("placeholder 0", "placeholder 1")  # classes of a new head: a ha
 VECTORS = "embeddings="  # before a file of word vectors
 
 
+TOKENS = ",tokens="  # behind it, before the directory of a tokenizer
+
+
 CONFIGURED = "config.json"  # in a directory as transformers saves it
 
 
@@ -54,7 +57,7 @@ class Source:
     """A parsed text: a library and a name among its weights ("": the default), or a file.
 
     key: place in the file; channels: conversion of the first convolution to red, green and blue; vectors: whether the
-    file has word vectors.
+    file has word vectors; tokens: the directory of the tokenizer that says whose they are.
     """
 
     library: str = ""
@@ -65,6 +68,7 @@ class Source:
     key: str = ""
     channels: str = ""
     vectors: bool = False
+    tokens: Path | None = None
 
     @classmethod
     def of(cls, text: str) -> "Source":
@@ -73,10 +77,13 @@ class Source:
         Of a directory as transformers saves it the file of weights is taken.
         """
         if text.startswith(VECTORS):
-            path = _path(text.removeprefix(VECTORS))
-            if not path.is_file():
-                raise BadInput(f"no file {path} of word vectors")
-            return cls(path=path, vectors=True)
+            named, tokens = text.removeprefix(VECTORS), None
+            if not _path(named).is_file() and TOKENS in named:
+                named, _, directory = named.rpartition(TOKENS)
+                tokens = _path(directory)
+            if not _path(named).is_file():
+                raise BadInput(f"no file {_path(named)} of word vectors")
+            return cls(path=_path(named), vectors=True, tokens=tokens)
         library, _, name = text.partition(":")
         if library in LIBRARIES:
             return cls(library, name)
@@ -100,6 +107,7 @@ class Source:
             return f"{self.library}:{self.name}" if self.name else self.library
         place = VECTORS * self.vectors + (f"{self.path}#{self.key}" if self.key else str(self.path))
         numbers = [",".join(f"{value:g}" for value in values) for values in (self.mean, self.std) if values]
+        place += f"{TOKENS}{self.tokens}" if self.tokens else ""
         return ":".join([place, *([f"channels={self.channels}"] if self.channels else []), *numbers])
 
     @property
@@ -107,7 +115,8 @@ class Source:
         """The files of the weights. BadInput if some are missing."""
         if self.path is None:
             return []
-        return [self.path, *vocabulary_beside(self.path)] if self.vectors else parts(self.path)
+        tokenizer = [self.tokens / "tokenizer.json"] if self.tokens else []
+        return [self.path, *vocabulary_beside(self.path), *tokenizer] if self.vectors else parts(self.path)
 
 
 def vocabulary_beside(path: Path) -> list[Path]:

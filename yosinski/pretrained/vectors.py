@@ -16,12 +16,13 @@ from yosinski.errors import BadInput
 from yosinski.networks import build
 from yosinski.networks.catalogue import architecture
 from yosinski.networks.encoders import directory
-from yosinski.networks.encoders.encoder import Encoder
+from yosinski.networks.encoders.encoder import TOKENIZER, Encoder
 from yosinski.pretrained.fitting import Fitted, anew, needs
 from yosinski.pretrained.saved import BEGINNINGS
+from yosinski.pretrained.source import Source, vocabulary_beside
 from yosinski.randomness import generator
 
-ROWS = "embeddings.word_embeddings.weight"
+ROWS, ROWS_OF_ENCODER = "embed.token.weight", "embeddings.word_embeddings.weight"
 STARTS = ("\u0120", "\u2581")  # before a piece that begins a word: of byte-level BPE, of SentencePiece
 ODD = {
     **{beginning: what for beginning, what in BEGINNINGS.items() if "NumPy" not in what},
@@ -32,25 +33,27 @@ ODD = {
 Vectors = dict[bytes, np.ndarray]  # float32 [width], by word in UTF-8
 
 
-def fitted(network: str, path: Path, words: Path | None = None) -> Fitted:
+def fitted(network: str, source: Source) -> Fitted:
     """The tensors of a network whose rows are those of a file, as far as it has them; everything else is drawn.
 
-    Narrower vectors are followed by zeros, which keeps their angles and lengths. words: of a file of NumPy. BadInput if
-    the file cannot be read, if its vectors are wider, or if it has none of the tokens.
+    Narrower vectors are followed by zeros, which keeps their angles and lengths. BadInput if the file cannot be read, if
+    its vectors are wider, if it has none of the tokens, or if it is not said what the tokens are.
     """
-    encoder, wanted = architecture(network), needs(network)
-    assert isinstance(encoder, Encoder)
+    assert source.path is not None
+    path, wanted = source.path, needs(network)
+    tokens, ours = tokens_and_rows(network, source)
     built = build.build(network, 2).state_dict()
     anew(wanted, built, wanted.ours)
-    rows = built[wanted.ours[ROWS]]
-    tokens = directory.vocabulary(encoder)
+    rows = built[ours]
+    whole = rows.shape[1]
+    words = next(iter(vocabulary_beside(path)), None)
     vectors, width = read(path, words, {word for token in tokens for word in spellings(token)})
-    if width > encoder.width:
-        raise BadInput(f"{path} has vectors of {width} numbers, and {network} has {encoder.width} for a token")
+    if width > whole:
+        raise BadInput(f"{path} has vectors of {width} numbers, and {network} has {whole} for a token")
     known = {number: word for token, number in tokens.items() for word in spellings(token)[::-1] if word in vectors}
     if not known:
         raise BadInput(f"{path} has none of the {len(tokens)} tokens of {network}")
-    matrix = np.zeros((len(known), encoder.width), np.float32)
+    matrix = np.zeros((len(known), whole), np.float32)
     matrix[:, :width] = [vectors[word] for word in known.values()]
     if not np.isfinite(matrix).all():
         raise BadInput(f"{path} holds NaN or infinity")
@@ -60,8 +63,26 @@ def fitted(network: str, path: Path, words: Path | None = None) -> Fitted:
     numbers[list(known)] = matrix
     rows.copy_(torch.from_numpy(numbers))
     told = [f"{len(known)} of {len(tokens)} tokens found, {len(tokens) - len(known)} drawn"]
-    told += [f"{width} numbers of a word, then zeros up to {encoder.width}"] * (width < encoder.width)
+    told += [f"{width} numbers of a word, then zeros up to {whole}"] * (width < whole)
     return Fitted(built, "", (), "not taken: word vectors are the first segment alone", (), tuple(told))
+
+
+def tokens_and_rows(network: str, source: Source) -> tuple[dict[str, int], str]:
+    """The tokens of a network with their ids, and the name of the tensor with a row for each."""
+    described = architecture(network)
+    if isinstance(described, Encoder):
+        return directory.vocabulary(described.tokenizer[TOKENIZER], network), ROWS_OF_ENCODER
+    if source.tokens is None:
+        raise BadInput(
+            f"{source.text}: the tokens of {network} are those of a tokenizer: write {source.text},tokens=PATH"
+        )
+    tokens = directory.vocabulary(directory.tokenizer_in(source.tokens), source.tokens)
+    if (needed := 1 + max(tokens.values())) > described.vocabulary:
+        raise BadInput(
+            f"{source.tokens}: the tokenizer has {needed} tokens, {network} has rows for {described.vocabulary}: choose "
+            f"textnet@{needed}"
+        )
+    return tokens, ROWS
 
 
 def spellings(token: str) -> tuple[bytes, ...]:

@@ -22,7 +22,6 @@ from yosinski.errors import BadInput, choose
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, named
 from yosinski.networks.encoders.encoder import Encoder
-from yosinski.networks.encoders.known import is_encoder
 from yosinski.networks.layers import names_of_moments
 from yosinski.networks.tensors import fingerprint
 from yosinski.pretrained import saved, vectors
@@ -46,7 +45,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     if source.path is not None:
         check_of_texts(network, source)
         if source.vectors:
-            result = vectors.fitted(network, *source.files)
+            result = vectors.fitted(network, source)
         else:
             with saved.opened(source.path) as (saved_tensors, metadata):
                 classes, preprocessing = exported(source.path, metadata)
@@ -58,7 +57,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
         text, hashed = f"{source.library}:{name}", sha256(file) if file else None
         result = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
     tensors = result.tensors
-    if not is_encoder(network):
+    if architecture(network).reads == "pictures":
         preprocessing = standardised(network, source, tensors, preprocessing)
     name, axis = head_of(network, tensors)
     outputs = tensors[name].shape[axis]
@@ -72,8 +71,8 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
 
 
 def check_of_texts(network: str, source: Source) -> None:
-    """BadInput for an encoder's weights with what pictures need, and for word vectors where pictures are seen."""
-    if not is_encoder(network):
+    """BadInput for weights of texts with what pictures need, and for word vectors where pictures are seen."""
+    if architecture(network).reads == "pictures":
         if source.vectors:
             raise BadInput(f"{source.text}: {network} sees pictures, and has no rows for words")
     elif source.mean is not None or source.channels:

@@ -65,7 +65,7 @@ def described(title: str, path: Path) -> Encoder:
         raise BadInput(f"{path / 'config.json'} is of {kind or 'no model_type'}; known are: {', '.join(FAMILIES)}")
     settings = {name: config.get(name, usual) for name, usual in FAMILIES[kind].settings.items()}
     _check(path / "config.json", kind, config, settings)
-    tokenizer = {TOKENIZER: _bytes(path)}
+    tokenizer = {TOKENIZER: tokenizer_in(path)}
     for name in BESIDE:
         with suppress(OSError):
             tokenizer[name] = (path / name).read_bytes()
@@ -86,7 +86,8 @@ def _json(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _bytes(path: Path) -> bytes:
+def tokenizer_in(path: Path) -> bytes:
+    """The tokenizer of a directory. BadInput if there is none."""
     try:
         return (path / TOKENIZER).read_bytes()
     except OSError as error:
@@ -137,22 +138,20 @@ def _pooling(path: Path) -> str:
 # Vocabularies
 
 
-def vocabulary(encoder: Encoder) -> dict[str, int]:
-    """The tokens of an encoder's tokenizer with their ids. BadInput if the file is no tokenizer."""
+def vocabulary(tokenizer: bytes, where: object) -> dict[str, int]:
+    """The tokens of a tokenizer's file with their ids. BadInput if it is no tokenizer."""
     try:
-        content = json.loads(encoder.tokenizer[TOKENIZER])
+        content = json.loads(tokenizer)
         tokens = content["model"]["vocab"]
         if isinstance(tokens, list):  # of a unigram model: with their logarithmic probabilities
             tokens = {token: number for number, (token, _) in enumerate(tokens)}
         return {**tokens, **{added["content"]: added["id"] for added in content.get("added_tokens") or []}}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInput(
-            f"{encoder.path or encoder.name}: {TOKENIZER} is no tokenizer: {type(error).__name__} {error}"
-        ) from error
+        raise BadInput(f"{where}: {TOKENIZER} is no tokenizer: {type(error).__name__} {error}") from error
 
 
 def _check_vocabulary(path: Path, encoder: Encoder) -> None:
-    tokens = vocabulary(encoder)
+    tokens = vocabulary(encoder.tokenizer[TOKENIZER], path)
     needs = 1 + max(tokens.values(), default=-1)
     if not 0 < needs <= encoder.vocabulary:
         raise BadInput(

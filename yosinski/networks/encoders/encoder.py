@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from yosinski.identity import digest
 from yosinski.networks.architectures import INITIALISERS, SegmentCost
+from yosinski.networks.texts.textnet import TOKENS
 
 PREFIX = "encoder:"  # of a network in a spec
 HEAD = "head"
@@ -157,12 +158,12 @@ class Encoder:
         return tuple(name for name in INITIALISERS if name != "paper")
 
     def costs(self, outputs: int, length: int = 0) -> list[SegmentCost]:
-        """One row per segment, for one text of so many tokens (0: the longest); the last is the head.
+        """One row per segment, for one text of so many tokens (0: TOKENS); the last is the head.
 
         A block has four square products and two with its inner width per token, and two products of all pairs of
         tokens.
         """
-        length, width, inner = length or self.length, self.width, self.settings[self.family.inner]
+        length, width, inner = length or min(TOKENS, self.length), self.width, self.settings[self.family.inner]
         rows = self.vocabulary + self.settings["max_position_embeddings"] + self.settings.get("type_vocab_size", 0)
         block = 4 * (width + 1) * width + (width + 1) * inner + (inner + 1) * width + 4 * width
         products = 2 * length * (4 * width**2 + 2 * width * inner) + 4 * length**2 * width
