@@ -36,8 +36,8 @@ Vectors = dict[bytes, np.ndarray]  # float32 [width], by word in UTF-8
 def fitted(network: str, source: Source) -> Fitted:
     """The tensors of a network whose rows are those of a file, as far as it has them; everything else is drawn.
 
-    Narrower vectors are followed by zeros, which keeps their angles and lengths. BadInput if the file cannot be read, if
-    its vectors are wider, if it has none of the tokens, or if it is not said what the tokens are.
+    Narrower vectors are followed by zeros, which keeps their angles and lengths. BadInput if the file cannot be read,
+    if its vectors are wider, if it has none of the tokens, or if it is not said what the tokens are.
     """
     assert source.path is not None
     path, wanted = source.path, needs(network)
@@ -79,8 +79,8 @@ def tokens_and_rows(network: str, source: Source) -> tuple[dict[str, int], str]:
     tokens = directory.vocabulary(directory.tokenizer_in(source.tokens), source.tokens)
     if (needed := 1 + max(tokens.values())) > described.vocabulary:
         raise BadInput(
-            f"{source.tokens}: the tokenizer has {needed} tokens, {network} has rows for {described.vocabulary}: choose "
-            f"textnet@{needed}"
+            f"{source.tokens}: the tokenizer has {needed} tokens, {network} has rows for {described.vocabulary}: "
+            f"choose textnet@{needed}"
         )
     return tokens, ROWS
 
