@@ -65,6 +65,11 @@ def identity_of(network: str) -> str:
     return resolve(network).identity if is_own(network) else network
 
 
+def shown(network: str | None) -> str | None:
+    """The name of a network in a spec; for files that this process does not know, the digest."""
+    return known.shown(network) if network and is_encoder(network) else own.shown(network)
+
+
 def named(network: str) -> Name:
     """A parsed name. BadInput if the side is no number. Does not check that the library has the model."""
     if is_own(network):

@@ -58,6 +58,12 @@ def remember(encoder: Encoder) -> Encoder:
     return _known.setdefault(encoder.digest, encoder)
 
 
+def shown(network: str) -> str:
+    """The name of an encoder in a spec; the digest for one that this process does not know."""
+    encoder = _known.get(network.removeprefix(PREFIX))
+    return encoder.name if encoder else network
+
+
 # The runs directory
 
 
