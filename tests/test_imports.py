@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("yosinski", "sweeps", "slurm", "analysis")
-HEAVY = ("torch", "torchvision", "submitit")
+HEAVY = ("torch", "torchvision", "submitit", "tokenizers", "transformers")
 
 # Rooms from bottom to top: a module imports from its own room and from those in earlier lines.
 ROOMS = """
@@ -32,7 +32,10 @@ yosinski.__main__
 """.strip().splitlines()
 RANK = {room: rank for rank, line in enumerate(ROOMS) for room in line.split()}
 TOP = ("yosinski.cli", "yosinski.__main__")
-ENTRY = {"sweeps.running.job": {"yosinski.procedure"}}  # what is loaded when a job starts, and not before
+ENTRY = {  # what is loaded when a job or a trial starts, and not before
+    "sweeps.running.job": {"yosinski.procedure"},
+    "sweeps.running.trials": {"yosinski.training.timing"},
+}
 
 
 def modules() -> dict[str, Path]:
@@ -154,6 +157,7 @@ COMMANDS = {
     "halves": "assert main(['halves', 'natman']) == 0",
     "the paper's halves": "assert main(['halves', 'paper:2', '--json']) == 0",
     "data show": "assert main(['data', 'show', 'emoji']) == 0",
+    "plan of texts": "assert main(['plan', 'figure2', '--data', 'words:en', '-p', 'network=textnet']) == 0",
     "bad input": "assert main(['plan', 'figure9']) == 2",
 }
 

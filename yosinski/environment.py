@@ -27,6 +27,7 @@ class Where:
     threads: int = 1
     processes: int = 1  # that train one base together, each on a GPU of its own
     change_arithmetic: bool = False  # whether to resume runs that were started with other arithmetic
+    trace: bool = False  # whether to write which operations take the time of some steps
 
 
 @cache

@@ -36,6 +36,7 @@ from yosinski.training.arithmetic import (
     is_out_of_memory,
     keep_freed_memory,
     laid_out,
+    memory_left,
 )
 from yosinski.training.loop import follow, train
 from yosinski.training.moments import Moments
@@ -43,8 +44,10 @@ from yosinski.training.pack import Member
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.stream import Stream
+from yosinski.training.timing import tracing
 
 ALONE = "too large for this GPU, even alone"  # `status` recognises these words
+RESIDENT = 0.5  # share of the GPU's free memory that training images may take
 
 
 def run_pack(
@@ -92,6 +95,8 @@ def run_pack(
                     together.append((run, attempt))
             except Failure as failure:
                 fail(attempt, str(failure), failures)
+        if partners is None:
+            place(stream, arithmetic)
         train_together(together, Shared(stream, partners, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -135,6 +140,13 @@ class Shared:
     arithmetic: Arithmetic
 
 
+def place(stream: Stream, arithmetic: Arithmetic) -> None:
+    """Hold a half's training images in the GPU's memory, if they take at most a share of what is left of it."""
+    free, needed = memory_left(arithmetic), len(stream.used) * stream.store.images[0].nbytes
+    if free is not None and stream.placeable and needed <= RESIDENT * free:
+        stream.place(arithmetic.device)
+
+
 def train_together(
     claimed: Sequence[tuple[Run, attempts.Attempt]],
     shared: Shared,
@@ -154,10 +166,11 @@ def train_together(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if members:
-            with divided(members, shared):
+            traces = shared.where.runs / "traces" / f"{members[0].run.id}.txt" if shared.where.trace else None
+            with divided(members, shared), tracing(traces, shared.arithmetic.device) as stepped:
                 # Not assigned to a name, which would keep its memory allocated after an error.
                 train(
-                    Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping),
+                    Pulse(members, shared.stream.steps, shared.arithmetic, failures, stopping, stepped),
                     shared.stream,
                     shared.partners,
                     shared.where.stores,
@@ -169,6 +182,7 @@ def train_together(
         lacking = f"out of GPU memory: {error}"
         traceback.clear_frames(error.__traceback__)  # frees the tensors in the frames
     members.clear()
+    shared.stream.displace()  # images are read again; the numbers are the same
     free_memory(shared.arithmetic)
     left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
     if len(claimed) == 1:

@@ -18,6 +18,7 @@ CANCELLING = (0.0, 0.8)  # share of a base's variance that cancels over the targ
 UNLIKE = 1e4  # how many times as large or small as the median a variance may be: lines over n may run away
 EQUAL = 1e-8  # the variance of measurements that are all equal, in squared units
 WEAK = 1e-6  # of the usual precision, for choices that no chain of common targets compares
+LEAST = 0.5  # degrees of freedom of residuals that say something of a choice
 FITTED = 5  # steps to the variances whose residuals have those that were found
 WORTH = 1.0  # degrees of freedom that the variances of all choices are worth for those of one treatment
 DRAWS = 20_000
@@ -60,6 +61,38 @@ class Cells:
             alike.setdefault(key, (target, self.choice[cells], self.extra[cells], []))[3].append(cells)
         return list(alike.values())
 
+    @cached_property
+    def left(self) -> np.ndarray:
+        """What target + choice, fitted by least squares, leaves of measurements y: left @ y are residuals, [N, N]."""
+        design = np.hstack([np.eye(int(self.target.max()) + 1)[self.target], np.eye(self.choices)[self.choice]])
+        return np.eye(len(design)) - design @ np.linalg.pinv(design)
+
+    @cached_property
+    def free(self) -> np.ndarray:
+        """How many measurements of each choice that fit leaves free, [p]."""
+        return np.bincount(self.choice, np.diag(self.left), self.choices)
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """What is seen of luck, [p, p, p]: residuals of choice c have the variance (kept[c] * covariance).sum().
+
+        covariance: of luck between the choices of a target, [p, p]. A choice without residuals is taken for one of a
+        full grid.
+        """
+        p, targets = self.choices, int(self.target.max()) + 1
+        found = np.empty((p, p, p))
+        for code in range(p):
+            if self.free[code] > LEAST:
+                rows = self.left[self.choice == code]
+                by_target = np.zeros((len(rows), targets, p))
+                by_target[:, self.target, self.choice] = rows
+                by_target = by_target.reshape(-1, p)
+                found[code] = by_target.T @ by_target / self.free[code]
+            else:
+                from_mean = np.eye(p)[code] - 1 / p
+                found[code] = np.outer(from_mean, from_mean) / (1 - 1 / p)
+        return found
+
     def correlation(self, neighbours: float) -> np.ndarray:
         """Of luck between choices, [p, p]: `neighbours` to the power of the distance in cuts; 0 across treatments."""
         same = np.equal.outer(self.treatment, self.treatment)
@@ -90,17 +123,13 @@ def spread(cells: Cells, y: np.ndarray) -> np.ndarray:
     mean of all. A choice with a single replicate has the variance of its trend.
     """
     p = cells.choices
-    levels = np.eye(int(cells.target.max()) + 1)[cells.target]
-    design = np.hstack([levels, np.eye(p)[cells.choice]])
-    hat = design @ np.linalg.pinv(design)
-    number = np.bincount(cells.choice, minlength=p)
-    squares = np.bincount(cells.choice, (y - hat @ y) ** 2, p)
-    free = np.bincount(cells.choice, 1 - np.diag(hat), p)
+    number, free = np.bincount(cells.choice, minlength=p), cells.free
+    squares = np.bincount(cells.choice, (cells.left @ y) ** 2, p)
     replicates = np.array([len(np.unique(cells.replicate[cells.choice == code])) for code in range(p)])
-    known = (replicates > 1) & (free > 0.5)
+    known = (replicates > 1) & (free > LEAST)
     if not known.any():
         return np.full(p, max(squares.sum() / max(free.sum(), 1.0), EQUAL))
-    variance = squares / np.maximum(free, 0.5)
+    variance = squares / np.maximum(free, LEAST)
     variance = np.maximum(variance, max(1e-3 * np.median(variance[known]), EQUAL))
     # Both directions of a split are not two replicates.
     df = np.maximum(free * np.maximum(replicates - 1, 0.5) / np.maximum(number - 1, 0.5), 0.5)
@@ -202,7 +231,7 @@ def posterior(cells: Cells, y: np.ndarray, cancelling: Sequence[float] = CANCELL
     opposed = any(bases[of_choice].sum() > 1 for _, of_choice, _, _ in cells.patterns)
     shares = cancelling if opposed else (0.0,)
     mixed, neighbours, cancels = (axis.ravel() for axis in np.meshgrid(slices, CORRELATIONS, shares))
-    of_correlation = {rho: _covariance(variance, cells.correlation(rho)) for rho in CORRELATIONS}
+    of_correlation = {rho: _covariance(cells, variance, rho) for rho in CORRELATIONS}
     luck = np.stack([of_correlation[rho] for rho in neighbours])
     a, b, square, logdet = np.zeros((len(mixed), p - 1, p - 1)), 0.0, 0.0, 0.0
     for of_target, of_choice, extra, replicates in cells.patterns:
@@ -250,15 +279,12 @@ def _root_of_any(covariance: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
 
 
-def _covariance(variance: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+def _covariance(cells: Cells, variance: np.ndarray, neighbours: float) -> np.ndarray:
     """Of luck between choices, [p, p], from the variances of residuals, which lack what choices of a target share."""
-    if len(variance) < 3:
-        return correlation * np.sqrt(np.outer(variance, variance))
-    full = variance
-    for _ in range(FITTED):
+    correlation, full = cells.correlation(neighbours), variance
+    for _ in range(FITTED if len(variance) > 2 else 0):
         covariance = correlation * np.sqrt(np.outer(full, full))
-        left = np.diag(covariance) - 2 * covariance.mean(axis=0) + covariance.mean()
-        full = full * variance * (1 - 1 / len(variance)) / np.maximum(left, 0.05 * full)
+        full = full * variance / np.maximum((cells.kept * covariance).sum(axis=(1, 2)), 0.05 * full)
     return correlation * np.sqrt(np.outer(full, full))
 
 

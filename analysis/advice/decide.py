@@ -4,9 +4,10 @@ A round is a set of cells, each a place and a choice. Places are what intervals 
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
 The first round has training from scratch, and the first, a middle and the last cut, at one place. The second has two
 more places, since an answer takes three: what is far behind is dropped, cuts between those that were tried are added
-where one of them may be the best. All further rounds rest on the probabilities of the advice. Where cuts that were not
-tried are most of what may be better, these are tried at the first place; otherwise a place is added for what is not
-hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least `ENOUGH`.
+at the first place where one of them may be the best. All further rounds rest on the probabilities of the advice. Where
+cuts that were not tried are most of what may be better, these are tried at the first place; otherwise a place is added
+for what is not hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least
+`ENOUGH`.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
 """
 
@@ -107,11 +108,11 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     missed = [choice for chance, choice in untried[:2] if chance >= (MISSED if now.draws is None else CHANCE)]
     hopeful = [choice for choice, keep in zip(now.choices, _hopeful(now, above[:p], matters), strict=True) if keep]
     further = [(place, choice) for place in range(places, max(places + 1, FEWEST)) for choice in hopeful]
+    between = [(0, choice) for choice in missed]
     if now.draws is None and missed:
-        also = [(place, choice) for place in range(max(places + 1, FEWEST)) for choice in missed]
-        return Round((*also, *further), "cuts in between and replicates of what may be the best")
+        return Round((*between, *further), "cuts in between and replicates of what may be the best")
     if missed and sum(above[p:]) > sum(above[:p]):
-        return Round(tuple((0, choice) for choice in missed), "cuts in between that may be the best")
+        return Round(tuple(between), "cuts in between that may be the best")
     return Round(tuple(further), "replicates of what may be the best")
 
 

@@ -182,7 +182,7 @@ def _draw_means(axes: Axes, drawn: list[_Drawn], beside: dict[str, float]) -> li
 
 def _draw_ceiling(axes: tuple[Axes, Axes], drawn: list[_Drawn]) -> list[Any]:
     """A line where the best classifier of shared words is, the mean over targets. Returns the legend's entry."""
-    runs = drawn[0].runs
+    runs: Any = drawn[0].runs
     if len(drawn) > 1 or "ceiling" not in runs or not runs["ceiling"].notna().any():
         return []
     ceiling = float(runs.groupby("target_half")["ceiling"].first().mean())

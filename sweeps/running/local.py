@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,7 @@ class Queue:
     plan: Plan
     where: Where
     devices: list[Gpu | None]  # one entry per worker: a GPU, or None for the CPU
+    precisions: Mapping[str, str] = field(default_factory=dict)  # by network, where it is not that of `where`
     waiting: list[Pack] = field(default_factory=list)
     running: dict[tuple[int, ...], tuple["submitit.Job[None]", Pack]] = field(default_factory=dict)  # by workers
     failures: list[str] = field(default_factory=list)  # messages for the user
@@ -162,7 +163,9 @@ class Queue:
         # The terminal sends Ctrl-C to the whole process group; jobs must save first, and are stopped by `stop`.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self.running[workers] = executor.submit(train_pack, ids, self.where, device), pack
+            precision = self.precisions.get(pack.runs[0].network, self.where.precision)
+            where = replace(self.where, precision=precision)
+            self.running[workers] = executor.submit(train_pack, ids, where, device), pack
         finally:
             signal.signal(signal.SIGINT, handler)
 
@@ -199,13 +202,17 @@ def reason(runs: Path, lost: list[Run], job: "submitit.Job[None]") -> str:
 
 
 def run_here(
-    plan: Plan, where: Where, devices: list[Gpu | None], decided: Callable[[], Collection[str]] = tuple
+    plan: Plan,
+    where: Where,
+    devices: list[Gpu | None],
+    decided: Callable[[], Collection[str]] = tuple,
+    precisions: Mapping[str, str] | None = None,
 ) -> Generator[Queue]:
     """Train the remaining runs of a plan. Yields the queue after every turn; closing the iterator stops all jobs.
 
-    decided: called at every turn; returns the ids of runs that need no more training.
+    decided: called at every turn; returns the ids of runs that need no more training. precisions: see `Queue`.
     """
-    queue = Queue(plan, where, devices)
+    queue = Queue(plan, where, devices, precisions or {})
     try:
         while queue.waiting or queue.running:
             queue.end_early(decided())

@@ -1,9 +1,12 @@
 """Plans: the runs of a sweep, bases before copies, without finished runs, in packs, with their costs."""
 
+import heapq
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from yosinski.records import states as recorded
 from yosinski.records.states import State
 
 START = 6.0  # seconds to start a worker
+ENOUGH = 8  # groups per worker, of which none is divided
+TOLERANCE = 0.05  # of a worker's share, by which a pack may be larger
+HALVINGS = 30
 
 
 @dataclass(frozen=True)
@@ -98,16 +104,32 @@ class Plan:
         cost = self.costs[run.id]
         return self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
 
-    @property
+    @cached_property
     def total_seconds(self) -> float:
-        """Seconds of all workers together for the remaining runs: total work divided, or the longest chain."""
-        takes = [sum(map(self.seconds, pack.runs)) + START for pack in self.packs]
-        bases = {run.id: needed for pack, needed in zip(self.packs, takes, strict=True) for run in pack.runs}
-        chains = [
-            needed + max((bases.get(parent.id, 0.0) for parent in pack.parents), default=0.0)
-            for pack, needed in zip(self.packs, takes, strict=True)
+        """Seconds until the last of the workers ends: each takes the first pack whose bases are trained."""
+        waiting = [
+            ([run.id for run in pack.runs], [base.id for base in pack.parents], takes + START)
+            for pack in self.packs
+            for takes in (sum(map(self.seconds, pack.runs)),)
         ]
-        return max(sum(takes) / self.workers, *chains, 0.0)
+        ends = dict.fromkeys((run.id for run in self.left), math.inf)
+        if self.workers >= len(waiting):  # none waits for a worker
+            for ids, bases, takes in waiting:
+                ends |= dict.fromkeys(ids, max((ends.get(base, 0.0) for base in bases), default=0.0) + takes)
+            waiting.clear()
+        free, coming = [0.0] * self.workers, []
+        while waiting:
+            now = heapq.heappop(free)
+            ready = (k for k, (_, bases, _) in enumerate(waiting) if all(ends.get(base, 0.0) <= now for base in bases))
+            k = next(ready, None)
+            if k is None:  # until another worker has trained a base
+                heapq.heappush(free, next(end for end in sorted(coming) if end > now))
+                continue
+            ids, _, takes = waiting.pop(k)
+            heapq.heappush(free, now + takes)
+            coming = [*(end for end in coming if end > now), now + takes]
+            ends |= dict.fromkeys(ids, now + takes)
+        return max(ends.values(), default=0.0)
 
     def as_json(self) -> dict[str, Any]:
         """See docs/formats.md."""
@@ -156,8 +178,8 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     states, stale = found_states([(run.id, run.parent.id if run.parent else None) for run in ordered], where)
     left = [run for run in ordered if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
-    finished = (run for run in ordered if states[run.id] == "done")
-    return Plan(ordered, states, stale, packs(left, workers), measured(where, finished, device), workers)
+    speeds = measured(where, (run for run in ordered if states[run.id] == "done"), device)
+    return Plan(ordered, states, stale, packs(left, workers, speeds=speeds), speeds, workers)
 
 
 def check_batches(runs: Iterable[Run]) -> None:
@@ -234,10 +256,14 @@ def state(run: Run, where: Path) -> State:
     return current
 
 
-def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tuple[Pack, ...]:
-    """Group runs by the common values of a pack and by parent, and split the groups until all workers have some.
+def packs(
+    runs: Iterable[Run], workers: int = 1, size: int | None = None, speeds: Speeds | None = None
+) -> tuple[Pack, ...]:
+    """Group runs by the common values of a pack and by parent, and divide large groups by what their runs cost.
 
-    size: maximum number of runs in a pack.
+    A group is divided until a pack takes at most half of one worker's share of all work. Runs of a pack stay next to
+    each other as in `runs`, so that those that share frozen segments stay together. size: maximum number of runs in a
+    pack; with it workers do not matter. speeds: for the seconds of runs, by default the assumed ones.
     """
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
@@ -245,14 +271,49 @@ def packs(runs: Iterable[Run], workers: int = 1, size: int | None = None) -> tup
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
         partners = tuple(partner.digest for partner in run.partners), run.how.partners
         groups[*shared, parent, run.below, partners].append(run)
-    parts = -(-2 * workers // len(groups)) if groups and size is None else 1
-    return tuple(
-        Pack(part)
-        for group in groups.values()
-        for part in _divide(group, max(parts, -(-len(group) // (size or 10**9))))
-    )
+    if size is None and len(groups) >= ENOUGH * workers:  # then a group is a small part of the work
+        return tuple(Pack(tuple(group)) for group in groups.values())
+    speeds = speeds or Speeds("")
+    if size is None:
+        takes = [_seconds(group, speeds) for group in groups.values()]
+        share = sum(map(sum, takes)) / (2 * workers)
+        numbers = [math.ceil(sum(seconds) / share - TOLERANCE) if share else 1 for seconds in takes]
+        parts = map(divide, groups.values(), takes, numbers)
+    else:
+        whole = [[tuple(group)] if len(group) <= size else [] for group in groups.values()]
+        parts = [
+            of_group or divide(group, _seconds(group, speeds), -(-len(group) // size), size)
+            for group, of_group in zip(groups.values(), whole, strict=True)
+        ]
+    return tuple(Pack(part) for divided in parts for part in divided)
 
 
-def _divide(runs: list[Run], parts: int) -> list[tuple[Run, ...]]:
-    size = -(-len(runs) // parts)
-    return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]
+def _seconds(group: Sequence[Run], speeds: Speeds) -> list[float]:
+    """The seconds of each run if all are trained together."""
+    card = find.card(group[0].half.data)
+    alone = [cost(run, card) for run in group]
+    caused = in_pack(group, card)
+    return [speeds.seconds(run, of.flops, flops, of.steps) for run, of, flops in zip(group, alone, caused, strict=True)]
+
+
+def divide(runs: Sequence[Run], seconds: Sequence[float], parts: int, size: int | None = None) -> list[tuple[Run, ...]]:
+    """At most `parts` parts of neighbouring runs, the longest as short as possible; none of more than `size` runs."""
+    low, high = 0.0, sum(seconds)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(_filled(seconds, middle, size)) <= parts else (middle, high)
+    ends = list(accumulate(_filled(seconds, high, size)))
+    return [tuple(runs[start:end]) for start, end in pairwise([0, *ends])]
+
+
+def _filled(seconds: Sequence[float], limit: float, size: int | None) -> list[int]:
+    """Numbers of neighbours in parts that are filled one after the other; only single ones are above the limit."""
+    numbers: list[int] = []
+    total = math.inf
+    for each in seconds:
+        if total + each > limit or numbers[-1] == size:
+            numbers.append(0)
+            total = 0.0
+        numbers[-1] += 1
+        total += each
+    return numbers

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
 
+from sweeps.running.trials import Trial, kept
 from yosinski import files
 from yosinski.environment import cpu_has_bfloat16, processor
 from yosinski.experiment.run import Run
@@ -84,7 +85,31 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
 
     Records are used if they agree in kind of device, precision and processor; without such, in kind and precision; then
     in kind alone. Records of earlier versions, with evenly divided seconds, are used for networks without others.
+    Networks without any have the speeds of their trials, if they would be trained on this processor.
     """
+    of_records = from_records(where, runs, device)
+    trials = kept(where) if device.kind == "cpu" and device.processor == processor() else {}
+    fits = {network: of_trial(trial, device.precision) for network, trial in trials.items()}
+    if fits.keys() <= of_records.fits.keys():
+        return of_records
+    known = of_records.fits or of_records.measured
+    basis = f"trials of this machine{f' and {of_records.basis}' if known else ''}"
+    return replace(of_records, fits=fits | of_records.fits, basis=basis)
+
+
+def of_trial(trial: Trial, precision: str | None) -> Speed:
+    """The speed in a trial, by what a forward pass takes and a training step, of three times the FLOPs."""
+    seconds = trial.all.get(precision or trial.precision) or trial.all[trial.precision]
+    return fitted(
+        [
+            Measured(trial.network, kind, seconds[kind], flops, 1, flops, Device("cpu", precision))
+            for kind, flops in (("forward", trial.flops), ("train", 3 * trial.flops))
+        ]
+    )
+
+
+def from_records(where: Path, runs: Iterable[Run], device: Device) -> Speeds:
+    """Speeds from records alone; see `measured`."""
     paths = (specs.folder(where, run.id) for run in runs)
     finished = list(islice((path for path in paths if (path / "record.json").exists()), MOST))
     if not finished and where.is_dir():
@@ -102,6 +127,18 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
     assumed, what = (ASSUMED_GPU_SPEED, "GPU") if gpu else (ASSUMED_SPEED, "worker")
     basis = f"an assumed {assumed / 1e9:,.0f} GFLOP/s per {what}; nothing has been measured yet"
     return Speeds(f"{basis} on such a device" if records else basis, assumed=assumed)
+
+
+def precisions(where: Path, runs: Iterable[Run], networks: Iterable[str]) -> dict[str, str]:
+    """The precisions of these finished runs on this machine's processor, by network."""
+    wanted = (specs.folder(where, run.id) for run in runs if run.network in networks)
+    records = [record for path in islice(wanted, MOST) if (record := read(path)) is not None]
+    here = Device("cpu", processor=processor())
+    return {
+        record.network: record.device.precision
+        for record in records
+        if record.device.precision is not None and agree(record.device, here, ("kind", "processor"))
+    }
 
 
 def read(path: Path) -> Measured | None:

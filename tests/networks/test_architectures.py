@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.experiment.cost import cost, images, in_pack, stored
+from yosinski.experiment.cost import cost, images, in_pack, standing, stored
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
@@ -246,3 +246,14 @@ def test_stored_features_are_made_once_for_a_pack() -> None:
     assert in_pack(pack, CARD)[0] == pytest.approx(frozen)
     probed = frozen + (3 * shown / 2 + 3 * 30) * below  # in the second half, with two looks and the last one
     assert in_pack(pack, CARD)[1] == pytest.approx(probed)
+
+
+def test_features_larger_than_pixels_are_computed() -> None:
+    """conv1 of alexnet32 has 16 x 8 x 8 floats, 4096 bytes for 3072 of pixels; those of caffenet 227 x 227 x 3."""
+    recipe = RECIPE.with_values({"views": 2})
+    for network, stands in (("alexnet32", [2, 3, 4, 5, 6, 7]), ("caffenet", [5, 6, 7])):
+        base = replace(BASE, network=network)
+        copies = [replace(base, recipe=recipe).copy(n, "frozen", base) for n in range(1, 8)]
+        assert [copy.cut for copy in copies if standing(copy)] == stands
+        assert [copy.cut for copy in copies if stored([copy], {"toy": CARD})] == stands
+        assert not standing(copies[-1].parent or base)

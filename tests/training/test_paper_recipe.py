@@ -33,7 +33,7 @@ from yosinski.experiment.run import Run
 from yosinski.networks import build
 from yosinski.networks.architectures import ARCHITECTURES, Architecture, Conv, Linear, Pool
 from yosinski.networks.batch import Batch
-from yosinski.networks.layers import dropping
+from yosinski.networks.layers import Masks, dropping
 from yosinski.networks.tensors import fingerprint
 from yosinski.randomness import generator
 from yosinski.records import attempts, specs, states
@@ -381,3 +381,17 @@ def test_random_features_keep_their_own_mean_and_initialiser(where: Where) -> No
     assert not torch.equal(base["conv1.conv.weight"], found["conv1.conv.weight"])
     assert torch.equal(base["conv1.standardise.mean"], found["conv1.standardise.mean"])
     assert len(list((where.stores / "moments").iterdir())) == 1
+
+
+def test_masks_drawn_ahead_are_those_that_are_drawn_when_they_are_needed() -> None:
+    before, ahead, when_needed, earlier = Masks("step", 0), Masks("step", 1), Masks("step", 1), Masks()
+    features = torch.zeros(4, 6, 2, 2)
+    before.of("fc6", 0.5, features)
+    before.of("path", 0.2, features, 1)
+    earlier.follow(before)
+    ahead.draw_like(earlier)
+    drawn = dict(ahead.drawn)
+    for layer, rate, axes in (("fc6", 0.5, None), ("path", 0.2, 1)):
+        assert torch.equal(drawn[layer], when_needed.of(layer, rate, features, axes))
+        assert ahead.of(layer, rate, features, axes) is drawn[layer]
+    assert not torch.equal(drawn["fc6"], before.drawn["fc6"])

@@ -176,7 +176,7 @@ def _left(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -> list
 def _trained(options: argparse.Namespace, decision: Decision, chosen: "Choosing", tell: Any) -> bool:
     """Train all runs of the rounds here, or submit those that are missing; whether all have ended."""
     on_disk = {**vars(options), "sweep": str(decision.file.with_suffix(".py")), "parameters": []}
-    for_sweep = argparse.Namespace(**on_disk, stop_when_sure=None, stale=False, dry_run=False)
+    for_sweep = argparse.Namespace(**on_disk, stop_when_sure=None, stale=False, trace=False, dry_run=False)
     if not _left(options, chosen, decision.cells):
         return True
     (cluster.submit if options.profile else local.run_sweep)(for_sweep)

@@ -19,6 +19,8 @@ from sweeps.running.local import Queue
 from sweeps.running.plan import Plan
 from yosinski.data.place import EARLIER
 from yosinski.errors import count
+from yosinski.experiment.cost import standing
+from yosinski.networks.catalogue import architecture
 from yosinski.records import specs
 from yosinski.records.states import progress, state
 
@@ -82,13 +84,27 @@ def summary(plan: Plan) -> str:
         return text + "nothing is left to do"
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
-    features = f"stored features: {plan.stored / 1e9:.2g} GB in the stores directory\n" if plan.stored else ""
+    features = _stored(plan)
     return text + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
         f"{large(flops)} FLOPs\n{features}"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
         f"the estimate rests on {plan.speeds.basis}"
     )
+
+
+def _stored(plan: Plan) -> str:
+    """A line on the stored features of the remaining runs: at which cuts, and their size."""
+    depths = {(run.held(0.0), standing(run), run.network) for run in plan.left if run.recipe.views and not run.is_base}
+    kept, larger = (
+        ", ".join(architecture(network).cuts[n - 1] for n, at, network in sorted(depths) if n and bool(at) == there)
+        for there in (True, False)
+    )
+    if not kept + larger:
+        return ""
+    size = f"stored features at {kept}: {plan.stored / 1e9:.2g} GB in the stores directory" if kept else ""
+    rest = f"features at {larger} are larger than pixels, and computed" if larger else ""
+    return "; ".join(filter(None, (size, rest))) + "\n"
 
 
 SHOWN = 500  # maximum rows of a table; --json has all runs

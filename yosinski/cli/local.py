@@ -3,7 +3,8 @@
 import argparse
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yosinski import files
 from yosinski.cli import early_stop
@@ -12,16 +13,46 @@ from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
 from yosinski.errors import BadInput, Failure, count
 
 if TYPE_CHECKING:
+    from sweeps.running.plan import Plan
     from sweeps.running.speeds import Device
 
+WORTH_A_TRIAL = 120.0  # seconds of a plan; a trial takes some, most of them to start its processes
 
-def planned(options: argparse.Namespace) -> tuple[Any, dict[str, Any], list[int | str | None]]:
-    """The plan of the selected sweep, its parameters, and the workers."""
+
+class Planned(NamedTuple):
+    """The plan of the selected sweep and its parameters, the workers, and precisions by network."""
+
+    plan: "Plan"
+    parameters: dict[str, Any]
+    devices: list[int | str | None]
+    precisions: dict[str, str]  # of networks whose precision is chosen by a trial
+
+
+def planned(options: argparse.Namespace, measure: bool = False) -> Planned:
+    """Make the plan. `measure`: if it is long, with trials of this machine where these have not been made yet."""
+    from sweeps.running import speeds, trials
     from sweeps.running.plan import plan
 
     devices, device = trains(options)
     runs, parameters = sweep_runs(options)
-    return plan(runs, options.runs, len(devices), device), parameters, devices
+    made = plan(runs, options.runs, len(devices), device)
+    networks = {run.network: run for run in reversed(made.left)}
+    if device.kind != "cpu" or not networks:
+        return Planned(made, parameters, devices, {})
+    long = measure and made.total_seconds > WORTH_A_TRIAL
+    found = trials.tried(options.runs, networks.values()) if long else trials.kept(options.runs)
+    found = {network: found[network] for network in networks if network in found}
+    if not found:
+        return Planned(made, parameters, devices, {})
+    precisions: dict[str, str] = {}
+    if options.precision == "auto":
+        done = (run for run in made.runs if made.states[run.id] == "done")
+        precisions = {network: trial.precision for network, trial in found.items()}
+        precisions |= speeds.precisions(options.runs, done, precisions)
+        device = replace(device, precision=None if len(set(precisions.values())) > 1 else min(precisions.values()))
+    if options.workers is None and len(networks) == len(found) == 1:
+        devices = devices[: next(iter(found.values())).workers]
+    return Planned(plan(runs, options.runs, len(devices), device), parameters, devices, precisions)
 
 
 def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device]":
@@ -36,7 +67,7 @@ def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device
 
 def show_plan(options: argparse.Namespace) -> int:
     """`yosinski plan`."""
-    plan, parameters, _ = planned(options)
+    plan, parameters, *_ = planned(options, options.measure)
     if options.json:
         content = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
         print(json.dumps(content, indent=1))
@@ -46,7 +77,8 @@ def show_plan(options: argparse.Namespace) -> int:
     from yosinski.cli import display
 
     console = Console()
-    console.print(display.table(plan))
+    if not options.brief:
+        console.print(display.table(plan))
     _sum_up(plan, console)
     return 0
 
@@ -71,12 +103,12 @@ def run_sweep(options: argparse.Namespace) -> int:
     epsilon = options.stop_when_sure
     check_writable(options.runs)
     try:
-        plan, parameters, devices = planned(options)
+        plan, parameters, devices, precisions = planned(options, measure=True)
         if epsilon is not None:
             early_stop.check(epsilon, plan.runs, options.runs)
         if options.stale and plan.stale:
             renew(options.runs, plan.stale)
-            plan, parameters, devices = planned(options)
+            plan, parameters, devices, precisions = planned(options)
     except files.Damaged as damaged:
         aside = files.set_aside(damaged.path)
         raise BadInput(
@@ -107,13 +139,14 @@ def run_sweep(options: argparse.Namespace) -> int:
         options.precision,
         processes=options.processes,
         change_arithmetic=options.change_arithmetic,
+        trace=options.trace,
     )
 
     def tell(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     watch = None if epsilon is None else early_stop.Watch(options.runs, plan.runs, epsilon, listing, tell)
-    turns = run_here(plan, where, devices, watch or tuple)
+    turns = run_here(plan, where, devices, watch or tuple, precisions)
     try:
         queue = display.follow(plan, turns, console)
     finally:
@@ -131,6 +164,8 @@ def _for_plan(parser: argparse.ArgumentParser) -> None:
     with_sweep(parser)
     with_workers(parser)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--brief", action="store_true", help="without the table")
+    parser.add_argument("--measure", action="store_true", help="time passes of the networks here first, as `run` does")
 
 
 def _for_run(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +179,7 @@ def _for_run(parser: argparse.ArgumentParser) -> None:
         metavar="EPS",
         help="stop copies whose best choice would gain less than EPS in accuracy, as expected, by further training",
     )
+    parser.add_argument("--trace", action="store_true", help="write which operations take the time, in RUNS/traces")
     parser.add_argument("--stale", action="store_true", help="also copies whose base was trained anew since")
 
 

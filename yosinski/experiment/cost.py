@@ -249,8 +249,20 @@ def stands(run: Run, done: float) -> bool:
 
 
 def standing(run: Run) -> int:
-    """The cut at which a run begins with stored features; 0 if it computes all segments."""
-    return run.held(0.0) if run.recipe.views and run.role == "copy" else 0
+    """The cut at which a run begins with stored features; 0 if it computes all segments.
+
+    Features that are larger than the pixels that they come from are computed: they would take longer to read. Those of
+    texts are always larger than their tokens, and are stored: to compute them takes longer.
+    """
+    depth = run.held(0.0) if run.recipe.views and run.role == "copy" else 0
+    if run.half.reads == "texts":
+        return depth
+    return depth if depth and bytes_at(run, depth) <= 3 * architecture(run.network).side ** 2 else 0
+
+
+def bytes_at(run: Run, depth: int) -> int:
+    """Size of the float32 features of an image at a cut."""
+    return 4 * math.prod(layers_of(run)[depth - 1].shape)
 
 
 def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
@@ -262,5 +274,5 @@ def stored(runs: Iterable[Run], cards: Mapping[str, Card]) -> int:
             trunk = run.parent.id if run.parent else None, run.below, run.seed if run.below else None, recipe.norm_below
             crops = run.half.digest, run.examples_per_class, recipe.views, *recipe.crops.items()
             pictures = recipe.views * images(run, card, "train") + images(run, card, "select")
-            sizes[run.network, depth, trunk, crops] = 4 * math.prod(layers_of(run)[depth - 1].shape) * pictures
+            sizes[run.network, depth, trunk, crops] = bytes_at(run, depth) * pictures
     return sum(sizes.values())

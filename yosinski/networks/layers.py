@@ -95,6 +95,23 @@ class Masks:
     def __init__(self, *key: str | int, parts: "Sequence[Masks]" = (), rows: tuple[slice, int] | None = None) -> None:
         self.key, self.parts, self.rows = key, parts, rows
         self.drawn: dict[str, torch.Tensor] = {}
+        self.asked: dict[str, tuple[float, tuple[int, ...], slice, torch.device]] = {}
+
+    def draw_like(self, earlier: "Masks") -> None:
+        """Draw the masks that were asked for in an earlier step, ahead of this one."""
+        for layer, asked in list(earlier.asked.items()):
+            self._draw(layer, *asked)
+        for part, before in zip(self.parts, earlier.parts, strict=False):  # none before the first step
+            part.draw_like(before)
+
+    def follow(self, other: "Masks") -> None:
+        """Ask for the same masks as another step."""
+        self.asked, self.parts = other.asked, other.parts
+
+    def _draw(self, layer: str, rate: float, shape: tuple[int, ...], rows: slice, device: torch.device) -> None:
+        self.asked[layer] = rate, shape, rows, device
+        kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
+        self.drawn[layer] = torch.from_numpy(kept[rows]).to(device) / (1 - rate)
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
         """A mask of 0 (dropped) and 1 / (1 - rate) (kept), of the type and on the device of `like`.
@@ -103,12 +120,10 @@ class Masks:
         """
         if layer not in self.drawn:
             shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
-            divided = None if axes == 0 else self.rows
-            if divided:
-                shape[0] = divided[1]
-            kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
-            kept = kept[divided[0]] if divided else kept
-            self.drawn[layer] = torch.from_numpy(kept).to(like.device) / (1 - rate)
+            rows = slice(None)
+            if self.rows and axes != 0:
+                rows, shape[0] = self.rows
+            self._draw(layer, rate, tuple(shape), rows, like.device)
         return self.drawn[layer].to(like.dtype)
 
 

@@ -140,6 +140,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)
 
 
+def memory_left(arithmetic: Arithmetic) -> int | None:
+    """Free memory of the GPU in bytes; None without a GPU of which that is known."""
+    return torch.cuda.mem_get_info()[0] if arithmetic.device == "cuda" else None
+
+
 def free_memory(arithmetic: Arithmetic) -> None:
     """Free the GPU memory of deleted tensors, and reset the peak."""
     gc.collect()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.data.crops import each_once
+from yosinski.experiment import cost
 from yosinski.networks import tensors
 from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training import features, surgery
@@ -34,10 +35,11 @@ def take_features(
 ) -> None:
     """Open the stored features of all members that still train above their first frozen segments; make missing ones.
 
-    A thawed member that has reached deeper segments computes its features instead, also after an interruption. Does
-    nothing without `recipe.views`. Stopped if `stopping` is true between two batches.
+    A thawed member that has reached deeper segments computes its features instead, also after an interruption; so does
+    one whose features are larger than pixels. Nothing is stored without `recipe.views`. Stopped if `stopping` is true
+    between two batches.
     """
-    standing = [member for member in pack if 0 < member.trunk == member.run.held(0.0)] if stream.views else []
+    standing = [member for member in pack if 0 < member.trunk == cost.standing(member.run)]
     if not standing:
         return
     common = {"half": stream.run.half.digest, "stored": stream.stored or stream.longest, "arithmetic": arithmetic.below}

@@ -11,6 +11,7 @@ import torch
 from yosinski.data.crops import greyed, unaugmented
 from yosinski.data.half import Half
 from yosinski.data.place import RULE
+from yosinski.data.resident import Resident
 from yosinski.data.store import Store
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
@@ -38,9 +39,12 @@ class ImageSet:
     rule: int = RULE  # of the centre's position, see `crops.corner`
     task: int = 0  # of a network with several tasks
     others: tuple["OtherInput", ...] = ()  # further inputs of the same examples
+    resident: Resident | None = None  # these images in the device's memory
 
     def batch(self, store: Store, part: slice) -> Seen | list[Seen]:
         """The centre crops of these images, or the texts; with further inputs a list."""
+        if self.resident is not None:
+            return self.resident.middle(part, self.side, self.rule)
         first = unaugmented(store, self.rows[part], self.side, self.rule)
         if not self.others:
             return first
@@ -130,8 +134,11 @@ def evaluate(
     """The score of every member on one image set, unaugmented; empty if `stopping` is true between two batches."""
     for member in members:
         member.rest()
-    losses = [0.0] * len(members)
-    right = np.zeros((len(members), len(images.rows)), bool)
+    if not members:
+        return []
+    device = arithmetic.device
+    losses = torch.zeros(len(members), dtype=torch.float64, device="cpu" if device == "mps" else device)
+    right: list[torch.Tensor] = []  # on the device, which nothing waits for until the end
     depths = {member: member.trunk for member in members}
     total = len(images.rows)
     for start in range(0, total, images.at_a_time):
@@ -154,10 +161,11 @@ def evaluate(
             for member, taken in zip(members, inputs, strict=True):
                 with clock.of([member], len(labels) * member.evaluating), missing(absent):
                     outputs.append(of_task(member, taken, images.task, arithmetic))
-        for k, (member, output) in enumerate(zip(members, outputs, strict=True)):
-            losses[k] += loss_of(member.run, output, labels, reduction="sum").item()
-            right[k, part] = (output.argmax(1) == labels).cpu().numpy()
-    return [Score(images, loss / total, bits) for loss, bits in zip(losses, right, strict=True)]
+        sums = [loss_of(member.run, out, labels, reduction="sum") for member, out in zip(members, outputs, strict=True)]
+        losses += torch.stack(sums).to(losses.device).double()
+        right.append(torch.stack([output.argmax(1) == labels for output in outputs]))
+    bits = torch.cat(right, 1).cpu().numpy()
+    return [Score(images, loss / total, own) for loss, own in zip(losses.tolist(), bits, strict=True)]
 
 
 def of_task(member: Member, taken: Any, task: int, arithmetic: Arithmetic) -> torch.Tensor:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from yosinski.data import store as stores
+from yosinski.data.resident import Resident
 from yosinski.environment import Where
 from yosinski.networks import build
-from yosinski.networks.layers import dropping, mean_side
+from yosinski.networks.layers import Masks, dropping, mean_side
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import around
 from yosinski.records import attempts, specs
@@ -38,6 +39,8 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     select, *final = sets_of(stream, partners)
     chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
+    if stream.resident:  # select images are evaluated often
+        select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
     results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
@@ -53,17 +56,19 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     due = [member for member in pulse.members if member.step in looks and member.loss_steps]
     if due and not write_down(due, evaluated(due, select), pulse, results):
         return
-    steps = range(min(member.step for member in pack), stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse), steps), strict=True):
+    steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
         if stream.shares:
             stream.shares.announce(step)
         step_of_all(active, shown, step, stream, arithmetic, clock)
+        earlier.follow(shown.masks)
         scores = evaluated(active, select) if step + 1 in looks else []
         clock.lap(active)
         write_down(active, scores, pulse, results)
         stop = pulse.stop() or not pulse.members or (step + 1 in looks and not scores)
         pulse.save(active, now=stop, evaluated=bool(scores))
+        pulse.stepped()
         if stop:
             return
         clock.start()
@@ -96,11 +101,12 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     member.optimiser.load_state_dict(state["optimiser"])
     member.step = state["step"]
     clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
-    steps = range(member.step, stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse), steps), strict=True):
+    steps, earlier = range(member.step, stream.steps), Masks()
+    for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse, earlier), steps), strict=True):
         if given.announce(step) == END:
             return
         step_of_all([member], shown, step, stream, arithmetic, clock)
+        earlier.follow(shown.masks)
     given.announce(END)
 
 
@@ -134,33 +140,42 @@ def of_fusion(
 class Shown(NamedTuple):
     """Input of a step: images, if a member computes from them; labels, by task; stored features by member.
 
-    With partners images are a list, one entry per task or input; `missing` says where inputs are missing.
+    With partners images are a list, one entry per task or input; `missing` says where inputs are missing. `masks` of
+    dropout are drawn already, as far as the step before has asked for them.
     """
 
     images: Input | None
     labels: list[torch.Tensor | None]
     stored: dict[Member, torch.Tensor]
     missing: list[torch.Tensor | None]
+    masks: Masks
 
 
-def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse) -> Shown:
-    """Read stored features for the members that use them, and images for the others."""
-    shown, device = stream.shown(step), pulse.arithmetic.device
+def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, earlier: Masks) -> Shown:
+    """Read stored features for the members that use them, and images for the others.
+
+    earlier: has seen the masks of the step before.
+    """
+    shown, device, masks = stream.shown(step), pulse.arithmetic.device, masks_of(stream.run, step, stream.shares)
+    masks.draw_like(earlier)
     if partners:
         given = partners.read(step, shown).to(device)
-        return Shown(given.images, given.labels, {}, given.missing)
+        return Shown(given.images, given.labels, {}, given.missing, masks)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    if stream.resident:
+        images, labels = stream.there(step)
+        return Shown(images, [labels], inputs, [], masks)
     needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
     images = stream.read(shown).to(device) if needed else None
-    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [])
+    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
 
 
 def step_of_all(
     active: Sequence[Member], shown: Shown, step: int, stream: Stream, arithmetic: Arithmetic, clock: Clock
 ) -> None:
     """One step of each of these members on the same images."""
-    recipe, masks = stream.recipe, masks_of(stream.run, step, stream.shares)
+    recipe, masks = stream.recipe, shown.masks
     for member in active:
         member.ready(step, stream.steps)
     with around(shown.images):
@@ -196,7 +211,6 @@ def take_step(
 ) -> None:
     """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
-    optimiser.zero_grad()
     gradients.backward(member, outputs, labels, shares)
     rate = run.rate(step, steps)
     for group in optimiser.param_groups:
@@ -207,5 +221,6 @@ def take_step(
             if state.get("momentum_buffer") is not None:
                 state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
     optimiser.step()
+    optimiser.zero_grad()  # frees the gradients: of a pack only one member's are in memory
     member.loss_steps += 1
     member.step += 1

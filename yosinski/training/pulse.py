@@ -18,7 +18,8 @@ SAVE_SHARE = 20  # slow checkpoints (over a second) take at most one in this num
 class Pulse:
     """The active `members` of a pack. The list is replaced, never changed in place: another thread reads it.
 
-    failures: receives the reasons of members that fail; stopping: whether a stop was requested.
+    failures: receives the reasons of members that fail; stopping: whether a stop was requested; stepped: called after
+    each step.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class Pulse:
         arithmetic: Arithmetic,
         failures: list[str],
         stopping: Callable[[], bool],
+        stepped: Callable[[], object] = lambda: None,
     ) -> None:
         self.members = list(pack)
         self.steps, self.arithmetic, self.failures, self.stopping = steps, arithmetic, failures, stopping
+        self.stepped = stepped
         self.began, self.first = time.time(), {member.run.id: member.step for member in pack}
         self.beaten = self.saved = time.monotonic()
         self.writing = 0.0  # seconds beyond the first that the last checkpoints took

@@ -20,6 +20,7 @@ import torch
 
 from yosinski.data.crops import corner, crops, greyed, resized
 from yosinski.data.half import Half
+from yosinski.data.resident import Resident
 from yosinski.data.store import Store
 from yosinski.data.texts.batches import batch_of
 from yosinski.experiment.recipes import Recipe
@@ -91,6 +92,46 @@ class Stream:
         self.shares: Shares | None = None  # if several processes divide the batches
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._view = lru_cache(maxsize=None)(self._draw_view)
+        self.resident: Resident | None = None
+        self._table = lru_cache(maxsize=2)(self._epoch_there)
+
+    @property
+    def placeable(self) -> bool:
+        """Whether its crops can be made on another device with the same bytes: neither resized nor grey ones can.
+
+        Texts are read: they are short.
+        """
+        return self.store.texts is None and not (self.recipe.least_area or self.half.grey)
+
+    def place(self, device: str) -> None:
+        """Hold the training images in a device's memory, for `there`."""
+        self.resident = Resident(self.store.images, self.rows[self.used], device)
+
+    def displace(self) -> None:
+        """Free that memory."""
+        self.resident = None
+        self._table.cache_clear()
+
+    def _epoch_there(self, epoch: int) -> tuple[torch.Tensor, ...]:
+        """Of an epoch's images in order: numbers among the used ones, corners, mirrored, labels; on the device."""
+        assert self.resident is not None
+        order, columns = self._epoch(epoch)
+        table = (
+            np.searchsorted(self.used, order),
+            columns.drawn.corners[order],
+            columns.drawn.mirrored[order],
+            self.labels[order],
+        )
+        return tuple(torch.from_numpy(column).to(self.resident.images.device) for column in table)
+
+    def there(self, step: int) -> tuple[Seen, torch.Tensor]:
+        """The crops and labels of one step, made on the device: the same as `batch`, but nothing is copied there."""
+        assert self.resident is not None
+        epoch, k = divmod(step, self.steps_per_epoch)
+        part = slice(k * self.batch_size, (k + 1) * self.batch_size)
+        chosen = (column[part] for column in self._table(epoch))
+        which, corners, mirrored, labels = (column[self.shares.part] if self.shares else column for column in chosen)
+        return self.resident.crops(which, self.side, corners, mirrored), labels
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, Shown]:
         """The order of the used images; for all images the view and the crop."""

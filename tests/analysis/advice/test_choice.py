@@ -8,6 +8,7 @@ import pytest
 
 from analysis.advice.choice import (
     Cells,
+    _covariance,
     _root,
     behind,
     best,
@@ -100,6 +101,19 @@ def test_variances_of_noisy_choices_are_larger() -> None:
     assert (np.diff(variance[1:]) > 0).all()
     wide = posterior(its, noise(its) * np.exp(0.4 * its.choice)).draws(np.random.default_rng(0), 4000).std(axis=0)
     assert wide[6] > 2 * wide[1]
+
+
+def test_what_residuals_lack_is_put_back_whichever_cells_are_missing() -> None:
+    """From the variances that residuals of luck have, its covariance; 60 % of the noisier half's cells may be lost."""
+    whole, deviations = grid(12, cuts=8), np.array([1, *np.linspace(1, 3, 8)])
+    covariance = whole.correlation(0.5) * np.outer(deviations, deviations)
+    lost = np.random.default_rng(5).random(len(whole.choice)) < np.where(whole.choice > 4, 0.6, 0.0)
+    for its in (whole, kept(whole, ~lost)):
+        luck_of_cells = covariance[its.choice][:, its.choice] * np.equal.outer(its.target, its.target)
+        left = np.diag(its.left @ luck_of_cells @ its.left)
+        residuals = np.bincount(its.choice, left) / np.bincount(its.choice, np.diag(its.left))
+        assert residuals == pytest.approx((its.kept * covariance).sum(axis=(1, 2)))
+        assert _covariance(its, residuals, 0.5) == pytest.approx(covariance, rel=0.05)
 
 
 def test_a_choice_on_one_split_has_the_variance_of_the_trend() -> None:

@@ -78,6 +78,7 @@ CHANCE = 0.01  # by which so many grids may be above
         World(4, alike=0.8, base=0.5),
         World(4, alike=0.8, base=0.5, stuck=0.5),
         World(8, alike=0, base=0),
+        World(8, alike=0.8, base=0, stuck=0.5),
         World(8, alike=0.8, base=0.5, missing=0.2),
     ],
     ids=str,

@@ -9,7 +9,7 @@ import pytest
 import synthetic
 
 from sweeps.running.local import Queue
-from sweeps.running.plan import START, Pack, packs, plan
+from sweeps.running.plan import START, Pack, divide, packs, plan
 from yosinski import files
 from yosinski.data.half import Half
 from yosinski.environment import Where
@@ -67,18 +67,42 @@ def test_a_pack_shares_target_seed_role_recipe_examples_and_parent() -> None:
     assert made[7].parents == ()
 
 
-def test_groups_are_split_until_every_worker_has_two_packs() -> None:
-    copies = [synthetic.copy(BASE_A, B, n) for n in range(1, 8)]
-    sizes = lambda workers, runs=copies: [len(pack.runs) for pack in packs(runs, workers)]  # noqa: E731
-    assert sizes(1) == [4, 3]
-    assert sizes(2) == [2, 2, 2, 1]
-    assert sizes(3) == [2, 2, 2, 1]
-    assert sizes(100) == [1] * 7
+def sizes(runs: list[Run], workers: int) -> list[int]:
+    return [len(pack.runs) for pack in packs(runs, workers)]
+
+
+def test_groups_are_divided_until_a_pack_takes_half_of_a_workers_share() -> None:
+    frozen = [synthetic.copy(BASE_A, B, n) for n in range(1, 8)]
     others = [synthetic.copy(BASE_B, B, n) for n in range(1, 8)]
-    assert sizes(1, copies + others) == [7, 7]
-    assert sizes(2, copies + others) == [4, 3, 4, 3]
-    assert sum((pack.runs for pack in packs(copies, 2)), ()) == tuple(copies)
+    assert sizes(frozen, 100) == [1] * 7
+    assert sizes(frozen + others, 1) == [7, 7]
+    assert sum((pack.runs for pack in packs(frozen, 2)), ()) == tuple(frozen)
     assert packs([], 3) == ()
+    seeds = [replace(copy, seed=seed) for seed in range(20) for copy in frozen]
+    assert sizes(seeds, 2) == [7] * 20  # there is enough to do
+
+
+def test_packs_are_divided_by_what_they_cost() -> None:
+    """Nine frozen copies take less than two tuned ones: in packs of nine one of two workers would wait."""
+    copies = [synthetic.copy(BASE_A, B, n, plus) for plus in (False, True) for n in range(1, 8)]
+    made = plan([BASE_A, *copies], Path("none"), 2)
+    takes = [sum(map(made.seconds, pack.runs)) for pack in made.packs[1:]]
+    assert [run for pack in made.packs[1:] for run in pack.runs] == copies
+    assert made.packs[1].runs == tuple(copies[:7])  # all frozen ones together
+    assert max(takes) <= sum(takes) / len(takes) + max(map(made.seconds, copies))
+    begun = sum(map(made.seconds, [BASE_A])) + START
+    assert made.total_seconds < begun + 1.2 * (sum(takes) / 2 + 2 * START)
+
+
+def test_no_part_is_larger_than_asked_and_the_longest_is_as_short_as_can_be() -> None:
+    runs = [replace(BASE_A, seed=seed) for seed in range(6)]
+    numbers = lambda *given: [len(part) for part in divide(runs, *given)]  # noqa: E731
+    assert numbers([1, 1, 1, 1, 1, 5], 2) == [5, 1]
+    assert numbers([5, 1, 1, 1, 1, 1], 2) == [1, 5]
+    assert numbers([1, 1, 1, 1, 1, 5], 2, 4) == [4, 2]
+    assert numbers([1, 1, 1, 1, 1, 5], 1) == [6]
+    assert numbers([1] * 6, 100) == [1] * 6
+    assert numbers([0.0] * 6, 3) == [6]
 
 
 def test_the_names_of_packs_are_short() -> None:
