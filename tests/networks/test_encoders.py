@@ -144,6 +144,21 @@ def test_weights_of_scratch_come_from_their_key_alone(tmp_path: Path) -> None:
     assert not torch.equal(first["embeddings.word_embeddings.weight"], other["embeddings.word_embeddings.weight"])
 
 
+def test_masks_drawn_ahead_for_texts_of_another_length_are_drawn_anew(tmp_path: Path) -> None:
+    network = build.build(f"hf:{small_encoders.saved(tmp_path / 'it')}", 3).train()
+    shorter = Tokens(IDS[:, :5], TEXTS.lengths.clamp(max=5))
+    with dropping(before := Masks(1)):
+        output(network)
+    with dropping(alone := Masks(2)):
+        expected = output(network, shorter)
+    (ahead := Masks(2)).draw_like(before)
+    with dropping(ahead):
+        assert torch.equal(output(network, shorter), expected)
+    assert {name: mask.shape for name, mask in ahead.drawn.items()} == {
+        name: mask.shape for name, mask in alone.drawn.items()
+    }
+
+
 # Identity
 
 
