@@ -102,7 +102,8 @@ def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
 def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
     """The contrasts that add up to the total, shaded one on another in points from the base, with intervals."""
     axes.axhline(0, color=LOOKS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
-    table: Any = rows.pivot(index="n", columns="contrast", values="points")
+    every = [contrast.name for contrast in kind.contrasts]  # of which some may have no runs
+    table: Any = rows.pivot(index="n", columns="contrast", values="points").reindex(columns=every)
     entries, below = [], pd.Series(0.0, table.index)
     chain = [contrast for contrast in kind.contrasts if contrast.name in kind.chain]
     for contrast, hatch in zip(chain, HATCHES, strict=False):

@@ -195,3 +195,14 @@ def test_with_one_split_nothing_is_recommended(tmp_path: Path) -> None:
     leave(tmp_path, fuse(cuts=CUTS))
     report = advise(frame(tmp_path), directory=tmp_path)
     assert report.parts[0].sections[0].text[0].startswith("No recommendation: ")
+
+
+def test_a_figure_needs_no_controls_and_inputs_may_be_of_two_data_sets(tmp_path: Path) -> None:
+    leave(tmp_path, fuse(x="emoji", y="words:en", cuts=CUTS, controls=("exchanged",)))
+    table = frame(tmp_path)
+    drawn, rows = figure.fuse(table)
+    assert set(rows["contrast"]) >= {"T"}
+    assert len(drawn.axes) >= 2
+    words = table.loc[table["network"] == "textnet"]
+    assert words["ceiling"].tolist() == pytest.approx([0.7574] * len(words), abs=1e-4)
+    assert table.loc[table["network"] != "textnet", "ceiling"].isna().all()
