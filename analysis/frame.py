@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from yosinski import files
@@ -14,7 +15,7 @@ from yosinski.data.texts import words
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run
-from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series
+from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series, together
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
 from yosinski.networks.catalogue import shown
@@ -40,6 +41,7 @@ COLUMNS = {
     "network": "the network's name",
     "data": "the data set's name",
     "rule": "by which its image files were listed and prepared: 1 by an earlier version (and what is not of files)",
+    "asks": "what of a picture is the target's label: class, domain, group, or a column of labels",
     "split": "the split that the target half was first made for",
     "division": "of the target half's train and select images: 0 as the data set has them, above that drawn anew",
     "target": "letter of the half that the run is trained on",
@@ -84,7 +86,9 @@ COLUMNS = {
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 KINDS = (".csv", ".parquet")  # of file that a frame can be written to
+LARGE = ("per_class", "right")  # of a record, and in no column
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+NOTHING = np.full((1, len(EVALUATION)), np.nan)
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
@@ -122,8 +126,8 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
 
     contents = [task for run in contents for task in (run, *_further_tasks(run, halves))]
     of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in contents])
-    evaluations = [(k, *map(row.get, EVALUATION)) for k, run in enumerate(contents) for row in run.evaluations]
-    table = pd.DataFrame(evaluations, columns=["k", *EVALUATION])
+    table = pd.DataFrame(np.concatenate([run.evaluations for run in contents] or [NOTHING[:0]]), columns=EVALUATION)
+    table.insert(0, "k", np.repeat(np.arange(len(contents)), [len(run.evaluations) for run in contents]))
     return filtered(joined(of_runs, table), where or {})
 
 
@@ -132,7 +136,7 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = [_Found(run.id, run.name, run.spec, "missing", {}, [{}]) for run in wanted]
+    contents = [_Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted]
     of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in contents])
     return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
 
@@ -143,6 +147,8 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns
     of `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
     """
+    known = {name: dtype for name, dtype in {**_DTYPES, **_RECIPE_DTYPES}.items() if name in of_runs}
+    of_runs = of_runs.astype(known)  # before they are repeated for each evaluation
     table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
     table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
     whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if len(table) else table
@@ -208,7 +214,7 @@ class _Found:
     spec: dict[str, Any]
     state: states.State
     record: dict[str, Any]
-    evaluations: list[dict[str, Any]]  # at least one, an empty one if there is none
+    evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
     task: int = 0
 
 
@@ -234,14 +240,15 @@ def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
 def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
     """Read each of a run's files once."""
     path = specs.folder(runs, run_id)
-    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, [{}])
+    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, NOTHING)
     if (path / "run.json").exists():
         try:
             run.name, run.spec = _description(path / "run.json", run_id)
-            run.record = states.read_record(path) or {}
+            record = states.read_record(path) or {}
+            run.record = {name: value for name, value in record.items() if name not in LARGE}
             final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
             run.state = run.record["state"] if final else states.state(path)
-            run.evaluations = _curve(path) or [{}]
+            run.evaluations = _curve(path)
         except Damaged as error:
             warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
             run.state = "failed"
@@ -257,9 +264,10 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     return value["name"], value["spec"]
 
 
-def _curve(path: Path) -> list[dict[str, float]]:
+def _curve(path: Path) -> np.ndarray:
     try:
-        return states.read_curve(path)
+        rows = [[row[name] for name in EVALUATION] for row in states.read_curve(path)]
+        return np.array(rows) if rows else NOTHING
     except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
         raise Damaged(path / "curve.csv") from error
 
@@ -294,21 +302,19 @@ def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Foun
     digests = [run.spec.get("half"), *run.spec.get("partners", ())]
     found = []
     for k, of_task in enumerate(tasks, 1):
-        halves_in_turn = [halves[key] for key in digests]
-        own, partners = halves[digests[k]], [half for j, half in enumerate(halves_in_turn) if j != k]
-        if own is None or None in partners or own.shuffled or digests[k] in digests[:k]:
+        own, first, *others_of_first = halves[digests[k]], *(halves[key] for key in digests)
+        known = [half for half in others_of_first if half is not None]
+        if own is None or first is None or len(known) < len(tasks) or own.shuffled or digests[k] in digests[:k]:
             continue  # shuffled labels and a task's twin are no tasks of their own
         others = [key for j, key in enumerate(digests) if j != k]
         spec = {**run.spec, "half": digests[k], "partners": others}
-        first = halves_in_turn[0]
-        name = f"{run.name.removesuffix(first.name)}{own.name}" if run.name and first else run.name
+        name = f"{together(first, known)}{(spec.get('cut') or {}).get('n', 0)}{own.name}"
         metrics = of_task.get("metrics") or {}
-        last = {
-            **run.evaluations[-1],
-            **{name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")},
-        }
+        of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
+        own_scores = {name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")}
+        last = np.array([list({**of_run, **own_scores}.values())], float)
         state = of_task.get("state", run.state)
-        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, [last], k))
+        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, last, k))
     return found
 
 
@@ -349,6 +355,7 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         "network": shown(spec.get("network")),
         "data": printable(target.data) if target else None,
         "rule": target.rule if target else None,
+        "asks": target.asks if target else None,
         "split": target.split if target else None,
         "division": target.division if target else None,
         "target": target.name if target else target_half and target_half[:4],

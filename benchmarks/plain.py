@@ -1,6 +1,6 @@
 """What a grid takes here, beside plain PyTorch and beside a tuned version of it.
 
-    python benchmarks/plain.py [--rounds 3] [--epochs 1] [--cuts 1 2 3 4 5 6 7]
+    python benchmarks/plain.py [--rounds 3] [--epochs 4] [--cuts 1 2 3 4 5 6 7]
 
 trains bases A and B of emoji and the copies AnB and AnB+ at these cuts, interleaved in each round, in float32:
 
@@ -239,7 +239,7 @@ def main() -> None:
     """Print the table after every round."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--epochs", type=int, default=1)
+    options.add_argument("--epochs", type=int, default=4)
     options.add_argument("--cuts", type=int, nargs="+", default=list(range(1, 8)))
     given = options.parse_args()
     took: dict[str, list[dict[str, list[float]]]] = {"plain": [], "tuned": [], "here": []}

@@ -1,7 +1,9 @@
 """The runs of single cells of a sweep: what `yosinski decide` trains, round by round.
 
 A cell is a place (a split, a division or a seed, as a number from 0) with a choice: a treatment and its cut n, or
-("base", 0) for training from scratch. Files that `yosinski decide` writes call `of_cells`.
+("base", 0) for training from scratch. Of networks that share (sweeps fuse and branch) the choices are those with the
+other input or task; their controls, which explain an answer but are no choices, are cells as well, with what the
+partner is in place of the treatment: ("same", 3). Files that `yosinski decide` writes call `of_cells`.
 """
 
 import inspect
@@ -16,13 +18,14 @@ import sweeps
 from yosinski.data.halves import kind
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import relation
+from yosinski.experiment.treatments import control, relation
 
 BASE = ("base", 0)
 VARIED = ("splits", "divisions", "seeds")  # parameters that places may differ in, the first choice first
 MOST = 30  # places of a sweep that names none
 FEWEST = 3  # places that an answer takes: `analysis.paired`
-ALIKE: dict[str, Callable[[Run], Any]] = {  # what copies must agree in to be compared: `analysis.advice.blocks`
+ONCE = {"directions": ("AB",), "scored": ("A",)}  # the other direction is no replicate, nor are B's controls
+ALIKE: dict[str, Callable[[Run], Any]] = {  # what choices must agree in to be compared: `analysis.advice.blocks`
     "network": lambda run: run.network,
     "examples_per_class": lambda run: run.examples_per_class,
     "preserved": lambda run: run.preserved,
@@ -41,10 +44,11 @@ class Choosing:
 
     @cached_property
     def sweep(self) -> sweeps.Sweep:
-        """The sweep's function. BadInput if it has no cuts and treatments to choose from."""
+        """The sweep's function. BadInput if it has no cuts and treatments (or controls) to choose from."""
         sweep = sweeps.find(self.name)
-        lacks = [name for name in ("cuts", "treatments") if name not in inspect.signature(sweep).parameters]
-        if lacks:
+        parameters = inspect.signature(sweep).parameters
+        lacks = [name for name in ("cuts", "treatments") if name not in parameters]
+        if lacks and not {"cuts", "controls"} <= parameters.keys():
             raise BadInput(f"sweep {self.name} has no parameter {' and no '.join(lacks)}: there is nothing to decide")
         return sweep
 
@@ -95,21 +99,36 @@ class Choosing:
         BadInput if there are fewer than two, or if some cannot be compared with others.
         """
         runs = self._runs(0)
-        copies = [run for run in runs if _is_transfer(run)]
+        copies = [run for run in runs if _is_choice(run)]
         kinds = {name: {about(run) for run in copies} for name, about in ALIKE.items()}
         kinds["kind of split"] |= {kind(split) for place in self.places for split in place.get("splits", ())}
         for name, values in kinds.items():
             if len(values) > 1:
                 found = ", ".join(sorted(map(str, values)))
-                raise BadInput(f"sweep {self.name} mixes copies that cannot be compared, by {name}: {found}")
+                what = "networks" if self.shares else "copies"
+                raise BadInput(f"sweep {self.name} mixes {what} that cannot be compared, by {name}: {found}")
         scratch = bool(_bases(runs))
-        chosen = list(dict.fromkeys((run.treatment, run.cut) for run in copies))
+        chosen = list(dict.fromkeys(map(_cell, copies)))
         if len(chosen) + scratch < 2 or not chosen:
-            raise BadInput(f"sweep {self.name} has {len(chosen)} transfer copies to choose from: nothing is to decide")
+            what = "shared networks" if self.shares else "transfer copies"
+            raise BadInput(f"sweep {self.name} has {len(chosen)} {what} to choose from: nothing is to decide")
         return [BASE] * scratch + chosen
 
+    @cached_property
+    def shares(self) -> str:
+        """The treatment of networks that share: "fused" or "joint"; "" for a sweep of copies."""
+        return next((run.treatment for run in self._runs(0) if run.partners), "")
+
+    @cached_property
+    def controls(self) -> list[tuple[str, int]]:
+        """What explains an answer at its n and is no choice: (what the partner is, n), in the order of the sweep."""
+        return list(dict.fromkeys(_cell(run) for run in self._runs(0) if run.partners and not _is_choice(run)))
+
     def of_cells(self, cells: Iterable[tuple[int, tuple[str, int]]]) -> list[Run]:
-        """The runs of cells, with the bases that copies are cut from; without selffers."""
+        """The runs of cells, with the bases that copies are cut from; without selffers.
+
+        With the controls of networks that share come the bases of further inputs: what each is worth alone.
+        """
         runs = []
         by_place: dict[int, list[tuple[str, int]]] = {}
         for place, choice in cells:
@@ -117,16 +136,18 @@ class Choosing:
         for place, choices in by_place.items():
             every = self._runs(place)
             runs += _bases(every) if BASE in choices else []
-            runs += [run for run in every if _is_transfer(run) and (run.treatment, run.cut) in choices]
+            if self.shares and set(choices) & set(self.controls):
+                runs += [run for run in every if run.is_base]
+            runs += [run for run in every if not run.is_base and not run.selffer and _cell(run) in choices]
         return list(dict.fromkeys(runs))
 
     def _runs(self, place: int) -> list[Run]:
-        """All runs at one place; in one direction unless the user names some, since the other one is no replicate."""
+        """All runs at one place; what is no replicate (`ONCE`) only if the user names it."""
         if place not in self._made:
             parameters = inspect.signature(self.sweep).parameters
-            one_way = {"directions": ("AB",)} if "directions" in parameters and "directions" not in self.values else {}
+            once = {name: value for name, value in ONCE.items() if name in parameters}
             try:
-                self._made[place] = self.sweep(**{**self.values, **one_way, **self.places[place]})
+                self._made[place] = self.sweep(**{**once, **self.values, **self.places[place]})
             except TypeError as error:
                 raise BadInput(f"sweep {self.name}: {error}") from error
         return self._made[place]
@@ -146,8 +167,18 @@ def choosing(name: str, texts: Sequence[str]) -> Choosing:
     return Choosing(name, sweeps.arguments(sweeps.find(name), texts))
 
 
-def _is_transfer(run: Run) -> bool:
-    return relation(run.spec) == "transfer"
+def _is_choice(run: Run) -> bool:
+    """Whether it is a transfer copy, or shares with another task or input."""
+    return _control(run) == "other" if run.partners else relation(run.spec) == "transfer"
+
+
+def _control(run: Run) -> str:
+    return control(run.half, run.partners[0])
+
+
+def _cell(run: Run) -> tuple[str, int]:
+    """The treatment with n; of a control what its partner is."""
+    return run.treatment if _is_choice(run) or not run.partners else _control(run), run.cut
 
 
 def _kind_of_base(base: Run | None) -> str:
@@ -157,12 +188,15 @@ def _kind_of_base(base: Run | None) -> str:
 
 
 def _bases(runs: Iterable[Run]) -> list[Run]:
-    """Those that transfer copies are compared with: trained from scratch on the same images with the same recipe."""
-    beside = {replace(run, treatment="base", cut=0, parent=None, preserved=0) for run in runs if _is_transfer(run)}
+    """Those that choices are compared with: trained from scratch on the same images with the same recipe."""
+    beside = set()
+    for run in filter(_is_choice, runs):
+        alone = {"treatment": "base", "cut": 0, "parent": None, "preserved": 0, "partners": ()}
+        beside |= {replace(run, **alone, half=task, recipe=run.recipe.alone) for task in run.tasks}
     return [run for run in runs if run in beside]
 
 
-FILE = '''"""Runs by which `yosinski decide {name}` decides where to cut, as far as it has got."""
+FILE = '''"""Runs by which `yosinski decide {name}` decides, as far as it has got."""
 
 from sweeps.decide import of_cells
 

@@ -26,8 +26,8 @@ OF_BASES = ["base_recipe", "base_examples"]  # that copies were cut from
 class Block:
     """`frame` has all rows of its runs, `runs` the last of each as `one_row_each` has it, `groups` those of classes.
 
-    directory: where the records are, None for published networks (and for shared ones, whose bits are of several
-    tasks). weights: where those from outside were found, if copies are cut from such; parent: the id of their base.
+    directory: where the records are, None for published networks. weights: where those from outside were found, if
+    copies are cut from such; parent: the id of their base.
     """
 
     title: str

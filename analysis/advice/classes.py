@@ -18,6 +18,7 @@ from analysis.paired import FEWEST
 from yosinski import files
 from yosinski.errors import BadInput
 from yosinski.records import specs, states
+from yosinski.records.right import of_task
 
 SETS = {"select_top1": "select", "best10_top1": "select", "test_top1": "test", "unseen_top1": "unseen"}
 LEAST = 1e-3  # ratio of variances: none is 0 by chance
@@ -74,11 +75,13 @@ def counts(directory: Path, runs: pd.DataFrame, image_set: str) -> tuple[pd.Data
     """Per `run` and `class` `images` and `correct`, from records and halves; how many runs have no such counts."""
     halves: dict[str, tuple[str, ...]] = {}
     parts, without = [pd.DataFrame(columns=["run", "class", "images", "correct"])], 0
-    for run, half in runs[["run", "target_half"]].itertuples(index=False):
+    asked = runs.reindex(columns=["run", "target_half", "task"]).fillna({"task": 0})
+    for run, half, task in asked.itertuples(index=False):
         try:
-            per_class = ((states.read_record(specs.folder(directory, run)) or {}).get("per_class") or {}).get(image_set)
+            record = of_task(states.read_record(specs.folder(directory, run)) or {}, int(task))
+            per_class = (record.get("per_class") or {}).get(image_set)
             if half not in halves:
-                halves[half] = specs.load_half(directory, half).classes
+                halves[half] = specs.load_half(directory, half).labels
             images, correct = (per_class or {}).get("images", ()), (per_class or {}).get("correct", ())
         except (files.Damaged, BadInput):
             images, correct = (), ()

@@ -1,4 +1,4 @@
-"""Which runs to train next, so that few networks decide where to cut: the rule of `yosinski decide`.
+"""Which runs to train next, so that few networks decide where to cut, fuse or branch: the rule of `yosinski decide`.
 
 A round is a set of cells, each a place and a choice. Places are what intervals go over: splits, divisions or seeds,
 counted from 0 in the order in which they are taken. A choice is a treatment with a cut n, or training from scratch.
@@ -8,6 +8,7 @@ at the first place where one of them may be the best. All further rounds rest on
 cuts that were not tried are most of what may be better, these are tried at the first place; otherwise a place is added
 for what is not hopeless, until the leading choice is within `matters` points of the best of all cuts with P of at least
 `ENOUGH`.
+Networks that share have controls, which are no choices: they are trained last, where the answer is, and tell why.
 `docs/where-to-cut.md` has the formulas and what simulations say of them.
 """
 
@@ -114,6 +115,21 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
     if missed and sum(above[p:]) > sum(above[:p]):
         return Round(tuple(between), "cuts in between that may be the best")
     return Round(tuple(further), "replicates of what may be the best")
+
+
+def explaining(now: Known, tried: Collection[Cell], controls: Sequence[Choice]) -> Round | None:
+    """The controls beside the highest choice that shares, wherever that was tried; None if there are none left.
+
+    controls: of the whole sweep, with what the partner is in place of a treatment.
+    """
+    if not controls:
+        return None
+    highest = np.argsort(-np.where(now.sound, now.points, -np.inf), kind="stable")
+    choice = next(now.choices[k] for k in highest if now.choices[k] != BASE)
+    places = sorted({place for place, other in tried if other == choice})
+    cells = [(place, control) for place in places for control in controls if control[1] == choice[1]]
+    left = tuple(cell for cell in cells if cell not in tried)
+    return Round(left, "what the answer is made of") if left else None
 
 
 def _sound(now: Known) -> Known:

@@ -19,7 +19,7 @@ from yosinski import files
 from yosinski.data.half import Half
 from yosinski.errors import BadInput
 from yosinski.records import specs, states
-from yosinski.records.right import right
+from yosinski.records.right import of_task, right
 
 IDENTITY = ["data", "class", "domain", "division", "k"]
 
@@ -43,13 +43,15 @@ class Bits:
 def bits(directory: Path, runs: pd.DataFrame, image_set: str) -> Bits:
     """The bits of runs (columns `run`, `target_half`, `choice`, `replicate`) on their `select`, `test` or `unseen` set.
 
-    Every record is read once. BadInput if a record's bits are not those that its counts speak of, or is damaged.
+    A run with several tasks has a row for each that is asked for, with its number in the column `task`. Every record is
+    read once for each. BadInput if a record's bits are not those that its counts speak of, or is damaged.
     """
     halves: dict[str, Half | None] = {}
-    found: dict[str, tuple[np.ndarray, tuple[Hashable, ...]]] = {}
+    found: dict[tuple[str, str], tuple[np.ndarray, tuple[Hashable, ...]]] = {}
     layouts: dict[tuple[Hashable, ...], list[tuple[tuple[Any, ...], int]]] = {}  # the classes of a half, and how many
-    for run, digest in runs[["run", "target_half"]].drop_duplicates().itertuples(index=False):
-        record = states.read_record(specs.folder(directory, run)) or {}
+    asked = runs.reindex(columns=["run", "target_half", "task"]).fillna({"task": 0}).drop_duplicates()
+    for run, digest, task in asked.itertuples(index=False):
+        record = of_task(states.read_record(specs.folder(directory, run)) or {}, int(task))
         bits_of_run = right(record, image_set, run)
         if digest not in halves:
             halves[digest] = _half(directory, digest)
@@ -57,14 +59,14 @@ def bits(directory: Path, runs: pd.DataFrame, image_set: str) -> Bits:
         if bits_of_run is None or half is None:
             continue
         counts = record["per_class"][image_set]["images"]
-        if len(counts) != len(half.classes):
+        if len(counts) != len(half.labels):
             what = f"record of run {run}, set {image_set!r}"
-            raise BadInput(f"{what}: per_class counts {len(counts)} classes, its half has {len(half.classes)}")
+            raise BadInput(f"{what}: per_class counts {len(counts)} classes, its half has {len(half.labels)}")
         layout = digest, *counts
         if layout not in layouts:
-            keys = [_identity(half, name, image_set) for name in half.classes]
+            keys = [_identity(half, name, image_set) for name in half.labels]
             layouts[layout] = list(zip(keys, counts, strict=True))
-        found[run] = bits_of_run, layout
+        found[run, digest] = bits_of_run, layout
 
     most: dict[tuple[Any, ...], int] = {}
     for layout in layouts.values():
@@ -75,13 +77,14 @@ def bits(directory: Path, runs: pd.DataFrame, image_set: str) -> Bits:
         name: np.concatenate([np.arange(first[key], first[key] + count) for key, count in layout])
         for name, layout in layouts.items()
     }
-    kept = runs.loc[runs["run"].isin(list(found))].reset_index(drop=True)
+    known = [pair in found for pair in zip(runs["run"], runs["target_half"], strict=True)]
+    kept = runs.loc[known].reset_index(drop=True)
     matrix = np.full((len(kept), sum(most.values())), -1, np.int8)
-    for row, run in enumerate(kept["run"]):
-        its, layout = found[run]
+    for row, pair in enumerate(zip(kept["run"], kept["target_half"], strict=True)):
+        its, layout = found[pair]
         matrix[row, columns[layout]] = its
     images = pd.DataFrame([(*key, k) for key, count in most.items() for k in range(count)], columns=IDENTITY)
-    without = [run for run in runs["run"].drop_duplicates() if run not in found]
+    without = list(runs.loc[~np.array(known, bool), "run"].drop_duplicates())
     return Bits(kept, images, matrix, without)
 
 
@@ -93,8 +96,12 @@ def _half(directory: Path, digest: str) -> Half | None:
 
 
 def _identity(half: Half, name: str, image_set: str) -> tuple[Any, ...]:
-    """What images of a class have in common in all halves in which the k-th is the same."""
-    return half.fingerprint, name, "+".join(sorted(half.domain)), half.division if image_set == "select" else 0
+    """What images of a class have in common in all halves in which the k-th is the same.
+
+    With the answer to another question than the class, the k-th depends on all classes of the half.
+    """
+    data = half.fingerprint if half.asks == "class" else f"{half.fingerprint} {half.digest}"
+    return data, name, "+".join(sorted(half.domain)), half.division if image_set == "select" else 0
 
 
 @dataclass

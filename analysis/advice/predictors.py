@@ -166,10 +166,10 @@ def judge(block: Block) -> tuple[list[str], Table | None]:
     without = bases - set(judged["parent"])
     if without:
         text.append(f"{len(without)} of {len(bases)} bases are not in this: nothing was predicted for their cuts.")
-    return [*text, *said], Table("Predictors", table, _shown(table, block.replicates), pairs=judged)
+    return [*text, *said], Table("Predictors", table, shown_summary(table, block.replicates), pairs=judged)
 
 
-def against_rules(series: str, judged: Any, replicates: str) -> str:
+def against_rules(series: str, judged: Any, replicates: str, place: str = "cut") -> str:
     """Which predictors have a lower regret than the better one of the rules, beyond what replicates differ.
 
     By paired t tests, two-sided, with p values adjusted over the predictors that were tried.
@@ -177,7 +177,7 @@ def against_rules(series: str, judged: Any, replicates: str) -> str:
     regret: Any = 100 * judged.pivot_table(index="replicate", columns="predictor", values="regret")
     rule = min(RULES, key=lambda name: regret[name].mean())
     said = (
-        f"{series}: a cut drawn at random costs {100 * judged['at_random'].mean():.1f} points, always the {rule}"
+        f"{series}: a {place} drawn at random costs {100 * judged['at_random'].mean():.1f} points, always the {rule}"
         f" {regret[rule].mean():.1f}"
     )
     if len(regret) < FEWEST:
@@ -190,7 +190,7 @@ def against_rules(series: str, judged: Any, replicates: str) -> str:
     return f"{said}; told apart from that as costing less (p < {1 - SURE:.2g} after Holm over predictors): {lower}."
 
 
-def _shown(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
+def shown_summary(table: pd.DataFrame, replicates: str) -> pd.DataFrame:
     """The `summary` as text."""
 
     def spread(name: str, times: float, digits: int) -> list[str]:
@@ -224,7 +224,8 @@ def draw(predicted: pd.DataFrame, title: str) -> Figure:
         for panel, name in zip(panels.flat, names, strict=False):
             scores = predicted.loc[predicted["predictor"] == name]
             best = scores.loc[scores["score"].idxmax()]
-            panel.plot(scores["n"], scores["score"], color=colour, marker="o", mfc="white", linewidth=1.4)
+            for _, of_base in scores.groupby("base", sort=False):
+                panel.plot(of_base["n"], of_base["score"], color=colour, marker="o", mfc="white", linewidth=1.4)
             panel.plot(best["n"], best["score"], color=colour, marker="o", markersize=8)
             panel.set_title(name)
             panel.spines[["top", "right"]].set_visible(False)

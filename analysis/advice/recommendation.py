@@ -200,6 +200,26 @@ def _few(block: Block, answer: Answer) -> list[str]:
     ]
 
 
+def of_images(block: Block, answer: Answer) -> list[str]:
+    """Whether intervals cover other images, and what so many images are worth where they do not."""
+    if not answer.top or block.replicates == "division":
+        return []
+    if answer.images.any():
+        return [
+            f"Intervals cover other {block.measured}, too: records say which ones each network had right, and where"
+            " replicates share images, what these have in common is added."
+        ]
+    if answer.no_bits == 0:
+        return [f"Each {block.replicates} has {block.measured} of its own, so that intervals cover others, too."]
+    if answer.no_bits > 0:
+        return [
+            "Intervals do not cover other images, since not all records say which ones were right: an accuracy on so"
+            f" many {block.measured} has a standard error of {answer.no_bits:.2f} points by these alone. Differences"
+            " between choices on the same images have less."
+        ]
+    return ["Intervals do not cover other images: nothing says which ones each network had right."]
+
+
 def interval(low: float, high: float) -> str:
     """As in "[+0.12, +0.98]"; "" where there is none."""
     return "" if pd.isna(low) else f"[{low:+.2f}, {high:+.2f}]"

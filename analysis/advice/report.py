@@ -16,7 +16,7 @@ from analysis.advice.blocks import Block, blocks, caveats, has_copies
 from analysis.advice.contrasts import CONTRASTS, decompose
 from analysis.advice.document import Part, Report, Section
 from analysis.advice.predictors import judge
-from analysis.advice.recommendation import advice, filled, interval, sentences, shown, signed
+from analysis.advice.recommendation import advice, filled, interval, of_images, sentences, shown, signed
 from analysis.advice.settle import settling
 from analysis.early.model import METRICS as EARLY
 from analysis.early.table import still_open, stops
@@ -195,27 +195,7 @@ def cheap_predictors(block: Block, answer: Answer) -> Section | None:
 
 def basis(block: Block, answer: Answer) -> Section:
     """What all this rests on."""
-    return Section("What this rests on", [*caveats(block), *_images(block, answer)])
-
-
-def _images(block: Block, answer: Answer) -> list[str]:
-    """Whether intervals cover other images, and what so many images are worth where they do not."""
-    if not answer.top or block.replicates == "division":
-        return []
-    if answer.images.any():
-        return [
-            f"Intervals cover other {block.measured}, too: records say which ones each network had right, and where"
-            " replicates share images, what these have in common is added."
-        ]
-    if answer.no_bits == 0:
-        return [f"Each {block.replicates} has {block.measured} of its own, so that intervals cover others, too."]
-    if answer.no_bits > 0:
-        return [
-            "Intervals do not cover other images, since not all records say which ones were right: an accuracy on so"
-            f" many {block.measured} has a standard error of {answer.no_bits:.2f} points by these alone. Differences"
-            " between choices on the same images have less."
-        ]
-    return ["Intervals do not cover other images: nothing says which ones each network had right."]
+    return Section("What this rests on", [*caveats(block), *of_images(block, answer)])
 
 
 def open_questions(block: Block, answer: Answer) -> Section | None:

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from yosinski.experiment.treatments import TREATMENTS, copies, of_relation
 
 GREY = "0.45"
-_COLOURS = [to_hex(colour) for colour in sns.color_palette("colorblind")]
+COLOURS = [to_hex(colour) for colour in sns.color_palette("colorblind")]
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,27 @@ class Look:
     line: Any  # as matplotlib names line styles
 
 
-UNLIKE = _COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits
+UNLIKE = COLOURS[4]  # of transfer between unlike halves, beside AnB on random splits
 _OF_THE_PAPER = {  # colour, marker and line of the series that the paper has
     "base": ("#222222", "o", "--"),
     "outside": ("#222222", "*", "--"),
-    "BnB": (_COLOURS[0], "s", "-"),
-    "BnB+": (_COLOURS[9], "D", (0, (2.5, 1))),
-    "AnB": (_COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
-    "AnB+": (_COLOURS[1], "v", (0, (5, 1.5))),
-    "RnB": (_COLOURS[2], "X", (0, (1, 1))),
+    "BnB": (COLOURS[0], "s", "-"),
+    "BnB+": (COLOURS[9], "D", (0, (2.5, 1))),
+    "AnB": (COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+    "AnB+": (COLOURS[1], "v", (0, (5, 1.5))),
+    "RnB": (COLOURS[2], "X", (0, (1, 1))),
 }
 _OTHERS = ((5, "<"), (6, ">"), (7, "p"), (8, "h"), (2, "8"), (4, "H"), (0, "d"))  # of further treatments, in turn
 _LINES = {"selffer": ":", "transfer": (0, (4, 1, 1, 1, 1, 1))}
+CONTROLS = {  # of joint and fused networks, by what the partner is
+    "base": Look("", "#222222", "o", "--"),
+    "same": Look("", COLOURS[0], "s", "-"),
+    "twin": Look("", COLOURS[0], "s", "-"),
+    "afresh": Look("", COLOURS[9], "D", (0, (2.5, 1))),
+    "other": Look("", COLOURS[1], "v", (0, (5, 1.5))),
+    "exchanged": Look("", COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+    "shuffled": Look("", COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
+}
 INITIALISERS = {  # colour and marker of random features, where several initialisers have drawn them
     **{"gaussian": (7, "p"), "kaiming": (2, "X"), "matched": (0, "d"), "orthogonal": (5, "*"), "own": (6, "v")},
     **{"paper": (8, "h"), "xavier": (4, "P")},
@@ -56,11 +65,11 @@ def looks() -> dict[str, Look]:
         colour, marker, line = _OF_THE_PAPER.get(series) or ("", "", _LINES[to])
         if name in further:
             number, marker = _OTHERS[further.index(name) % len(_OTHERS)]
-            colour = _COLOURS[number]
+            colour = COLOURS[number]
         by_series[series] = Look(f"{to}, {meaning}" if to in _LINES else meaning, colour, marker, line)
     random = by_series[series]
     for initialiser, (number, marker) in INITIALISERS.items():
-        by_series[f"{series} {initialiser}"] = replace(random, colour=_COLOURS[number], marker=marker)
+        by_series[f"{series} {initialiser}"] = replace(random, colour=COLOURS[number], marker=marker)
     return by_series
 
 

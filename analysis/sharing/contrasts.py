@@ -53,6 +53,7 @@ FUSE = Kind(
         Contrast("K", "capacity of a second tower", "same", BASE),
         Contrast("R", "a second look", "afresh", "same"),
         Contrast("I", "the other input", "other", "afresh"),
+        Contrast("E", "the other input at equal cost", "other", "same"),
         Contrast("D", "distraction by a useless input", "exchanged", "same"),
         Contrast("T", "both inputs against x alone", "other", BASE),
     ),
@@ -105,12 +106,17 @@ def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
     runs["series"] = runs["control"].fillna(BASE)
     runs["value"] = runs[metric]
     runs["counts"] = (runs["state"] == "done") & runs["value"].notna()
-    if not (runs["counts"] & (runs["series"] == BASE)).any():
-        raise BadInput("no base is done, so that there is nothing to compare with; widen --where or --sweep")
     as_copies = runs.assign(relation=runs["series"].where(runs["series"] == BASE, "transfer"), treatment=runs["series"])
     runs["replicates"] = replicates_of(as_copies)
     runs["replicate"] = runs[runs["replicates"].iloc[0]].astype("string")
     return runs
+
+
+def check_bases(runs: pd.DataFrame) -> None:
+    """BadInput if no base is done."""
+    done: Any = runs["counts"] & (runs["series"] == BASE)
+    if not done.any():
+        raise BadInput("no base is done, so that there is nothing to compare with; widen --where or --sweep")
 
 
 def contrasts(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
@@ -142,7 +148,7 @@ def _sweep(kind: Kind) -> str:
 
 def _refuse_mixtures(shared: Any) -> None:
     """Raise BadInput where a mean over these runs would be one over unlike things."""
-    for name in ("network", "data", "semantics", "recipe", "examples_per_class"):
+    for name in ("network", "data", "semantics", "recipe", "examples_per_class", "asks"):
         values = shared[name] if name == "examples_per_class" else shared[name].dropna()
         if values.nunique(dropna=False) > 1:
             raise BadInput(f"these runs mix {name}: {distinct(values)}; choose one with --where {name}=VALUE")
@@ -150,6 +156,11 @@ def _refuse_mixtures(shared: Any) -> None:
     several = shared.groupby(place, dropna=False)["partner_half"].nunique() > 1
     if several.any():
         raise BadInput(f"these runs have several partners: {distinct(shared['partner_half'])}; choose with --where")
+
+
+def meanings() -> dict[str, str]:
+    """What each control means, by what its partner is."""
+    return {name: meaning for kind in KINDS.values() for name, (_, meaning) in kind.controls.items() if name != BASE}
 
 
 def described(kind: Kind, names: Sequence[str]) -> list[str]:

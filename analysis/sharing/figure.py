@@ -8,24 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from seaborn import color_palette
 
 from analysis.figures import marks
-from analysis.figures.style import GREY, Look, style
+from analysis.figures.style import COLOURS, CONTROLS, GREY, style
 from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
-from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, contrasts, described, means, runs_of
+from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, check_bases, contrasts, described, means, runs_of
 
-_COLOURS = [str(colour) for colour in color_palette("colorblind").as_hex()]
-LOOKS = {  # colour, marker and line of each control
-    BASE: Look("", "#222222", "o", "--"),
-    "same": Look("", _COLOURS[0], "s", "-"),
-    "twin": Look("", _COLOURS[0], "s", "-"),
-    "afresh": Look("", _COLOURS[9], "D", (0, (2.5, 1))),
-    "other": Look("", _COLOURS[1], "v", (0, (5, 1.5))),
-    "exchanged": Look("", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
-    "shuffled": Look("", _COLOURS[3], "^", (0, (8, 1, 1.5, 1))),
-}
 HATCHES = ("////", "\\\\\\\\", "....")
 SPREAD = 0.5  # how wide the controls of one n stand side by side
 
@@ -52,6 +41,7 @@ def branch(frame: pd.DataFrame, metric: str | None = None) -> tuple[Figure, pd.D
 def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, pd.DataFrame]:
     metric = metric or "test_top1"
     runs: Any = runs_of(frame, kind, metric)
+    check_bases(runs)
     rows, over_n = contrasts(runs, kind), means(runs)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
@@ -78,22 +68,29 @@ def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
     beside = dict(zip(names, np.linspace(-SPREAD / 2, SPREAD / 2, len(names)).tolist(), strict=True))
     good: Any = runs.loc[runs["counts"]]
     for name in names:
-        look, own = LOOKS[name], good.loc[good["series"] == name]
+        look, own = CONTROLS[name], good.loc[good["series"] == name]
         if name == BASE:
             axes.axhline(own["value"].mean(), color=look.colour, linestyle=look.line, linewidth=0.9, zorder=1)
             continue
         line: Any = own.groupby("n")["value"].mean()
         axes.plot(line.index, line.to_numpy(), color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)
-    colours = runs["series"].map({name: LOOKS[name].colour for name in names})
+    colours = runs["series"].map({name: CONTROLS[name].colour for name in names})
     placed = runs.assign(
         x=runs["n"].astype(float) + runs["series"].map({**beside, BASE: 0.0}).astype(float),
         colour=colours,
-        marker=runs["series"].map({name: LOOKS[name].marker for name in names}),
+        marker=runs["series"].map({name: CONTROLS[name].marker for name in names}),
     )
     floor, strip = marks.span(axes, placed)
     marks.networks(axes, placed, floor, strip)
     entries = [
-        Line2D([], [], color=LOOKS[name].colour, marker=LOOKS[name].marker, linestyle=LOOKS[name].line, label=label)
+        Line2D(
+            [],
+            [],
+            color=CONTROLS[name].colour,
+            marker=CONTROLS[name].marker,
+            linestyle=CONTROLS[name].line,
+            label=label,
+        )
         for name, label in zip(names, described(kind, names), strict=True)
     ]
     return entries + marks.notes(placed, floor)
@@ -101,7 +98,7 @@ def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
 
 def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
     """The contrasts that add up to the total, shaded one on another in points from the base, with intervals."""
-    axes.axhline(0, color=LOOKS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
+    axes.axhline(0, color=CONTROLS[BASE].colour, linestyle="--", linewidth=0.9, zorder=1)
     every = [contrast.name for contrast in kind.contrasts]  # of which some may have no runs
     table: Any = rows.pivot(index="n", columns="contrast", values="points").reindex(columns=every)
     entries, below = [], pd.Series(0.0, table.index)
@@ -110,14 +107,14 @@ def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
         if table[contrast.name].isna().all():
             continue
         above = below + table[contrast.name]
-        colour = LOOKS[contrast.above].colour
+        colour = CONTROLS[contrast.above].colour
         shade: Any = {"facecolor": (colour, 0.2), "edgecolor": (colour, 0.6), "hatch": hatch, "linewidth": 0}
         axes.fill_between(table.index.astype(float), below.astype(float), above.astype(float), **shade)
         entries.append(Patch(**shade, label=f"{contrast.name}: {contrast.meaning}"))
         below = above
     shown = [kind.total, *(contrast for contrast in kind.contrasts if contrast.name in ("D", "N"))]
     for contrast in shown:
-        own, look = rows.loc[rows["contrast"] == contrast.name].dropna(subset=["points"]), LOOKS[contrast.above]
+        own, look = rows.loc[rows["contrast"] == contrast.name].dropna(subset=["points"]), CONTROLS[contrast.above]
         if contrast.name == "D":  # D is less xx, and is drawn from the base like the others
             own = own.assign(points=own["points"] + own["n"].map(table["K"]), low=np.nan, high=np.nan)
         if own.empty:
@@ -163,11 +160,11 @@ def _inputs(axes: Axes, runs: pd.DataFrame, what: str) -> None:
     own: Any = runs.loc[runs["counts"] & (runs["series"] == "other")]
     columns = {
         "exchanged": {
-            "test_top1": ("both inputs", _COLOURS[1], "v"),
-            "exchanged_top1": ("y exchanged", _COLOURS[2], "<"),
-            "exchanged_own_top1": ("x exchanged", _COLOURS[4], ">"),
+            "test_top1": ("both inputs", COLOURS[1], "v"),
+            "exchanged_top1": ("y exchanged", COLOURS[2], "<"),
+            "exchanged_own_top1": ("x exchanged", COLOURS[4], ">"),
         },
-        "additive": {"full_top1": ("full", _COLOURS[1], "v"), "additive_top1": ("additive part", _COLOURS[5], "P")},
+        "additive": {"full_top1": ("full", COLOURS[1], "v"), "additive_top1": ("additive part", COLOURS[5], "P")},
     }[what]
     for column, (label, colour, marker) in columns.items():
         line = own.groupby("n")[column].mean()

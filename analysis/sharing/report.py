@@ -5,15 +5,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.advice.answer import ENOUGH, Answer
+from analysis.advice.answer import Answer
 from analysis.advice.answer import answer as answer_of
-from analysis.advice.blocks import Block, one_row_each
+from analysis.advice.blocks import Block
 from analysis.advice.document import Part, Section
-from analysis.advice.recommendation import filled, interval, probability, shown, signed
+from analysis.advice.recommendation import filled, interval, of_images, shown, signed
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, contrasts, runs_of
+from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of
+from analysis.sharing.costs import beside_two, equal_costs, in_words
+from analysis.sharing.predictors import cheap_predictors, together
+from analysis.sharing.recommendation import block_of, sentences
 from analysis.tables import Table
 from yosinski.errors import BadInput, count
 
@@ -22,46 +25,55 @@ def sharing(frame: Any, metric: str | None, directory: Path | None, matters: flo
     """A part for fused and one for joint networks, where there are any; arguments as of `advice.report.advise`."""
     parts = []
     for name, kind in KINDS.items():
-        if not (frame["treatment"] == kind.treatment).fillna(False).any():
-            continue
-        own = metric or "select_top1"
-        runs: Any
-        try:
-            runs = runs_of(frame, kind, own)
-        except BadInput as error:
-            parts.append(Part(f"Where to {name}", [Section("Recommendation", [f"No recommendation: {error}."])]))
-            continue
-        block = block_of(runs, kind, own)
-        answer = answer_of(block, matters)
-        rows = contrasts(runs, kind)
-        sections = [
-            recommendation(block, answer, kind, rows, frame, name),
-            decomposition(runs, kind, rows),
-            tasks(runs, kind),
-            Section("What this rests on", basis(runs, kind, own)),
-        ]
-        title = f"Where to {name}: {marks.subject(runs)}"
-        parts.append(Part(title, [section for section in sections if section is not None]))
+        shared: Any = frame.loc[(frame["treatment"] == kind.treatment).fillna(False)]
+        questions = sorted(shared["asks"].dropna().unique())
+        for question in questions:
+            unlike = f", {question}" if len(questions) > 1 else ""  # tasks that ask other things are never averaged
+            of_question = frame.loc[(frame["asks"] == question).fillna(False)]
+            parts.append(_part(of_question, name, unlike, metric or "select_top1", directory, matters))
     return parts
 
 
-def block_of(runs: pd.DataFrame, kind: Kind, metric: str) -> Block:
-    """The shared networks and their bases, as choices among n = 0..N and staying alone; controls are left out."""
-    own: Any = runs.loc[runs["series"].isin([BASE, "other"])]
-    mark = kind.controls["other"][0]
-    own = own.assign(relation=own["series"].map({BASE: BASE, "other": "transfer"}))
-    own["series"] = own["series"].map({BASE: BASE, "other": f"{mark}n"})
-    columns = [name for name in own.columns if name not in ("value", "counts", "replicate", "replicates")]
-    plain = own[columns].astype({"relation": "string", "series": "string"})
-    return Block("", metric, plain, one_row_each(plain, metric), sharing=mark)
+def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | None, matters: float) -> Part:
+    kind = KINDS[name]
+    try:
+        runs: Any = runs_of(frame, kind, metric)
+        check_bases(runs)
+    except BadInput as error:
+        return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
+    block = block_of(runs, kind, metric, directory)
+    answer = answer_of(block, matters)
+    rows, alone = contrasts(runs, kind), together(runs, kind, directory, metric)
+    on_test = runs_of(frame, kind, "test_top1" if metric == "select_top1" else metric)
+    sections = [
+        recommendation(block, answer, kind, rows, frame, name, beside_two(runs, alone)),
+        decomposition(runs, kind, rows),
+        equal_costs(runs, kind, rows, alone),
+        tasks(runs, kind),
+        cheap_predictors(on_test, kind, directory, name),
+        Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),
+    ]
+    title = f"Where to {name}{unlike}: {marks.subject(runs)}"
+    return Part(title, [section for section in sections if section is not None])
 
 
 def recommendation(
-    block: Block, answer: Answer, kind: Kind, rows: pd.DataFrame, frame: pd.DataFrame, name: str
+    block: Block,
+    answer: Answer,
+    kind: Kind,
+    rows: pd.DataFrame,
+    frame: pd.DataFrame,
+    name: str,
+    against: pd.DataFrame,
 ) -> Section:
-    """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing."""
+    """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing.
+
+    against: of `costs.beside_two`.
+    """
     table = Table("Choices", answer.rows, shown(block, answer))
-    text = _sentences(block, answer, kind, rows)
+    text = sentences(answer, kind, rows)
+    if answer.top and answer.top != BASE:
+        text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
     example = (
         "xy3A: inputs x and y of task A meet after 3 layers"
@@ -71,68 +83,6 @@ def recommendation(
     text.append(f"How to read this: {example}; {marks_of}; base = alone; points = percent of {METRICS[block.metric]}.")
     draw = figure.fuse if kind is FUSE else figure.branch
     return Section("Recommendation", text, [table], {name: lambda: draw(frame, block.metric)[0]})
-
-
-def _sentences(block: Block, answer: Answer, kind: Kind, rows: pd.DataFrame) -> list[str]:
-    if not answer.top:
-        best: Any = answer.rows.dropna(subset=["points"]).head(1)
-        beside = f" On these alone, {best['choice'].iloc[0]} is highest." if len(best) else ""
-        return [f"No recommendation: {answer.why_not}.{beside}"]
-    row = answer.row(answer.top)
-    points = "a point" if answer.matters == 1 else f"{answer.matters:g} points"
-    sure = f"within {points} of the best with P {probability(row['within'])} (expected regret {row['behind']:.2f})"
-    shared = 1 - answer.treatments.get(BASE, 0.0)
-    if row["series"] == BASE:
-        alone = "one input is as good" if kind is FUSE else "let each task have a network of its own"
-        return [f"Share nothing (P {probability(1 - shared)}): {alone}. It is {sure}."]
-    alike = answer.recommended
-    cuts = sorted(int(n) for n in alike.loc[alike["series"] == row["series"], "n"]) or [int(row["n"])]
-    what = "Let the inputs meet" if kind is FUSE else "Share"
-    places = " or ".join(map(str, cuts))
-    where = f"after n = {places}" if kind is FUSE else f"the first n = {places} layers"
-    opening = f"{'Fuse' if kind is FUSE else 'Share'} (P {probability(shared)})."
-    if row["within"] < ENOUGH:
-        text = [f"{opening} Where is open: {answer.top} is highest, and {sure}."]
-    else:
-        text = [f"{opening} {what} {where}: {answer.top} is highest, and {sure}."]
-    text += _made_of(rows, kind, int(row["n"]))
-    return [*text, *_costs(answer, row, kind)]
-
-
-def _made_of(rows: pd.DataFrame, kind: Kind, n: int) -> list[str]:
-    """The total at n and the contrasts that add up to it."""
-    here = rows.loc[(rows["n"] == n) & rows["points"].notna()].set_index("contrast")
-    if kind.total.name not in here.index:
-        return []
-
-    def told(name: str) -> str:
-        row: Any = here.loc[name]
-        return f"{signed(row['points'])} {interval(row['low'], row['high'])}".rstrip()
-
-    chain = [contrast for contrast in kind.contrasts[:-1] if contrast.name in here.index]
-    sums = [contrast for contrast in chain if contrast.name in kind.chain]
-    parts = ", ".join(f"{told(contrast.name)} {contrast.meaning}" for contrast in sums)
-    made = f", made of {parts}" if len(sums) > 1 else ""
-    text = [f"At n = {n} it reaches {told(kind.total.name)} points from the base{made}."]
-    others = [f"{contrast.meaning} {told(contrast.name)}" for contrast in chain if contrast not in sums]
-    return [*text, *([f"Beside it: {', '.join(others)}."] if others else [])]
-
-
-def _costs(answer: Answer, row: Any, kind: Kind) -> list[str]:
-    """What two networks that share nothing would cost beside this one."""
-    base: Any = answer.rows.loc[answer.rows["series"] == BASE]
-    if base.empty or pd.isna(base["flops"].iloc[0]) or pd.isna(row["flops"]):
-        return []
-    flops, parameters = row["flops"] / base["flops"].iloc[0], row["parameters"] / base["parameters"].iloc[0]
-    text = f"It takes {flops:.2f} times the FLOPs of one network alone and has {parameters:.2f} times its parameters."
-    if kind is FUSE:
-        return [f"{text} At equal FLOPs and parameters without the other input it would be the control xx."]
-    points = row["points"]
-    verdict = "better" if points < 0 else "no better"
-    return [
-        f"{text} Two networks of their own take 2 of each; they would be {verdict}, by {abs(points):.2f} points on"
-        " average over the tasks."
-    ]
 
 
 def decomposition(runs: pd.DataFrame, kind: Kind, rows: pd.DataFrame) -> Section | None:
@@ -200,5 +150,4 @@ def basis(runs: Any, kind: Kind, metric: str) -> list[str]:
         text.append(f"No {', '.join(missing)}: the contrasts with it are not known.")
     if replicates == "seed":
         text.append("Seeds replicate the training, not the task: on other classes it may be otherwise.")
-    text.append("Intervals do not cover other images.")
     return text

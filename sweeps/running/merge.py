@@ -18,7 +18,15 @@ from yosinski.experiment.run import Run
 from yosinski.networks import catalogue, tensors
 from yosinski.records import attempts, specs, states
 
-RESULTS = ("state", "metrics", "per_class", "weights", "parent_weights")  # values of a record that must agree
+RESULTS = (
+    "state",
+    "metrics",
+    "per_class",
+    "tasks",
+    "fusion",
+    "weights",
+    "parent_weights",
+)  # values of a record that must agree
 
 
 @dataclass(frozen=True)

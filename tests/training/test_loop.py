@@ -25,6 +25,7 @@ from yosinski.records import attempts, specs, states
 from yosinski.training import loop, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments
+from yosinski.training.partners import gradients
 
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:
@@ -364,7 +365,7 @@ def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
     short = b.recipe.with_values({"epochs": 1.0})
     pack = [replace(copy, recipe=short) for copy in (b.copy(7, "frozen", a), b.copy(3, "tuned", a))]
     finer = {"losses": True, "gradients": True}  # than bfloat16
-    cross_entropy, take_step = F.cross_entropy, loop.take_step
+    cross_entropy, backward = F.cross_entropy, gradients.backward
 
     def is_finer(tensor: torch.Tensor | None) -> bool:
         assert tensor is not None
@@ -374,12 +375,12 @@ def test_head_and_loss_are_in_float32_whatever_the_rest_is_in(
         finer["losses"] &= is_finer(outputs)
         return cross_entropy(outputs, *rest, **more)
 
-    def seen_step(member: Any, *rest: Any) -> None:
-        take_step(member, *rest)
+    def seen_backward(member: Any, *rest: Any) -> None:
+        backward(member, *rest)
         finer["gradients"] &= is_finer(member.network.get_parameter("head.weight").grad)
 
     monkeypatch.setattr(F, "cross_entropy", seen)
-    monkeypatch.setattr(loop, "take_step", seen_step)
+    monkeypatch.setattr(gradients, "backward", seen_backward)
     train(replace(where, precision="bfloat16"), pack)
     assert finer == {"losses": True, "gradients": True}
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ended import after, numbers
@@ -12,14 +13,21 @@ from packs import train
 from safetensors.torch import load_file
 
 from yosinski.data import find, store
+from yosinski.data.crops import greyed
 from yosinski.data.halves import asking
 from yosinski.environment import Where
 from yosinski.errors import BadInput
+from yosinski.experiment.cost import cost, in_pack, rows_of
+from yosinski.experiment.cost import images as images_of
 from yosinski.experiment.run import Run
 from yosinski.networks import parts
+from yosinski.networks.batch import Batch
 from yosinski.records import specs, states
+from yosinski.records.right import packed, right
+from yosinski.training.evaluation import image_set
 from yosinski.training.partners import gradients
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
+from yosinski.training.results import by_label
 from yosinski.training.stream import Stream
 
 
@@ -157,6 +165,39 @@ def test_questions_about_the_same_pictures_share_batches(where: Where, bases: tu
     assert run.parts[0] == run.parts[1]
     again = replace(a, treatment="joint", cut=5, partners=(a.half,))
     assert again.parts[0] != again.parts[1]  # the same task twice has batches of its own
+
+
+def test_bits_are_in_the_order_of_labels_whatever_is_asked(where: Where, bases: tuple[Run, Run]) -> None:
+    half = replace(asking(find.card("emoji"), bases[0].half, "domain"), letter="D")
+    images = image_set(store.of(half, where.stores), replace(bases[0], half=half), "test")
+    assert (images.labels != np.sort(images.labels)).any()
+    bits = np.arange(len(images.labels)) % 3 == 0
+    counts = [np.bincount(of, minlength=len(half.labels)).tolist() for of in (images.labels, images.labels[bits])]
+    record = {"test": dict(zip(("images", "correct"), counts, strict=True))}
+    packed_bits = {"test": packed(bits[by_label(images.labels)])}
+    assert right({"per_class": record, "right": packed_bits}, "test", "D") is not None
+    with pytest.raises(BadInput, match="they are right otherwise"):
+        right({"per_class": record, "right": {"test": packed(bits)}}, "test", "D")
+
+
+def test_what_is_trained_without_colours_is_evaluated_without(where: Where, bases: tuple[Run, Run]) -> None:
+    grey = replace(bases[0], half=replace(bases[0].half, grey=True))
+    own = store.of(grey.half, where.stores)
+    seen, coloured = (image_set(own, run, "select").batch(own, slice(4)) for run in (grey, bases[0]))
+    assert isinstance(coloured, Batch)
+    assert isinstance(seen, Batch)
+    assert torch.equal(seen.pixels, greyed(coloured).pixels)
+    assert not torch.equal(seen.pixels, coloured.pixels)
+
+
+def test_what_shares_nothing_costs_its_bases_but_for_the_second_curve(bases: tuple[Run, Run]) -> None:
+    a, b = bases
+    card = find.card("emoji")
+    run = joint(a, 0, b)
+    steps = cost(b, card).steps
+    looks = len(b.recipe.evaluated(steps)) * images_of(b, card, "select") * sum(row.flops for row in rows_of(b))
+    assert cost(run, card).flops == cost(a, card).flops + cost(b, card).flops - looks
+    assert round(in_pack([run], card)[0]) == cost(run, card).flops
 
 
 def test_more_than_two_tasks_and_inputs(where: Where, bases: tuple[Run, Run]) -> None:

@@ -62,7 +62,7 @@ class Decision:
                 " runs that are there"
             ) from error
         for place, choice in cells:
-            if choice not in chosen.choices or place not in range(len(chosen.places)):
+            if choice not in [*chosen.choices, *chosen.controls] or place not in range(len(chosen.places)):
                 raise BadInput(f"{self.file} has {choice} at place {place}, which is not of this sweep; move it away")
 
     def write(self) -> None:
@@ -82,7 +82,6 @@ def decide(options: argparse.Namespace) -> int:
 
     from analysis.advice import decide as rule
     from analysis.advice.answer import noise
-    from analysis.advice.recommendation import sentences
     from analysis.paired import FEWEST
     from slurm.profile import find_profile
     from sweeps.decide import choosing
@@ -114,16 +113,20 @@ def decide(options: argparse.Namespace) -> int:
         tell(f"round {len(decision.rounds)}, {last['why']}: {_described(chosen, last['cells'])}")
         if not _trained(options, decision, chosen, tell):
             return 0
-        block, answer = _answer(decision, chosen)
+        block, answer, said = _answer(decision, chosen)
         now = rule.known(answer, noise(block))
         last["known"] = _summary(answer)
         decision.write()
-        following = rule.following(now, decision.cells, choices, options.matters) if len(now.choices) > 1 else None
-        end = ""
+        following, decided, end = None, False, ""
+        if len(now.choices) > 1:
+            following = rule.following(now, decision.cells, choices, options.matters)
+            decided = following is None
+            following = following or rule.explaining(now, decision.cells, chosen.controls)
         if len(now.choices) < 2:
             end = "not decided: fewer than two choices were trained to the end, so that there is nothing to compare"
         elif following is None:
-            grid = [(place, choice) for place in range(min(FEWEST, len(chosen.places))) for choice in choices]
+            every = [*choices, *chosen.controls]
+            grid = [(place, choice) for place in range(min(FEWEST, len(chosen.places))) for choice in every]
             end = (
                 f"decided with {_count(chosen, decision.cells)} networks in {count(len(decision.rounds), 'round')}"
                 f" (every cut on {FEWEST} {chosen.varied}: {_count(chosen, grid)})"
@@ -131,8 +134,8 @@ def decide(options: argparse.Namespace) -> int:
         elif max(place for place, _ in following.cells) >= len(chosen.places):
             end = f"not decided on all {len(chosen.places)} {chosen.varied}: name more of them"
         elif why := _over(budget, options, chosen, [*decision.cells, *following.cells]):
-            end = f"not decided within the budget: {why}"
-        for sentence in sentences(block, answer)[: None if end else BRIEF]:
+            end = f"{'decided, but without controls' if decided else 'not decided within the budget'}: {why}"
+        for sentence in said[: None if end else BRIEF]:
             tell(f"  {sentence}")
         if end or following is None:
             tell(end)
@@ -147,8 +150,12 @@ def _as_json(following: "Round") -> dict[str, Any]:
 
 def _described(chosen: "Choosing", cells: Any) -> str:
     """The cells of a round, as in "fine-tuned n = 4, 5 on split random:0"."""
+    from analysis.sharing.contrasts import meanings
+
+    words = {**{name: treatment.meaning for name, treatment in TREATMENTS.items()}, **meanings()}
+    every = [*chosen.choices, *chosen.controls]
     of_choice: dict[tuple[str, int], list[int]] = {}
-    for place, (treatment, n) in sorted(cells, key=lambda cell: (chosen.choices.index(tuple(cell[1])), cell[0])):
+    for place, (treatment, n) in sorted(cells, key=lambda cell: (every.index(tuple(cell[1])), cell[0])):
         of_choice.setdefault((treatment, n), []).append(place)
     parts = []
     for places in dict.fromkeys(map(tuple, of_choice.values())):
@@ -157,7 +164,7 @@ def _described(chosen: "Choosing", cells: Any) -> str:
             if tuple(where) == places:
                 cuts.setdefault(treatment, []).append(n)
         some = [
-            f"{TREATMENTS[name].meaning} n = {', '.join(map(str, sorted(cut)))}" if name != "base" else "base"
+            f"{words[name]} n = {', '.join(map(str, sorted(cut)))}" if name != "base" else "base"
             for name, cut in cuts.items()
         ]
         parts.append(f"{', '.join(some)} on {chosen.named(places)}")
@@ -202,19 +209,26 @@ def _on_cluster(options: argparse.Namespace, chosen: "Choosing", cells: Cells) -
     return any(sight.state in ("queued", "waiting", "running") for sight in seen)
 
 
-def _answer(decision: Decision, chosen: "Choosing") -> "tuple[Block, Answer]":
-    """The advice on the runs of all rounds."""
+def _answer(decision: Decision, chosen: "Choosing") -> "tuple[Block, Answer, list[str]]":
+    """The advice on the runs of all rounds, and its sentences."""
     from analysis import frame
     from analysis.advice.answer import answer
     from analysis.advice.blocks import blocks
+    from analysis.advice.recommendation import sentences
+    from analysis.sharing.recommendation import answer_of_shared
 
     runs = chosen.of_cells(decision.cells)
     ids = {run.id for run in runs} | {run.parent.id for run in runs if run.parent}
-    table = frame(decision.runs)
-    block, *others = blocks(table.loc[table["run"].isin(list(ids))], directory=decision.runs)
+    table: Any = frame(decision.runs)
+    table = table.loc[table["run"].isin(list(ids))]
+    if chosen.shares:
+        question = next(run.half.asks for run in runs if run.partners)  # unlike tasks: the first one decides
+        return answer_of_shared(table.loc[table["asks"] == question], chosen.shares, decision.runs, decision.matters)
+    block, *others = blocks(table, directory=decision.runs)
     if others:
         raise BadInput(f"sweep {decision.sweep} mixes runs that cannot be compared: {block.title}; {others[0].title}")
-    return block, answer(block, decision.matters)
+    found = answer(block, decision.matters)
+    return block, found, sentences(block, found)
 
 
 def _summary(answer: "Answer") -> dict[str, Any]:
@@ -295,5 +309,5 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: Sequence[Command] = (
-    Command("decide", "choose runs of a sweep round by round, until it is clear where to cut", decide, _options),
+    Command("decide", "choose runs of a sweep until it is clear where to cut, fuse or branch", decide, _options),
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from yosinski.cli.options import DEVICES, Command, check_out, with_runs, with_stores
 from yosinski.cli.prepare import with_store
+from yosinski.cli.similarity import similarity
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.run import Run
@@ -29,6 +30,13 @@ def predict(options: argparse.Namespace) -> int:
     for name, least in (("threads", 1), ("images", 2)):
         if getattr(options, name) is not None and getattr(options, name) < least:
             raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")
+    if options.sweep:
+        check_alone(options)
+        return similarity(options)
+    if not options.base:
+        raise BadInput("name a base with --base, or a sweep of networks that share: fuse or branch")
+    if options.parameters:
+        raise BadInput("-p is for a sweep, and none is named")
     network = options.network and name_of(options.network)
     source = meant(options.base, network, options.runs)
     against = meant(options.against, source.network, options.runs) if options.against else None
@@ -55,6 +63,13 @@ def predict(options: argparse.Namespace) -> int:
     for path in options.out:
         print(path)
     return 0
+
+
+def check_alone(options: argparse.Namespace) -> None:
+    """BadInput for options that are about one base, beside a sweep."""
+    for name in ("base", "network", "data", "split", "half", "against", "predictors"):
+        if getattr(options, name):
+            raise BadInput(f"--{name} is about a single base, and sweep {options.sweep} names bases by itself")
 
 
 def meant(text: str, network: str | None, runs: Path) -> Run:
@@ -155,7 +170,10 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     from yosinski.prediction.scores import PREDICTORS
 
     either = "a base's id or name, or weights from outside: a file, torchvision[:NAME] or timm[:TAG]"
-    parser.add_argument("--base", required=True, metavar="RUN|WEIGHTS", help=either)
+    shares = "of networks that share, fuse or branch: how alike its single networks are, in place of --base"
+    parser.add_argument("sweep", nargs="?", metavar="SWEEP", help=shares)
+    parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep")
+    parser.add_argument("--base", metavar="RUN|WEIGHTS", help=either)
     parser.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of")
     parser.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on)")
     parser.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
@@ -180,4 +198,4 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, action="append", default=[], metavar="PATH", help=kinds)
 
 
-COMMANDS = (Command("predict", "rank the cuts of a base without training anything", predict, _for_predict),)
+COMMANDS = (Command("predict", "rank cuts, or places to share, without training anything", predict, _for_predict),)

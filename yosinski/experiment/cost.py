@@ -169,8 +169,20 @@ def cost(run: Run, card: Card | None) -> RunCost:
         parameters=sum(row.parameters for row in rows),
         trained_parameters=sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n))),
         steps=steps,
-        flops=round(shown * (forward + backward) - saved) + evaluated * once,
+        flops=round(shown * (forward + backward) - saved) + evaluated * once + further_tasks(run, card),
     )
+
+
+def further_tasks(run: Run, card: Card) -> int:
+    """FLOPs of the final evaluations of further tasks. Those on another data set count as many images as the first."""
+    flops = 0
+    for task in run.tasks[1:]:
+        half = task if task.fingerprint == run.half.fingerprint else run.half
+        alone = replace(run, half=half, treatment="base", cut=0, partners=(), recipe=run.recipe.alone)
+        tested = images(alone, card, "test") + images(alone, card, "test", unseen_domains(alone, card))
+        rows = layers(run.network, run.recipe.outputs or len(task.labels))
+        flops += (images(alone, card, "select") + tested) * sum(row.flops for row in rows)
+    return flops
 
 
 def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
@@ -201,7 +213,7 @@ def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
     add(tested, 1.0, storing=False)
     for k, flops in enumerate(trunks(runs, 0.0, [stands(run, 0.0) for run in runs])):
         caused[k] += (recipe.views * train + select) * flops
-    return caused
+    return [flops + further_tasks(run, card) for flops, run in zip(caused, runs, strict=True)]
 
 
 def trunk(run: Run, done: float) -> int:

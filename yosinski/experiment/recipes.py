@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from yosinski.errors import BadInput, choose
@@ -202,13 +202,14 @@ class Recipe:
         return replace(self, **values)
 
 
-def numbers(text: str) -> list[float]:
+@cache
+def numbers(text: str) -> tuple[float, ...]:
     """The numbers of a text such as "0.7/0.3"; empty unless all are at least 0 and one is more."""
     try:
-        found = [float(part) for part in text.split("/")]
+        found = tuple(float(part) for part in text.split("/"))
     except ValueError:
-        return []
-    return found if all(0 <= number < math.inf for number in found) and any(found) else []
+        return ()
+    return found if all(0 <= number < math.inf for number in found) and any(found) else ()
 
 
 # Source: tuned on splits random:100 and above of emoji (docs/log.md), then frozen.

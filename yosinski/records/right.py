@@ -1,6 +1,6 @@
 """Which images a trained network was right on: a bit for each image of a set, in its record.
 
-Bits are in the order of the half's classes, and within a class in that of `yosinski.data.store.Store.rows`. So the k-th
+Bits are in the order of the half's labels, and within a label in that of `yosinski.data.store.Store.rows`. So the k-th
 image of a class is the same picture in the records of all halves that agree in data, domain and division.
 """
 
@@ -16,6 +16,12 @@ from yosinski.errors import BadInput
 def packed(bits: np.ndarray) -> str:
     """Bits as a record holds them: eight in a byte, the first one highest, in base64."""
     return base64.b64encode(np.packbits(bits).tobytes()).decode("ascii")
+
+
+def of_task(record: Mapping[str, Any], task: int) -> Mapping[str, Any]:
+    """The part of a record that is about one of its tasks; of the first, task 0, that is the record itself."""
+    further = record.get("tasks") or []
+    return record if not task else further[task - 1] if task <= len(further) else {}
 
 
 def right(record: Mapping[str, Any], image_set: str, run: object) -> np.ndarray | None:

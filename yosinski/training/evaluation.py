@@ -39,13 +39,16 @@ class ImageSet:
     rule: int = RULE  # of the centre's position, see `crops.corner`
     task: int = 0  # of a network with several tasks
     others: tuple["OtherInput", ...] = ()  # further inputs of the same examples
+    grey: bool = False  # whether they are seen without their colours
     resident: Resident | None = None  # these images in the device's memory
 
     def batch(self, store: Store, part: slice) -> Seen | list[Seen]:
         """The centre crops of these images, or the texts; with further inputs a list."""
         if self.resident is not None:
-            return self.resident.middle(part, self.side, self.rule)
+            seen = self.resident.middle(part, self.side, self.rule)
+            return greyed(seen) if self.grey else seen
         first = unaugmented(store, self.rows[part], self.side, self.rule)
+        first = greyed(first) if self.grey and isinstance(first, Batch) else first
         if not self.others:
             return first
         return [first, *(other.batch(part) for other in self.others)]
@@ -95,9 +98,8 @@ def image_set(store: Store, run: Run, name: str, unseen: bool = False, task: int
     rows, labels = store.rows(half, name, unseen)
     labelled = labels >= 0  # others are no images of the task
     named = "unseen" if unseen else name
-    return ImageSet(
-        named, rows[labelled], labels[labelled], len(half.labels), run.size(half), at_a_time, half.rule, task
-    )
+    shown = rows[labelled], labels[labelled], len(half.labels), run.size(half), at_a_time
+    return ImageSet(named, *shown, half.rule, task, grey=half.grey)
 
 
 def evaluation_sets(store: Store, run: Run, task: int = 0) -> list[ImageSet]:

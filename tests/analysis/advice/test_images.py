@@ -1,5 +1,6 @@
 """Bits of runs side by side over images, and how choices covary over them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from analysis.advice.images import Bits, bits, covariance, worth
 from yosinski.data.half import Half
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
+from yosinski.records import specs
 from yosinski.records.right import packed
 
 
@@ -61,6 +63,32 @@ def test_an_image_is_the_same_one_in_every_half_that_has_its_class(tmp_path: Pat
     ]
     assert found.without == []
     assert found.runs["choice"].tolist() == ["c", "c", "d", "d"]
+
+
+def test_every_task_of_a_run_has_bits_of_its_own(tmp_path: Path) -> None:
+    base = synthetic.base(X)
+    joint = replace(base, treatment="joint", cut=3, partners=(Y,))
+    of_y = {
+        "per_class": {"test": {"images": [1, 3], "correct": [0, 2]}},
+        "right": {"test": packed(np.array([0, 0, 1, 1]))},
+    }
+    specs.enrol_half(tmp_path, Y)
+    finish(tmp_path, joint, {"ant": "110", "bat": "01"}, tasks=[{"state": "done", **of_y}])
+    asked = rows((joint, "c", "0"), (joint, "c", "1")).assign(task=[0, 1], target_half=[X.digest, Y.digest])
+    found = bits(tmp_path, asked, "test")
+    assert found.right.tolist() == [[1, 1, 0, 0, 1, -1], [0, 1, 1, -1, -1, 0]]
+    assert found.without == []
+
+
+def test_answers_to_other_questions_are_the_same_images_in_the_same_half_only(tmp_path: Path) -> None:
+    first, second = (replace(half, asks="domain", answers=("oil", "ink")) for half in (X, Y))
+    for half in (first, second):
+        run = synthetic.base(half)
+        counts = {"images": [2, 1], "correct": [1, 1]}
+        about = {"per_class": {"test": counts}, "right": {"test": packed(np.array([1, 0, 1]))}}
+        synthetic.finish(tmp_path, run, 0.5, **about)
+    found = bits(tmp_path, rows((synthetic.base(first), "c", "0"), (synthetic.base(second), "c", "1")), "test")
+    assert found.right.tolist() == [[1, 0, 1, -1, -1, -1], [-1, -1, -1, 1, 0, 1]]
 
 
 def test_runs_without_bits_are_listed(tmp_path: Path) -> None:

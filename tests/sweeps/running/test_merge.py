@@ -416,3 +416,16 @@ def test_a_merge_says_what_it_did(tmp_path: Path, places: list[Path]) -> None:
     assert (
         message == f"{len(FIRST) + len(SECOND)} copied, 1 already here, 1 not finished, 0 left to who is training them"
     )
+
+
+def test_networks_that_share_are_merged_with_the_halves_of_their_partners(tmp_path: Path) -> None:
+    joint = replace(BASE, treatment="joint", cut=3, partners=(B,))
+    tasks = [{"state": "done", "metrics": {"select_top1": 0.4, "test_top1": 0.4}}]
+    end(tmp_path / "one", joint, tasks=tasks)
+    assert merge([tmp_path / "one"], tmp_path / "all").copied == 1
+    assert specs.load(tmp_path / "all", joint.id).partners == (B,)
+    assert list(frame(tmp_path / "all").query("last")["name"]) == ["AB3A", "AB3B"]
+    other = [{"state": "done", "metrics": {"select_top1": 0.3, "test_top1": 0.3}}]
+    end(tmp_path / "two", joint, tasks=other)
+    with pytest.raises(BadInput, match=r"AB3A .* has other results .*: tasks"):
+        merge([tmp_path / "two"], tmp_path / "all")

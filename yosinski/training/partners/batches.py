@@ -125,14 +125,18 @@ def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) ->
         labels, theirs = (of.rows(one.pictures, set_name)[1] for of, one in ((first, half), (store, other)))
         return _in_turn(labels, theirs)
 
-    def keys(store: Store, half: Half) -> list[tuple[int, int, int]]:
+    def keys(store: Store, half: Half) -> np.ndarray:
         rows, labels = store.rows(half.pictures, set_name)
-        domains = [store.card.domains.index(name) for name in half.domain]
-        places = [domains.index(domain) for domain in store.domains[rows]] if domains else [0] * len(rows)
-        return list(zip(labels.tolist(), store.numbers[rows].tolist(), places, strict=True))
+        place = np.zeros(len(store.card.domains), int)
+        place[[store.card.domains.index(name) for name in half.domain]] = np.arange(len(half.domain))
+        places = place[store.domains[rows]] if half.domain else np.zeros(len(rows), int)
+        return np.stack([labels, store.numbers[rows], places], axis=1)
 
-    theirs = {key: k for k, key in enumerate(keys(store, other))}
-    found = np.array([theirs.get(key, -1) for key in keys(first, half)], np.int64)
+    ours, theirs = keys(first, half), keys(store, other)
+    codes = np.unique(np.concatenate([ours, theirs]), axis=0, return_inverse=True)[1].ravel()
+    place = np.full(codes.max(initial=-1) + 1, -1)
+    place[codes[len(ours) :]] = np.arange(len(theirs))
+    found = place[codes[: len(ours)]].astype(np.int64)
     if len(found) and (found < 0).all():
         raise BadInput(
             f"inputs {half.input or half.name} and {other.input or other.name} have no common {set_name} example"
