@@ -18,7 +18,7 @@ from yosinski.experiment.run import SEMANTICS, Run
 from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series, together
 from yosinski.files import Damaged
 from yosinski.identity import digest, every
-from yosinski.networks.own import shown
+from yosinski.networks.catalogue import shown
 from yosinski.records import specs, states
 from yosinski.records.states import FINAL
 

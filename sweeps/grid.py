@@ -11,7 +11,7 @@ from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
 from yosinski.experiment.treatments import copies as that_have_a_parent
-from yosinski.networks.catalogue import architecture
+from yosinski.networks.catalogue import architecture, tokens_of
 from yosinski.networks.cuts import chosen
 
 
@@ -59,7 +59,7 @@ def pairs(
 
 def card_for(data: str, network: str) -> Card:
     """The card of a data set. If its text leaves the side of stored images open, it is chosen for the network."""
-    return find.card(place.suited(data, architecture(network).side))
+    return find.card(place.suited(data, architecture(network).side, tokens=tokens_of(network)))
 
 
 def all_classes(card: Card) -> Half:

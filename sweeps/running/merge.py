@@ -15,7 +15,7 @@ from typing import Any
 from yosinski import files
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.networks import own, tensors
+from yosinski.networks import catalogue, tensors
 from yosinski.records import attempts, specs, states
 
 RESULTS = (
@@ -86,10 +86,10 @@ def merge(sources: Sequence[Path], runs: Path) -> Merged:
     check_bases(merged, new)
     check_weights(new.values())
     lists = {path: source for path, source in halves_and_sweeps([runs, *sources]).items() if not (runs / path).exists()}
-    code = networks(sources)
+    code = [network for source in sources for network in catalogue.kept(source)]
 
     for network in code:
-        own.keep(runs, network)
+        catalogue.keep(runs, network)
     for path, source in lists.items():
         (runs / path).parent.mkdir(parents=True, exist_ok=True)
         files.replace(runs / path, _copy_of(source))
@@ -161,13 +161,6 @@ def halves_and_sweeps(places: Sequence[Path]) -> dict[Path, Path]:
             if ids_listed(first) != ids_listed(path):
                 raise BadInput(f"{first} lists other runs than {path}: rename one of them")
     return paths
-
-
-def networks(places: Sequence[Path]) -> list[own.Own]:
-    """The networks of your own in these runs directories. BadInput if one is damaged."""
-    return [
-        own.read(place, path.parent.name) for place in places for path in sorted(place.glob("networks/*/network.json"))
-    ]
 
 
 def ids_listed(path: Path) -> set[str]:

@@ -286,12 +286,12 @@ def test_weights_of_the_very_model_can_be_cut(tmp_path: Path) -> None:
     torch.save({"state_dict": state}, tmp_path / "trained.pth")
     known = outside.described(f"{path}:build@32", str(tmp_path / "trained.pth"))
     assert len(known.classes) == 6
-    assert known.preprocessing.told_by == "taken to be ImageNet's mean and deviation"
-    assert known.preprocessing.mean == (0.485, 0.456, 0.406)
-    assert (known.preprocessing.resize, known.preprocessing.crop) == (32, 32)
+    assert known.saw.told_by == "taken to be ImageNet's mean and deviation"
+    assert known.saw.mean == (0.485, 0.456, 0.406)
+    assert (known.saw.resize, known.saw.crop) == (32, 32)
     assert known.left_off == ("unused.bias", "unused.weight")
     described = outside.described(network, f"{tmp_path / 'trained.pth'}:0.5,0.5,0.5:0.2,0.2,0.2")
-    assert (described.preprocessing.mean, described.preprocessing.told_by) == ((0.5, 0.5, 0.5), "as given")
+    assert (described.saw.mean, described.saw.told_by) == ((0.5, 0.5, 0.5), "as given")
     base = outside.base(network, known)
     outside.bring(base, tmp_path / "runs")
     out = tmp_path / "out.safetensors"

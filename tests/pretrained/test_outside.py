@@ -34,7 +34,7 @@ def test_weights_in_the_hubs_cache_are_taken_from_there(
     assert found.source == "torchvision:IMAGENET1K_V1"
     assert found.sha256 == source.sha256(file)
     assert found.classes[:2] == ("tench", "goldfish")
-    assert found.preprocessing.told_by == "that of torchvision:IMAGENET1K_V1"
+    assert found.saw.told_by == "that of torchvision:IMAGENET1K_V1"
     assert outside.described(NETWORK, "torchvision:DEFAULT").half == found.half
 
 

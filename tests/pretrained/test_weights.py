@@ -38,8 +38,8 @@ def test_the_network_computes_what_the_model_does(model: torch.nn.Module, checkp
         torch.testing.assert_close(network(Batch.whole(pixels)), model(prepare(pixels / 255)), rtol=1e-5, atol=1e-5)
     assert known.classes == tuple(f"class {k}" for k in range(6))
     assert known.hash == fingerprint(tensors)
-    assert (known.preprocessing.mean, known.preprocessing.stored(32)) == (MEAN, 37)
-    assert "taken to be" in known.preprocessing.told_by
+    assert (known.saw.mean, known.saw.stored(32)) == (MEAN, 37)
+    assert "taken to be" in known.saw.told_by
     assert read(Path(f"{checkpoint}:0.5,0.5,0.5:0.5,0.5,0.5"))[1]["conv1.standardise.std"].unique() == 127.5
 
 
@@ -205,7 +205,7 @@ def test_heads_for_training_only_are_left_out(tmp_path: Path) -> None:
     known, tensors = read(tmp_path / "googlenet.pth", "googlenet@64")
     assert known.left_off == ("aux1", "aux2")
     assert not any("aux" in name for name in tensors)
-    assert known.preprocessing.mean == (0.5, 0.5, 0.5)  # torchvision's own are used with transform_input
+    assert known.saw.mean == (0.5, 0.5, 0.5)  # torchvision's own are used with transform_input
 
 
 def test_classes_of_one_name_are_told_apart() -> None:

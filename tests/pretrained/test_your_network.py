@@ -256,7 +256,7 @@ def test_our_own_networks_keep_their_names_and_can_be_bases_again(
     build.build(metadata["model"], **metadata["arguments"]).load_state_dict(load_file(out))
     again = outside.described("alexnet32", str(out))
     assert again.classes == run.half.classes
-    assert again.preprocessing.told_by == "as the file says"
+    assert again.saw.told_by == "as the file says"
     record = states.read_record(specs.folder(tmp_path / "runs", run.id))
     assert record is not None
     assert again.hash == record["weights"]

@@ -11,6 +11,7 @@ from yosinski.cli.options import RUN, Command, check_out, with_runs
 from yosinski.errors import BadInput
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, name_of
+from yosinski.networks.encoders.known import is_encoder
 from yosinski.networks.texts.textnet import TOKENS
 
 
@@ -51,10 +52,15 @@ def export_run(options: argparse.Namespace) -> int:
     """`yosinski export`."""
     from yosinski.records import specs
 
-    check_out([options.out], (".safetensors",))
-    if options.out.exists() and not options.force:
-        raise BadInput(f"{options.out} is there already; --force replaces it")
     run = specs.load(options.runs, specs.find(options.runs, options.run))
+    if is_encoder(run.network):
+        from yosinski.pretrained import directories
+
+        directories.check(options.out, options.force)
+    else:
+        check_out([options.out], (".safetensors",))
+        if options.out.exists() and not options.force:
+            raise BadInput(f"{options.out} is there already; --force replaces it")
     from yosinski.pretrained.export import export
 
     export(options.runs, run, options.out)
@@ -103,7 +109,8 @@ def _print(network: str, outputs: int) -> None:
 
 NETWORKS = (
     f"{', '.join(ARCHITECTURES)}, textnet, a model of torchvision (resnet50) or timm (timm:xception41), or what a "
-    "function or class in a file of yours makes (net.py:build); also for other images: resnet50@64"
+    "function or class in a file of yours makes (net.py:build); also for other images: resnet50@64; for texts hf:PATH, "
+    "a directory as transformers saves it"
 )
 
 
@@ -118,7 +125,9 @@ def _for_cuts(parser: argparse.ArgumentParser) -> None:
 def _for_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN)
     with_runs(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="a .safetensors file")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="a .safetensors file; a directory for hf:PATH"
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
 
 

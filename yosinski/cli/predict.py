@@ -12,7 +12,7 @@ from yosinski.cli.similarity import similarity
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.run import Run
-from yosinski.networks.catalogue import architecture, name_of
+from yosinski.networks.catalogue import name_of
 
 KINDS = (".csv", ".json", ".png", ".pdf", ".svg")
 
@@ -98,20 +98,20 @@ def meant(text: str, network: str | None, runs: Path) -> Run:
 
 def asked(options: argparse.Namespace, source: Run) -> Half:
     """The target: a half of --split, or all classes; in --data, or in the base's own data set."""
-    from sweeps.grid import half_named
-    from yosinski.data import find, place
+    from sweeps import transfer
+    from sweeps.grid import card_for, half_named
+    from yosinski.data import find
     from yosinski.pretrained import outside
 
     if options.data is None and not source.is_trained:
         raise BadInput(f"{source} was trained elsewhere: give the images of the target with --data")
     if options.split is None and options.half is not None:
         raise BadInput("--half chooses one half of a split: give --split, too")
-    side = architecture(source.network).side
-    as_weights_saw: tuple[Any, ...] = ()
-    if not source.is_trained:
-        saw = outside.behind(source).preprocessing
-        as_weights_saw = saw.stored(side), saw.interpolation
-    card = find.card(place.suited(options.data or source.half.data, side, *as_weights_saw))
+    data = options.data or source.half.data
+    if source.is_trained:
+        card = card_for(data, source.network)
+    else:
+        card = find.card(transfer.suited(data, source.network, outside.behind(source)))
     letter = choose("half", options.half or "B", ("A", "B"))
     return half_named(card, f"{options.split}:{letter}" if options.split else "all")
 

@@ -219,15 +219,19 @@ def usual_filter(kind: str) -> str:
     return "lanczos" if kind == "imagenet" else "bilinear"
 
 
-def suited(text: str, side: int, stored: int | None = None, interpolation: str | None = None) -> str:
+def suited(
+    text: str, side: int, stored: int | None = None, interpolation: str | None = None, tokens: Path | None = None
+) -> str:
     """The text of a data set, with the stored side that suits a network with an input of side x side pixels.
 
     For photographs it is `stored`, or 8/7 of the side so that crops differ (224 -> 256, 299 -> 342, 64 -> 73).
     cifar and tinyimagenet keep their own side unless the network's is larger. `interpolation` is used unless the text
-    names a filter. A text with a side is returned unchanged, and so are emoji and imagenet.
+    names a filter. A text with a side is returned unchanged, and so are emoji and imagenet. `tokens`, the directory of
+    a network's tokenizer, is used for texts that name none.
     """
     if is_text(text):
-        return Place.of(text).text
+        place = Place.of(text)
+        return replace(place, tokens=place.tokens or tokens).text
     place, spelled = Place.of(text), TEXT.fullmatch(text)
     if spelled is None or spelled[2] or place.kind == "imagenet":
         return text

@@ -13,6 +13,7 @@ from torch import nn
 
 from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
+from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, Standardise, channels_last
 from yosinski.networks.texts import blocks
 from yosinski.networks.texts.textnet import TextNet
@@ -37,6 +38,10 @@ def build(name: str, outputs: int, mean_side: int = 1, *key: str | int) -> nn.Se
     mean_side: side of the mean that is subtracted: 1, or that of stored images.
     """
     described = architecture(name)
+    if isinstance(described, Encoder):
+        from yosinski.networks.encoders import modules
+
+        return modules.segmented(described, outputs, seed_of(*key))
     if isinstance(described, TextNet):
         return nn.Sequential(OrderedDict(blocks.segments(described, outputs)))
     if not isinstance(described, Architecture):

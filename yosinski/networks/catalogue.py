@@ -1,8 +1,9 @@
 """Networks by name: their descriptions and their models. Descriptions need no torch.
 
 Names are those of networks of this package (`alexnet32`; for texts `textnet`), of models of torchvision (`resnet50`)
-and timm (`timm:xception41`), and of files (`net.py:build`); a suffix such as `@64` is the side of images. Descriptions
-of library models are cached, so that plans need no tracing.
+and timm (`timm:xception41`), of files (`net.py:build`), and of encoders of transformers (`hf:PATH`); a suffix such as
+`@64` is the side of images. Descriptions of library models are cached, so that plans need no tracing; those of encoders
+are computed from their settings.
 """
 
 from contextlib import suppress
@@ -16,6 +17,9 @@ from yosinski.errors import BadInput
 from yosinski.identity import digest
 from yosinski.networks import own
 from yosinski.networks.architectures import ARCHITECTURES, Architecture
+from yosinski.networks.encoders import known
+from yosinski.networks.encoders.encoder import Encoder
+from yosinski.networks.encoders.known import encoder_of, is_encoder
 from yosinski.networks.own import Own, is_own
 from yosinski.networks.own_code import Code, definitions
 from yosinski.networks.texts import textnet
@@ -31,12 +35,14 @@ GENERATOR = 2  # increase by hand when the same model would get other cuts or ot
 HOW = 'pip install "yosinski[timm]"'
 
 
-def architecture(network: str) -> Architecture | TextNet | Traced:
-    """The description of a network of this package, torchvision, timm or a file. BadInput for others."""
+def architecture(network: str) -> Architecture | TextNet | Traced | Encoder:
+    """The description of a network of this package, torchvision, timm, a file or transformers. BadInput for others."""
     if network in ARCHITECTURES:
         return ARCHITECTURES[network]
     if text_network := textnet.described(network):
         return text_network
+    if is_encoder(network):
+        return encoder_of(network)
     return resolve(network).described if is_own(network) else traced(network)
 
 
@@ -46,13 +52,22 @@ def of_this_package(network: str) -> bool:
 
 
 def name_of(network: str) -> str:
-    """The name of a network; for a file it includes a hash (see `own.py`). BadInput if the file makes no network."""
+    """The name of a network; for files it includes a hash (see `own.py`). BadInput if they make no network."""
+    if is_encoder(network):
+        return encoder_of(network).name
     return resolve(network).name if is_own(network) else network
 
 
 def identity_of(network: str) -> str:
     """The part of a run's id that is the network."""
+    if is_encoder(network):
+        return encoder_of(network).identity
     return resolve(network).identity if is_own(network) else network
+
+
+def shown(network: str | None) -> str | None:
+    """The name of a network in a spec; for files that this process does not know, the digest."""
+    return known.shown(network) if network and is_encoder(network) else own.shown(network)
 
 
 def named(network: str) -> Name:
@@ -60,14 +75,22 @@ def named(network: str) -> Name:
     if is_own(network):
         own_network = resolve(network)
         return Name("file", f"{own_network.code.file}:{own_network.maker}", own_network.side, own_network.digest[:8])
+    if is_encoder(network):
+        encoder = encoder_of(network)
+        return Name("hf", encoder.title, None, encoder.digest[:8])
     name, side = network.partition("@")[0], checked_side(network)
     library, colon, model = name.rpartition(":")
     if colon and library != "timm":
         raise BadInput(
-            f"network {network!r}: models come from torchvision (resnet50), timm (timm:xception41) "
-            "or a file of your own (path/to/net.py:build)"
+            f"network {network!r}: models come from torchvision (resnet50), timm (timm:xception41), "
+            "a file of your own (path/to/net.py:build) or, for texts, transformers (hf:path/to/directory)"
         )
     return Name("timm" if colon else "torchvision", model, side)
+
+
+def tokens_of(network: str) -> Path | None:
+    """The directory with the tokenizer of a network; None for other networks, or where it is unknown."""
+    return encoder_of(network).path if is_encoder(network) else None
 
 
 # Descriptions
@@ -130,6 +153,33 @@ def _looked_at(network: str, path: Path, maker: str, side: int | None) -> Own:
     own_network = own.remember(own_network)
     _looked[path.absolute(), maker, side] = own_network, sources
     return own_network
+
+
+def keep(runs: Path, network: str) -> None:
+    """Write to the runs directory what defines a network that no package has, unless it is there."""
+    if is_own(network):
+        own.keep(runs, resolve(network))
+    elif is_encoder(network):
+        known.keep(runs, encoder_of(network))
+
+
+def read(runs: Path, network: str) -> str:
+    """The name of the network in a spec of a runs directory. BadInput if it is missing, Damaged if it has changed."""
+    if is_own(network):
+        return own.read(runs, network).name
+    return known.read(runs, network).name if is_encoder(network) else network
+
+
+def read_all(runs: Path) -> None:
+    """Register the networks of a runs directory that no package has. Using a damaged one raises the error."""
+    own.read_all(runs)
+    known.read_all(runs)
+
+
+def kept(runs: Path) -> list[str]:
+    """The names of the networks of a runs directory that no package has. BadInput if one is damaged."""
+    names = [own.read(runs, path.parent.name).name for path in sorted(runs.glob("networks/*/network.json"))]
+    return names + [known.read(runs, path.parent.name).name for path in sorted(runs.glob(f"networks/*/{known.NOTE}"))]
 
 
 def _read(path: Path) -> bytes | None:

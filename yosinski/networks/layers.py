@@ -116,14 +116,16 @@ class Masks:
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
         """A mask of 0 (dropped) and 1 / (1 - rate) (kept), of the type and on the device of `like`.
 
-        axes: outputs with the same indices in the first `axes` axes share one value; None: independent outputs.
+        axes: outputs with the same indices in the first `axes` axes share one value; None: independent outputs. What
+        was drawn ahead in another shape, as for texts of another length, is drawn anew.
         """
-        if layer not in self.drawn:
-            shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
-            rows = slice(None)
-            if self.rows and axes != 0:
-                rows, shape[0] = self.rows
-            self._draw(layer, rate, tuple(shape), rows, like.device)
+        shape = [size if axes is None or k < axes else 1 for k, size in enumerate(like.shape)]
+        rows = slice(None)
+        if self.rows and axes != 0:
+            rows, shape[0] = self.rows
+        asked = rate, tuple(shape), rows, like.device
+        if layer not in self.drawn or self.asked[layer] != asked:
+            self._draw(layer, *asked)
         return self.drawn[layer].to(like.dtype)
 
 

@@ -13,15 +13,15 @@ from yosinski.networks.architectures import INITIALISERS, SegmentCost
 class Name:
     """A parsed name of a network: `resnet50`, `timm:xception41`, `resnet18@64`."""
 
-    library: str  # torchvision, timm or file
+    library: str  # torchvision, timm, file or hf
     model: str
     side: int | None  # of the square input, in pixels; None: the default
-    digest: str = ""  # of a network from a file; its first digits
+    digest: str = ""  # of a network from files; its first digits
 
     def __str__(self) -> str:
         side = "" if self.side is None else f"@{self.side}"
         digest = f"#{self.digest}" if self.digest else ""
-        return f"{'timm:' if self.library == 'timm' else ''}{self.model}{side}{digest}"
+        return f"{f'{self.library}:' if self.library in ('timm', 'hf') else ''}{self.model}{side}{digest}"
 
 
 def checked_side(network: str) -> int | None:

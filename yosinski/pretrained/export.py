@@ -1,5 +1,7 @@
 """Export of trained networks: the plain state dict of the library's model, with everything that is needed to use it.
 
+Encoders of transformers are written as directories, see `directories.py`.
+
 The file's metadata holds one JSON text per key; `docs/formats.md` lists the keys.
 """
 
@@ -17,9 +19,11 @@ from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.networks import catalogue
 from yosinski.networks.catalogue import architecture, named, of_this_package
+from yosinski.networks.encoders.known import encoder_of, is_encoder
 from yosinski.networks.layers import names_of_moments
 from yosinski.networks.own import is_own
 from yosinski.networks.parts import of_one_task
+from yosinski.pretrained import directories
 from yosinski.pretrained.fitting import Tensors, plain_names
 from yosinski.records import specs, states
 
@@ -51,7 +55,7 @@ DRAWN = (
 
 
 def export(runs: Path, run: Run, out: Path) -> None:
-    """Write the trained network of a run to a .safetensors file, atomically; its tensors are float32.
+    """Write the trained network of a run to a .safetensors file or a directory, atomically; its tensors are float32.
 
     Of a network with several tasks that of its half is written, a plain network like any other.
     BadInput if it is not done, Failure if its weights are damaged.
@@ -67,6 +71,9 @@ def export(runs: Path, run: Run, out: Path) -> None:
         raise BadInput(f"{run} takes several inputs, and is no plain network that could be exported")
     if len(run.tasks) > 1:
         tensors = of_one_task(tensors, 0)
+    if is_encoder(run.network):
+        encoder = encoder_of(run.network)
+        return directories.save(encoder, tensors, about_texts(run, record, encoder.length), out)
     content = description(run, record, tensors)
     metadata = {name: json.dumps(value) for name, value in content.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +88,20 @@ def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
         return own_graph.completed(network, state)
     return state
+
+
+def about_texts(run: Run, record: Mapping[str, Any], longest: int) -> dict[str, Any]:
+    """What is said of a network that reads texts, as JSON values. longest: most tokens that it can take."""
+    return {
+        "format": files.FORMAT,
+        "network": run.network,
+        "classes": run.half.labels,
+        "length": run.recipe.length or longest,
+        "data": run.half.data,
+        "run": run.id,
+        "name": run.name,
+        "test_top1": record["metrics"].get("test_top1"),
+    }
 
 
 def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from yosinski.errors import BadInput, some
 from yosinski.networks import build, catalogue
 from yosinski.networks.catalogue import architecture, of_this_package
+from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.layers import STANDARDISE
 from yosinski.networks.own import is_own
 from yosinski.pretrained.torch_files import Tensor
@@ -30,6 +31,9 @@ WRAPPERS = re.compile(r"(?:^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint
 AUXILIARY = re.compile(r"(aux\d|AuxLogits)\..*")  # heads of googlenet and inception_v3 for training only
 # DenseNet's older files, torchvision's own among them, have dots in names that are written without dots now.
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
+# TensorFlow's names, in the oldest files of BERT.
+OF_TENSORFLOW = {"gamma": "weight", "beta": "bias"}
+LAYER_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
 COUNTER = "num_batches_tracked"  # of batch norm: missing in files from before 2018, and not used here
 TAKEN = "taken"
 
@@ -142,6 +146,8 @@ def plain_names(network: str, names: Iterable[str]) -> dict[str, str]:
     """The names in the library's model by the names of a network's tensors; the same for networks of this package."""
     if of_this_package(network):
         return {name: name for name in names}
+    if isinstance(described := architecture(network), Encoder):
+        return {name: described.plain(name) for name in names}
     parts = {name: name.partition(".")[2] for name in names}
     return {name: plain for name, plain in parts.items() if plain.split(".")[0] != STANDARDISE}
 
@@ -207,6 +213,7 @@ def _departing(name: str, place: str) -> str:
 
 def _usual(name: str) -> str:
     """A name without the parts that torch inserts for compiled, sharded or recomputed modules."""
+    name = LAYER_NORM.sub(lambda match: OF_TENSORFLOW[match[1]], name)
     return WRAPPERS.sub("", DENSENET.sub(r"\1\2.", name)).rstrip(".")
 
 
@@ -258,16 +265,23 @@ def headed(wanted: Wanted, tensors: Mapping[str, Tensor]) -> tuple[str, Tensors]
     if not (why := unfit(wanted, tensors)):
         return TAKEN, build.build(wanted.network, *wanted.outputs(tensors[wanted.last])).state_dict()
     built = build.build(wanted.network, 2).state_dict()
-    for name in wanted.head:
+    anew(wanted, built, wanted.head)
+    return f"not taken: {why}", built
+
+
+def anew(wanted: Wanted, built: Tensors, names: Iterable[str]) -> None:
+    """Draw these weights of a network; biases become zero.
+
+    Uniform up to 1 / sqrt(fan-in), as in torch. The base's id depends on these values, and a uniform distribution gives
+    the same bits on all machines, unlike torch's Gaussian.
+    """
+    for name in names:
         tensor = built[wanted.ours[name]]
         if tensor.ndim > 1 and tensor.is_floating_point():
-            # Uniform up to 1 / sqrt(fan-in), as in torch. The base's id depends on these values, and a uniform
-            # distribution gives the same bits on all machines, unlike torch's Gaussian.
             numbers = generator("outside", name).random(tensor.shape, np.float32)
             tensor.copy_(torch.from_numpy((2 * numbers - 1) * np.float32(tensor[0].numel() ** -0.5)))
         elif name.endswith("bias"):
             tensor.zero_()
-    return f"not taken: {why}", built
 
 
 def unfit(wanted: Wanted, tensors: Mapping[str, Tensor]) -> str:

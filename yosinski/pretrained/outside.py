@@ -10,6 +10,9 @@ A text says where weights are found:
     PATH:channels=HOW           its first convolution takes other channels than red, green and blue; HOW: grey or rgb
     PATH:R,G,B:R,G,B            with mean and standard deviation of its preprocessing, in 0..1
     PATH#KEY:channels=HOW:R,G,B:R,G,B
+    DIRECTORY                   the safetensors in a directory as transformers saves it; hf:DIRECTORY's default
+    embeddings=FILE             word vectors, for the first segment alone; see `vectors.py`
+    embeddings=FILE,tokens=DIRECTORY    of the tokens of this tokenizer, for a network that has none of its own
 
 `weights.py` reads them. Descriptions are cached, so that the next plan reads nothing.
 """
@@ -31,7 +34,8 @@ from yosinski.experiment.recipes import OUTSIDE
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
 from yosinski.networks.catalogue import name_of, named, of_this_package
-from yosinski.pretrained.source import LIBRARIES, PLACEHOLDERS, PREFIX, Preprocessing, Source, Weights, parts
+from yosinski.networks.encoders.known import encoder_of, is_encoder
+from yosinski.pretrained.source import LIBRARIES, PLACEHOLDERS, PREFIX, Preprocessing, Source, Weights
 from yosinski.records import attempts, specs, states
 
 GENERATOR = 2  # increase by hand when descriptions of the same file change; ids depend only on tensors
@@ -50,9 +54,11 @@ def base(network: str, weights: Weights) -> Run:
 def described(network: str, text: str | None = None) -> Weights:
     """The description of these weights, from the cache. New weights, and changed files, are read.
 
-    text: "" or None for the default of the network's library. BadInput if there are no such weights, or if they do not
-    fit.
+    text: "" or None for the default of the network's library, or of its directory. BadInput if there are no such
+    weights, or if they do not fit.
     """
+    if not text and is_encoder(network) and (path := encoder_of(network).path) is not None:
+        text = str(path)
     network = name_of(network)
     made_for = None if of_this_package(network) else named(network).library
     if not text and made_for not in LIBRARIES:
@@ -60,7 +66,7 @@ def described(network: str, text: str | None = None) -> Weights:
     source = Source.of(text or str(made_for))
     if source.library and source.library != made_for:
         raise BadInput(f"{source.text} names no weights of {network}, which is not {source.library}'s")
-    stats = [part.stat() for part in parts(source.path)] if source.path else []
+    stats = [part.stat() for part in source.files]
     made_by = {
         "network": network,
         "source": source.text,
@@ -89,10 +95,10 @@ def behind(run: Run) -> Weights:
 
 
 def _from_json(value: Mapping[str, Any]) -> Weights:
-    entries = value["preprocessing"]
-    preprocessing = Preprocessing(**{**entries, "mean": tuple(entries["mean"]), "std": tuple(entries["std"])})
+    if entries := value["preprocessing"]:
+        entries = Preprocessing(**{**entries, "mean": tuple(entries["mean"]), "std": tuple(entries["std"])})
     named = {name: tuple(value[name]) for name in ("classes", "left_off", "also", "changed")}
-    return Weights(**{**value, **named, "preprocessing": preprocessing})
+    return Weights(**{**value, **named, "preprocessing": entries})
 
 
 def bring(run: Run, runs: Path) -> None:
@@ -130,16 +136,19 @@ def notes(runs: Iterable[Run]) -> list[str]:
     lines = []
     for base in bases(runs):
         weights = behind(base)
-        saw = weights.preprocessing
-        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
         kind = "placeholder classes" if weights.classes == PLACEHOLDERS else "classes"
-        lines.append(
-            f"{base.name}: {weights.source}, {len(weights.classes)} {kind}; preprocessing {saw.told_by}: "
-            f"mean {mean}, deviation {std}, {saw.interpolation}{''.join(f'; {what}' for what in _conversions(weights))}"
-        )
+        parts = [f"{base.name}: {weights.source}, {len(weights.classes)} {kind}", *_preparation(weights)]
+        lines.append("; ".join([*parts, *_conversions(weights)]))
     if lines and not any(run.selffer for run in runs):
         lines.append(NO_CONTROL)
     return lines
+
+
+def _preparation(weights: Weights) -> Iterable[str]:
+    """A message on the preprocessing of images."""
+    if (saw := weights.preprocessing) is not None:
+        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (saw.mean, saw.std))
+        yield f"preprocessing {saw.told_by}: mean {mean}, deviation {std}, {saw.interpolation}"
 
 
 def _conversions(weights: Weights) -> Iterable[str]:

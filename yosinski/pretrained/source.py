@@ -31,6 +31,18 @@ INDEX = "*.index.json"  # for weights in several files
 PLACEHOLDERS = ("placeholder 0", "placeholder 1")  # classes of a new head: a half has at least two
 
 
+VECTORS = "embeddings="  # before a file of word vectors
+
+
+TOKENS = ",tokens="  # behind it, before the directory of a tokenizer
+
+
+CONFIGURED = "config.json"  # in a directory as transformers saves it
+
+
+IN_DIRECTORY = ("model.safetensors", "model.safetensors.index.json")  # the weights in it
+
+
 PREFIX = "weights:"  # of the `data` of a half that represents the training data of weights
 
 
@@ -44,7 +56,8 @@ Channels = tuple[float, float, float]
 class Source:
     """A parsed text: a library and a name among its weights ("": the default), or a file.
 
-    key: place in the file; channels: conversion of the first convolution to red, green and blue.
+    key: place in the file; channels: conversion of the first convolution to red, green and blue; vectors: whether the
+    file has word vectors; tokens: the directory of the tokenizer that says whose they are.
     """
 
     library: str = ""
@@ -54,10 +67,23 @@ class Source:
     std: Channels | None = None
     key: str = ""
     channels: str = ""
+    vectors: bool = False
+    tokens: Path | None = None
 
     @classmethod
     def of(cls, text: str) -> "Source":
-        """Parse a text. Paths become absolute and must exist; names in libraries are not looked up."""
+        """Parse a text. Paths become absolute and must exist; names in libraries are not looked up.
+
+        Of a directory as transformers saves it the file of weights is taken.
+        """
+        if text.startswith(VECTORS):
+            named, tokens = text.removeprefix(VECTORS), None
+            if not _path(named).is_file() and TOKENS in named:
+                named, _, directory = named.rpartition(TOKENS)
+                tokens = _path(directory)
+            if not _path(named).is_file():
+                raise BadInput(f"no file {_path(named)} of word vectors")
+            return cls(path=_path(named), vectors=True, tokens=tokens)
         library, _, name = text.partition(":")
         if library in LIBRARIES:
             return cls(library, name)
@@ -79,9 +105,44 @@ class Source:
         """The normal form of the text."""
         if self.path is None:
             return f"{self.library}:{self.name}" if self.name else self.library
-        place = f"{self.path}#{self.key}" if self.key else str(self.path)
+        place = VECTORS * self.vectors + (f"{self.path}#{self.key}" if self.key else str(self.path))
         numbers = [",".join(f"{value:g}" for value in values) for values in (self.mean, self.std) if values]
+        place += f"{TOKENS}{self.tokens}" if self.tokens else ""
         return ":".join([place, *([f"channels={self.channels}"] if self.channels else []), *numbers])
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the weights. BadInput if some are missing."""
+        if self.path is None:
+            return []
+        tokenizer = [self.tokens / "tokenizer.json"] if self.tokens else []
+        return [self.path, *vocabulary_beside(self.path), *tokenizer] if self.vectors else parts(self.path)
+
+
+def vocabulary_beside(path: Path) -> list[Path]:
+    """For word vectors of NumPy (.npy) the file of their words: of the same name, .txt or .vocab; else nothing.
+
+    BadInput if it is missing.
+    """
+    if path.suffix != ".npy":
+        return []
+    beside = [path.with_suffix(suffix) for suffix in (".txt", ".vocab")]
+    there = [file for file in beside if file.is_file()]
+    if not there:
+        raise BadInput(f"{path} has no words beside it, one a line: {' or '.join(file.name for file in beside)}")
+    return there[:1]
+
+
+def in_directory(path: Path) -> Path:
+    """The file of weights in a directory as transformers saves it. BadInput if it has no safetensors."""
+    for name in IN_DIRECTORY:
+        if (path / name).is_file():
+            return path / name
+    others = sorted(file.name for file in path.iterdir() if file.suffix in (*SUFFIXES, ".h5", ".msgpack", ".onnx"))
+    hint = f"; what it has ({', '.join(others)}) is not read" if others else ""
+    raise BadInput(
+        f"{path} has no {IN_DIRECTORY[0]}{hint}: save_pretrained of transformers writes one, from version 4.35 on"
+    )
 
 
 def _path(text: str) -> Path:
@@ -100,7 +161,9 @@ def _divided(text: str) -> tuple[Path, str]:
             "trains, and what transfer trains beside its copies (scratch=true)"
         )
     for k in positions:
-        if (path := _path(text[:k])).is_dir():
+        if (path := _path(text[:k])).is_dir() and (path / CONFIGURED).is_file():
+            return in_directory(path), text[k + 1 :]
+        if path.is_dir():
             within = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES or file.match(INDEX))
             hint = f" in it: {', '.join(within)}" if within else ""
             if (path / ".metadata").is_file():
@@ -144,18 +207,26 @@ class Weights:
     head: "taken", or why not
     changed: conversions of tensors
     left_off: parts of the file that are not used
+    reach: number of first segments that the weights are of; None: all
     """
 
     source: str
     hash: str
     sha256: str | None
     classes: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None  # None: of texts, which the tokenizer prepares
     left_off: tuple[str, ...] = ()
     place: str = ""
     also: tuple[str, ...] = ()
     head: str = "taken"
     changed: tuple[str, ...] = ()
+    reach: int | None = None
+
+    @property
+    def saw(self) -> Preprocessing:
+        """The preprocessing of weights for images."""
+        assert self.preprocessing is not None
+        return self.preprocessing
 
     @cached_property
     def half(self) -> Half:

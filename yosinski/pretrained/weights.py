@@ -21,11 +21,12 @@ from yosinski.data.place import FILTERS
 from yosinski.errors import BadInput, choose
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, named
+from yosinski.networks.encoders.encoder import Encoder
 from yosinski.networks.layers import names_of_moments
 from yosinski.networks.tensors import fingerprint
-from yosinski.pretrained import saved
+from yosinski.pretrained import saved, vectors
 from yosinski.pretrained.fitting import TAKEN, Tensors, fitted, head_of
-from yosinski.pretrained.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, parts, sha256
+from yosinski.pretrained.source import PLACEHOLDERS, Channels, Preprocessing, Source, Weights, sha256
 from yosinski.pretrained.torch_files import Tensor
 
 # Models whose torchvision weights need `transform_input`: these moments replace ImageNet's.
@@ -39,17 +40,56 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     The head has the outputs of the weights; if they have no fitting head, it is initialised with two outputs. BadInput
     if there are no such weights, if a file cannot be read safely, or if its tensors do not fit.
     """
+    classes: list[str] = []
+    preprocessing: Preprocessing | None = None
     if source.path is not None:
-        with saved.opened(source.path) as (saved_tensors, metadata):
-            classes, preprocessing = exported(source.path, metadata)
-            result = fitted(network, saved_tensors, source.text, source.key, source.channels)
-        hashed, text = sha256(*parts(source.path)), source.text
+        check_of_texts(network, source)
+        if source.vectors:
+            result = vectors.fitted(network, source)
+        else:
+            with saved.opened(source.path) as (saved_tensors, metadata):
+                classes, preprocessing = exported(source.path, metadata)
+                result = fitted(network, of_library(network, saved_tensors), source.text, source.key, source.channels)
+        hashed, text = sha256(*source.files), source.text
     else:
         fetched = fetched_from_torchvision if source.library == "torchvision" else fetched_from_timm
         tensors, classes, preprocessing, name, file = fetched(named(network).model, source.name)
         text, hashed = f"{source.library}:{name}", sha256(file) if file else None
         result = fitted(network, {name: Tensor.of(tensor) for name, tensor in tensors.items()}, text)
     tensors = result.tensors
+    if architecture(network).reads == "pictures":
+        preprocessing = standardised(network, source, tensors, preprocessing)
+    name, axis = head_of(network, tensors)
+    outputs = tensors[name].shape[axis]
+    if result.head != TAKEN:
+        classes = list(PLACEHOLDERS)
+    elif len(classes) != outputs:
+        classes = [f"class {k}" for k in range(outputs)]
+    facts = fingerprint(tensors), hashed, told_apart(classes), preprocessing
+    properties = {name: getattr(result, name) for name in ("left_off", "place", "also", "head", "changed")}
+    return Weights(text, *facts, **properties, reach=1 if source.vectors else None), tensors
+
+
+def check_of_texts(network: str, source: Source) -> None:
+    """BadInput for weights of texts with what pictures need, and for word vectors where pictures are seen."""
+    if architecture(network).reads == "pictures":
+        if source.vectors:
+            raise BadInput(f"{source.text}: {network} sees pictures, and has no rows for words")
+    elif source.mean is not None or source.channels:
+        raise BadInput(f"{source.text}: {network} reads texts, and has neither channels nor a mean of pixels")
+
+
+def of_library(network: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a file; of an encoder as the encoder alone names them, without positions, which are computed."""
+    described = architecture(network)
+    if not isinstance(described, Encoder):
+        return tensors
+    computed = (".position_ids", ".token_type_ids")
+    return {described.without_base(name): tensor for name, tensor in tensors.items() if not name.endswith(computed)}
+
+
+def standardised(network: str, source: Source, tensors: Tensors, preprocessing: Preprocessing | None) -> Preprocessing:
+    """The preprocessing of images, by the text, the file or the library; the moments among the tensors become its."""
     mean, std = names_of_moments(tensors)
     if network in ARCHITECTURES:
         preprocessing = preprocessing or own_preprocessing(network, tensors[mean], tensors[std])
@@ -59,15 +99,7 @@ def read(network: str, source: Source) -> tuple[Weights, Tensors]:
     if network not in ARCHITECTURES or source.mean is not None:
         tensors[mean] = 255 * torch.tensor(preprocessing.mean).view(3, 1, 1)
         tensors[std] = 255 * torch.tensor(preprocessing.std).view(3, 1, 1)
-    name, axis = head_of(network, tensors)
-    outputs = tensors[name].shape[axis]
-    if result.head != TAKEN:
-        classes = list(PLACEHOLDERS)
-    elif len(classes) != outputs:
-        classes = [f"class {k}" for k in range(outputs)]
-    facts = fingerprint(tensors), hashed, told_apart(classes), preprocessing
-    properties = {name: getattr(result, name) for name in ("left_off", "place", "also", "head", "changed")}
-    return Weights(text, *facts, **properties), tensors
+    return preprocessing
 
 
 def told_apart(names: Sequence[str]) -> tuple[str, ...]:

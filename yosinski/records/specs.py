@@ -1,4 +1,4 @@
-"""Specs in a runs directory: runs, halves, and networks of your own."""
+"""Specs in a runs directory: runs, halves, and networks that no package has."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,7 @@ from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import SEMANTICS, Run, unknown
 from yosinski.files import Damaged, read_json, write_json
 from yosinski.identity import as_before, changed, digest
-from yosinski.networks import own
-from yosinski.networks.catalogue import resolve
-from yosinski.networks.own import is_own
+from yosinski.networks import catalogue
 
 
 def folder(runs: Path, run_id: str) -> Path:
@@ -27,8 +25,8 @@ def enrol(runs: Path, run: Run) -> Path:
         enrol(runs, run.parent)
     for half in run.halves:
         enrol_half(runs, half)
-    for network in filter(is_own, {run.network, *run.towers}):
-        own.keep(runs, resolve(network))
+    for network in (run.network, *run.towers):
+        catalogue.keep(runs, network)
     path = folder(runs, run.id)
     if not (path / "run.json").exists():
         write_json(path / "run.json", {"id": run.id, "name": run.name, "spec": run.spec})
@@ -70,7 +68,7 @@ def load_half(runs: Path, digest: str) -> Half:
 
 def know_networks(runs: Path) -> None:
     """Register the networks of files in a runs directory under their names."""
-    own.read_all(runs)
+    catalogue.read_all(runs)
 
 
 def load(runs: Path, run_id: str) -> Run:
@@ -93,7 +91,7 @@ def load(runs: Path, run_id: str) -> Run:
     half = load_half(runs, half)
     partners = tuple(load_half(runs, partner) for partner in spec.get("partners", ()))
     parent = load(runs, parent) if parent else None
-    network, *towers = [own.read(runs, one).name if is_own(one) else one for one in (network, *spec.get("towers", ()))]
+    network, *towers = (catalogue.read(runs, one) for one in (network, *spec.get("towers", ())))
     try:
         run = Run(
             network=network,
