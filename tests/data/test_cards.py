@@ -12,8 +12,9 @@ from PIL import Image
 
 from sweeps.grid import all_classes
 from yosinski.cli.main import main
-from yosinski.data import find, image_files, making, reading
+from yosinski.data import find, reading
 from yosinski.data import store as data_stores
+from yosinski.data.pictures import image_files, making
 from yosinski.data.place import RULE, Place, suited
 from yosinski.data.reading import one_reading, usual_stores
 from yosinski.data.sources import hashes, imagenet, kinds, synsets

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yosinski.data import find, making
+from yosinski.data import find
 from yosinski.data import store as data_stores
+from yosinski.data.pictures import making
 from yosinski.data.place import Place
 from yosinski.data.sources import cifar, hashes, kinds
 from yosinski.data.sources.pickles import array, plain

@@ -11,10 +11,11 @@ import pytest
 from image_folders import counts, listed, paths, put, refused, write
 from imagenet import wnids
 
-from yosinski.data import find, making
+from yosinski.data import find
 from yosinski.data import store as data_stores
-from yosinski.data.decoding import decode
 from yosinski.data.halves import split
+from yosinski.data.pictures import making
+from yosinski.data.pictures.decoding import decode
 from yosinski.data.sources import synsets
 from yosinski.errors import BadInput
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from image_folders import counts, listed, paths, refused, write
 
-from yosinski.data import find, making
+from yosinski.data import find
+from yosinski.data.pictures import making
 from yosinski.errors import BadInput
 
 

@@ -14,7 +14,8 @@ import pytest
 from image_folders import listed, put, refused, write
 
 from yosinski.cli.main import main
-from yosinski.data import find, making
+from yosinski.data import find
+from yosinski.data.pictures import making
 from yosinski.data.sources import scanning
 from yosinski.data.sources.scanning import each
 

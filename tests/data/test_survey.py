@@ -15,10 +15,11 @@ from rich.console import Console
 
 from yosinski.cli import prepare
 from yosinski.cli.main import main
-from yosinski.data import find, sheet, survey
+from yosinski.data import find, survey
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.data.oddities import counted, notes
+from yosinski.data.pictures import sheet
+from yosinski.data.pictures.oddities import counted, notes
 from yosinski.data.place import Place
 from yosinski.data.store import Store
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yosinski.data import find, making
+from yosinski.data import find
 from yosinski.data import store as data_stores
-from yosinski.data.decoding import decode
+from yosinski.data.pictures import making
+from yosinski.data.pictures.decoding import decode
 from yosinski.data.place import Place
 from yosinski.data.sources import hashes, kinds, torchvision_sets
 from yosinski.errors import BadInput

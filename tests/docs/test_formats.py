@@ -16,10 +16,11 @@ from analysis.frame import frame
 from sweeps.running.plan import plan
 from yosinski import files, procedure
 from yosinski.cli.main import main
-from yosinski.data import find, making, place
+from yosinski.data import find, place
 from yosinski.data import store as data_stores
 from yosinski.data.half import Half
 from yosinski.data.halves import Split
+from yosinski.data.pictures import making
 from yosinski.environment import Where
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run

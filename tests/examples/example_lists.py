@@ -7,7 +7,8 @@ import numpy as np
 from image_folders import listed
 from PIL import Image
 
-from yosinski.data import making, store
+from yosinski.data import store
+from yosinski.data.pictures import making
 from yosinski.data.store import Store
 
 CLASSES, ARTISTS = ("a", "b", "c", "d"), ("p", "q")

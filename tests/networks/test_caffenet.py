@@ -8,8 +8,8 @@ import torch
 from scipy.ndimage import uniform_filter1d
 from torch import nn
 
-from yosinski.data.crops import crops
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import crops
 from yosinski.experiment.recipes import PAPER
 from yosinski.experiment.run import Run
 from yosinski.networks.architectures import ARCHITECTURES

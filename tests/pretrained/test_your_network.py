@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 from torchvision.transforms import v2
 
 from yosinski.cli.main import main
-from yosinski.data import find, making, place
+from yosinski.data import find, place
 from yosinski.data import store as data_stores
-from yosinski.data.crops import in_the_middle
-from yosinski.data.decoding import Broken, decode
 from yosinski.data.half import Half
 from yosinski.data.halves import Split
-from yosinski.data.making import Making
+from yosinski.data.pictures import making
+from yosinski.data.pictures.crops import in_the_middle
+from yosinski.data.pictures.decoding import Broken, decode
+from yosinski.data.pictures.making import Making
 from yosinski.data.place import FILTERS
 from yosinski.data.store import Store
 from yosinski.environment import Where

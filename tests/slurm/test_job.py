@@ -8,10 +8,11 @@ from imagenet import make_tree
 
 from slurm import job
 from yosinski import procedure
-from yosinski.data import find, making
+from yosinski.data import find
 from yosinski.data import store as data_stores
 from yosinski.data.half import Half
 from yosinski.data.halves import split
+from yosinski.data.pictures import making
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
 from yosinski.experiment.recipes import SKETCH

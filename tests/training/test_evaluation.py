@@ -5,7 +5,7 @@ import torch
 from packs import train
 from safetensors.torch import load_file
 
-from yosinski.data.crops import in_the_middle
+from yosinski.data.pictures.crops import in_the_middle
 from yosinski.data.store import Store
 from yosinski.environment import Where
 from yosinski.experiment.run import Run

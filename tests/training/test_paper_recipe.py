@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from yosinski import procedure
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.data.crops import each_once
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import each_once
 from yosinski.data.sources import emoji
 from yosinski.data.store import Store
 from yosinski.environment import Where

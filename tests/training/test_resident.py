@@ -11,9 +11,9 @@ from packs import brief, train
 
 from yosinski import procedure
 from yosinski.data.card import Card
-from yosinski.data.crops import crops, in_the_middle
 from yosinski.data.half import Half
-from yosinski.data.resident import Resident
+from yosinski.data.pictures.crops import crops, in_the_middle
+from yosinski.data.pictures.resident import Resident
 from yosinski.data.store import Store
 from yosinski.environment import Where
 from yosinski.experiment.recipes import EMOJI

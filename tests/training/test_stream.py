@@ -15,8 +15,8 @@ from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.data.crops import corner, crops, each_once, in_the_middle
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import corner, crops, each_once, in_the_middle
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import Recipe

@@ -39,7 +39,8 @@ def store_data(options: argparse.Namespace) -> int:
 
 def show_data(options: argparse.Namespace) -> int:
     """`yosinski data show`: the card, statistics from the store, and the store's path."""
-    from yosinski.data import find, oddities, store, survey
+    from yosinski.data import find, store, survey
+    from yosinski.data.pictures import oddities
 
     check_out([options.out], (".png", ".pdf", ".svg"))
     card = find.card(options.data)
@@ -87,7 +88,7 @@ def show_data(options: argparse.Namespace) -> int:
     else:
         _print(content)
     if options.out:
-        from yosinski.data import sheet
+        from yosinski.data.pictures import sheet
 
         options.out.parent.mkdir(parents=True, exist_ok=True)
         sheet.sheet(store.load(card, options.stores), options.out)
@@ -116,7 +117,7 @@ def _looks(place: Any, path: Path) -> dict[str, Any]:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from yosinski.data.making import gigabytes
+    from yosinski.data.pictures.making import gigabytes
     from yosinski.errors import some
 
     groups = some([f"{count} {group}" for group, count in content["groups"].items()], 6)

@@ -122,7 +122,8 @@ def make_store(
     agreed: whether this number of bytes may be written.
     """
     from yosinski import environment
-    from yosinski.data import find, making, store
+    from yosinski.data import find, store
+    from yosinski.data.pictures import making
 
     if is_text(text):
         return texts.make_store(find.card(text), stores, console, progress(console))
@@ -162,7 +163,8 @@ def make_store(
 
 def say_depth(text: str, path: Path, console: Any) -> None:
     """Print a note if the greys of a store use other bits than assumed."""
-    from yosinski.data import oddities, survey
+    from yosinski.data import survey
+    from yosinski.data.pictures import oddities
 
     summary = survey.of_store(path)
     if summary and summary["pixels"]:

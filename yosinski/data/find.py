@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from yosinski.data import image_files, store
+from yosinski.data import store
 from yosinski.data.card import Card
+from yosinski.data.pictures import image_files
 from yosinski.data.place import Place, is_text
 from yosinski.data.reading import reading
 from yosinski.data.sources import emoji

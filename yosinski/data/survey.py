@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 
 from yosinski import files
-from yosinski.data import oddities
 from yosinski.data.card import SETS, Card
+from yosinski.data.pictures import oddities
 from yosinski.data.place import Place
 from yosinski.data.sources import kinds
 from yosinski.data.store import Store

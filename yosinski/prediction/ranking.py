@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from yosinski import files
 from yosinski.data import store as stores
 from yosinski.data.card import Card
-from yosinski.data.crops import each_once
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import each_once
 from yosinski.data.store import Store
 from yosinski.environment import Where, environment
 from yosinski.errors import BadInput, Failure

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from yosinski.data.crops import each_once
+from yosinski.data.pictures.crops import each_once
 from yosinski.experiment import cost
 from yosinski.networks import tensors
 from yosinski.networks.tokens import Seen, Tokens, around

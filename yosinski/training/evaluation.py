@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from yosinski.data.crops import greyed, unaugmented
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import greyed, unaugmented
+from yosinski.data.pictures.resident import Resident
 from yosinski.data.place import RULE
-from yosinski.data.resident import Resident
 from yosinski.data.store import Store
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch

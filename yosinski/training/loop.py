@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from yosinski.data import store as stores
-from yosinski.data.resident import Resident
+from yosinski.data.pictures.resident import Resident
 from yosinski.environment import Where
 from yosinski.networks import build
 from yosinski.networks.layers import Masks, dropping, mean_side

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from yosinski import files
-from yosinski.data.crops import greyed
+from yosinski.data.pictures.crops import greyed
 from yosinski.networks.batch import Batch
 from yosinski.training.stream import Stream
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from yosinski.data.crops import corner, crops, greyed, resized
 from yosinski.data.half import Half
-from yosinski.data.resident import Resident
+from yosinski.data.pictures.crops import corner, crops, greyed, resized
+from yosinski.data.pictures.resident import Resident
 from yosinski.data.store import Store
 from yosinski.data.texts.batches import batch_of
 from yosinski.experiment.recipes import Recipe

@@ -16,8 +16,8 @@ from yosinski.cli.main import main
 from yosinski.data import find
 from yosinski.data import store as data_stores
 from yosinski.data.card import SETS
-from yosinski.data.decoding import decode
 from yosinski.data.halves import split
+from yosinski.data.pictures.decoding import decode
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.cost import images

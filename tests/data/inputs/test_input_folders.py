@@ -10,7 +10,7 @@ from image_folders import counts, listed, put, refused
 
 from sweeps.grid import all_classes
 from yosinski.data import find
-from yosinski.data.decoding import decode
+from yosinski.data.pictures.decoding import decode
 from yosinski.training.partners.batches import pairs
 
 

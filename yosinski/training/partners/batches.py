@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from yosinski.data.crops import greyed
 from yosinski.data.half import Half
+from yosinski.data.pictures.crops import greyed
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import numbers

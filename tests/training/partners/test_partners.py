@@ -13,8 +13,8 @@ from packs import train
 from safetensors.torch import load_file
 
 from yosinski.data import find, store
-from yosinski.data.crops import greyed
 from yosinski.data.halves import asking
+from yosinski.data.pictures.crops import greyed
 from yosinski.environment import Where
 from yosinski.errors import BadInput
 from yosinski.experiment.cost import cost, in_pack, rows_of

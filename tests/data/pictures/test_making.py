@@ -24,13 +24,14 @@ from imagenet import make_tree, wnids
 import yosinski.cli.data as commands_data
 from yosinski.cli import prepare
 from yosinski.cli.main import main
-from yosinski.data import find, making
+from yosinski.data import find
 from yosinski.data import store as data_stores
 from yosinski.data.card import SETS
-from yosinski.data.decoding import decode
 from yosinski.data.half import Half
 from yosinski.data.halves import split
-from yosinski.data.making import Making
+from yosinski.data.pictures import making
+from yosinski.data.pictures.decoding import decode
+from yosinski.data.pictures.making import Making
 from yosinski.data.reading import one_reading
 from yosinski.errors import BadInput, Failure
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from yosinski.data.crops import corner
+from yosinski.data.pictures.crops import corner
 from yosinski.networks.batch import Batch
 
 AT_A_TIME = 1 << 26  # bytes that go to the device at once

@@ -15,7 +15,7 @@ from itertools import islice
 import PIL.Image
 import simplejpeg
 
-from yosinski.data import oddities
+from yosinski.data.pictures import oddities
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"  # how a JPEG begins and ends
 LOST = re.compile(

@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 
 from yosinski import files
-from yosinski.data import image_files, oddities, store
+from yosinski.data import store
 from yosinski.data.card import Card
+from yosinski.data.pictures import image_files, oddities
 from yosinski.data.place import RULE, Place
 from yosinski.data.sources import kinds
 from yosinski.data.sources.listing import Image, Listing
@@ -187,7 +188,7 @@ def refuse(making: Making, broken: dict[str, str], skip_broken: bool) -> None:
 
 def _why_broken(place: Place, root: Path, image: Image) -> str | None:
     """Why an image is broken, or None. BadInput if the file cannot be read."""
-    from yosinski.data.decoding import Broken, decode
+    from yosinski.data.pictures.decoding import Broken, decode
 
     try:
         decode(kinds.content(place, root, image), place.side, place.fit, place.interpolation, place.depth)
@@ -273,7 +274,7 @@ def _server() -> BaseContext:
     """The fork server of decoding processes. The first call loads torch, once for all of them."""
     context = multiprocessing.get_context("forkserver")
     # "torch" explicitly: Python 3.11 preloads from installed packages only, not from the working directory.
-    context.set_forkserver_preload(["torch", "yosinski.data.decoding"])
+    context.set_forkserver_preload(["torch", "yosinski.data.pictures.decoding"])
     forkserver.ensure_running()
     return context
 
@@ -310,7 +311,7 @@ def _start() -> None:
 
 def _shard(partial: Path, place: Place, root: Path, images: Sequence[Image], shard: slice, broken: set[str]) -> int:
     """Decode and write one shard, unless it is stored with the right checksum. Broken images stay black."""
-    from yosinski.data.decoding import Broken, fitted, read
+    from yosinski.data.pictures.decoding import Broken, fitted, read
 
     stored = np.load(partial / "images.npy", mmap_mode="r", allow_pickle=False)
     note = _note(partial, shard)

@@ -21,8 +21,8 @@ import simplejpeg
 import torch
 from torch.nn.functional import interpolate
 
-from yosinski.data import jpegs
-from yosinski.data.oddities import Odd, deep, orientation, transparent
+from yosinski.data.pictures import jpegs
+from yosinski.data.pictures.oddities import Odd, deep, orientation, transparent
 from yosinski.data.place import LONGEST
 
 OPAQUE = ("1", "L", "P", "RGB", "CMYK", "YCbCr")  # modes with only one conversion to RGB

@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torchvision.transforms import InterpolationMode, v2
 
-from yosinski.data import decoding, oddities
-from yosinski.data.decoding import Broken, decode, opened, read
-from yosinski.data.oddities import Odd
+from yosinski.data.pictures import decoding, oddities
+from yosinski.data.pictures.decoding import Broken, decode, opened, read
+from yosinski.data.pictures.oddities import Odd
 from yosinski.data.place import FILTERS
 
 

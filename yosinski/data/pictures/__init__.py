@@ -1,0 +1,1 @@
+"""Pictures: image files and their oddities, stores made of them, and crops."""
