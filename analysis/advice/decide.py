@@ -118,16 +118,17 @@ def following(now: Known, tried: Collection[Cell], choices: Sequence[Choice], ma
 
 
 def explaining(now: Known, tried: Collection[Cell], controls: Sequence[Choice]) -> Round | None:
-    """The controls beside the highest choice that shares, wherever that was tried; None if there are none left.
+    """The controls beside the highest choice that shares, and that itself, wherever anything was tried.
 
+    So that contrasts have intervals, though a cut in between is tried at one place first. None if nothing is left.
     controls: of the whole sweep, with what the partner is in place of a treatment.
     """
     if not controls:
         return None
     highest = np.argsort(-np.where(now.sound, now.points, -np.inf), kind="stable")
     choice = next(now.choices[k] for k in highest if now.choices[k] != BASE)
-    places = sorted({place for place, other in tried if other == choice})
-    cells = [(place, control) for place in places for control in controls if control[1] == choice[1]]
+    beside = [choice, *(control for control in controls if control[1] == choice[1])]
+    cells = [(place, other) for place in sorted({place for place, _ in tried}) for other in beside]
     left = tuple(cell for cell in cells if cell not in tried)
     return Round(left, "what the answer is made of") if left else None
 

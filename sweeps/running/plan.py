@@ -271,7 +271,7 @@ def packs(
         shared = (run.network, run.half.digest, run.seed, run.role, run.recipe.digest, run.examples_per_class)
         partners = tuple(partner.digest for partner in run.partners), run.how.partners
         groups[*shared, parent, run.below, partners].append(run)
-    if size is None and len(groups) >= ENOUGH * workers:  # then a group is a small part of the work
+    if size is None and (workers == 1 or len(groups) >= ENOUGH * workers):  # a group is a small part of the work
         return tuple(Pack(tuple(group)) for group in groups.values())
     speeds = speeds or Speeds("")
     if size is None:

@@ -72,8 +72,9 @@ def test_choices_come_first_and_then_the_controls_of_the_answer(
     choices = {name for made in before for _, (name, _) in made["cells"]}
     assert choices == {"base", "fused" if sweep == "fuse" else "joint"}
     assert last["why"] == "what the answer is made of"
-    assert {(name, n) for _, (name, n) in last["cells"]} == {(partner(run), 5) for run in trainer.trained} & {
-        (name, 5) for name in POINTS if name != "other"
+    shared = "fused" if sweep == "fuse" else "joint"
+    assert {(name, n) for _, (name, n) in last["cells"]} == {(shared, 5)} | {
+        (partner(run), 5) for run in trainer.trained if partner(run) not in ("", "other")
     }
     splits = {split: set() for split in ("random:0", "random:1", "random:2")}
     for run in trainer.trained:

@@ -61,6 +61,9 @@ def test_its_frame_is_what_it_was(there: Path) -> None:
         "partners",
         "partner_half",
         "control",
+        "asks",
+        "ceiling",
+        "recipe_length",
         *PARTNERED,
         *(f"recipe_{name}" for name in SHARING),
     }

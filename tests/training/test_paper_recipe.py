@@ -85,6 +85,7 @@ def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "card", lambda name: store.card)
     monkeypatch.setattr(emoji, "card", lambda: store.card)
     monkeypatch.setattr(procedure.stores, "load", lambda card, stores: store)
+    monkeypatch.setattr(procedure.stores, "of", lambda half, stores: store)
 
 
 @pytest.fixture

@@ -192,15 +192,16 @@ def _check(path: Path) -> None:
 
     with progress(Console(stderr=True)) as bar:
         described = store.description(path)
-        task = bar.add_task(
-            "checking", total=described["texts"]["texts"] if "texts" in described else described["images"]
-        )
+        total, what = described["images"], f"{path / 'images.npy'} is damaged: images"
+        if "texts" in described:
+            total, what = described["texts"]["texts"], f"{path} is damaged: texts"
+        task = bar.add_task("checking", total=total)
         wrong = []
         for shard, right in store.check(path):
             bar.advance(task, shard.stop - shard.start)
             wrong += [] if right else [f"{shard.start} to {shard.stop - 1}"]
     if wrong:
-        raise Failure(f"{path} is damaged: images or texts {', '.join(wrong[:20])}; delete it and make it anew")
+        raise Failure(f"{what} {', '.join(wrong[:20])}; delete {path} and make it anew")
 
 
 ABOUT = "data sets and the stores of their images"

@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,18 +29,23 @@ class Planned(NamedTuple):
     precisions: dict[str, str]  # of networks whose precision is chosen by a trial
 
 
-def planned(options: argparse.Namespace, measure: bool = False) -> Planned:
-    """Make the plan. `measure`: if it is long, with trials of this machine where these have not been made yet."""
+def planned(options: argparse.Namespace, check: "Callable[[Plan], object] | None" = None) -> Planned:
+    """Make the plan.
+
+    check: called with it before a long one is measured by trials of this machine; None: only those that were made.
+    """
     from sweeps.running import speeds, trials
     from sweeps.running.plan import plan
 
     devices, device = trains(options)
     runs, parameters = sweep_runs(options)
     made = plan(runs, options.runs, len(devices), device)
+    if check:
+        check(made)
     networks = {run.network: run for run in reversed(made.left)}
     if device.kind != "cpu" or not networks:
         return Planned(made, parameters, devices, {})
-    long = measure and made.total_seconds > WORTH_A_TRIAL
+    long = check is not None and made.total_seconds > WORTH_A_TRIAL
     found = trials.tried(options.runs, networks.values()) if long else trials.kept(options.runs)
     found = {network: found[network] for network in networks if network in found}
     if not found:
@@ -51,7 +57,7 @@ def planned(options: argparse.Namespace, measure: bool = False) -> Planned:
         precisions |= speeds.precisions(options.runs, done, precisions)
         device = replace(device, precision=None if len(set(precisions.values())) > 1 else min(precisions.values()))
     if options.workers is None and len(networks) == len(found) == 1:
-        devices = devices[: next(iter(found.values())).workers]
+        devices = devices[: max(next(iter(found.values())).workers, getattr(options, "processes", 1))]
     return Planned(plan(runs, options.runs, len(devices), device), parameters, devices, precisions)
 
 
@@ -102,10 +108,16 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     epsilon = options.stop_when_sure
     check_writable(options.runs)
-    try:
-        plan, parameters, devices, precisions = planned(options, measure=True)
+    most = len(trains(options)[0])
+
+    def check(plan: "Plan") -> None:
+        if not 1 <= options.processes <= most:
+            raise BadInput(f"--processes {options.processes}: choose from 1 to {most}, the number of workers")
         if epsilon is not None:
             early_stop.check(epsilon, plan.runs, options.runs)
+
+    try:
+        plan, parameters, devices, precisions = planned(options, check)
         if options.stale and plan.stale:
             renew(options.runs, plan.stale)
             plan, parameters, devices, precisions = planned(options)
@@ -119,8 +131,6 @@ def run_sweep(options: argparse.Namespace) -> int:
     _sum_up(plan, console)
     if not plan.left:
         return 0
-    if not 1 <= options.processes <= len(devices):
-        raise BadInput(f"--processes {options.processes}: choose from 1 to {len(devices)}, the number of workers")
     check_gpus(devices)
     if options.device == "auto" and devices[0] is None and visible_gpus() is None and (traces := signs()):
         console.print(f"computes on the CPU: torch finds no GPU, though there is {traces[0]}", highlight=False)

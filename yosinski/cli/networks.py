@@ -52,6 +52,8 @@ def export_run(options: argparse.Namespace) -> int:
     """`yosinski export`."""
     from yosinski.records import specs
 
+    if options.out.suffix:  # an encoder is exported as a directory
+        check_out([options.out], (".safetensors",))
     run = specs.load(options.runs, specs.find(options.runs, options.run))
     if is_encoder(run.network):
         from yosinski.pretrained import directories

@@ -263,8 +263,9 @@ def checksum(pixels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def shards(total: int, size: int = SHARD) -> list[slice]:
-    """The groups of images or texts with one checksum each."""
+def shards(total: int, size: int | None = None) -> list[slice]:
+    """The groups of images or texts with one checksum each; size: of a group, by default that of images."""
+    size = size or SHARD
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 

@@ -123,7 +123,8 @@ def test_what_a_killed_process_has_stored_is_kept(whole: Path, tmp_path: Path) -
     code = (
         "import os, signal, multiprocessing\n"
         "from pathlib import Path\n"
-        "from yosinski.data import making, store\n"
+        "from yosinski.data import store\n"
+        "from yosinski.data.pictures import making\n"
         "store.SHARD = 6\n"
         "done = []\n"
         "def advance(work, images):\n"
