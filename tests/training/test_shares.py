@@ -22,7 +22,7 @@ from yosinski.training.stream import Stream
 
 def base_of(bases: tuple[Run, Run]) -> Run:
     """A base that is not trained yet."""
-    return replace(brief(bases[0]), seed=1)
+    return replace(brief(bases[0], 1.0), seed=1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
@@ -71,7 +71,7 @@ def test_two_processes_train_what_one_trains(where: Where, bases: tuple[Run, Run
 
     undisturbed = numbers(where, run)
     path.rename(path.with_name("undisturbed"))
-    train(two, [run], after(9))
+    train(two, [run], after(4))
     assert states.state(path) == "interrupted"
     with pytest.raises(Failure, match=r"was started with .* in 2 processes, this is"):
         train(where, [run])

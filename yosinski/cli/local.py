@@ -45,7 +45,8 @@ def planned(options: argparse.Namespace, check: "Callable[[Plan], object] | None
     networks = {run.network: run for run in reversed(made.left)}
     if device.kind != "cpu" or not networks:
         return Planned(made, parameters, devices, {})
-    long = check is not None and made.total_seconds > WORTH_A_TRIAL
+    open_choices = options.precision == "auto" or options.workers is None
+    long = check is not None and open_choices and made.total_seconds > WORTH_A_TRIAL
     found = trials.tried(options.runs, networks.values()) if long else trials.kept(options.runs)
     found = {network: found[network] for network in networks if network in found}
     if not found:

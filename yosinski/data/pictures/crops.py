@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from yosinski.data.place import RULE
 from yosinski.data.store import Store
@@ -65,6 +64,8 @@ def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = R
 
 def greyed(batch: Batch) -> Batch:
     """The crops without their colours: three equal channels, as torchvision's `rgb_to_grayscale` makes them."""
+    from torchvision.transforms.v2.functional import rgb_to_grayscale  # loads all of torchvision, which takes seconds
+
     grey = rgb_to_grayscale(batch.pixels, num_output_channels=3)
     return batch._replace(pixels=grey.contiguous(memory_format=torch.channels_last))
 
