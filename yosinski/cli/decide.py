@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yosinski import files
 from yosinski.cli import cluster, local
-from yosinski.cli.options import Command, asking, with_matters, with_sweep, with_training, with_workers
+from yosinski.cli.options import Command, asking, with_matters, with_processes, with_sweep, with_training, with_workers
 from yosinski.errors import BadInput, command, count
 from yosinski.experiment.treatments import TREATMENTS
 from yosinski.identity import digest
@@ -298,6 +298,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     with_sweep(parser)
     with_workers(parser)
     with_training(parser)
+    with_processes(parser)
     asking(parser)
     with_matters(parser)
     parser.add_argument(
