@@ -62,9 +62,13 @@ def kept(runs: Path) -> dict[str, Trial]:
 
 
 def tried(runs: Path, wanted: Iterable[Run]) -> dict[str, Trial]:
-    """The trials of these runs' networks, made now if they have not been made yet."""
+    """The trials of these runs' networks, made now if they have not been made yet.
+
+    Without networks of files, which the processes of a trial do not know.
+    """
     found = kept(runs)
-    new = {run.network: measured(run) for run in wanted if run.network not in found}
+    known = [run for run in wanted if "#" not in run.network]
+    new = {run.network: measured(run) for run in known if run.network not in found}
     if new:
         path = runs / "trials.json"
         others = files.read_json(path)["trials"] if path.exists() else []

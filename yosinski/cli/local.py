@@ -74,7 +74,7 @@ def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device
 
 def show_plan(options: argparse.Namespace) -> int:
     """`yosinski plan`."""
-    plan, parameters, *_ = planned(options, options.measure)
+    plan, parameters, *_ = planned(options, (lambda made: None) if options.measure else None)
     if options.json:
         content = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
         print(json.dumps(content, indent=1))

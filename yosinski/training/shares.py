@@ -7,6 +7,7 @@ and what is dropped are those of one process; only the sums over a batch are add
 
 import contextlib
 import ctypes
+import os
 import signal
 import sys
 import tempfile
@@ -102,7 +103,8 @@ def leading(run: Run, where: Where, shares: Shares, state: Any, follow: Any) -> 
             yield shares
             shares.announce(END)
             assert others is not None
-            others.join()
+            for process in others.processes:  # how they end does not matter any more
+                process.join()
         finally:
             distributed.destroy_process_group()
 
@@ -129,6 +131,7 @@ def _follower(k: int, run_id: str, where: Where, leader: Shares, meeting: str, f
         follow(run_id, where, shares, received[0])
     finally:
         distributed.destroy_process_group()
+    os._exit(0)  # at the usual end, threads of torch's collectives may abort the interpreter
 
 
 def _end_with_parent() -> None:
