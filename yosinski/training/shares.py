@@ -103,7 +103,8 @@ def leading(run: Run, where: Where, shares: Shares, state: Any, follow: Any) -> 
             yield shares
             shares.announce(END)
             assert others is not None
-            for process in others.processes:  # how they end does not matter any more
+            started: list[Any] = others.processes
+            for process in started:  # how they end does not matter any more
                 process.join()
         finally:
             distributed.destroy_process_group()
