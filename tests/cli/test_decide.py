@@ -21,25 +21,6 @@ Said = Callable[..., tuple[int, str, str]]
 SMALL = ("figure2", "-p", "cuts=2,4", "-p", "treatments=tuned")  # decided in two rounds
 
 
-@pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    made = Trainer()
-    monkeypatch.setattr(local, "run_sweep", made)
-    return made
-
-
-@pytest.fixture
-def decide(trainer: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs the command in tmp_path/runs; exit status, output, error."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = main(["decide", *words, "--runs", str(tmp_path / "runs"), "--stores", str(tmp_path / "stores")])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
-
-
 def decision(folder: Path) -> Path:
     (path,) = (folder / "runs" / "decisions").glob("*.json")
     return path

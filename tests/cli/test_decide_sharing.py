@@ -10,8 +10,6 @@ import pytest
 from trainer import Trainer
 
 from yosinski import files
-from yosinski.cli import local
-from yosinski.cli.main import main
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import control
 
@@ -30,23 +28,9 @@ def points(run: Run) -> float:
 
 
 @pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    made = Trainer()
-    made.points = points
-    monkeypatch.setattr(local, "run_sweep", made)
-    return made
-
-
-@pytest.fixture
-def decide(trainer: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs the command in tmp_path/runs; exit status, output, error."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        status = main(["decide", *words, "--runs", str(tmp_path / "runs"), "--stores", str(tmp_path / "stores")])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
+def trainer(trainer: Trainer) -> Trainer:
+    trainer.points = points
+    return trainer
 
 
 def rounds(folder: Path) -> list[dict[str, Any]]:

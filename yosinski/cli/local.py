@@ -109,11 +109,10 @@ def run_sweep(options: argparse.Namespace) -> int:
 
     epsilon = options.stop_when_sure
     check_writable(options.runs)
-    most = len(trains(options)[0])
 
     def check(plan: "Plan") -> None:
-        if not 1 <= options.processes <= most:
-            raise BadInput(f"--processes {options.processes}: choose from 1 to {most}, the number of workers")
+        if not 1 <= options.processes <= plan.workers:
+            raise BadInput(f"--processes {options.processes}: choose from 1 to {plan.workers}, the number of workers")
         if epsilon is not None:
             early_stop.check(epsilon, plan.runs, options.runs)
 
