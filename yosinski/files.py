@@ -1,5 +1,6 @@
 """Atomic files: a reader, also after a crash, sees either the old content or the new content."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -7,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -134,3 +135,17 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 def caches() -> Path:
     """The directory of caches, which can be deleted at any time: $XDG_CACHE_HOME/yosinski, else ~/.cache/yosinski."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "yosinski"
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, prefix: str) -> Iterator[Path]:
+    """A new folder beside `target` to write to, which gets that name at the end, unless another process was first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        with contextlib.suppress(OSError):  # another process has written it
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

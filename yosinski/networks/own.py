@@ -9,8 +9,6 @@ Networks that were looked at or read from a runs directory are registered by dig
 """
 
 import re
-import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,18 +121,11 @@ def keep(runs: Path, own: Own) -> None:
     target = folder(runs, own.digest)
     if (target / "network.json").exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".network-", dir=target.parent))
-    try:
-        temporary.chmod(0o755)
+    with files.whole_folder(target, ".network-") as temporary:
         for path, text in own.code.sources.items():
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             (temporary / path).write_bytes(text)
         files.write_json(temporary / "network.json", _as_json(own))
-        with suppress(OSError):  # another process has written it
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(runs: Path, network: str) -> Own:

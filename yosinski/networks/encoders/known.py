@@ -6,8 +6,6 @@ digest in this process.
 """
 
 import re
-import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -72,18 +70,11 @@ def keep(runs: Path, encoder: Encoder) -> None:
     target = runs / "networks" / encoder.digest
     if (target / NOTE).exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".network-", dir=target.parent))
-    try:
-        temporary.chmod(0o755)
+    with files.whole_folder(target, ".network-") as temporary:
         for name, content in encoder.tokenizer.items():
             (temporary / name).write_bytes(content)
         told = {"title": encoder.title, "kind": encoder.kind, "settings": encoder.settings, "pooling": encoder.pooling}
         files.write_json(temporary / NOTE, {"digest": encoder.digest, **told, "tokenizer": sorted(encoder.tokenizer)})
-        with suppress(OSError):  # another process has written it
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(runs: Path, network: str) -> Encoder:
