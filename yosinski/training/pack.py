@@ -16,9 +16,10 @@ from torch import nn
 
 from yosinski.experiment import cost
 from yosinski.experiment.cost import layers_of, origin
+from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch, moved
-from yosinski.networks.layers import Masks
+from yosinski.networks.layers import Masks, moments_in
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.records import attempts
 from yosinski.training import surgery
@@ -94,12 +95,7 @@ class Member:
         ]
         if self.log_variance is not None:
             groups.append({"params": [self.log_variance], "times": 1.0, "weight_decay": 0.0})
-        always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
-        if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
-            self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
-        else:
-            nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
-            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
+        self.optimiser = optimiser(recipe, groups, device)
         if recipe.optimiser == "sgd" and recipe.momentum:  # the fused step needs those of all parameters
             for parameter in self.trained.values():
                 self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -170,6 +166,17 @@ class Member:
         return str(self.run)
 
 
+def optimiser(
+    recipe: Recipe, groups: list[dict[str, Any]], device: torch.device
+) -> torch.optim.SGD | torch.optim.AdamW:
+    """The optimiser of these groups of parameters."""
+    always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
+    if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
+        return torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
+    nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
+    return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
+
+
 def stored_inputs(
     held: Mapping[Member, int], name: str, views: np.ndarray | int, images: np.ndarray | slice, device: str
 ) -> dict[Member, torch.Tensor]:
@@ -193,6 +200,7 @@ def at_cuts(
     if isinstance(images, Tokens):
         known = {m: x[:, : images.ids.shape[1]] if x.ndim == 3 else x for m, x in known.items()}
     inputs: list[Input | None] = [known.get(member, images) for member in members]
+    standardised([m for m, taken in zip(members, inputs, strict=True) if taken is images], images, clock)
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.trunk and inputs[k] is images:
@@ -210,3 +218,14 @@ def at_cuts(
                     if members[k].trunk == n:
                         inputs[k] = features
     return [batch for batch in inputs if batch is not None]
+
+
+def standardised(members: Sequence[Member], images: Input | None, clock: Clock) -> None:
+    """Standardise pictures for these members, within `layers.standardising_once`: once for those of equal moments."""
+    alike: dict[int, list[Member]] = {}
+    for member in members if isinstance(images, Batch) else ():
+        if not member.run.partners:  # whose networks standardise each input or task themselves
+            alike.setdefault(id(moments_in(member.network).mean), []).append(member)
+    for sharing in alike.values():
+        with clock.of(sharing, 0.0):
+            moments_in(sharing[0].network)(images)

@@ -1,4 +1,4 @@
-"""Losses and gradients, of one task or of several.
+"""Losses, gradients and updates, of one task or of several.
 
 Each task's gradient is computed and clipped on its own, then weighted; in the segments that tasks share they are added
 or averaged over the tasks that have labels in the step. So a task that shares nothing is trained like its base.
@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from yosinski.data.half import ASKED
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
-from yosinski.training.pack import Member
+from yosinski.training.clock import Clock
+from yosinski.training.pack import Member, optimiser
 from yosinski.training.shares import Shares
 
 NONE = -1  # the label of an image without one
+HELD = 1 << 26  # bytes of gradients that may wait for the update of several members at a time
 
 
 def loss_of(
@@ -31,7 +33,7 @@ def loss_of(
 
 
 def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], shares: Shares | None = None) -> None:
-    """Compute the gradients of a step, clipped, and add the loss to the member's sums.
+    """Compute the gradients of a step, and add the loss to the member's sums. Those of several tasks are clipped.
 
     shares: if several processes compute a batch; then gradients and loss are those of the whole batch.
     """
@@ -47,7 +49,6 @@ def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None]
         loss.backward()
         if shares:
             loss = shares.add_up(member.trained.values(), loss)
-        clip(member.trained.values(), recipe.clip)
         member.loss_sum += loss.detach()
     else:
         _of_tasks(member, outputs, labels, member.of_tasks)
@@ -105,3 +106,71 @@ def weight_of(member: Member, task: int) -> torch.Tensor | float | None:
         return torch.exp(-member.log_variance.detach()[task])
     given = numbers(member.run.recipe.weighting)
     return given[task] if given else None
+
+
+class Updates:
+    """The updates of a pack by its gradients: clipped, then used by one optimiser of as many members as wait.
+
+    Small networks are updated in fewer, fuller calls than one by one, with the same numbers; of large ones only one
+    member's gradients are in memory. The state of each parameter is that of its member's own optimiser. steps: of the
+    training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.waiting: list[Member] = []
+        self.sizes: list[int] = []  # of the gradients of those, in bytes
+        self.joint: dict[Member, tuple[list[Member], torch.optim.Optimizer]] = {}  # by the first of its members
+
+    def add(self, member: Member, step: int, clock: Clock) -> None:
+        """Update a member that has its gradients of a step, now or in the next `take`."""
+        self.waiting.append(member)
+        self.sizes.append(sum(p.grad.nbytes for p in member.trained.values() if p.grad is not None))
+        if sum(self.sizes) > HELD:
+            self.take(step, clock)
+
+    def take(self, step: int, clock: Clock) -> None:
+        """Update all that wait. Parameters without a gradient stay as they are: they have no weight decay either."""
+        members, sizes = self.waiting, self.sizes
+        self.waiting, self.sizes = [], []
+        if not members:
+            return
+        with clock.of(members, 0.0, sizes):
+            self._take(members, step)
+
+    def _take(self, members: list[Member], step: int) -> None:
+        for member in members:
+            if member.of_tasks is None:
+                clip(member.trained.values(), member.run.recipe.clip)
+        joint = self._joint(members)
+        for group in joint.param_groups:
+            run: Run = group["run"]
+            rate = run.rate(step, self.steps)
+            group["lr"] = rate * group["times"]
+            if run.recipe.solver == "caffe" and step and (before := run.rate(step - 1, self.steps)) != rate:
+                # Caffe's velocity contains the rates of earlier steps, torch's does not.
+                for parameter in group["params"]:
+                    if joint.state[parameter].get("momentum_buffer") is not None:
+                        joint.state[parameter]["momentum_buffer"] *= before / rate
+        joint.step()
+        joint.zero_grad()  # frees the gradients
+        for member in members:
+            member.loss_steps += 1
+            member.step += 1
+
+    def _joint(self, members: list[Member]) -> torch.optim.Optimizer:
+        """An optimiser of the parameters of these members, grouped by what they have in common."""
+        known, joint = self.joint.get(members[0], ([], None))
+        if joint is None or known != members:
+            alike: dict[tuple[float, float, float], dict[str, Any]] = {}
+            for member in members:
+                for group in member.optimiser.param_groups:
+                    times, decay, run = group["times"], group["weight_decay"], member.run
+                    empty = {"params": [], "times": times, "weight_decay": decay, "run": run}
+                    alike.setdefault((times, decay, run.restart), empty)["params"].extend(group["params"])
+            joint = optimiser(members[0].run.recipe, list(alike.values()), members[0].loss_sum.device)
+            for member in members:
+                for parameter in member.trained.values():
+                    joint.state[parameter] = member.optimiser.state[parameter]
+            self.joint[members[0]] = members, joint
+        return joint
