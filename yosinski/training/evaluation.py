@@ -22,7 +22,7 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.pack import Member, at_cuts, stored_inputs
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
-from yosinski.training.partners.gradients import loss_of
+from yosinski.training.steps.gradients import loss_of
 from yosinski.training.stream import Stream
 
 

@@ -26,11 +26,12 @@ from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
 from yosinski.training.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, with_inputs
 from yosinski.training.pack import Input, Member, at_cuts, masks_of, stored_inputs
-from yosinski.training.partners import fusion, gradients
+from yosinski.training.partners import fusion
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
 from yosinski.training.shares import END, Shares
+from yosinski.training.steps import gradients
 from yosinski.training.stream import Stream, ahead
 
 
@@ -98,7 +99,7 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     network = laid_out(build.build(run.network, run.outputs, mean_side(state["network"])), arithmetic.device)
     network.load_state_dict(state["network"])
     member = Member(run, attempts.Attempt(specs.folder(where.runs, run_id), 0), network, None)  # writes nothing
-    member.optimiser.load_state_dict(state["optimiser"])
+    member.optimiser.state.update(state["optimiser"])
     member.step = state["step"]
     clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
     steps, earlier = range(member.step, stream.steps), Masks()
@@ -209,18 +210,15 @@ def take_step(
     steps: int,
     shares: Shares | None = None,
 ) -> None:
-    """One step of the optimiser for all parameters trained so far: without a gradient there is no weight decay."""
+    """One step of the optimiser for all parameters trained so far."""
     run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
     gradients.backward(member, outputs, labels, shares)
     rate = run.rate(step, steps)
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["times"]
     if recipe.solver == "caffe" and step and run.rate(step - 1, steps) != rate:
         # Caffe's velocity contains the rates of earlier steps, torch's does not.
         for state in optimiser.state.values():
-            if state.get("momentum_buffer") is not None:
-                state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
-    optimiser.step()
+            state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
+    optimiser.step(rate)
     optimiser.zero_grad()  # frees the gradients: of a pack only one member's are in memory
     member.loss_steps += 1
     member.step += 1

@@ -26,9 +26,7 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.features import StoredFeatures
 from yosinski.training.shares import Shares
-
-BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
-
+from yosinski.training.steps.optimiser import Group, Optimiser
 
 Input = Seen | torch.Tensor | list[Seen]  # a list: one entry per task or input
 
@@ -48,7 +46,7 @@ class Member:
     attempt: attempts.Attempt
     network: nn.Sequential
     parent_weights: str | None
-    optimiser: torch.optim.SGD | torch.optim.AdamW = field(init=False)
+    optimiser: Optimiser = field(init=False)
     fixed: set[str] = field(init=False)  # tensors that never change
     certificate: str = field(init=False)
     loss_sum: torch.Tensor = field(init=False)
@@ -79,30 +77,21 @@ class Member:
             self.of_tasks = torch.zeros(len(self.run.tasks), 2, device=device)
             self.task_losses = [math.nan] * len(self.run.tasks)
         paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
-        alike: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        alike: dict[tuple[float, bool], dict[str, nn.Parameter]] = {}
         for name, parameter in self.trained.items():
             if parameter is self.log_variance:
                 continue
-            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
-        groups: list[dict[str, Any]] = [
-            {
-                "params": parameters,
-                "times": pace * (recipe.bias_rate if bias else 1.0),
-                "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
-            }
+            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), {})[name] = parameter
+        groups = [
+            Group(
+                parameters,
+                times=pace * (recipe.bias_rate if bias else 1.0),
+                weight_decay=recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
+            )
             for (pace, bias), parameters in alike.items()
         ]
-        if self.log_variance is not None:
-            groups.append({"params": [self.log_variance], "times": 1.0, "weight_decay": 0.0})
-        always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
-        if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
-            self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
-        else:
-            nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
-            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
-        if recipe.optimiser == "sgd" and recipe.momentum:  # the fused step needs those of all parameters
-            for parameter in self.trained.values():
-                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        uncertain = {name: parameter for name, parameter in self.trained.items() if parameter is self.log_variance}
+        self.optimiser = Optimiser(recipe, [*groups, Group(uncertain)])
 
     @cached_property
     def log_variance(self) -> nn.Parameter | None:
