@@ -175,12 +175,12 @@ def test_analysis_loads_no_torch(tmp_path: Path) -> None:
 STEPS = """
 import torch
 from yosinski.experiment.recipes import EMOJI
-from yosinski.training.steps.optimiser import Group, Optimiser
+from yosinski.training.steps.optimiser import Group, Optimiser, take
 weight = torch.nn.Parameter(torch.ones(1))
 weight.sum().backward()
 for recipe in (EMOJI, EMOJI.with_values({"optimiser": "adamw"})):
     before = weight.item()
-    Optimiser(recipe, [Group({"weight": weight})]).step(0.1)
+    take([(Optimiser(recipe, [Group({"weight": weight})]), 0.1)])
     assert weight.item() < before
 """
 

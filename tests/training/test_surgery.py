@@ -18,6 +18,7 @@ from yosinski.networks.tensors import fingerprint, fingerprint_of_file
 from yosinski.records import attempts
 from yosinski.training import surgery
 from yosinski.training.pack import Member
+from yosinski.training.steps.optimiser import take
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head")
 RECIPE = Recipe(
@@ -157,7 +158,7 @@ def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_froz
     frozen = member(replace(BASE, seed=1).copy(2, "frozen", BASE))
     for p in frozen.network.parameters():
         p.grad = torch.zeros_like(p)
-    frozen.optimiser.step(0.1)
+    take([(frozen.optimiser, 0.1)])
     for name, p in frozen.network.named_parameters():
         assert (p == 0.5).all() == (name.split(".")[0] in ("conv1", "conv2")), name
     assert surgery.certificate(frozen.network, frozen.fixed) == frozen.certificate

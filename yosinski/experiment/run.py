@@ -315,8 +315,13 @@ class Run:
 
     def rate(self, step: int, steps: int) -> float:
         """The weights' learning rate in step 0..steps - 1. If the schedule restarts, each part has a whole schedule."""
-        first = math.ceil(self.how.restart(self.at) * steps)
+        first = math.ceil(self.restart * steps)
         return self.recipe.rate(step, first) if step < first else self.recipe.rate(step - first, steps - first)
+
+    @cached_property
+    def restart(self) -> float:
+        """The share of the training after which the schedule of rates starts again; 0: it does not."""
+        return self.how.restart(self.at)
 
     def pace(self, n: int) -> float:
         """The learning rate of segment n as a multiple of the new segments' rate."""
@@ -386,8 +391,10 @@ class Run:
 
 def unknown(spec: Mapping[str, Any]) -> list[str]:
     """The values in a spec that this version does not know, for messages: a newer version wrote it."""
-    of_run = {"semantics", "source", *(field.name for field in fields(Run))}
-    of_recipe = {field.name for field in fields(Recipe)}
-    return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [
-        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - of_recipe)
+    return [f"value {name}" for name in sorted(spec.keys() - _VALUES)] + [
+        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - _OF_RECIPE)
     ]
+
+
+_VALUES = {"semantics", "source", *(field.name for field in fields(Run))}
+_OF_RECIPE = {field.name for field in fields(Recipe)}

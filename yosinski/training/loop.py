@@ -17,14 +17,14 @@ from yosinski.data import store as stores
 from yosinski.data.pictures.resident import Resident
 from yosinski.environment import Where
 from yosinski.networks import build
-from yosinski.networks.layers import Masks, dropping, mean_side
+from yosinski.networks.layers import Masks, dropping, mean_side, standardising_once, tie_moments
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import around
 from yosinski.records import attempts, specs
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
-from yosinski.training.evaluation import ImageSet, Score, chance, evaluate, evaluation_sets, with_inputs
+from yosinski.training.evaluation import ImageSet, Kept, Score, chance, evaluate, evaluation_sets, with_inputs
 from yosinski.training.pack import Input, Member, at_cuts, masks_of, stored_inputs
 from yosinski.training.partners import fusion
 from yosinski.training.partners.batches import Partners
@@ -32,6 +32,7 @@ from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
 from yosinski.training.shares import END, Shares
 from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream, ahead
 
 
@@ -42,12 +43,17 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
     if stream.resident:  # select images are evaluated often
         select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
+    kept = Kept() if partners is None and arithmetic.device == "cpu" else None
     results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
         store = partners.streams[images.task].store if partners else stream.store
-        return evaluate(members, store, images, arithmetic, clock, pulse.stop)
+        return evaluate(
+            members, store, images, arithmetic, clock, pulse.stop, kept if images.name == "select" else None
+        )
 
+    if partners is None and stream.store.texts is None:
+        tie_moments(member.network for member in pack)
     for member in pack:
         member.begin(stream.steps, clock.by)
     try:
@@ -58,11 +64,12 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     if due and not write_down(due, evaluated(due, select), pulse, results):
         return
     steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
+    updates = Updates(stream.steps)
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
         if stream.shares:
             stream.shares.announce(step)
-        step_of_all(active, shown, step, stream, arithmetic, clock)
+        step_of_all(active, shown, step, stream, arithmetic, clock, updates)
         earlier.follow(shown.masks)
         scores = evaluated(active, select) if step + 1 in looks else []
         clock.lap(active)
@@ -102,11 +109,11 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     member.optimiser.state.update(state["optimiser"])
     member.step = state["step"]
     clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
-    steps, earlier = range(member.step, stream.steps), Masks()
+    steps, earlier, updates = range(member.step, stream.steps), Masks(), Updates(stream.steps)
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse, earlier), steps), strict=True):
         if given.announce(step) == END:
             return
-        step_of_all([member], shown, step, stream, arithmetic, clock)
+        step_of_all([member], shown, step, stream, arithmetic, clock, updates)
         earlier.follow(shown.masks)
     given.announce(END)
 
@@ -173,20 +180,28 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, ear
 
 
 def step_of_all(
-    active: Sequence[Member], shown: Shown, step: int, stream: Stream, arithmetic: Arithmetic, clock: Clock
+    active: Sequence[Member],
+    shown: Shown,
+    step: int,
+    stream: Stream,
+    arithmetic: Arithmetic,
+    clock: Clock,
+    updates: Updates,
 ) -> None:
     """One step of each of these members on the same images."""
     recipe, masks = stream.recipe, shown.masks
     for member in active:
         member.ready(step, stream.steps)
-    with around(shown.images):
+    with around(shown.images), standardising_once():
         with arithmetic.autocast(), dropping(masks if recipe.dropout_below else None):
             inputs = at_cuts(active, shown.images, clock, shown.stored)
         for member, taken in zip(active, inputs, strict=True):
             with clock.of([member], stream.batch_size * member.training):
                 with dropping(masks), missing(shown.missing):
                     outputs = member.logits(taken, arithmetic)
-                take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
+                gradients.backward(member, outputs, shown.labels, stream.shares)
+            updates.add(member, step, clock)
+        updates.take(step, clock)
 
 
 def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
@@ -200,25 +215,3 @@ def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse,
 
     pulse.each(of_member, write)
     return bool(scores)
-
-
-def take_step(
-    member: Member,
-    outputs: Any,
-    labels: Sequence[torch.Tensor | None],
-    step: int,
-    steps: int,
-    shares: Shares | None = None,
-) -> None:
-    """One step of the optimiser for all parameters trained so far."""
-    run, recipe, optimiser = member.run, member.run.recipe, member.optimiser
-    gradients.backward(member, outputs, labels, shares)
-    rate = run.rate(step, steps)
-    if recipe.solver == "caffe" and step and run.rate(step - 1, steps) != rate:
-        # Caffe's velocity contains the rates of earlier steps, torch's does not.
-        for state in optimiser.state.values():
-            state["momentum_buffer"] *= run.rate(step - 1, steps) / rate
-    optimiser.step(rate)
-    optimiser.zero_grad()  # frees the gradients: of a pack only one member's are in memory
-    member.loss_steps += 1
-    member.step += 1

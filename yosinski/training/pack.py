@@ -18,7 +18,7 @@ from yosinski.experiment import cost
 from yosinski.experiment.cost import layers_of, origin
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch, moved
-from yosinski.networks.layers import Masks
+from yosinski.networks.layers import Masks, moments_in
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.records import attempts
 from yosinski.training import surgery
@@ -182,6 +182,7 @@ def at_cuts(
     if isinstance(images, Tokens):
         known = {m: x[:, : images.ids.shape[1]] if x.ndim == 3 else x for m, x in known.items()}
     inputs: list[Input | None] = [known.get(member, images) for member in members]
+    standardised([m for m, taken in zip(members, inputs, strict=True) if taken is images], images, clock)
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.trunk and inputs[k] is images:
@@ -199,3 +200,14 @@ def at_cuts(
                     if members[k].trunk == n:
                         inputs[k] = features
     return [batch for batch in inputs if batch is not None]
+
+
+def standardised(members: Sequence[Member], images: Input | None, clock: Clock) -> None:
+    """Standardise pictures for these members, within `layers.standardising_once`: once for those of equal moments."""
+    alike: dict[int, list[Member]] = {}
+    for member in members if isinstance(images, Batch) else ():
+        if not member.run.partners:  # whose networks standardise each input or task themselves
+            alike.setdefault(id(moments_in(member.network).mean), []).append(member)
+    for sharing in alike.values():
+        with clock.of(sharing, 0.0):
+            moments_in(sharing[0].network)(images)

@@ -15,7 +15,7 @@ from yosinski.networks.catalogue import architecture
 from yosinski.networks.texts.textnet import TOKENS
 from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training.arithmetic import Arithmetic, configure, keep_freed_memory, laid_out
-from yosinski.training.steps.optimiser import Group, Optimiser
+from yosinski.training.steps.optimiser import Group, Optimiser, take
 
 LASTING = 0.15  # seconds of each measurement, at least one pass
 SKIPPED, TRACED = 5, 20  # steps: the first ones take longer
@@ -45,7 +45,7 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
         def train(logits: Callable[[], torch.Tensor] = logits, optimiser: Optimiser = optimiser) -> None:
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(logits(), labels).backward()
-            optimiser.step(1e-6)
+            take([(optimiser, 1e-6)])
 
         with torch.no_grad():
             forward = shortest(logits)
