@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ COLUMNS = {
 KINDS = (".csv", ".parquet")  # of file that a frame can be written to
 LARGE = ("per_class", "right")  # of a record, and in no column
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+OF_TASK = ("train_loss", "select_loss", "select_top1")  # what differs between the tasks of a run
 NOTHING = np.full((1, len(EVALUATION)), np.nan)
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
@@ -216,6 +217,7 @@ class _Found:
     record: dict[str, Any]
     evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
     task: int = 0
+    further: dict[int, np.ndarray] = field(default_factory=dict)  # the same of further tasks that have curves
 
 
 def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
@@ -248,7 +250,7 @@ def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
             run.record = {name: value for name, value in record.items() if name not in LARGE}
             final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
             run.state = run.record["state"] if final else states.state(path)
-            run.evaluations = _curve(path)
+            run.evaluations, run.further = _curves(path)
         except Damaged as error:
             warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
             run.state = "failed"
@@ -264,10 +266,16 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     return value["name"], value["spec"]
 
 
-def _curve(path: Path) -> np.ndarray:
+def _curves(path: Path) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The evaluations of a run, and by number those of its further tasks."""
     try:
-        rows = [[row[name] for name in EVALUATION] for row in states.read_curve(path)]
-        return np.array(rows) if rows else NOTHING
+        rows = states.read_curve(path)
+        if not rows:
+            return NOTHING, {}
+        own = np.array([[row[name] for name in EVALUATION] for row in rows])
+        tasks = [int(name.rpartition("_")[2]) for name in rows[0] if name.startswith("select_top1_")]
+        named = {k: [f"{name}_{k}" if name in OF_TASK else name for name in EVALUATION] for k in tasks}
+        return own, {k: np.array([[row[name] for name in named[k]] for row in rows]) for k in tasks}
     except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
         raise Damaged(path / "curve.csv") from error
 
@@ -309,12 +317,14 @@ def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Foun
         others = [key for j, key in enumerate(digests) if j != k]
         spec = {**run.spec, "half": digests[k], "partners": others}
         name = f"{together(first, known)}{(spec.get('cut') or {}).get('n', 0)}{own.name}"
-        metrics = of_task.get("metrics") or {}
-        of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
-        own_scores = {name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")}
-        last = np.array([list({**of_run, **own_scores}.values())], float)
+        evaluations = run.further.get(k)
+        if evaluations is None:  # by an earlier version, which looked at further tasks at the end alone
+            metrics = of_task.get("metrics") or {}
+            of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
+            own_scores = {name: metrics.get(name) for name in OF_TASK}
+            evaluations = np.array([list({**of_run, **own_scores}.values())], float)
         state = of_task.get("state", run.state)
-        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, last, k))
+        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, evaluations, k))
     return found
 
 

@@ -225,6 +225,12 @@ class Run:
         return self.halves if self.how.partners == "tasks" else (self.half,)
 
     @property
+    def scored(self) -> tuple[int, ...]:
+        """The numbers of its tasks that have curves of their own: shuffled labels have none, nor has a task's twin."""
+        tasks = enumerate(self.tasks)
+        return tuple(k for k, task in tasks if k == 0 or not (task.shuffled or task in self.tasks[:k]))
+
+    @property
     def inputs(self) -> tuple[Half, ...]:
         """What the network sees of an example; its half is the first."""
         return self.halves if self.how.partners == "inputs" else (self.half,)

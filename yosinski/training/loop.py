@@ -42,10 +42,16 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     if stream.resident:  # select images are evaluated often
         select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
     results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
+    scored = [select, *(images for images in final if images.name == "select" and images.task in stream.run.scored)]
 
     def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
         store = partners.streams[images.task].store if partners else stream.store
         return evaluate(members, store, images, arithmetic, clock, pulse.stop)
+
+    def looked_at(members: Sequence[Member]) -> list[tuple[Score, ...]]:
+        """Of every member the scores of its tasks on select images; empty if it is to stop."""
+        of_tasks = [evaluated(members, images) for images in scored]
+        return list(zip(*of_tasks, strict=True)) if all(of_tasks) else []
 
     for member in pack:
         member.begin(stream.steps, clock.by)
@@ -54,7 +60,7 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     except Stopped:
         return
     due = [member for member in pulse.members if member.step in looks and member.loss_steps]
-    if due and not write_down(due, evaluated(due, select), pulse, results):
+    if due and not write_down(due, looked_at(due), pulse, results):
         return
     steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
@@ -63,7 +69,7 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
             stream.shares.announce(step)
         step_of_all(active, shown, step, stream, arithmetic, clock)
         earlier.follow(shown.masks)
-        scores = evaluated(active, select) if step + 1 in looks else []
+        scores = looked_at(active) if step + 1 in looks else []
         clock.lap(active)
         write_down(active, scores, pulse, results)
         stop = pulse.stop() or not pulse.members or (step + 1 in looks and not scores)
@@ -188,13 +194,16 @@ def step_of_all(
                 take_step(member, outputs, shown.labels, step, stream.steps, stream.shares)
 
 
-def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
-    """Add the scores to the members' curves, and end members whose loss is not finite. False if there are no scores."""
+def write_down(members: Sequence[Member], scores: Sequence[Sequence[Score]], pulse: Pulse, results: Results) -> bool:
+    """Add the scores to the members' curves, and end members whose loss is not finite. False if there are no scores.
+
+    scores: of each member those of its tasks.
+    """
     of_member = dict(zip(members, scores, strict=bool(scores)))
 
     def write(member: Member) -> None:
         if not results.add(member, of_member[member]):
-            results.finish(member, [of_member[member]])
+            results.finish(member, of_member[member])
             pulse.leave(member)
 
     pulse.each(of_member, write)
