@@ -169,12 +169,13 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, ear
         return Shown(given.images, given.labels, {}, given.missing, masks)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    labels = gradients.labelled(stream.labels[shown.images])  # asked here, where no device has to wait
     if stream.resident:
-        images, labels = stream.there(step)
-        return Shown(images, [labels], inputs, [], masks)
+        images, there = stream.there(step)
+        return Shown(images, [None if labels is None else there], inputs, [], masks)
     needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
     images = stream.read(shown).to(device) if needed else None
-    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
+    return Shown(images, [None if labels is None else labels.to(device)], inputs, [], masks)
 
 
 def step_of_all(
