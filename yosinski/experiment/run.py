@@ -124,8 +124,11 @@ class Run:
             for name, value in self.recipe.values.items():
                 if getattr(alone, name) != value:
                     raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
-        if self.recipe.length and self.recipe.length > max(architecture(name).length for name in self.networks):
-            raise BadInput(f"recipe.length {self.recipe.length} is more than {', '.join(self.networks)} can take")
+        most = max(architecture(name).length for name in self.networks)
+        if self.recipe.length > most and "texts" in all_read:
+            raise BadInput(
+                f"recipe.length {self.recipe.length}: {', '.join(self.networks)} takes {most} tokens at most"
+            )
 
     def _check_tasks(self) -> None:
         for task in self.tasks:
