@@ -38,9 +38,10 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
         optimiser = Optimiser(EMOJI, [Group(dict(model.named_parameters()))])
 
         def logits(model: torch.nn.Sequential = model, arithmetic: Arithmetic = arithmetic) -> torch.Tensor:
-            with arithmetic.autocast(), around(batch):
-                features = model[:-1](batch)
-            return model[-1](features.float())
+            with around(batch):
+                with arithmetic.autocast():
+                    features = model[:-1](batch)
+                return model[-1](features.float())
 
         def train(logits: Callable[[], torch.Tensor] = logits, optimiser: Optimiser = optimiser) -> None:
             optimiser.zero_grad()
@@ -57,8 +58,9 @@ def example(network: str, images: int) -> Seen:
     """Random pixels, or texts of random tokens, for a network."""
     described = architecture(network)
     if described.reads == "texts":
-        ids = torch.randint(1, described.vocabulary, (images, TOKENS))
-        return Tokens(ids, torch.full((images,), TOKENS))
+        length = min(TOKENS, described.length)
+        ids = torch.randint(1, described.vocabulary, (images, length))
+        return Tokens(ids, torch.full((images,), length))
     side = described.side
     return Batch.whole(torch.randint(0, 256, (images, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2))
 

@@ -8,17 +8,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.data.half import ASKED
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
 from yosinski.training.pack import Member
 from yosinski.training.shares import Shares
 
 NONE = -1  # the label of an image without one
+
+
+def labelled(labels: np.ndarray) -> torch.Tensor | None:
+    """The labels of a batch, int64 [b]; None if no image has one."""
+    return torch.from_numpy(labels) if (labels != NONE).any() else None
 
 
 def loss_of(
@@ -33,12 +38,12 @@ def loss_of(
 def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], shares: Shares | None = None) -> None:
     """Compute the gradients of a step, and add the loss to the member's sums. Those of several tasks are clipped.
 
+    labels: of each task, None where it has none in this step; nothing is asked of the device, which would have to wait.
     shares: if several processes compute a batch; then gradients and loss are those of the whole batch.
     """
     recipe = member.run.recipe
     if member.of_tasks is None:
-        assert labels[0] is not None
-        if member.run.half.asks not in ASKED and not bool((labels[0] != NONE).any()):
+        if labels[0] is None:
             member.loss_sum += member.loss_sum / max(1, member.loss_steps)  # a step without labels keeps the mean
             return  # without gradients, as where the task is one of several
         loss = loss_of(member.run, outputs, labels[0], recipe.label_smoothing)
@@ -62,7 +67,7 @@ def _of_tasks(
     member: Member, outputs: Sequence[torch.Tensor | None], labels: Sequence[torch.Tensor | None], sums: torch.Tensor
 ) -> None:
     recipe, trained = member.run.recipe, member.trained
-    with_labels = [k for k, of_task in enumerate(labels) if of_task is not None and bool((of_task != NONE).any())]
+    with_labels = [k for k, of_task in enumerate(labels) if of_task is not None]
     found: dict[nn.Parameter, list[torch.Tensor]] = defaultdict(list)
     uncertainty = member.log_variance
     of_uncertainty = None if uncertainty is None else torch.zeros_like(uncertainty)
