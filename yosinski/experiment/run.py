@@ -311,7 +311,12 @@ class Run:
 
         Segment N + 1 is the head.
         """
-        return self.how.begins(self.at, n)
+        return self._begins[n - 1]
+
+    @cached_property
+    def _begins(self) -> tuple[float, ...]:
+        how, at = self.how, self.at
+        return tuple(how.begins(at, n) for n in range(1, len(self.cuts) + 2))
 
     def held(self, done: float) -> int:
         """Number of first segments that have not been trained yet after this share of the training."""
