@@ -176,8 +176,12 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help=shares)
     parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep")
     parser.add_argument("--base", metavar="RUN|WEIGHTS", help=either)
-    parser.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of, or that of the sweep")
-    parser.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on), or of the sweep")
+    parser.add_argument(
+        "--network", metavar="NETWORK", help="that the weights from outside are of, or that of the sweep"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="of the target (default: what the base was trained on), or of the sweep"
+    )
     parser.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
     parser.add_argument("--half", metavar="A|B", help="which one (default: B)")
     beside = "another base of the same network, as the target's own, for the similarity of both"
