@@ -289,7 +289,8 @@ class Run:
             self.check_side(card.side, half)
         elif card.vocabulary > architecture(network).vocabulary:
             rows = architecture(network).vocabulary
-            hint = f": choose textnet@{card.vocabulary}" if network.startswith("textnet") else ""
+            own = "add ,tokens=DIRECTORY, with the tokenizer of the network, to the data set"
+            hint = f": choose textnet@{card.vocabulary}" if network.startswith("textnet") else f": {own}"
             raise BadInput(
                 f"{network} knows {rows} ids of tokens, the tokenizer of {half.data} has {card.vocabulary}{hint}"
             )

@@ -245,6 +245,11 @@ def test_tasks_of_two_languages_share_segments(where: Where, tasks: tuple[Half, 
     assert numbers(where, shared)["metrics"]["select_loss"] != numbers(where, base)["metrics"]["select_loss"]
 
 
+def test_words_join_pictures_and_not_the_other_way_round() -> None:
+    with pytest.raises(BadInput, match="input x, words:en, has texts and y has pictures: let x be the pictures"):
+        fuse(x="words:en", y="emoji", network="textnet")
+
+
 def test_pictures_have_no_mask() -> None:
     with around(Batch.whole(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))), pytest.raises(LookupError):
         build.build("textnet", 2)[1](torch.zeros(1, 2, 64))
