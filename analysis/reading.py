@@ -4,7 +4,7 @@ import contextlib
 import gc
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from yosinski.records.states import FINAL
 
 LARGE = ("per_class", "right")  # of a record, and in no column
 EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
+OF_TASK = ("train_loss", "select_loss", "select_top1")  # what differs between the tasks of a run
 NOTHING = np.full((1, len(EVALUATION)), np.nan)
 
 
@@ -36,6 +37,7 @@ class Found:
     record: dict[str, Any]
     evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
     task: int = 0
+    further: dict[int, np.ndarray] = field(default_factory=dict)  # the same of further tasks that have curves
 
 
 @contextlib.contextmanager
@@ -81,7 +83,7 @@ def read(runs: Path, run_id: str, entry: dict[str, Any]) -> Found:
         run.record = {name: value for name, value in record.items() if name not in LARGE}
         final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
         run.state = run.record["state"] if final else states.state(path)
-        run.evaluations = _curve(path)
+        run.evaluations, run.further = _curves(path)
     except FileNotFoundError:  # no `run.json`
         pass
     except Damaged as error:
@@ -99,14 +101,20 @@ def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
     return value["name"], value["spec"]
 
 
-def _curve(path: Path) -> np.ndarray:
+def _curves(path: Path) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The evaluations of a run, and by number those of its further tasks."""
     names, rows = states.curve_rows(path)
     if not rows:
-        return NOTHING
+        return NOTHING, {}
+    table, of_tasks = np.array(rows), {}
+    tasks = [int(name.rpartition("_")[2]) for name in names if name.startswith("select_top1_")]
     try:
-        return np.array(rows)[:, [names.index(name) for name in EVALUATION]]
+        for k in (0, *tasks):
+            columns = [f"{name}_{k}" if k and name in OF_TASK else name for name in EVALUATION]
+            of_tasks[k] = table[:, [names.index(name) for name in columns]]
     except ValueError as error:  # a column is missing
         raise Damaged(path / "curve.csv") from error
+    return of_tasks.pop(0), of_tasks
 
 
 def weights_of(runs: Path, run_id: str) -> str | None:
@@ -147,10 +155,12 @@ def further_tasks(run: Found, halves: Mapping[str, Half | None]) -> list[Found]:
         others = [key for j, key in enumerate(digests) if j != k]
         spec = {**run.spec, "half": digests[k], "partners": others}
         name = f"{together(first, known)}{(spec.get('cut') or {}).get('n', 0)}{own.name}"
-        metrics = of_task.get("metrics") or {}
-        of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
-        own_scores = {name: metrics.get(name) for name in ("train_loss", "select_loss", "select_top1")}
-        last = np.array([list({**of_run, **own_scores}.values())], float)
+        evaluations = run.further.get(k)
+        if evaluations is None:  # by an earlier version, which looked at further tasks at the end alone
+            metrics = of_task.get("metrics") or {}
+            of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
+            own_scores = {name: metrics.get(name) for name in OF_TASK}
+            evaluations = np.array([list({**of_run, **own_scores}.values())], float)
         state = of_task.get("state", run.state)
-        found.append(Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, last, k))
+        found.append(Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, evaluations, k))
     return found

@@ -25,7 +25,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -53,7 +53,7 @@ from yosinski.networks import build
 from yosinski.records import specs
 from yosinski.training import loop
 from yosinski.training.pack import Member
-from yosinski.training.partners import gradients
+from yosinski.training.steps import gradients, updates
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 KINDS = "base", "frozen", "tuned"
@@ -147,13 +147,13 @@ PARTS = {  # of a training here: its functions
     "reading": [(loop, "read")],
     "forward": [(loop, "at_cuts"), (Member, "logits")],
     "backward": [(gradients, "backward")],
-    "clipping and update": [(gradients.Updates, "take")],
+    "clipping and update": [(updates.Updates, "take")],
     "evaluation": [(loop, "evaluate")],
 }
 
 
 @contextlib.contextmanager
-def divided(seconds: Counter[str]) -> Iterator[None]:
+def divided(seconds: dict[str, float]) -> Iterator[None]:
     """Context in which the processor seconds of `PARTS` are added up; a part within a part belongs to the outer one."""
     within = threading.local()
 
@@ -181,10 +181,10 @@ def divided(seconds: Counter[str]) -> Iterator[None]:
 held: dict[str, Labelled] = {}  # in a worker process
 
 
-def work(how: str, given: tuple, where: Path) -> Counter[str]:
+def work(how: str, given: tuple, where: Path) -> dict[str, float]:
     """One task in a worker process; its processor seconds, as `all`, and here also by part."""
     torch.set_num_threads(1)
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     before = time.process_time()
     if how == "tuned":
         if not held:
@@ -228,12 +228,12 @@ def processor_seconds() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-Took = dict[str, Counter[str]]  # seconds by kind: of the `clock`, of the processor (`all`), and of parts of these
+Took = dict[str, dict[str, float]]  # seconds by kind: of the `clock`, of the processor (`all`), and of parts of these
 
 
 def of_plain(folder: Path, listed: Sequence[tuple[str, int]], epochs: int) -> Took:
     """What these networks take, one after the other."""
-    took: Took = defaultdict(Counter)
+    took: Took = defaultdict(lambda: defaultdict(float))
     torch.set_num_threads(cores())
     for kind, n in listed:
         began, before = time.perf_counter(), processor_seconds()
@@ -245,11 +245,12 @@ def of_plain(folder: Path, listed: Sequence[tuple[str, int]], epochs: int) -> To
 
 def of_pool(pool: ProcessPoolExecutor, how: str, tasks: dict[str, list[tuple]], folder: Path) -> Took:
     """The same for tasks of worker processes, kind by kind."""
-    took: Took = defaultdict(Counter)
+    took: Took = defaultdict(lambda: defaultdict(float))
     for kind, given in tasks.items():
         began = time.perf_counter()
         for done in [pool.submit(work, how, each, folder) for each in given]:
-            took[kind].update(done.result())
+            for part, seconds in done.result().items():
+                took[kind][part] += seconds
         took[kind]["clock"] = time.perf_counter() - began
     return took
 

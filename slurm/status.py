@@ -66,11 +66,12 @@ class Entry:
     preserved: int = 0  # number of layers above a frozen cut that start as the base's
     half: str = ""  # digest of the target
     division: int = 0  # of the target's train and select images; 0, too, where its half was never stored
+    together: str = ""  # the tasks or inputs that share a network: AB, x~y
 
     @property
     def row(self) -> str:
-        """Its row in a matrix of cuts: the series, or An+2B with two preserved layers."""
-        return self.series.replace("n", f"n+{self.preserved}") if self.preserved else self.series
+        """Its row in a matrix of cuts: the series, An+2B with two preserved layers, or the control (AA, xz)."""
+        return self.together or (self.series.replace("n", f"n+{self.preserved}") if self.preserved else self.series)
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ class _Divisions(dict[str, int]):
 
 def _entry(run_id: str, name: str, spec: Mapping[str, Any], division: int) -> Entry:
     n = spec["cut"]["n"] if spec["cut"] else 0
-    return Entry(run_id, name, series(spec), n, spec["parent"], spec.get("preserved", 0), spec["half"], division)
+    # By the name, since the halves of runs that were never started are not stored.
+    shared = name.removesuffix(spec["half"][:4]).rpartition(str(n))[0] if spec.get("partners") else ""
+    kept = spec.get("preserved", 0)
+    return Entry(run_id, name, series(spec), n, spec["parent"], kept, spec["half"], division, shared)
 
 
 def of_earlier_version(runs: Path, wanted: Iterable[Entry]) -> list[Entry]:
@@ -313,7 +317,7 @@ def troubles(seen: Iterable[Sight]) -> list[Trouble]:
 
 
 def matrix(seen: Sequence[Sight]) -> dict[str, dict[int, Counter[Status]]]:
-    """Numbers of runs by series (separate with preserved layers), cut and state; rows in order."""
+    """Numbers of runs by series (separate with preserved layers, and by control), cut and state; rows in order."""
     cells: dict[str, dict[int, Counter[Status]]] = defaultdict(lambda: defaultdict(Counter))
     for sight in seen:
         cells[sight.entry.row][sight.entry.n][sight.state] += 1

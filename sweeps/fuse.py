@@ -50,6 +50,8 @@ def fuse(
         first, other = (input_of(card, half, domain, name) for domain, name in ((x, "x"), (y, "y")))
         if y == GREY:
             other = replace(first, grey=True, input="y")
+        if first.reads == "texts" and other.reads == "pictures":
+            raise BadInput(f"input x, {x}, has texts and y has pictures: let x be the pictures and y the texts")
         if first == other:
             raise BadInput(f"inputs x and y are both {x}: choose two, or let y be {GREY}")
         networks = [tower if one.reads == "texts" else network for one in (first, other)]

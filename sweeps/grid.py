@@ -80,7 +80,10 @@ def meetings_of(network: str, cuts: Sequence[int | str] | None) -> list[int]:
         return [0, *cuts_of(network, None)]
     zero = [0] if any(str(cut) == "0" for cut in cuts) else []
     others = [cut for cut in cuts if str(cut) != "0"]
-    return zero + (cuts_of(network, others) if others else [])
+    try:
+        return zero + (cuts_of(network, others) if others else [])
+    except BadInput as error:
+        raise BadInput(f"{error}; or 0, the input") from error
 
 
 def none_empty(**parameters: Sequence[Any] | None) -> None:

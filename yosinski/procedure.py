@@ -251,7 +251,7 @@ def divided(members: Sequence[Member], shared: Shared) -> Iterator[None]:
     state = {
         "step": base.step,
         "network": {name: tensor.cpu() for name, tensor in base.network.state_dict().items()},
-        "optimiser": base.optimiser.state_dict(),
+        "optimiser": base.optimiser.state,
     }
     place = shares.Shares(0, count, stream.batch_size)
     try:

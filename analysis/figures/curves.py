@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.marks import subject, trained_on
-from analysis.figures.style import GREY, counted, drawing_order, look, style
+from analysis.figures.style import CONTROLS, GREY, counted, drawing_order, look, style
 from analysis.frame import distinct
 from analysis.paired import by_origin
 from yosinski.errors import BadInput
 
 COLUMNS = [
-    *("origin", "run", "name", "state", "series", "n", "cut", "target", "seed"),
+    *("origin", "run", "name", "state", "series", "control", "task", "n", "cut", "target", "seed"),
     *("step", "epoch", "select_top1", "test_top1"),
 ]
 TOGETHER = 8  # more runs than these get one panel per series
@@ -29,8 +29,9 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
 
     frame: of `analysis.frame`, `analysis.paper.networks` or both. Published networks are drawn over iterations, since
     of their epochs nothing is known; beside others they are pale, and all are drawn over the share of their training.
-    runs: names (A3B), ids or beginnings of ids; None for all. Colour stands for the series, shade for n. Returns the
-    figure and the numbers behind it, one row per run and evaluation in the columns `COLUMNS`.
+    runs: names (A3B), ids or beginnings of ids; None for all. Colour stands for the series, of joint and fused networks
+    for the control; shade for n. A network with several tasks has a curve for each. Returns the figure and the numbers
+    behind it, one row per run, task and evaluation in the columns `COLUMNS`.
     BadInput: an unknown run, or no evaluations.
     """
     chosen = frame if runs is None else frame.loc[_are(frame, runs)]
@@ -58,9 +59,10 @@ def draw(frame: pd.DataFrame, runs: list[str] | None = None) -> tuple[Figure, pd
 
 
 def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The evaluations with the columns `x`, `pale` and `divided` (the division in words where several are drawn).
+    """The evaluations with the columns `x`, `pale`, `shade` and `divided` (the division in words, of several).
 
-    Also what x is.
+    `shade` counts from 1 on from the shallowest cut, and is 0 for bases. Their `series` is the control where networks
+    are shared, and `run` tells tasks apart. Also what x is.
     """
     published = drawn["origin"] == "paper"
     origins = set(drawn["origin"])
@@ -74,6 +76,12 @@ def _placed(drawn: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         x, over = drawn["epoch"], "Epoch"
     divisions: Any = drawn["division"]
     divided = "" if divisions.nunique() < 2 else (", division " + divisions.astype("string")).fillna("")
+    task = drawn["task"].astype("string").fillna("0")
+    run = drawn["run"].where(task == "0", drawn["run"] + " " + task)
+    shared: Any = drawn["control"].notna()
+    shade: Any = drawn["n"] + int(shared.any())  # what is shared may have n = 0, as bases have
+    shade = shade.where(shared | (drawn["n"] > 0), 0)
+    drawn = drawn.assign(run=run, series=drawn["control"].fillna(drawn["series"]), shade=shade)
     return drawn.assign(x=x, pale=published & overlaid, divided=divided).dropna(subset=["x"]), over
 
 
@@ -93,7 +101,7 @@ def _one_panel(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Line2D]]:
     """All runs in one panel, each named in the legend; returns also the panels at the left and the legend's entries."""
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.subplots()
-    entries = _draw_runs(axes, drawn, _last(drawn, "n"), _last(drawn, "x"), every=3)
+    entries = _draw_runs(axes, drawn, _last(drawn, "shade"), _last(drawn, "x"), every=3)
     axes.set_xlabel("Epoch")
     return figure, [axes], entries
 
@@ -106,19 +114,27 @@ def _panel_per_series(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Lin
     figure = Figure(figsize=(2.2 + 2.5 * columns, 0.9 + 2.4 * rows))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for k, (axes, (series, evaluations)) in enumerate(zip(grid.flat, groups.items(), strict=False)):
-        _draw_runs(axes, evaluations, _last(drawn, "n"), _last(drawn, "x"))
-        axes.set_title(f"{series}  {look(series).meaning}", fontsize=9)
+        _draw_runs(axes, evaluations, _last(drawn, "shade"), _last(drawn, "x"))
+        axes.set_title(_title(series, evaluations), fontsize=9)
         if k + columns >= len(groups):  # nothing beneath it
             axes.set_xlabel("Epoch")
             axes.tick_params(labelbottom=True)
     for axes in grid.flat[len(groups) :]:
         axes.remove()
-    cuts = drawn.loc[drawn["n"] > 0].groupby("n")["cut"].first()
+    cuts = drawn.loc[drawn["shade"] > 0].groupby("shade")[["n", "cut"]].first()
     entries = [
-        Line2D([], [], color=_shade("0.1", n, _last(drawn, "n")), linewidth=2, label=f"n = {n}  {cut}")
-        for n, cut in zip(cuts.index.tolist(), cuts, strict=True)
+        Line2D([], [], color=_shade("0.1", k, _last(drawn, "shade")), linewidth=2, label=f"n = {n}  {cut or 'input'}")
+        for k, n, cut in zip(cuts.index.tolist(), cuts["n"], cuts["cut"].fillna(""), strict=True)
     ]
     return figure, list(grid[:, 0]), entries
+
+
+def _title(series: str, evaluations: pd.DataFrame) -> str:
+    """A series and its meaning, or what networks share by their names: AA, BB."""
+    if series not in CONTROLS or series == "base":
+        return f"{series}  {look(series).meaning}"
+    names = zip(evaluations["name"], evaluations["n"], evaluations["target"], strict=True)
+    return ", ".join(sorted({str(name).removesuffix(f"{n}{target}") for name, n, target in names}))
 
 
 def _last(drawn: pd.DataFrame, column: str) -> Any:
@@ -139,7 +155,7 @@ def _draw_runs(axes: Axes, drawn: pd.DataFrame, deepest: int, end: float, every:
     for k, run in enumerate(runs):
         about: Any = run.iloc[-1]
         series = look(about["series"], about["pale"])
-        colour = _shade(series.colour, about["n"], deepest)
+        colour = _shade(series.colour, about["shade"], deepest)
         dash = next(dashes.setdefault((about["series"], about["n"]), cycle(DASHES)))
         line: Any = {
             "color": colour,
@@ -179,10 +195,10 @@ def _name(about: Any) -> str:
     return about["run"] if about["origin"] == "paper" else about["name"] + about["divided"]
 
 
-def _shade(colour: str, n: int, deepest: int) -> tuple[float, float, float]:
+def _shade(colour: str, shade: int, deepest: int) -> tuple[float, float, float]:
     """A series' colour, paler the shallower the cut; bases have the colour itself."""
     palest = sns.light_palette(colour, 10)[3]
-    return sns.blend_palette([palest, colour], deepest)[n - 1] if n else sns.color_palette([colour])[0]
+    return sns.blend_palette([palest, colour], deepest)[shade - 1] if shade else sns.color_palette([colour])[0]
 
 
 def _notes(chosen: pd.DataFrame, drawn: pd.DataFrame) -> list[Line2D]:
@@ -191,7 +207,7 @@ def _notes(chosen: pd.DataFrame, drawn: pd.DataFrame) -> list[Line2D]:
     runs = drawn.drop_duplicates("run")
     failed = runs.loc[runs["state"].isin(["stuck", "diverged"])]
     unfinished = runs.loc[~runs["state"].isin(["done", "stuck", "diverged"])]
-    absent = chosen.loc[~chosen["run"].isin(drawn["run"])].drop_duplicates("run")
+    absent = chosen.loc[~chosen["run"].isin(drawn["run"].str.split().str[0])].drop_duplicates("run")
     notes = []
     if len(runs["test_top1"].dropna()):
         notes.append(Line2D([], [], marker="o", **dot, label="on the test images"))

@@ -55,7 +55,10 @@ INITIALISERS = {  # colour and marker of random features, where several initiali
 
 
 def looks() -> dict[str, Look]:
-    """The looks of all series, in the order of legends; random features vary with their initialiser ("RnB xavier")."""
+    """The looks of all series, in the order of legends; random features vary with their initialiser ("RnB xavier").
+
+    Joint and fused networks have those of their controls.
+    """
     further = [name for name in copies() if of_relation("transfer", name) not in _OF_THE_PAPER]
     first = [name for name in copies() if name not in further]
     pairs = [(to, name) for names in (first, further) for to in _LINES for name in names]
@@ -70,7 +73,7 @@ def looks() -> dict[str, Look]:
     random = by_series[series]
     for initialiser, (number, marker) in INITIALISERS.items():
         by_series[f"{series} {initialiser}"] = replace(random, colour=COLOURS[number], marker=marker)
-    return by_series
+    return by_series | {name: own for name, own in CONTROLS.items() if name not in by_series}
 
 
 def look(series: str, pale: bool = False) -> Look:

@@ -115,7 +115,7 @@ def check_equal(ours: Finished, theirs: Finished) -> None:
         if not path.exists():
             raise BadInput(f"{path} is missing, though {ours.run} has ended there")
     other = [name for name in RESULTS if ours.record.get(name) != theirs.record.get(name)]
-    if numbers(ours.path) != numbers(theirs.path):
+    if not same_curves(ours.path, theirs.path):
         other.append("curve")
     weights = [run.path / "weights.safetensors" for run in (ours, theirs)]
     if ours is not theirs and not filecmp.cmp(*weights, shallow=False):
@@ -124,9 +124,16 @@ def check_equal(ours: Finished, theirs: Finished) -> None:
         raise BadInput(f"{ours.run} has other results in {ours.runs} than in {theirs.runs}: {', '.join(other)}")
 
 
-def numbers(path: Path) -> list[dict[str, str]]:
-    """A run's curve without values that may differ between attempts and machines; as text, so that NaN equals NaN."""
-    return [{k: repr(v) for k, v in row.items() if k not in ("attempt", "seconds")} for row in states.read_curve(path)]
+def same_curves(ours: Path, theirs: Path) -> bool:
+    """Whether a run's curves agree in what may not differ between attempts and machines; NaN equals NaN.
+
+    Columns that one of them lacks are not compared: earlier versions had none for further tasks.
+    """
+    rows = [states.read_curve(path) for path in (ours, theirs)]
+    known = [set(row) for curve in rows for row in curve[:1]]
+    names = set.intersection(*known) - {"attempt", "seconds"} if known else set()
+    one, other = ([{name: repr(row[name]) for name in names} for row in curve] for curve in rows)
+    return one == other
 
 
 def check_bases(merged: Mapping[str, Finished], new: Mapping[str, Finished]) -> None:

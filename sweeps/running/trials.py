@@ -16,6 +16,7 @@ from yosinski import files
 from yosinski.environment import cores, cpu_has_bfloat16, processor
 from yosinski.experiment.cost import layers
 from yosinski.experiment.run import Run
+from yosinski.networks import catalogue
 
 FLOPS = 6e9  # of a pass in a trial, if that many images fit into a batch
 FEWEST = 8  # images of a pass
@@ -62,13 +63,9 @@ def kept(runs: Path) -> dict[str, Trial]:
 
 
 def tried(runs: Path, wanted: Iterable[Run]) -> dict[str, Trial]:
-    """The trials of these runs' networks, made now if they have not been made yet.
-
-    Without networks of files, which the processes of a trial do not know.
-    """
+    """The trials of these runs' networks, made now if they have not been made yet."""
     found = kept(runs)
-    known = [run for run in wanted if "#" not in run.network]
-    new = {run.network: measured(run) for run in known if run.network not in found}
+    new = {run.network: measured(run, runs) for run in wanted if run.network not in found}
     if new:
         path = runs / "trials.json"
         others = files.read_json(path)["trials"] if path.exists() else []
@@ -77,8 +74,12 @@ def tried(runs: Path, wanted: Iterable[Run]) -> dict[str, Trial]:
     return found | new
 
 
-def measured(run: Run) -> Trial:
-    """Measure passes of a run's network, in as many processes as there are cores, then in half as many."""
+def measured(run: Run, runs: Path) -> Trial:
+    """Measure passes of a run's network, in as many processes as there are cores, then in half as many.
+
+    runs: the runs directory, from which these processes know networks that no package has.
+    """
+    catalogue.keep(runs, run.network)
     flops = sum(row.flops for row in layers(run.network, run.outputs))
     images = min(run.recipe.batch_size, max(FEWEST, int(FLOPS / (3 * flops))))
     precisions = ("float32", "bfloat16") if cpu_has_bfloat16() else ("float32",)
@@ -86,7 +87,7 @@ def measured(run: Run) -> Trial:
     with ProcessPoolExecutor(number, multiprocessing.get_context("spawn")) as pool:
 
         def together(processes: int, precisions: Sequence[str] = precisions) -> Seconds:
-            passes = [pool.submit(passed, run.network, run.outputs, images, precisions) for _ in range(processes)]
+            passes = [pool.submit(passed, runs, run.network, run.outputs, images, precisions) for _ in range(processes)]
             every = [each.result() for each in passes]
             kinds = "forward", "train"
             return {
@@ -107,8 +108,9 @@ def measured(run: Run) -> Trial:
         )
 
 
-def passed(network: str, outputs: int, images: int, precisions: Sequence[str]) -> Seconds:
+def passed(runs: Path, network: str, outputs: int, images: int, precisions: Sequence[str]) -> Seconds:
     """A trial in this process."""
     from yosinski.training.timing import trial
 
+    catalogue.read_all(runs)
     return trial(network, outputs, images, precisions)

@@ -197,6 +197,18 @@ def test_it_is_read_again_from_the_runs(tmp_path: Path, monkeypatch: pytest.Monk
         catalogue.read(tmp_path / "runs", identity)
 
 
+def test_runs_that_know_an_encoder_do_not_hide_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second command on the same sweep reads the runs first; weights and tokens still come from the directory."""
+    path = small_encoders.saved(tmp_path / "it")
+    catalogue.keep(tmp_path / "runs", f"hf:{path}")
+    monkeypatch.setattr(known, "_known", {})
+    monkeypatch.setattr(known, "_read", {})
+    catalogue.read_all(tmp_path / "runs")
+    name = catalogue.name_of(f"hf:{path}")
+    assert catalogue.tokens_of(name) == path
+    assert outside.described(name).hash == outside.described(f"hf:{path}").hash
+
+
 def test_descriptions_load_neither_torch_nor_transformers(tmp_path: Path) -> None:
     path = small_encoders.saved(tmp_path / "it")
     program = (

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from yosinski.errors import BadInput
+from yosinski.prediction import ranking
 from yosinski.pretrained import outside, weights
 from yosinski.pretrained.source import Source
 
@@ -27,6 +28,14 @@ def test_the_default_are_the_weights_of_the_directory(encoder: Path) -> None:
     assert described.head.startswith("not taken: no classifier.weight")
     (line,) = outside.notes([outside.base(f"hf:{encoder}", described)])[:1]
     assert line.startswith(f"outsideW: {encoder}/model.safetensors, 2 placeholder classes; head not taken")
+
+
+def test_a_base_from_a_directory_can_be_looked_at(encoder: Path, tmp_path: Path) -> None:
+    base = outside.base(f"hf:{encoder}", outside.described(f"hf:{encoder}"))
+    outside.bring(base, tmp_path / "runs")
+    looked_at = ranking.base(base, tmp_path / "runs")
+    assert looked_at.untrained is None
+    assert len(looked_at.trained) == len(base.cuts) + 1
 
 
 def test_names_of_all_times_and_heads_are_known(encoder: Path, tmp_path: Path) -> None:

@@ -73,7 +73,18 @@ def test_rewinding_drops_what_lies_beyond_the_checkpoint_and_the_torn_line(tmp_p
     attempt.append(synthetic.row(30, 0.9))
     assert steps_and_top1(attempt.path) == [(1, 10, 0.1), (1, 20, 0.2), (1, 30, 0.9)]
     attempt.rewind(0)
-    assert curve.read_text().splitlines() == before[:1]
+    assert curve.read_text() == ""
+    attempt.append(synthetic.row(10, 0.1) | {"select_top1_1": 0.2})
+    assert curve.read_text().splitlines()[0] == f"{before[0]},select_top1_1"
+    assert states.read_curve(attempt.path)[0]["select_top1_1"] == 0.2
+
+
+def test_a_curve_of_an_earlier_version_keeps_its_columns(tmp_path: Path) -> None:
+    attempt = mine(tmp_path)
+    attempt.append(synthetic.row(10, 0.1))
+    attempt.rewind(10)
+    attempt.append(synthetic.row(20, 0.2) | {"select_top1_1": 0.3})
+    assert steps_and_top1(attempt.path) == [(1, 10, 0.1), (1, 20, 0.2)]
 
 
 def test_a_curve_damaged_in_its_middle_is_named(tmp_path: Path) -> None:

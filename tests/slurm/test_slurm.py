@@ -106,6 +106,30 @@ def test_bases_then_copies_from_the_code_that_was_submitted(grid: Grid, undistur
     assert "nothing is left to submit" in grid.submit()
 
 
+SHARED = """
+from sweeps.branch import branch
+from sweeps.fuse import fuse
+from yosinski.experiment.recipes import SKETCH, Recipe
+
+
+def sweep(splits: tuple[str, ...], recipe: Recipe = SKETCH):
+    fused = fuse(splits=splits, cuts=(0,), controls=(), recipe=recipe)
+    return [run for run in [*fused, *branch(splits=splits, cuts=(3,), controls=(), recipe=recipe)] if run.partners]
+"""
+
+
+def test_networks_that_share_are_those_of_a_local_run(grid: Grid) -> None:
+    (grid.folder / "shared.py").write_text(SHARED)
+    short = ["recipe.batch_size=32", "recipe.epochs=2", "recipe.evaluations=1"]
+    split = next(part for part in grid.sweep if part.startswith("-psplits="))
+    grid.sweep = ["shared.py", split, *(f"-p{value}" for value in short)]
+    assert "submits 2 runs in 2 packs" in grid.submit()
+    options = ["--stores", grid.stores, "--device", "cpu", "--precision", "float32"]
+    grid.yosinski("run", *grid.sweep, "--runs", "here", *options)
+    grid.home()
+    assert all_numbers(grid.runs) == all_numbers(grid.folder / "here")
+
+
 def test_preempted_in_the_middle_of_a_base(grid: Grid, undisturbed: dict[str, Any]) -> None:
     grid.submit()
     grid.training()

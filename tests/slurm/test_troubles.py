@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import synthetic
 from rich.console import Console
-from watched import A2B, A3B, B2B, B2B_TUNED, BASE_A, BASE_B, RUNS, Sweep, alone
+from watched import A2B, A3B, B2B, B2B_TUNED, BASE_A, BASE_B, RUNS, Sweep, alone, mine
 
 from slurm import status
 from slurm.cluster import Element
@@ -88,6 +88,34 @@ def test_copies_with_preserved_layers_have_rows_of_their_own(sweep: Sweep) -> No
     assert matrix["An+2B"] == {2: {"missing": 1}}
 
 
+def test_what_is_shared_has_a_row_for_each_control(sweep: Sweep) -> None:
+    x = replace(BASE_A.half, domain=("twemoji",), input="x")
+    y = replace(x, domain=("noto",), input="y")
+    fused = [
+        replace(synthetic.base(x), treatment="fused", cut=n, partners=(partner,))
+        for partner in (y, replace(x, drawn="same"), replace(y, drawn="exchanged"))
+        for n in (0, 3)
+    ]
+    joint = [
+        replace(BASE_B, treatment="joint", cut=3, partners=(partner,))
+        for partner in (BASE_A.half, BASE_B.half, replace(BASE_A.half, shuffled=True))
+    ]
+    nameless = replace(BASE_A, half=replace(BASE_A.half, letter=""))  # called by digits of its digest
+    joint.append(replace(nameless, treatment="joint", cut=3, partners=(BASE_B.half,)))
+    fourth = nameless.half.name
+    synthetic.finish(sweep.runs, fused[0], 0.5)
+    seen = sweep.look(BASE_A, *joint, *fused)
+    matrix = status.matrix(seen)
+    assert list(matrix) == ["base", "BA", "BB", "B~A", f"{fourth}B", "xy", "xx", "x~y"]
+    assert matrix["xy"] == {0: {"done": 1}, 3: {"missing": 1}}
+    assert {sight.entry.together for sight in status.sights(sweep.runs, status.entries_of(sweep.runs))[0]} == {"xy"}
+    lines = rendered(seen)
+    assert lines[0].split() == ["0", "3"]
+    assert lines[6].split() == ["xy", "1/1", "0/1", "-1"]
+    mine(sweep.runs, joint[0]).fail("the cable was pulled")
+    assert display.trouble(status.troubles(sweep.look(joint[0]))[0]) == "1 network the cable was pulled"
+
+
 # ---------------------------------------------------------------------------------------------------- JSON and display
 
 
@@ -117,12 +145,12 @@ def test_status_as_json_is_plain_json_and_says_all(sweep: Sweep) -> None:
     assert [run["id"] for run in listed] == [run.id for run in RUNS]
     nothing = {"cause": None, "progress": None, "ends_in": None, "host": None, "job": None, "job_state": None}
     assert listed[2] == {
-        **{"id": A2B.id, "name": "A2B", "series": "AnB", "n": 2, "preserved": 0, "parent": BASE_A.id},
+        **{"id": A2B.id, "name": "A2B", "series": "AnB", "n": 2, "preserved": 0, "parent": BASE_A.id, "together": ""},
         **{"half": A2B.half.digest, "division": 0, "state": "done", "stale": True},
         **nothing,
     }
     assert {**nothing, **listed[3]} == {
-        **{"id": A3B.id, "name": "A3B", "series": "AnB", "n": 3, "preserved": 0, "parent": BASE_A.id},
+        **{"id": A3B.id, "name": "A3B", "series": "AnB", "n": 3, "preserved": 0, "parent": BASE_A.id, "together": ""},
         **{"half": A3B.half.digest, "division": 0, "state": "running"},
         **{"cause": None, "progress": 0.25, "ends_in": 300.0, "host": "node7", "stale": False},
         **{"job": "5_1", "job_state": "RUNNING"},

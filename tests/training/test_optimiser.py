@@ -24,7 +24,8 @@ from yosinski.records import attempts, specs, states
 from yosinski.training import moments
 from yosinski.training.clock import Clock
 from yosinski.training.pack import Member
-from yosinski.training.partners import gradients
+from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream
 
 ADAMW = {"optimiser": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "bias_decay": 0.0, "bias_rate": 2.0}
@@ -109,7 +110,7 @@ def test_steps_are_those_of_adamw_with_paces_and_biases_of_their_own(
     """Decay and step of every tensor are in proportion to its rate; the gradient is clipped as a whole, before."""
     run = changed(target, warmup=0.0, momentum=0.8, clip=0.5, weight_decay=3.0).copy(2, "decayed", base)
     member, stream = started(where, run, store), Stream(store, run)
-    updates, clock = gradients.Updates(10), Clock("cpu")
+    updates, clock = Updates(10), Clock("cpu")
     by_hand = {name: p.detach().double() for name, p in member.trained.items()}
     first = {name: torch.zeros_like(w) for name, w in by_hand.items()}
     second = {name: torch.zeros_like(w) for name, w in by_hand.items()}

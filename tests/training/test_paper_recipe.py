@@ -41,7 +41,8 @@ from yosinski.training import pulse, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments, moments
 from yosinski.training.pack import Member, masks_of
-from yosinski.training.partners import gradients
+from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream
 
 TINY = Architecture(
@@ -314,7 +315,7 @@ def test_steps_are_caffes(where: Where) -> None:
     parameters = member.trained
     by_hand = {name: p.detach().double() for name, p in parameters.items()}
     velocities = {name: torch.zeros_like(w) for name, w in by_hand.items()}
-    updates, clock = gradients.Updates(6), Clock("cpu")
+    updates, clock = Updates(6), Clock("cpu")
     stream = Stream(procedure.stores.load(find.card("toy"), where.stores), run)
     for step in range(6):
         batch, labels = stream.batch(step)

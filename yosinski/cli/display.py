@@ -125,9 +125,12 @@ def counted(seen: Iterable[Sight]) -> str:
 
 
 def trouble(problem: Trouble) -> str:
-    """Counts for one problem: 1 base out of memory, 28 copies blocked."""
-    bases = sum(sight.entry.series == "base" for sight in problem.failed)
-    parts = [count(n, what) for n, what in ((bases, "base"), (len(problem.failed) - bases, "copy")) if n]
+    """Counts for one problem: 1 base out of memory, 28 copies blocked. What is shared is a network, and no copy."""
+    kinds = Counter(
+        "network" if sight.entry.together else "base" if sight.entry.series == "base" else "copy"
+        for sight in problem.failed
+    )
+    parts = [count(kinds[what], what) for what in ("base", "copy", "network") if kinds[what]]
     blocked = f", {count(len(problem.blocked), 'copy')} blocked" if problem.blocked else ""
     return f"{' and '.join(parts)} {problem.cause}{blocked}"
 
@@ -162,16 +165,17 @@ def sent(what: Sent) -> str:
 
 
 def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entry] = ()) -> Group:
-    """A matrix of series and cuts, running packs, and failures with the command that repairs them.
+    """A matrix of series or controls and cuts, running packs, and failures with the command that repairs them.
 
     earlier: runs with images that an earlier version listed and prepared.
     """
     cells = matrix(seen)
     cuts = sorted({n for row in cells.values() for n in row})
+    meeting = any(sight.entry.together and not sight.entry.n for sight in seen)  # at n = 0, where bases are shown, too
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")
     for n in cuts:
-        table.add_column(str(n) if n else "", justify="right")
+        table.add_column(str(n) if n or meeting else "", justify="right")
     for name, row in cells.items():
         table.add_row(name, *(_cell(row.get(n, Counter())) for n in cuts))
     lines = [Text(f"{count(len(seen), 'run')}: {counted(seen)}")]

@@ -32,6 +32,8 @@ def predict(options: argparse.Namespace) -> int:
             raise BadInput(f"--{name} must be at least {least}, not {getattr(options, name)}")
     if options.sweep:
         check_alone(options)
+        given = {"data": options.data, "network": options.network}
+        options.parameters += [f"{name}={value}" for name, value in given.items() if value]
         return similarity(options)
     if not options.base:
         raise BadInput("name a base with --base, or a sweep of networks that share: fuse or branch")
@@ -67,7 +69,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def check_alone(options: argparse.Namespace) -> None:
     """BadInput for options that are about one base, beside a sweep."""
-    for name in ("base", "network", "data", "split", "half", "against", "predictors"):
+    for name in ("base", "split", "half", "against", "predictors"):
         if getattr(options, name):
             raise BadInput(f"--{name} is about a single base, and sweep {options.sweep} names bases by itself")
 
@@ -174,8 +176,12 @@ def _for_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help=shares)
     parser.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help="of the sweep")
     parser.add_argument("--base", metavar="RUN|WEIGHTS", help=either)
-    parser.add_argument("--network", metavar="NETWORK", help="that the weights from outside are of")
-    parser.add_argument("--data", metavar="DATA", help="of the target (default: what the base was trained on)")
+    parser.add_argument(
+        "--network", metavar="NETWORK", help="that the weights from outside are of, or that of the sweep"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="of the target (default: what the base was trained on), or of the sweep"
+    )
     parser.add_argument("--split", metavar="SPLIT", help="the target is a half of it (default: all classes)")
     parser.add_argument("--half", metavar="A|B", help="which one (default: B)")
     beside = "another base of the same network, as the target's own, for the similarity of both"

@@ -74,6 +74,8 @@ def check_done(asked: list[tuple[str, Run, Run]], options: argparse.Namespace) -
     for _, *bases in asked:
         for base in bases:
             state = states.state(specs.folder(options.runs, base.id))
+            if state in ("stuck", "diverged"):
+                raise BadInput(f"{base} is {state}, and ends so every time: change its recipe")
             if state != "done":
                 words = [word for text in options.parameters for word in ("-p", text)]
                 train = command("run", options.sweep, *words, runs=options.runs)

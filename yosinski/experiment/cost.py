@@ -174,14 +174,15 @@ def cost(run: Run, card: Card | None) -> RunCost:
 
 
 def further_tasks(run: Run, card: Card) -> int:
-    """FLOPs of the final evaluations of further tasks. Those on another data set count as many images as the first."""
-    flops = 0
-    for task in run.tasks[1:]:
+    """FLOPs of the evaluations of further tasks. Those on another data set count as many images as the first."""
+    flops, looks = 0, len(run.recipe.evaluated(run.recipe.steps(images(run, card, "train"))))
+    for k, task in enumerate(run.tasks[1:], 1):
         half = task if task.fingerprint == run.half.fingerprint else run.half
         alone = replace(run, half=half, treatment="base", cut=0, partners=(), recipe=run.recipe.alone)
         tested = images(alone, card, "test") + images(alone, card, "test", unseen_domains(alone, card))
         rows = layers(run.network, run.recipe.outputs or len(task.labels))
-        flops += (images(alone, card, "select") + tested) * sum(row.flops for row in rows)
+        selections = (looks if k in run.scored else 0) + 1
+        flops += (selections * images(alone, card, "select") + tested) * sum(row.flops for row in rows)
     return flops
 
 

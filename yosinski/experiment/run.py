@@ -124,8 +124,11 @@ class Run:
             for name, value in self.recipe.values.items():
                 if getattr(alone, name) != value:
                     raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
-        if self.recipe.length and self.recipe.length > max(architecture(name).length for name in self.networks):
-            raise BadInput(f"recipe.length {self.recipe.length} is more than {', '.join(self.networks)} can take")
+        most = max(architecture(name).length for name in self.networks)
+        if self.recipe.length > most and "texts" in all_read:
+            raise BadInput(
+                f"recipe.length {self.recipe.length}: {', '.join(self.networks)} takes {most} tokens at most"
+            )
 
     def _check_tasks(self) -> None:
         for task in self.tasks:
@@ -225,6 +228,12 @@ class Run:
         return self.halves if self.how.partners == "tasks" else (self.half,)
 
     @property
+    def scored(self) -> tuple[int, ...]:
+        """The numbers of its tasks that have curves of their own: shuffled labels have none, nor has a task's twin."""
+        tasks = enumerate(self.tasks)
+        return tuple(k for k, task in tasks if k == 0 or not (task.shuffled or task in self.tasks[:k]))
+
+    @property
     def inputs(self) -> tuple[Half, ...]:
         """What the network sees of an example; its half is the first."""
         return self.halves if self.how.partners == "inputs" else (self.half,)
@@ -280,7 +289,8 @@ class Run:
             self.check_side(card.side, half)
         elif card.vocabulary > architecture(network).vocabulary:
             rows = architecture(network).vocabulary
-            hint = f": choose textnet@{card.vocabulary}" if network.startswith("textnet") else ""
+            own = "add ,tokens=DIRECTORY, with the tokenizer of the network, to the data set"
+            hint = f": choose textnet@{card.vocabulary}" if network.startswith("textnet") else f": {own}"
             raise BadInput(
                 f"{network} knows {rows} ids of tokens, the tokenizer of {half.data} has {card.vocabulary}{hint}"
             )

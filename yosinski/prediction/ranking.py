@@ -32,6 +32,7 @@ from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.identity import digest
 from yosinski.networks import build, tokens
+from yosinski.networks.catalogue import architecture
 from yosinski.networks.layers import mean_side, moments_in
 from yosinski.networks.tokens import around
 from yosinski.prediction import scores as scoring
@@ -67,7 +68,8 @@ def base(run: Run, runs: Path) -> Base:
     weights, tensors = base_weights(run, runs)
     trained = build.build(run.network, run.outputs, mean_side(tensors))
     trained.load_state_dict(tensors)
-    moments = None if run.half.reads == "texts" else Moments(**moments_in(trained).state_dict())
+    reads = architecture(run.network).reads  # the half of a base from outside does not say it
+    moments = None if reads == "texts" else Moments(**moments_in(trained).state_dict())
     untrained = network_for(run, moments, {}).eval() if run.is_trained else None
     return Base(run, weights, trained.eval(), untrained)
 

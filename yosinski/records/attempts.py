@@ -89,22 +89,28 @@ class Attempt:
         os.utime(self.path / f"claim.{self.number}.json")
 
     def append(self, row: dict[str, float]) -> None:
-        """Add one evaluation to the curve."""
+        """Add one evaluation to the curve: the columns of `CURVE`, then others (of further tasks).
+
+        A curve that an earlier version began keeps its columns.
+        """
         self.check()
-        curve = self.path / "curve.csv"
-        with curve.open("a") as file:
-            if file.tell() == 0:
-                file.write(",".join(CURVE) + "\n")
-            file.write(",".join(str(self.number) if name == "attempt" else repr(row[name]) for name in CURVE) + "\n")
+        with (self.path / "curve.csv").open("a+") as file:
+            file.seek(0)
+            begun = file.readline()
+            names = begun.strip().split(",") if begun else [*CURVE, *(name for name in row if name not in CURVE)]
+            if not begun:
+                file.write(",".join(names) + "\n")
+            file.write(",".join(str(self.number) if name == "attempt" else repr(row[name]) for name in names) + "\n")
 
     def rewind(self, step: int) -> None:
         """Drop the rows of the curve beyond a checkpoint's step."""
         self.check()
         rows = [row for row in read_curve(self.path) if row["step"] <= step]
-        lines = [",".join(CURVE)]
+        lines = [",".join(row) for row in rows[:1]]
         for row in rows:
-            lines.append(",".join(str(int(row[k])) if k in ("attempt", "step") else repr(row[k]) for k in CURVE))
-        replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, "\n".join(lines) + "\n"))
+            lines.append(",".join(str(int(row[k])) if k in ("attempt", "step") else repr(row[k]) for k in row))
+        text = "".join(f"{line}\n" for line in lines)
+        replace(self.path / "curve.csv", lambda temporary: _write_text(temporary, text))
 
     def save(self, name: str, write: Callable[[Path], None]) -> None:
         """Write a file (checkpoint or weights) atomically."""

@@ -24,7 +24,7 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.pack import Member, at_cuts, stored_inputs
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
-from yosinski.training.partners.gradients import loss_of
+from yosinski.training.steps.gradients import loss_of
 from yosinski.training.stream import Stream
 
 MOST = 1 << 28  # bytes of features that are kept in memory for select images
@@ -222,6 +222,53 @@ def of_task(member: Member, taken: Any, task: int, arithmetic: Arithmetic) -> to
         return member.logits(taken, arithmetic)
     alone = [taken if k == task else None for k in range(len(member.run.tasks))]
     return member.logits(alone, arithmetic)[task]
+
+
+class Evaluations:
+    """The evaluations of a pack: of select images after certain `steps`, and of all `sets` at the end.
+
+    The first set has the select images of its half; those of further tasks follow. chances: see `chance`, by task.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        partners: Partners | None,
+        arithmetic: Arithmetic,
+        clock: Clock,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.arithmetic, self.clock, self.stopping = arithmetic, clock, stopping
+        self.streams = partners.streams if partners and partners.tasks else [stream]
+        self.sets = [
+            images for k, own in enumerate(self.streams) for images in evaluation_sets(own.store, stream.run, k)
+        ]
+        if partners and not partners.tasks:
+            self.sets = [with_inputs(images, partners) for images in self.sets]
+        selects = [images for images in self.sets if images.name == "select"]
+        self.chances = [chance(self.streams[images.task], images) for images in selects]
+        if stream.resident:  # select images are evaluated often
+            select = self.sets[0]
+            self.sets[0] = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
+        own = enumerate(self.sets)
+        self.scored = [k for k, images in own if images.name == "select" and images.task in stream.run.scored]
+        self.steps = set(stream.recipe.evaluated(stream.steps))
+        self.kept = Kept() if partners is None and arithmetic.device == "cpu" else None
+
+    def on_select(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
+        """Of every member the scores of its tasks that have curves; empty if it is to stop."""
+        return self._scores(members, [self.sets[k] for k in self.scored])
+
+    def on_all(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
+        """Of every member the scores on all sets; empty if it is to stop."""
+        return self._scores(members, self.sets)
+
+    def _scores(self, members: Sequence[Member], sets: Sequence[ImageSet]) -> list[tuple[Score, ...]]:
+        found = []
+        for images in sets:
+            store, kept = self.streams[images.task].store, self.kept if images.name == "select" else None
+            found.append(evaluate(members, store, images, self.arithmetic, self.clock, self.stopping, kept))
+        return list(zip(*found, strict=True)) if all(found) else []
 
 
 def health(

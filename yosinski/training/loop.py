@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from yosinski.data import store as stores
-from yosinski.data.pictures.resident import Resident
 from yosinski.environment import Where
 from yosinski.networks import build
 from yosinski.networks.layers import Masks, dropping, mean_side, standardising_once, tie_moments
@@ -24,55 +23,46 @@ from yosinski.records import attempts, specs
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
-from yosinski.training.evaluation import ImageSet, Kept, Score, chance, evaluate, evaluation_sets, with_inputs
+from yosinski.training.evaluation import Evaluations, ImageSet, Score
 from yosinski.training.pack import Input, Member, at_cuts, masks_of, stored_inputs
-from yosinski.training.partners import fusion, gradients
+from yosinski.training.partners import fusion
 from yosinski.training.partners.batches import Partners
 from yosinski.training.pulse import Pulse
 from yosinski.training.results import Results
 from yosinski.training.shares import END, Shares
+from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream, ahead
 
 
 def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Path) -> None:
     """Train a pack to its end, or until it is stopped with checkpoints. features: their directory."""
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
-    select, *final = sets_of(stream, partners)
-    chances = [chance(own, images) for own, images in selects(stream, partners, [select, *final])]
-    if stream.resident:  # select images are evaluated often
-        select = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
-    kept = Kept() if partners is None and arithmetic.device == "cpu" else None
-    results, looks = Results(pack, stream, chances, arithmetic), set(stream.recipe.evaluated(stream.steps))
-
-    def evaluated(members: Sequence[Member], images: ImageSet) -> list[Score]:
-        store = partners.streams[images.task].store if partners else stream.store
-        return evaluate(
-            members, store, images, arithmetic, clock, pulse.stop, kept if images.name == "select" else None
-        )
-
+    evaluations = Evaluations(stream, partners, arithmetic, clock, pulse.stop)
+    results, updates = Results(pack, stream, evaluations.chances, arithmetic), Updates(stream.steps)
     if partners is None and stream.store.texts is None:
         tie_moments(member.network for member in pack)
     for member in pack:
         member.begin(stream.steps, clock.by)
     try:
-        take_features(pulse.members, stream, select, features, arithmetic, clock, pulse.stop)
+        take_features(pulse.members, stream, evaluations.sets[0], features, arithmetic, clock, pulse.stop)
     except Stopped:
         return
-    due = [member for member in pulse.members if member.step in looks and member.loss_steps]
-    if due and not write_down(due, evaluated(due, select), pulse, results):
+    behind = [member for member in pulse.members if member.step in evaluations.steps and member.loss_steps]
+    if behind and not write_down(behind, evaluations.on_select(behind), pulse, results):
         return
     steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
-    updates = gradients.Updates(stream.steps)
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
         active = [member for member in pulse.members if member.step == step]
         if stream.shares:
             stream.shares.announce(step)
         step_of_all(active, shown, step, stream, arithmetic, clock, updates)
         earlier.follow(shown.masks)
-        scores = evaluated(active, select) if step + 1 in looks else []
+        due = step + 1 in evaluations.steps
+        scores = evaluations.on_select(active) if due else []
         clock.lap(active)
         write_down(active, scores, pulse, results)
-        stop = pulse.stop() or not pulse.members or (step + 1 in looks and not scores)
+        stop = pulse.stop() or not pulse.members or (due and not scores)
         pulse.save(active, now=stop, evaluated=bool(scores))
         pulse.stepped()
         if stop:
@@ -80,11 +70,11 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
         clock.start()
 
     tested = pulse.members
-    tests = [evaluated(tested, images) for images in (select, *final)]
+    scores = evaluations.on_all(tested)
     clock.lap(tested)
-    if all(tests):
-        of_member = dict(zip(tested, zip(*tests, strict=True), strict=True))
-        of_inputs = of_fusion(tested, partners, final[0], arithmetic, clock) if partners and not partners.tasks else {}
+    if scores:
+        of_member = dict(zip(tested, scores, strict=True))
+        of_inputs = of_fusion(tested, partners, evaluations.sets[1], arithmetic, clock)
         pulse.each(tested, lambda member: results.finish(member, of_member[member], of_inputs.get(member)))
     else:
         pulse.save(tested, now=True)
@@ -104,10 +94,10 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     network = laid_out(build.build(run.network, run.outputs, mean_side(state["network"])), arithmetic.device)
     network.load_state_dict(state["network"])
     member = Member(run, attempts.Attempt(specs.folder(where.runs, run_id), 0), network, None)  # writes nothing
-    member.optimiser.load_state_dict(state["optimiser"])
+    member.optimiser.state.update(state["optimiser"])
     member.step = state["step"]
     clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
-    steps, earlier, updates = range(member.step, stream.steps), Masks(), gradients.Updates(stream.steps)
+    steps, earlier, updates = range(member.step, stream.steps), Masks(), Updates(stream.steps)
     for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse, earlier), steps), strict=True):
         if given.announce(step) == END:
             return
@@ -116,26 +106,12 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     given.announce(END)
 
 
-def sets_of(stream: Stream, partners: Partners | None) -> list[ImageSet]:
-    """The image sets of a pack: select, test and so on of its half, then of further tasks."""
-    if partners is None:
-        return evaluation_sets(stream.store, stream.run)
-    if partners.tasks:
-        of_tasks = enumerate(partners.streams)
-        return [images for k, own in of_tasks for images in evaluation_sets(own.store, stream.run, k)]
-    return [with_inputs(images, partners) for images in evaluation_sets(stream.store, stream.run)]
-
-
-def selects(stream: Stream, partners: Partners | None, sets: Sequence[ImageSet]) -> list[tuple[Stream, ImageSet]]:
-    """The stream and the select images of each task."""
-    streams = partners.streams if partners and partners.tasks else [stream]
-    return [(streams[images.task], images) for images in sets if images.name == "select"]
-
-
 def of_fusion(
-    members: Sequence[Member], partners: Partners, tests: ImageSet, arithmetic: Arithmetic, clock: Clock
+    members: Sequence[Member], partners: Partners | None, tests: ImageSet, arithmetic: Arithmetic, clock: Clock
 ) -> dict[Member, dict[str, Any]]:
-    """What each member makes of its inputs, on test images; see `fusion`."""
+    """What each member makes of its inputs, on test images, if it has several; see `fusion`."""
+    if partners is None or partners.tasks:
+        return {}
     exchanged = fusion.with_exchanged(members, partners, tests, arithmetic, clock)
     return {
         member: {"exchanged": top1, "emap": fusion.additive(member, partners.first.store, tests, arithmetic)}
@@ -169,12 +145,13 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, ear
         return Shown(given.images, given.labels, {}, given.missing, masks)
     depths = {member: member.run.held(step / stream.steps) for member in pulse.members}
     inputs = stored_inputs(depths, "train", shown.views, np.searchsorted(stream.used, shown.images), device)
+    labels = gradients.labelled(stream.labels[shown.images])  # asked here, where no device has to wait
     if stream.resident:
-        images, labels = stream.there(step)
-        return Shown(images, [labels], inputs, [], masks)
+        images, there = stream.there(step)
+        return Shown(images, [None if labels is None else there], inputs, [], masks)
     needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
     images = stream.read(shown).to(device) if needed else None
-    return Shown(images, [torch.from_numpy(stream.labels[shown.images]).to(device)], inputs, [], masks)
+    return Shown(images, [None if labels is None else labels.to(device)], inputs, [], masks)
 
 
 def step_of_all(
@@ -184,7 +161,7 @@ def step_of_all(
     stream: Stream,
     arithmetic: Arithmetic,
     clock: Clock,
-    updates: gradients.Updates,
+    updates: Updates,
 ) -> None:
     """One step of each of these members on the same images."""
     recipe, masks = stream.recipe, shown.masks
@@ -202,13 +179,16 @@ def step_of_all(
         updates.take(step, clock)
 
 
-def write_down(members: Sequence[Member], scores: Sequence[Score], pulse: Pulse, results: Results) -> bool:
-    """Add the scores to the members' curves, and end members whose loss is not finite. False if there are no scores."""
+def write_down(members: Sequence[Member], scores: Sequence[Sequence[Score]], pulse: Pulse, results: Results) -> bool:
+    """Add the scores to the members' curves, and end members whose loss is not finite. False if there are no scores.
+
+    scores: of each member those of its tasks.
+    """
     of_member = dict(zip(members, scores, strict=bool(scores)))
 
     def write(member: Member) -> None:
         if not results.add(member, of_member[member]):
-            results.finish(member, [of_member[member]])
+            results.finish(member, of_member[member])
             pulse.leave(member)
 
     pulse.each(of_member, write)

@@ -34,8 +34,12 @@ class Results:
         self.chances = chances
         self.caused = dict(zip(pack, in_pack([member.run for member in pack], stream.store.card), strict=True))
 
-    def add(self, member: Member, score: Score) -> bool:
-        """Write an evaluation, and start a new mean of the training loss. Returns whether the old mean is finite."""
+    def add(self, member: Member, scores: Sequence[Score]) -> bool:
+        """Write an evaluation, and start a new mean of the training loss. Returns whether the old mean is finite.
+
+        scores: of the run's half, then of its further tasks.
+        """
+        score, *further = scores
         member.end_mean()
         member.attempt.append(
             {
@@ -46,6 +50,15 @@ class Results:
                 "select_loss": score.loss,
                 "select_top1": score.top1,
                 "seconds": member.seconds,
+                **{
+                    f"{name}_{other.images.task}": value
+                    for other in further
+                    for name, value in (
+                        ("train_loss", member.task_losses[other.images.task]),
+                        ("select_loss", other.loss),
+                        ("select_top1", other.top1),
+                    )
+                },
             }
         )
         return math.isfinite(member.train_loss)

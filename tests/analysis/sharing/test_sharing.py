@@ -12,6 +12,7 @@ import synthetic
 
 from analysis.advice.report import advise
 from analysis.draw import draw
+from analysis.figures import curves
 from analysis.frame import frame
 from analysis.sharing import figure
 from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
@@ -20,6 +21,7 @@ from sweeps.fuse import fuse
 from yosinski.cli.main import main
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
+from yosinski.records import attempts
 
 SPLITS = ("random:0", "random:1", "random:2")
 CUTS = (0, 3, 7)
@@ -92,6 +94,24 @@ def test_a_joint_network_has_a_row_for_each_of_its_tasks(joint: Path) -> None:
     assert (one["target"], one["partners"]) == ("B", "A")
     assert one["test_top1"] == pytest.approx(both.loc[both["run"] == one["run"], "test_top1"].max() - 0.1)
     assert set(last.loc[last["control"] != "other", "task"]) == {0}
+
+
+def test_every_task_has_a_curve_of_its_own(tmp_path: Path, joint: Path) -> None:
+    a, _, run, *_ = branch(cuts=(3,))
+    attempt = attempts.claim(tmp_path, run)
+    assert attempt is not None
+    of_b = {"train_loss_1": 1.5, "select_loss_1": 1.0}
+    for step, top1 in ((10, 0.2), (20, 0.6)):
+        attempt.append(synthetic.row(step, top1) | of_b | {"select_top1_1": top1 / 2})
+    attempt.finish(synthetic.record(0.6, weights="w", tasks=[{"state": "done", "metrics": {"test_top1": 0.31}}]))
+    synthetic.finish(tmp_path, a, 0.5, [0.1, 0.5])
+    chart, numbers = curves.draw(frame(tmp_path), ["AB3A", "AB3B"])
+    lines = [line.get_ydata() for line in chart.axes[0].lines if len(np.asarray(line.get_ydata())) == 2]
+    assert [np.asarray(line).tolist() for line in lines] == [[0.2, 0.6], [0.1, 0.3]]
+    assert numbers["name"].tolist() == ["AB3A", "AB3A", "AB3B", "AB3B"]
+    assert [text.get_text() for text in chart.legends[0].get_texts()][:2] == ["AB3A", "AB3B"]
+    panels = curves.draw(frame(joint))[0].axes
+    assert [axes.get_title("left") for axes in panels] == ["base  trained from scratch", "AA, BB", "AB", "A~B, B~A"]
 
 
 def test_each_task_is_compared_with_its_own_base(joint: Path) -> None:
@@ -182,12 +202,15 @@ def test_copies_and_shared_networks_stand_apart(joint: Path, tmp_path: Path) -> 
     assert len(titles) == 2
 
 
-@pytest.mark.parametrize("name", ["fused", "joint"])
-def test_status_counts_them(name: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "rows"), [("fused", ["xx", "xy", "xz", "x~y"]), ("joint", ["AA", "AB", "A~B"])])
+def test_status_counts_them(
+    name: str, rows: list[str], request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = request.getfixturevalue(name)
     assert main(["status", str(runs)]) == 0
     output = capsys.readouterr().out
-    assert f"{name} " in output
+    shown = {line.split(" ")[0] for line in output.splitlines()}
+    assert {"base", *rows} <= shown
     assert " done" in output
 
 

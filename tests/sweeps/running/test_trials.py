@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_encoders
 import synthetic
 
 from sweeps.running import speeds, trials
@@ -13,6 +14,8 @@ from sweeps.running.trials import Trial, kept, tried
 from yosinski import files
 from yosinski.environment import cores, processor
 from yosinski.experiment.cost import layers
+from yosinski.networks import catalogue
+from yosinski.networks.encoders import known
 
 pytestmark = pytest.mark.usefixtures("card_of_emoji")
 
@@ -46,7 +49,7 @@ def test_half_of_the_cores_are_chosen_if_they_train_more_together() -> None:
 
 def test_a_network_is_tried_once_for_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(trials, "measured", lambda run: asked.append(run.network) or trial(0.5))
+    monkeypatch.setattr(trials, "measured", lambda run, runs: asked.append(run.network) or trial(0.5))
     assert tried(tmp_path, [BASE_A]) == tried(tmp_path, [BASE_A]) == kept(tmp_path) == {"alexnet32": trial(0.5)}
     assert asked == ["alexnet32"]
     elsewhere = {**asdict(trial(0.5)), "processor": "another"}
@@ -57,7 +60,7 @@ def test_a_network_is_tried_once_for_a_processor(tmp_path: Path, monkeypatch: py
 
 
 def test_plans_rest_on_trials_until_there_are_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "measured", lambda run: trial(0.5))
+    monkeypatch.setattr(trials, "measured", lambda run, runs: trial(0.5))
     tried(tmp_path, [BASE_A])
     here = replace(speeds.expected("cpu"), precision="bfloat16")
     made = plan([BASE_A], tmp_path, 1, here)
@@ -84,7 +87,7 @@ def test_further_runs_are_computed_like_finished_ones_of_this_processor(tmp_path
     assert speeds.precisions(tmp_path, [BASE_A], ["resnet18"]) == {}
 
 
-def test_a_trial_measures_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_measures_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process instead of others: a training step takes longer than a forward pass."""
 
     class Here:
@@ -103,7 +106,19 @@ def test_a_trial_measures_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(trials, "cpu_has_bfloat16", lambda: False)
     monkeypatch.setattr("yosinski.training.timing.LASTING", 0.0)
-    made = trials.measured(BASE_A)
+    made = trials.measured(BASE_A, tmp_path)
     assert list(made.all) == list(made.half) == ["float32"]
     assert 0 < made.all["float32"]["forward"] < made.all["float32"]["train"]
     assert made.images == BASE_A.recipe.batch_size
+
+
+def test_the_processes_of_a_trial_know_networks_that_no_package_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yosinski.training.timing.LASTING", 0.0)
+    directory = small_encoders.averaged(small_encoders.saved(tmp_path / "it"))  # takes fewer tokens than a trial has
+    network = catalogue.name_of(f"hf:{directory}")
+    catalogue.keep(tmp_path / "runs", network)
+    monkeypatch.setattr(known, "_known", {})  # as in another process
+    took = trials.passed(tmp_path / "runs", network, 4, 2, ["float32"])
+    assert 0 < took["float32"]["forward"] < took["float32"]["train"]

@@ -25,9 +25,9 @@ from yosinski.networks.batch import Batch
 from yosinski.records import specs, states
 from yosinski.records.right import packed, right
 from yosinski.training.evaluation import image_set
-from yosinski.training.partners import gradients
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
 from yosinski.training.results import by_label
+from yosinski.training.steps import gradients
 from yosinski.training.stream import Stream
 
 
@@ -64,6 +64,11 @@ def test_tasks_that_share_nothing_are_their_bases(where: Where, bases: tuple[Run
     trained = weights(where, run)
     for k, base in enumerate(bases):
         assert same(parts.of_one_task(trained, k), weights(where, base))
+    for base, task in ((a, ""), (b, "_1")):
+        names = [f"{name}{task}" for name in ("train_loss", "select_loss", "select_top1")]
+        alone, together = (states.read_curve(specs.folder(where.runs, one.id)) for one in (base, run))
+        expected = [[row[name.removesuffix(task)] for name in names] for row in alone]
+        assert [[row[name] for name in names] for row in together] == expected
     first, second = record(where, run), record(where, run)["tasks"][0]
     for name in ("metrics", "per_class", "right", "state", "chance"):
         assert first[name] == record(where, a)[name]
@@ -85,9 +90,8 @@ def test_a_task_whose_labels_are_all_missing_changes_nothing(
     read = Partners.read
 
     def without(self: Partners, *args: Any) -> Given:
-        given = read(self, *args)
-        assert given.labels[1] is not None
-        return given._replace(labels=[given.labels[0], torch.full_like(given.labels[1], gradients.NONE)])
+        self.streams[1].labels = np.full_like(self.streams[1].labels, gradients.NONE)
+        return read(self, *args)
 
     monkeypatch.setattr(Partners, "read", without)
     run = joint(a, 4, b, gradient=gradient)
@@ -190,14 +194,16 @@ def test_what_is_trained_without_colours_is_evaluated_without(where: Where, base
     assert not torch.equal(seen.pixels, coloured.pixels)
 
 
-def test_what_shares_nothing_costs_its_bases_but_for_the_second_curve(bases: tuple[Run, Run]) -> None:
+def test_what_shares_nothing_costs_its_bases(bases: tuple[Run, Run]) -> None:
     a, b = bases
     card = find.card("emoji")
-    run = joint(a, 0, b)
-    steps = cost(b, card).steps
-    looks = len(b.recipe.evaluated(steps)) * images_of(b, card, "select") * sum(row.flops for row in rows_of(b))
-    assert cost(run, card).flops == cost(a, card).flops + cost(b, card).flops - looks
+    run, twin = joint(a, 0, b), joint(a, 0, a)
+    assert cost(run, card).flops == cost(a, card).flops + cost(b, card).flops
     assert round(in_pack([run], card)[0]) == cost(run, card).flops
+    looks = len(a.recipe.evaluated(cost(a, card).steps)) * images_of(a, card, "select")
+    without_curve = looks * sum(row.flops for row in rows_of(a))  # of the second task, which is the first
+    assert cost(twin, card).flops == 2 * cost(a, card).flops - without_curve
+    assert (run.scored, twin.scored, fused(a, 3).scored) == ((0, 1), (0,), (0,))
 
 
 def test_more_than_two_tasks_and_inputs(where: Where, bases: tuple[Run, Run]) -> None:

@@ -48,12 +48,18 @@ def _looked_at(place: str) -> Encoder:
     times = [file.stat().st_mtime_ns for file in sorted([*path.glob("*.json"), *path.glob(directory.POOLING)])]
     if path not in _read or _read[path][0] != times:
         _read[path] = times, directory.read(place)
-    return replace(remember(_read[path][1]), path=path)
+    return replace(remember(replace(_read[path][1], path=path)), path=path)
 
 
 def remember(encoder: Encoder) -> Encoder:
-    """Register an encoder. If it is registered already, under whatever title, returns that object."""
-    return _known.setdefault(encoder.digest, encoder)
+    """Register an encoder. If it is registered already, under whatever title, returns that object.
+
+    One that a runs directory has told of gets the place of its directory once this is known.
+    """
+    before = _known.get(encoder.digest)
+    if before is None or (before.path is None and encoder.path is not None):
+        _known[encoder.digest] = encoder if before is None else replace(before, path=encoder.path)
+    return _known[encoder.digest]
 
 
 def shown(network: str) -> str:

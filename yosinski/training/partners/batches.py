@@ -20,14 +20,15 @@ from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
 from yosinski.networks.tokens import Seen
 from yosinski.randomness import generator
+from yosinski.training.steps.gradients import labelled
 from yosinski.training.stream import Shown, Stream
 
 
 class Given(NamedTuple):
     """The input of a step for a network with partners: one entry per task or input.
 
-    images: None for tasks that are not trained in this step; labels: int64 [b], -1 for none, one entry per task;
-    missing: bool [b], or None where no input is missing.
+    images: None for tasks that are not trained in this step; labels: int64 [b], -1 for none, one entry per task, None
+    where no image has one; missing: bool [b], or None where no input is missing.
     """
 
     images: list[Seen]
@@ -84,7 +85,7 @@ class Partners:
                 read[key] = chosen, stream.read(chosen)
             chosen, batch = read[key]
             images.append(batch)
-            labels.append(torch.from_numpy(stream.labels[chosen.images]))
+            labels.append(labelled(stream.labels[chosen.images]))
         return Given(images, labels, [None] * len(images))
 
     def drawn(self, step: int) -> list[int]:
@@ -113,7 +114,7 @@ class Partners:
             chosen = stream.drawn(epoch, np.where(absent, 0, found[examples]))
             images.append(stream.read(chosen))
             missing.append(torch.from_numpy(absent) if self.missing else None)
-        return Given(images, [torch.from_numpy(self.first.labels[shown.images])], missing)
+        return Given(images, [labelled(self.first.labels[shown.images])], missing)
 
 
 def pairs(first: Store, half: Half, store: Store, other: Half, set_name: str) -> np.ndarray:

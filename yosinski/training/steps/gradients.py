@@ -1,4 +1,4 @@
-"""Losses, gradients and updates, of one task or of several.
+"""Losses and gradients, of one task or of several.
 
 Each task's gradient is computed and clipped on its own, then weighted; in the segments that tasks share they are added
 or averaged over the tasks that have labels in the step. So a task that shares nothing is trained like its base.
@@ -8,19 +8,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.data.half import ASKED
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
-from yosinski.training.clock import Clock
-from yosinski.training.pack import Member, optimiser
+from yosinski.training.pack import Member
 from yosinski.training.shares import Shares
 
 NONE = -1  # the label of an image without one
-HELD = 1 << 26  # bytes of gradients that may wait for the update of several members at a time
+
+
+def labelled(labels: np.ndarray) -> torch.Tensor | None:
+    """The labels of a batch, int64 [b]; None if no image has one."""
+    return torch.from_numpy(labels) if (labels != NONE).any() else None
 
 
 def loss_of(
@@ -35,12 +38,12 @@ def loss_of(
 def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], shares: Shares | None = None) -> None:
     """Compute the gradients of a step, and add the loss to the member's sums. Those of several tasks are clipped.
 
+    labels: of each task, None where it has none in this step; nothing is asked of the device, which would have to wait.
     shares: if several processes compute a batch; then gradients and loss are those of the whole batch.
     """
     recipe = member.run.recipe
     if member.of_tasks is None:
-        assert labels[0] is not None
-        if member.run.half.asks not in ASKED and not bool((labels[0] != NONE).any()):
+        if labels[0] is None:
             member.loss_sum += member.loss_sum / max(1, member.loss_steps)  # a step without labels keeps the mean
             return  # without gradients, as where the task is one of several
         loss = loss_of(member.run, outputs, labels[0], recipe.label_smoothing)
@@ -64,7 +67,7 @@ def _of_tasks(
     member: Member, outputs: Sequence[torch.Tensor | None], labels: Sequence[torch.Tensor | None], sums: torch.Tensor
 ) -> None:
     recipe, trained = member.run.recipe, member.trained
-    with_labels = [k for k, of_task in enumerate(labels) if of_task is not None and bool((of_task != NONE).any())]
+    with_labels = [k for k, of_task in enumerate(labels) if of_task is not None]
     found: dict[nn.Parameter, list[torch.Tensor]] = defaultdict(list)
     uncertainty = member.log_variance
     of_uncertainty = None if uncertainty is None else torch.zeros_like(uncertainty)
@@ -106,71 +109,3 @@ def weight_of(member: Member, task: int) -> torch.Tensor | float | None:
         return torch.exp(-member.log_variance.detach()[task])
     given = numbers(member.run.recipe.weighting)
     return given[task] if given else None
-
-
-class Updates:
-    """The updates of a pack by its gradients: clipped, then used by one optimiser of as many members as wait.
-
-    Small networks are updated in fewer, fuller calls than one by one, with the same numbers; of large ones only one
-    member's gradients are in memory. The state of each parameter is that of its member's own optimiser. steps: of the
-    training.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.waiting: list[Member] = []
-        self.sizes: list[int] = []  # of the gradients of those, in bytes
-        self.joint: dict[Member, tuple[list[Member], torch.optim.Optimizer]] = {}  # by the first of its members
-
-    def add(self, member: Member, step: int, clock: Clock) -> None:
-        """Update a member that has its gradients of a step, now or in the next `take`."""
-        self.waiting.append(member)
-        self.sizes.append(sum(p.grad.nbytes for p in member.trained.values() if p.grad is not None))
-        if sum(self.sizes) > HELD:
-            self.take(step, clock)
-
-    def take(self, step: int, clock: Clock) -> None:
-        """Update all that wait. Parameters without a gradient stay as they are: they have no weight decay either."""
-        members, sizes = self.waiting, self.sizes
-        self.waiting, self.sizes = [], []
-        if not members:
-            return
-        with clock.of(members, 0.0, sizes):
-            self._take(members, step)
-
-    def _take(self, members: list[Member], step: int) -> None:
-        for member in members:
-            if member.of_tasks is None:
-                clip(member.trained.values(), member.run.recipe.clip)
-        joint = self._joint(members)
-        for group in joint.param_groups:
-            run: Run = group["run"]
-            rate = run.rate(step, self.steps)
-            group["lr"] = rate * group["times"]
-            if run.recipe.solver == "caffe" and step and (before := run.rate(step - 1, self.steps)) != rate:
-                # Caffe's velocity contains the rates of earlier steps, torch's does not.
-                for parameter in group["params"]:
-                    if joint.state[parameter].get("momentum_buffer") is not None:
-                        joint.state[parameter]["momentum_buffer"] *= before / rate
-        joint.step()
-        joint.zero_grad()  # frees the gradients
-        for member in members:
-            member.loss_steps += 1
-            member.step += 1
-
-    def _joint(self, members: list[Member]) -> torch.optim.Optimizer:
-        """An optimiser of the parameters of these members, grouped by what they have in common."""
-        known, joint = self.joint.get(members[0], ([], None))
-        if joint is None or known != members:
-            alike: dict[tuple[float, float, float], dict[str, Any]] = {}
-            for member in members:
-                for group in member.optimiser.param_groups:
-                    times, decay, run = group["times"], group["weight_decay"], member.run
-                    empty = {"params": [], "times": times, "weight_decay": decay, "run": run}
-                    alike.setdefault((times, decay, run.restart), empty)["params"].extend(group["params"])
-            joint = optimiser(members[0].run.recipe, list(alike.values()), members[0].loss_sum.device)
-            for member in members:
-                for parameter in member.trained.values():
-                    joint.state[parameter] = member.optimiser.state[parameter]
-            self.joint[members[0]] = members, joint
-        return joint
