@@ -158,7 +158,7 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
     contents = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
     of_runs = in_types(_of_run(run, halves) for run in contents).assign(stale=False)
-    return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
+    return joined(of_runs, pd.DataFrame({"k": range(len(of_runs))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
     table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
     k = table.pop("k").to_numpy()
-    columns = {name: repeated(of_runs[name], k) for name in of_runs} if len(table) else {}
+    columns = {name: repeated(pd.Series(of_runs[name]), k) for name in of_runs} if len(table) else {}
     return _typed(pd.DataFrame({**columns, **table}, copy=False))
 
 
