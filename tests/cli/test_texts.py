@@ -51,6 +51,7 @@ def test_a_grid_is_predicted_decided_and_shown(trained: Path, monkeypatch: pytes
     assert "4 runs: 4 done" in command("status", *GRID).out
     shown = command("predict", "--base", "baseA", "--split", "random:0", "--half", "B").out
     assert "4   block3" in shown
+    assert "train texts and" in shown
     assert "textfile:" in command("predict", "branch", *SWEEP, "--images", "20").out
     assert "not decided within the budget" in command("decide", *GRID, "--budget", "4").out
     assert "A1B" in command("advise").out
