@@ -17,7 +17,7 @@ from yosinski.networks.build import build
 from yosinski.records import specs, states
 from yosinski.records.right import right
 from yosinski.training import evaluation, loop
-from yosinski.training.partners import gradients
+from yosinski.training.steps.updates import Updates
 
 
 def test_the_bits_of_a_record_are_those_of_the_network_in_the_order_of_the_store(
@@ -114,11 +114,9 @@ def test_members_are_updated_one_by_one_where_their_gradients_are_large(
         path = specs.folder(where.runs, run.id)
         path.rename(path.with_name(f"alone-{path.name}"))
     sizes: set[int] = set()
-    take = gradients.Updates.take
+    take = Updates.take
     monkeypatch.setattr(gradients, "HELD", held)
-    monkeypatch.setattr(
-        gradients.Updates, "take", lambda self, *rest: (sizes.add(len(self.waiting)), take(self, *rest))
-    )
+    monkeypatch.setattr(Updates, "take", lambda self, *rest: (sizes.add(len(self.waiting)), take(self, *rest)))
     train(where, pack)
     assert [numbers(where, run) for run in pack] == alone
     assert sizes == ({0, 1} if held == 0 else {6})
