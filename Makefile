@@ -49,6 +49,9 @@ branch: install
 	$(YOSINSKI) run branch -p cuts=3,5,7 -p scored=A
 	$(YOSINSKI) draw branch --sweep branch --out figures/branch.png --out figures/branch.pdf
 
+# Tests start many processes, which need not compile our modules each.
+test test-slow test-slurm: export PYTHONDONTWRITEBYTECODE :=
+
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 

@@ -1,26 +1,25 @@
 """The frame: all records of a runs directory as one tidy table, one row per run and evaluation."""
 
-import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from yosinski import files
+from analysis.reading import EVALUATION, NOTHING, Found, Halves, further_tasks, listed, read, weights_of
 from yosinski.data.half import Half
 from yosinski.data.texts import words
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
-from yosinski.experiment.run import SEMANTICS, Run
-from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series, together
-from yosinski.files import Damaged
+from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import OF_INPUTS, OF_TASKS, TREATMENTS, called, control, relation, series
 from yosinski.identity import digest, every
 from yosinski.networks.catalogue import shown
-from yosinski.records import specs, states
-from yosinski.records.states import FINAL
+from yosinski.records import specs
 
 COLUMNS = {
     "origin": "runs: records; paper: the published networks of `analysis.paper`",
@@ -86,10 +85,8 @@ COLUMNS = {
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 KINDS = (".csv", ".parquet")  # of file that a frame can be written to
-LARGE = ("per_class", "right")  # of a record, and in no column
-EVALUATION = ("step", "epoch", "learning_rate", "train_loss", "select_loss", "select_top1", "seconds")
-OF_TASK = ("train_loss", "select_loss", "select_top1")  # what differs between the tasks of a run
-NOTHING = np.full((1, len(EVALUATION)), np.nan)
+PART = 1 << 14  # cells
+AT_A_TIME = 2000  # runs whose rows are put into types at once: as Python objects they take much more memory
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
@@ -107,6 +104,7 @@ _RECIPE_DTYPES = {
     f"recipe_{value.name}": {int: "Int64", float: "float64", bool: "boolean", str: "string"}[value.type]  # pyright: ignore
     for value in fields(Recipe)
 }
+DTYPES = _DTYPES | _RECIPE_DTYPES
 
 
 def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -117,19 +115,39 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
     A run with a damaged file gets state `failed` and a warning. BadInput: no such directory, sweep, column or value.
     """
     specs.know_networks(runs)
-    contents = [_read(runs, run_id, entry) for run_id, entry in _listed(runs, sweep).items()]
-    halves = _Halves(runs)
-    weights = {run.id: run.record.get("weights") for run in contents}
-    for run in contents:  # a parent may lie outside of the sweep
-        parent = run.spec.get("parent") or ""
-        if run.record.get("parent_weights") and parent not in weights:
-            weights[parent] = _weights(runs, parent)
+    halves, weights = Halves(runs), {}
+    cut_from: list[tuple[str, str | None]] = []  # of every row of `of_runs`: its parent, and that one's weights then
+    evaluations: list[np.ndarray] = []
 
-    contents = [task for run in contents for task in (run, *_further_tasks(run, halves))]
-    of_runs = pd.DataFrame([_of_run(run, halves, weights) for run in contents])
-    table = pd.DataFrame(np.concatenate([run.evaluations for run in contents] or [NOTHING[:0]]), columns=EVALUATION)
-    table.insert(0, "k", np.repeat(np.arange(len(contents)), [len(run.evaluations) for run in contents]))
+    def rows() -> Iterator[dict[str, Any]]:
+        for run_id, entry in listed(runs, sweep).items():
+            run = read(runs, run_id, entry)
+            weights[run.id] = run.record.get("weights")
+            for task in (run, *further_tasks(run, halves)):
+                cut_from.append((task.spec.get("parent") or "", task.record.get("parent_weights")))
+                evaluations.append(task.evaluations)
+                yield _of_run(task, halves)
+
+    of_runs = in_types(rows())
+    for parent, then in cut_from:  # which may lie outside of the sweep
+        if then and parent not in weights:
+            weights[parent] = weights_of(runs, parent)
+    of_runs["stale"] = [
+        None not in (weights.get(parent), then) and weights[parent] != then for parent, then in cut_from
+    ]
+    table = pd.DataFrame(np.concatenate(evaluations or [NOTHING[:0]]), columns=EVALUATION)
+    table.insert(0, "k", np.repeat(np.arange(len(evaluations)), list(map(len, evaluations))))
+    evaluations.clear()
     return filtered(joined(of_runs, table), where or {})
+
+
+def in_types(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with the documented types of its columns, where they have one."""
+    parts = []
+    while some := list(islice(rows, AT_A_TIME)):
+        part = pd.DataFrame(some)
+        parts.append(part.astype({name: dtype for name, dtype in DTYPES.items() if name in part}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def expected(runs: Iterable[Run]) -> pd.DataFrame:
@@ -137,8 +155,8 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = [_Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted]
-    of_runs = pd.DataFrame([_of_run(run, halves, {}) for run in contents])
+    contents = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
+    of_runs = in_types(_of_run(run, halves) for run in contents).assign(stale=False)
     return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
 
 
@@ -148,12 +166,22 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     of_runs: one row per run, whatever columns are known. evaluations: `k`, the row of the run in of_runs, and columns
     of `EVALUATION`; all rows of a run together, in order of steps, and at least one, empty if there is none.
     """
-    known = {name: dtype for name, dtype in {**_DTYPES, **_RECIPE_DTYPES}.items() if name in of_runs}
-    of_runs = of_runs.astype(known)  # before they are repeated for each evaluation
+    of_runs = of_runs.astype({name: dtype for name, dtype in DTYPES.items() if name in of_runs})
     table = evaluations.assign(last=~evaluations["k"].duplicated(keep="last"))
     table["best10_top1"] = _best10(table).reindex(table["k"]).to_numpy()
-    whole = of_runs.iloc[table.pop("k")].reset_index(drop=True).join(table) if len(table) else table
-    return _typed(whole)
+    k = table.pop("k").to_numpy()
+    columns = {name: repeated(of_runs[name], k) for name in of_runs} if len(table) else {}
+    return _typed(pd.DataFrame({**columns, **table}, copy=False))
+
+
+def repeated(column: pd.Series, k: np.ndarray) -> Any:
+    """The cells k of a column. Where all are the same text, parts of the result share their memory."""
+    array: Any = column.array
+    if not hasattr(array, "__arrow_array__") or column.dtype != "string" or column.nunique(dropna=False) != 1:
+        return array.take(k)
+    part = pa.array(array.take(np.zeros(min(len(k), PART), int)))
+    whole, rest = divmod(len(k), PART)
+    return type(array)(pa.chunked_array([part] * whole + [part[:rest]]))
 
 
 def _best10(evaluations: pd.DataFrame) -> pd.Series:
@@ -206,129 +234,7 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
     return words
 
 
-@dataclass
-class _Found:
-    """What the files of one run say; whatever is unknown is empty."""
-
-    id: str
-    name: str | None
-    spec: dict[str, Any]
-    state: states.State
-    record: dict[str, Any]
-    evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
-    task: int = 0
-    further: dict[int, np.ndarray] = field(default_factory=dict)  # the same of further tasks that have curves
-
-
-def _listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
-    """Id -> what a sweep says of the run ({} where no sweep lists it), in order of ids."""
-    stored = {path.name: {} for path in specs.scan(runs)}
-    manifests = []
-    for path in sorted((runs / "sweeps").glob("*.json")):
-        try:
-            manifests.append(files.read_json(path))
-        except Damaged as error:
-            warnings.warn(f"{error}: runs that it alone lists are not shown", stacklevel=3)
-    if sweep is not None:
-        names = sorted({manifest["sweep"] for manifest in manifests})
-        if not names:
-            raise BadInput(f"unknown sweep {sweep!r}; {runs} holds no sweeps")
-        choose("sweep", sweep, names)
-        manifests = [manifest for manifest in manifests if manifest["sweep"] == sweep]
-    named = {entry["id"]: entry for manifest in manifests for entry in manifest["runs"]}
-    return dict(sorted((named if sweep is not None else {**stored, **named}).items()))
-
-
-def _read(runs: Path, run_id: str, entry: dict[str, Any]) -> _Found:
-    """Read each of a run's files once."""
-    path = specs.folder(runs, run_id)
-    run = _Found(run_id, entry.get("name"), entry.get("spec", {}), "missing", {}, NOTHING)
-    if (path / "run.json").exists():
-        try:
-            run.name, run.spec = _description(path / "run.json", run_id)
-            record = states.read_record(path) or {}
-            run.record = {name: value for name, value in record.items() if name not in LARGE}
-            final = run.record.get("state") in FINAL  # then nothing else needs to be looked at
-            run.state = run.record["state"] if final else states.state(path)
-            run.evaluations, run.further = _curves(path)
-        except Damaged as error:
-            warnings.warn(f"{error}: run {run_id} is shown as failed", stacklevel=3)
-            run.state = "failed"
-    return run
-
-
-def _description(path: Path, run_id: str) -> tuple[str, dict[str, Any]]:
-    value = files.read_json(path)
-    if not isinstance(value.get("spec"), dict) or digest(value["spec"]) != run_id:
-        raise Damaged(path)
-    if value["spec"].get("semantics") == SEMANTICS:  # unknown values of recipes get columns, others would be mixed
-        specs.check_known(path, {**value, "spec": {**value["spec"], "recipe": {}}})
-    return value["name"], value["spec"]
-
-
-def _curves(path: Path) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """The evaluations of a run, and by number those of its further tasks."""
-    try:
-        rows = states.read_curve(path)
-        if not rows:
-            return NOTHING, {}
-        own = np.array([[row[name] for name in EVALUATION] for row in rows])
-        tasks = [int(name.rpartition("_")[2]) for name in rows[0] if name.startswith("select_top1_")]
-        named = {k: [f"{name}_{k}" if name in OF_TASK else name for name in EVALUATION] for k in tasks}
-        return own, {k: np.array([[row[name] for name in named[k]] for row in rows]) for k in tasks}
-    except (ValueError, TypeError, KeyError) as error:  # a row with other cells than numbers, or with too few
-        raise Damaged(path / "curve.csv") from error
-
-
-def _weights(runs: Path, run_id: str) -> str | None:
-    try:
-        return (states.read_record(specs.folder(runs, run_id)) or {}).get("weights")
-    except Damaged:
-        return None
-
-
-class _Halves(dict[str, Half | None]):
-    """Digest -> half, read when first asked for; None where its file is missing or damaged."""
-
-    def __init__(self, runs: Path) -> None:
-        super().__init__()
-        self.runs = runs
-
-    def __missing__(self, key: str) -> Half | None:
-        self[key] = None
-        try:
-            if (self.runs / "halves" / f"{key}.json").exists():  # a missing run's half may never have been stored
-                self[key] = specs.load_half(self.runs, key)
-        except Damaged as error:
-            warnings.warn(f"{error}: its letter, classes and split are not shown", stacklevel=4)
-        return self[key]
-
-
-def _further_tasks(run: _Found, halves: Mapping[str, Half | None]) -> list[_Found]:
-    """A run with other tasks as each of these sees it: scored on it, and with the others as partners."""
-    tasks = run.record.get("tasks") or []
-    digests = [run.spec.get("half"), *run.spec.get("partners", ())]
-    found = []
-    for k, of_task in enumerate(tasks, 1):
-        own, first, *others_of_first = halves[digests[k]], *(halves[key] for key in digests)
-        known = [half for half in others_of_first if half is not None]
-        if own is None or first is None or len(known) < len(tasks) or own.shuffled or digests[k] in digests[:k]:
-            continue  # shuffled labels and a task's twin are no tasks of their own
-        others = [key for j, key in enumerate(digests) if j != k]
-        spec = {**run.spec, "half": digests[k], "partners": others}
-        name = f"{together(first, known)}{(spec.get('cut') or {}).get('n', 0)}{own.name}"
-        evaluations = run.further.get(k)
-        if evaluations is None:  # by an earlier version, which looked at further tasks at the end alone
-            metrics = of_task.get("metrics") or {}
-            of_run = dict(zip(EVALUATION, run.evaluations[-1], strict=True))
-            own_scores = {name: metrics.get(name) for name in OF_TASK}
-            evaluations = np.array([list({**of_run, **own_scores}.values())], float)
-        state = of_task.get("state", run.state)
-        found.append(_Found(run.id, name, spec, state, {**run.record, **of_task, "tasks": []}, evaluations, k))
-    return found
-
-
-def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, str | None]) -> dict[str, Any]:
+def _of_run(run: Found, halves: Mapping[str, Half | None]) -> dict[str, Any]:
     """The columns that are the same in all of a run's rows."""
     spec, record = run.spec, run.record
     target_half, source_half = spec.get("half"), spec.get("source")
@@ -341,7 +247,6 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
     partners = [halves[key] for key in spec.get("partners", ())]
     fusion = record.get("fusion") or {}
     exchanged, emap = fusion.get("exchanged") or [], fusion.get("emap") or {}
-    now, then = weights.get(spec.get("parent") or ""), record.get("parent_weights")
     return {
         "origin": "runs",
         "run": run.id,
@@ -381,7 +286,6 @@ def _of_run(run: _Found, halves: Mapping[str, Half | None], weights: dict[str, s
         **{name: record.get(name) for name in _COUNTS},
         **{name: arithmetic.get(name) for name in _ARITHMETIC},
         "lost": 0,
-        "stale": None not in (now, then) and now != then,
     }
 
 
@@ -391,7 +295,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     order = []
     for name in COLUMNS:
         order += [name, *_RECIPE_DTYPES, *values] if name == "recipe" else [name]
-    table = table.reindex(columns=order).astype({**_DTYPES, **_RECIPE_DTYPES})
+    table = table.reindex(columns=order).astype(DTYPES)
     for name in values:  # of recipes that this version no longer knows
         table[name] = table[name].convert_dtypes()
     return table

@@ -10,21 +10,27 @@ here:  `run_pack`, a process per core, packs as plans divide them; reading, eval
 
 All have the same network, pictures and batches of 128, as many steps, and evaluate the select images at the end (here
 also test images). Ratios are of processor seconds, which count where others use the machine; seconds of the clock of
-whole grids are printed beside.
+whole grids are printed beside, and where the processor seconds of this project go. Before the first round one base is
+trained in each way for an epoch, and what the rounds will take is estimated from that.
 """
 
 import argparse
+import contextlib
 import datetime
+import functools
 import multiprocessing
 import os
 import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -45,6 +51,9 @@ from yosinski.experiment.recipes import EMOJI
 from yosinski.experiment.run import Run
 from yosinski.networks import build
 from yosinski.records import specs
+from yosinski.training import loop
+from yosinski.training.pack import Member
+from yosinski.training.steps import gradients, updates
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 KINDS = "base", "frozen", "tuned"
@@ -134,12 +143,48 @@ def networks(cuts: Sequence[int]) -> list[tuple[str, int]]:
     return [("base", 0), ("base", 0), *((kind, n) for kind in KINDS[1:] for n in cuts)]
 
 
+PARTS = {  # of a training here: its functions
+    "reading": [(loop, "read")],
+    "forward": [(loop, "at_cuts"), (Member, "logits")],
+    "backward": [(gradients, "backward")],
+    "clipping and update": [(updates.Updates, "take")],
+    "evaluation": [(loop, "evaluate")],
+}
+
+
+@contextlib.contextmanager
+def divided(seconds: dict[str, float]) -> Iterator[None]:
+    """Context in which the processor seconds of `PARTS` are added up; a part within a part belongs to the outer one."""
+    within = threading.local()
+
+    def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **more: Any) -> Any:
+            if getattr(within, "part", None):
+                return function(*arguments, **more)
+            within.part, before = part, time.thread_time()
+            try:
+                return function(*arguments, **more)
+            finally:
+                seconds[part] += time.thread_time() - before
+                within.part = None
+
+        return call
+
+    with contextlib.ExitStack() as patches:
+        for part, functions in PARTS.items():
+            for owner, name in functions:
+                patches.enter_context(mock.patch.object(owner, name, timed(part, getattr(owner, name))))
+        yield
+
+
 held: dict[str, Labelled] = {}  # in a worker process
 
 
-def work(how: str, given: tuple, where: Path) -> float:
-    """One task in a worker process; its processor seconds."""
+def work(how: str, given: tuple, where: Path) -> dict[str, float]:
+    """One task in a worker process; its processor seconds, as `all`, and here also by part."""
     torch.set_num_threads(1)
+    seconds: dict[str, float] = defaultdict(float)
     before = time.process_time()
     if how == "tuned":
         if not held:
@@ -148,8 +193,10 @@ def work(how: str, given: tuple, where: Path) -> float:
         (kind, n), epochs = given
         tuned(held, n, kind == "frozen", epochs)
     elif how == "here":
-        procedure.run_pack(*given)
-    return time.process_time() - before
+        with divided(seconds):
+            procedure.run_pack(*given)
+    seconds["all"] = time.process_time() - before
+    return seconds
 
 
 def prepare(where: Path) -> None:
@@ -181,30 +228,34 @@ def processor_seconds() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def of_plain(folder: Path, cuts: Sequence[int], epochs: int) -> dict[str, list[float]]:
-    """[clock, processor] seconds by kind."""
-    took: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+Took = dict[str, dict[str, float]]  # seconds by kind: of the `clock`, of the processor (`all`), and of parts of these
+
+
+def of_plain(folder: Path, listed: Sequence[tuple[str, int]], epochs: int) -> Took:
+    """What these networks take, one after the other."""
+    took: Took = defaultdict(lambda: defaultdict(float))
     torch.set_num_threads(cores())
-    for kind, n in networks(cuts):
+    for kind, n in listed:
         began, before = time.perf_counter(), processor_seconds()
         plain(folder, n, kind == "frozen", epochs)
-        took[kind][0] += time.perf_counter() - began
-        took[kind][1] += processor_seconds() - before
+        took[kind]["clock"] += time.perf_counter() - began
+        took[kind]["all"] += processor_seconds() - before
     return took
 
 
-def of_pool(pool: ProcessPoolExecutor, how: str, tasks: dict[str, list[tuple]], folder: Path) -> dict[str, list[float]]:
+def of_pool(pool: ProcessPoolExecutor, how: str, tasks: dict[str, list[tuple]], folder: Path) -> Took:
     """The same for tasks of worker processes, kind by kind."""
-    took = {}
+    took: Took = defaultdict(lambda: defaultdict(float))
     for kind, given in tasks.items():
         began = time.perf_counter()
-        done = [pool.submit(work, how, each, folder) for each in given]
-        busy = sum(each.result() for each in done)
-        took[kind] = [time.perf_counter() - began, busy]
+        for done in [pool.submit(work, how, each, folder) for each in given]:
+            for part, seconds in done.result().items():
+                took[kind][part] += seconds
+        took[kind]["clock"] = time.perf_counter() - began
     return took
 
 
-def of_project(pool: ProcessPoolExecutor, cuts: Sequence[int], epochs: int, folder: Path) -> dict[str, list[float]]:
+def of_project(pool: ProcessPoolExecutor, cuts: Sequence[int], epochs: int, folder: Path) -> Took:
     """A grid in a fresh runs directory, kind by kind."""
     with tempfile.TemporaryDirectory(dir=folder) as runs:
         where = Where(Path(runs), STORES.absolute(), "cpu", "float32")
@@ -217,22 +268,35 @@ def of_project(pool: ProcessPoolExecutor, cuts: Sequence[int], epochs: int, fold
         return of_pool(pool, "here", tasks, folder)
 
 
-def table(took: dict[str, list[dict[str, list[float]]]]) -> str:
-    """Seconds per kind and in all: median and range over rounds, and ratios to those of this project."""
+def table(took: dict[str, list[Took]]) -> str:
+    """Seconds per kind and in all: median and range over rounds, and ratios to those of this project; its parts."""
     lines = [
         "| | plain | tuned | here | plain / here | tuned / here |",
         "|---|---|---|---|---|---|",
     ]
+    shares = [f"| here, % | {' | '.join(PARTS)} | other |", "|---" * (len(PARTS) + 2) + "|"]
     for kind in (*KINDS, "grid"):
         kinds = KINDS if kind == "grid" else (kind,)
-        busy = {how: [sum(one[of][1] for of in kinds) for one in rounds] for how, rounds in took.items()}
+        busy = {how: [sum(one[of]["all"] for of in kinds) for one in rounds] for how, rounds in took.items()}
         ratios = [[a / b for a, b in zip(busy[how], busy["here"], strict=True)] for how in ("plain", "tuned")]
         cells = [f"{statistics.median(each):.1f} s ({min(each):.1f} to {max(each):.1f})" for each in busy.values()]
         cells += [f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" for each in ratios]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    clock = {how: [sum(one[kind][0] for kind in KINDS) for one in rounds] for how, rounds in took.items()}
+        parts = [100 * sum(one[of][part] for one in took["here"] for of in kinds) / sum(busy["here"]) for part in PARTS]
+        shares.append(f"| {kind} | {' | '.join(f'{each:.0f}' for each in (*parts, 100 - sum(parts)))} |")
+    clock = {how: [sum(one[kind]["clock"] for kind in KINDS) for one in rounds] for how, rounds in took.items()}
     told = ", ".join(f"{how} {statistics.median(each):.0f} s" for how, each in clock.items())
-    return "\n".join([*lines, "", f"Clock, grid: {told}."])
+    return "\n".join([*lines, "", *shares, "", f"Clock, grid: {told}."])
+
+
+def estimate(pool: ProcessPoolExecutor, folder: Path, networks: int, epochs: int) -> float:
+    """Seconds of the clock of a round, as if every network took what a base takes; here it is less, by what is shared.
+
+    Measured on an epoch of one base in each way.
+    """
+    plain = of_plain(folder, [("base", 0)], 1)["base"]["clock"]
+    tuned = of_pool(pool, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)["base"]["clock"]
+    return networks * epochs * (plain + 2 * tuned / cores())
 
 
 def main() -> None:
@@ -242,22 +306,24 @@ def main() -> None:
     options.add_argument("--epochs", type=int, default=4)
     options.add_argument("--cuts", type=int, nargs="+", default=list(range(1, 8)))
     given = options.parse_args()
-    took: dict[str, list[dict[str, list[float]]]] = {"plain": [], "tuned": [], "here": []}
+    took: dict[str, list[Took]] = {"plain": [], "tuned": [], "here": []}
     load = f"load {os.getloadavg()[0]:.1f}"
     print(f"{datetime.date.today()}, {processor()}, {cores()} cores, {load}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder, listed = Path(temporary), networks(given.cuts)
         prepare(folder)
         with ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn")) as pool:
             list(pool.map(work, ["start"] * 2 * cores(), [()] * 2 * cores(), [folder] * 2 * cores()))
             of_pool(pool, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)  # loads the pictures
+            minutes = estimate(pool, folder, len(listed), given.epochs) / 60
+            print(f"{given.rounds} rounds of about {minutes:.0f} minutes at this load", flush=True)
             for _ in range(given.rounds):
                 took["here"].append(of_project(pool, given.cuts, given.epochs, folder))
                 tasks: dict[str, list[tuple]] = defaultdict(list)
-                for kind, n in networks(given.cuts):
+                for kind, n in listed:
                     tasks[kind].append(((kind, n), given.epochs))
                 took["tuned"].append(of_pool(pool, "tuned", tasks, folder))
-                took["plain"].append(of_plain(folder, given.cuts, given.epochs))
+                took["plain"].append(of_plain(folder, listed, given.epochs))
                 print(table(took), flush=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("yosinski", "sweeps", "slurm", "analysis")
-HEAVY = ("torch", "torchvision", "submitit", "tokenizers", "transformers")
+HEAVY = ("torch", "torch._dynamo", "torchvision", "submitit", "tokenizers", "transformers")
 
 # Rooms from bottom to top: a module imports from its own room and from those in earlier lines.
 ROOMS = """
@@ -170,6 +170,23 @@ def test_commands_that_train_nothing_load_no_torch(command: str, tmp_path: Path)
 def test_analysis_loads_no_torch(tmp_path: Path) -> None:
     everything = ", ".join(name for name in MODULES if name.startswith("analysis"))
     assert loaded_by(f"import {everything}", tmp_path) == set()
+
+
+STEPS = """
+import torch
+from yosinski.experiment.recipes import EMOJI
+from yosinski.training.steps.optimiser import Group, Optimiser, take
+weight = torch.nn.Parameter(torch.ones(1))
+weight.sum().backward()
+for recipe in (EMOJI, EMOJI.with_values({"optimiser": "adamw"})):
+    before = weight.item()
+    take([(Optimiser(recipe, [Group({"weight": weight})]), 0.1)])
+    assert weight.item() < before
+"""
+
+
+def test_steps_do_not_load_torchs_compiler(tmp_path: Path) -> None:
+    assert loaded_by(STEPS, tmp_path) == {"torch"}
 
 
 def test_what_is_loaded_is_seen(tmp_path: Path) -> None:

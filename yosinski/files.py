@@ -35,7 +35,7 @@ def write_json(path: Path, value: dict[str, Any], durable: bool = True, indent: 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of `write_json`. BadInput if it is damaged or of a newer format."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
         newest = value["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(path) from error

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import field, fields
+from functools import cache
 from typing import Any
 
 
@@ -26,14 +27,17 @@ def later(as_before: Any) -> Any:
     return field(default=as_before, metadata={"as_before": as_before})
 
 
-def as_before(kind: Any) -> dict[str, Any]:
+@cache
+def as_before(kind: Any) -> Mapping[str, Any]:
     """The later fields of a dataclass with their defaults."""
     return {field.name: field.metadata["as_before"] for field in fields(kind) if "as_before" in field.metadata}
 
 
 def changed(value: Any) -> dict[str, Any]:
     """The later fields of a dataclass that do not have their defaults."""
-    return {name: getattr(value, name) for name, before in as_before(value).items() if getattr(value, name) != before}
+    return {
+        name: getattr(value, name) for name, before in as_before(type(value)).items() if getattr(value, name) != before
+    }
 
 
 def told(value: Any) -> dict[str, Any]:

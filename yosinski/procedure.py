@@ -22,6 +22,7 @@ from torch import nn
 from yosinski.data import store as stores
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
+from yosinski.experiment.cost import memory
 from yosinski.experiment.run import Run
 from yosinski.networks import build, parts
 from yosinski.networks.layers import moments_in
@@ -29,6 +30,7 @@ from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, claims, specs, states
 from yosinski.training import checkpoints, moments, shares, surgery
 from yosinski.training.arithmetic import (
+    ELSEWHERE,
     Arithmetic,
     choose_arithmetic,
     configure,
@@ -96,7 +98,7 @@ def run_pack(
             except Failure as failure:
                 fail(attempt, str(failure), failures)
         if partners is None:
-            place(stream, arithmetic)
+            place(stream, [run for run, _ in together], arithmetic)
         train_together(together, Shared(stream, partners, own, where, arithmetic), failures, stopping)
     except Exception as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -140,11 +142,44 @@ class Shared:
     arithmetic: Arithmetic
 
 
-def place(stream: Stream, arithmetic: Arithmetic) -> None:
-    """Hold a half's training images in the GPU's memory, if they take at most a share of what is left of it."""
-    free, needed = memory_left(arithmetic), len(stream.used) * stream.store.images[0].nbytes
-    if free is not None and stream.placeable and needed <= RESIDENT * free:
+def place(stream: Stream, runs: Sequence[Run], arithmetic: Arithmetic) -> None:
+    """Hold a half's training images in the GPU's memory, if they take at most a share of it and leave enough for runs.
+
+    Otherwise they are read step by step, which is said: a GPU may wait for them.
+    """
+    left = memory_left(arithmetic)
+    if left is None or not stream.placeable or not runs:
+        return
+    images, pack = len(stream.used) * stream.store.images[0].nbytes, memory_of(runs, stream, arithmetic)
+    if images <= min(RESIDENT * left[0], left[0] - pack):
         stream.place(arithmetic.device)
+        return
+    print(
+        f"training images are read step by step: they take {size(images)}, of {size(left[0])} of free GPU memory, of "
+        f"which the networks take at least {size(pack)}; a GPU with more memory would hold them",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def memory_of(runs: Sequence[Run], stream: Stream, arithmetic: Arithmetic) -> int:
+    """Bytes that a pack takes at least."""
+    return memory(runs, stream.store.card, 2 if arithmetic.dtype == "bfloat16" else 4)
+
+
+def lacking(runs: Sequence[Run], shared: Shared) -> str:
+    """Why a pack cannot fit into what is left of the GPU's memory, with sizes; empty if it may fit, or on CPUs."""
+    left = memory_left(shared.arithmetic)
+    needed = memory_of(runs, shared.stream, shared.arithmetic)
+    if left is None or needed <= left[0]:
+        return ""
+    why = f"at least {size(needed)} needed, {size(left[0])} of {size(left[1])} free"
+    return f"{why}; other processes hold the rest: {ELSEWHERE}" if needed <= left[1] else f"{why}: take a larger GPU"
+
+
+def size(number: float) -> str:
+    """A number of bytes in GB."""
+    return f"{number / 1e9:.3g} GB"
 
 
 def train_together(
@@ -159,7 +194,10 @@ def train_together(
     receives the reasons of failed runs, including a single run that does not fit.
     """
     members: list[Member] = []
+    why = lacking([run for run, _ in claimed], shared)
     try:
+        if why:
+            raise torch.OutOfMemoryError(why)
         for run, attempt in claimed:
             try:
                 members.append(admit(run, attempt, shared))
@@ -179,7 +217,7 @@ def train_together(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        lacking = f"out of GPU memory: {error}"
+        why = f"out of GPU memory: {error}"
         traceback.clear_frames(error.__traceback__)  # frees the tensors in the frames
     members.clear()
     shared.stream.displace()  # images are read again; the numbers are the same
@@ -187,10 +225,15 @@ def train_together(
     left = [(run, attempt) for run, attempt in claimed if states.state(attempt.path) == "running"]
     if len(claimed) == 1:
         for _, attempt in left:
-            fail(attempt, f"{ALONE}: {lacking}", failures)
+            fail(attempt, f"{ALONE}: {why}", failures)
         return
     # `status` searches logs for the words of failures: this message must not contain them.
-    print(f"too little GPU memory for a pack of {len(claimed)}: it goes on in halves", file=sys.stderr, flush=True)
+    needed = f"at least {size(memory_of([run for run, _ in claimed], shared.stream, shared.arithmetic))}"
+    print(
+        f"too little GPU memory for a pack of {len(claimed)} ({needed}): it goes on in halves",
+        file=sys.stderr,
+        flush=True,
+    )
     half = -(-len(left) // 2)
     train_together(left[:half], shared, failures, showing_life([attempt for _, attempt in left[half:]], stopping))
     train_together(left[half:], shared, failures, stopping)
@@ -208,7 +251,7 @@ def divided(members: Sequence[Member], shared: Shared) -> Iterator[None]:
     state = {
         "step": base.step,
         "network": {name: tensor.cpu() for name, tensor in base.network.state_dict().items()},
-        "optimiser": base.optimiser.state_dict(),
+        "optimiser": base.optimiser.state,
     }
     place = shares.Shares(0, count, stream.batch_size)
     try:

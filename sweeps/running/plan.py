@@ -14,7 +14,7 @@ from sweeps.running.speeds import ANY, Device, Speeds, measured
 from yosinski import files
 from yosinski.data import find
 from yosinski.data.card import Card
-from yosinski.experiment.cost import RunCost, check_batch, cost, in_pack, stored
+from yosinski.experiment.cost import RunCost, check_batch, cost, in_pack, memory, stored
 from yosinski.experiment.run import Run
 from yosinski.networks.catalogue import architecture
 from yosinski.records import claims, specs
@@ -104,6 +104,10 @@ class Plan:
         cost = self.costs[run.id]
         return self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
 
+    def memory(self, pack: Pack) -> int:
+        """Bytes that training a pack takes at least, in float32."""
+        return memory(pack.runs, self.cards[pack.runs[0].half.data])
+
     @cached_property
     def total_seconds(self) -> float:
         """Seconds until the last of the workers ends: each takes the first pack whose bases are trained."""
@@ -155,6 +159,7 @@ class Plan:
                     "runs": [run.id for run in pack.runs],
                     "parents": [parent.id for parent in pack.parents],
                     "seconds": round(sum(map(self.seconds, pack.runs)), 1),
+                    "memory": self.memory(pack),
                 }
                 for pack in self.packs
             ],

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.experiment.cost import cost, images, in_pack, standing, stored
+from yosinski.experiment.cost import cost, images, in_pack, memory, standing, stored
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
@@ -257,3 +257,19 @@ def test_features_larger_than_pixels_are_computed() -> None:
         assert [copy.cut for copy in copies if standing(copy)] == stands
         assert [copy.cut for copy in copies if stored([copy], {"toy": CARD})] == stands
         assert not standing(copies[-1].parent or base)
+
+
+def test_memory_of_a_pack_done_by_hand() -> None:
+    """Weights and momenta, and of a step the gradients and the outputs between the cut and the last segment."""
+    without, with_momentum = (replace(BASE, recipe=replace(RECIPE, momentum=value)) for value in (0.0, 0.9))
+    rows = ARCHITECTURES["alexnet32"].costs(outputs=3)
+    every = sum(row.parameters for row in rows)
+    values = 16 * 8 * 8 + 32 * 4 * 4 + 48 * 4 * 4 + 48 * 4 * 4 + 32 * 4 * 4 + 128  # all but fc7
+    assert memory([without], CARD) == 4 * (2 * every + 8 * values)
+    assert memory([with_momentum], CARD, 2) == 4 * 3 * every + 8 * 2 * values
+    frozen, tuned = (with_momentum.copy(5, treatment, BASE) for treatment in ("frozen", "tuned"))
+    above = sum(row.parameters for row in rows[5:])
+    assert memory([frozen], CARD) == 4 * (every + 2 * above + 8 * 128)
+    assert memory([frozen, tuned], CARD) - memory([tuned], CARD) == 4 * (every + above)
+    adam = replace(with_momentum, recipe=RECIPE.with_values({"optimiser": "adamw"}))
+    assert memory([adam], CARD) - memory([with_momentum], CARD) == 4 * every

@@ -25,7 +25,7 @@ from yosinski.records import attempts, specs, states
 from yosinski.training import loop, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments
-from yosinski.training.partners import gradients
+from yosinski.training.steps import gradients
 
 
 def test_a_base_learns_and_its_record_says_so(where: Where, bases: tuple[Run, Run]) -> None:

@@ -22,8 +22,10 @@ from yosinski.experiment.run import Run
 from yosinski.networks.build import build
 from yosinski.records import attempts, specs, states
 from yosinski.training import moments
-from yosinski.training.loop import take_step
+from yosinski.training.clock import Clock
 from yosinski.training.pack import Member
+from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream
 
 ADAMW = {"optimiser": "adamw", "learning_rate": 0.002, "weight_decay": 0.05, "bias_decay": 0.0, "bias_rate": 2.0}
@@ -108,6 +110,7 @@ def test_steps_are_those_of_adamw_with_paces_and_biases_of_their_own(
     """Decay and step of every tensor are in proportion to its rate; the gradient is clipped as a whole, before."""
     run = changed(target, warmup=0.0, momentum=0.8, clip=0.5, weight_decay=3.0).copy(2, "decayed", base)
     member, stream = started(where, run, store), Stream(store, run)
+    updates, clock = Updates(10), Clock("cpu")
     by_hand = {name: p.detach().double() for name, p in member.trained.items()}
     first = {name: torch.zeros_like(w) for name, w in by_hand.items()}
     second = {name: torch.zeros_like(w) for name, w in by_hand.items()}
@@ -117,7 +120,9 @@ def test_steps_are_those_of_adamw_with_paces_and_biases_of_their_own(
         outputs = member.network(batch)
         loss = F.cross_entropy(outputs, labels)
         found = torch.autograd.grad(loss, list(member.trained.values()), retain_graph=True)
-        take_step(member, outputs, [labels], step, 10)
+        gradients.backward(member, outputs, [labels])
+        updates.add(member, step, clock)
+        updates.take(step, clock)
         norm = torch.stack([gradient.double().norm() for gradient in found]).norm()
         for (name, w), gradient in zip(by_hand.items(), found, strict=True):
             bias, pace = name.endswith("bias"), {"conv1": 0.25, "conv2": 0.5}.get(name.split(".")[0], 1)

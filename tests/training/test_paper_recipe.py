@@ -37,10 +37,12 @@ from yosinski.networks.layers import Masks, dropping
 from yosinski.networks.tensors import fingerprint
 from yosinski.randomness import generator
 from yosinski.records import attempts, specs, states
-from yosinski.training import loop, pulse, surgery
-from yosinski.training.loop import take_step
+from yosinski.training import pulse, surgery
+from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments, moments
 from yosinski.training.pack import Member, masks_of
+from yosinski.training.steps import gradients
+from yosinski.training.steps.updates import Updates
 from yosinski.training.stream import Stream
 
 TINY = Architecture(
@@ -222,12 +224,12 @@ def test_large_checkpoints_are_written_less_often_than_evaluations(
         saved.append(member.step)
         clock[0] += 11.0
 
-    def take_step(*arguments: Any) -> None:
+    def backward(*arguments: Any) -> None:
         clock[0] += 50.0
         real(*arguments)
 
-    real = loop.take_step
-    monkeypatch.setattr(loop, "take_step", take_step)
+    real = gradients.backward
+    monkeypatch.setattr(gradients, "backward", backward)
     monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float))
     monkeypatch.setattr(pulse.checkpoints, "save", save)
     train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))])
@@ -313,15 +315,18 @@ def test_steps_are_caffes(where: Where) -> None:
     parameters = member.trained
     by_hand = {name: p.detach().double() for name, p in parameters.items()}
     velocities = {name: torch.zeros_like(w) for name, w in by_hand.items()}
+    updates, clock = Updates(6), Clock("cpu")
     stream = Stream(procedure.stores.load(find.card("toy"), where.stores), run)
     for step in range(6):
         batch, labels = stream.batch(step)
         outputs = member.network(batch)
         loss = F.cross_entropy(outputs, labels)
-        gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
-        take_step(member, outputs, [labels], step, 6)
+        found = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+        gradients.backward(member, outputs, [labels])
+        updates.add(member, step, clock)
+        updates.take(step, clock)
         rate = (0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001)[step]
-        for (name, w), gradient in zip(by_hand.items(), gradients, strict=True):
+        for (name, w), gradient in zip(by_hand.items(), found, strict=True):
             bias = name.endswith("bias")
             decay = 0.0 if bias else 0.05
             velocities[name] = 0.9 * velocities[name] + rate * (1 + bias) * (gradient.double() + decay * w)

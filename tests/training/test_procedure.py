@@ -16,6 +16,8 @@ from yosinski.errors import Failure
 from yosinski.experiment.run import Run
 from yosinski.records import attempts, claims, specs, states
 from yosinski.training import loop, pulse
+from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, memory_left
+from yosinski.training.stream import Stream
 
 
 def test_a_full_disk_is_said_and_what_is_trained_is_kept(
@@ -88,6 +90,62 @@ def test_a_run_that_is_too_large_alone_fails_alone(
     paths = [specs.folder(where.runs, run.id) for run in pack]
     assert [states.state(path) for path in paths] == ["done", "failed", "done"]
     assert "CUDA out of memory" in (paths[1] / "failure.json").read_text()
+
+
+def test_a_pack_that_cannot_fit_is_halved_before_it_is_tried(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """With a GPU's memory that is made up: there is room for the larger half, and not for one byte less than all."""
+    a, b = bases[0], brief(bases[1], 1.0)
+    pack = [b.copy(n, treatment, a) for n in (2, 5) for treatment in ("frozen", "tuned")]
+    train(where, pack)
+    undisturbed = [numbers(where, run) for run in pack]
+    for run in pack:
+        path = specs.folder(where.runs, run.id)
+        path.rename(path.with_name(f"before-{path.name}"))
+    stream = Stream(procedure.stores.of(b.half, where.stores), b)
+    needed = [procedure.memory_of(runs, stream, choose_arithmetic(where)) for runs in (pack, pack[:2], pack[2:])]
+    assert max(needed[1:]) < needed[0]
+    monkeypatch.setattr(procedure, "memory_left", lambda _: (needed[0] - 1, 10**9))
+    train(where, pack)
+    assert [numbers(where, run) for run in pack] == undisturbed
+    made = [states.read_record(specs.folder(where.runs, run.id)) or {} for run in pack]
+    assert [record["pack"] for record in made] == [2, 2, 2, 2]
+    assert "too little GPU memory for a pack of 4 (at least 0.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("memory", "advice"),
+    [
+        ((4 * 10**5, 8 * 10**10), r"0.0004 GB of 80 GB free; other processes hold the rest: wait for them .*_DEVICES"),
+        ((4 * 10**5, 5 * 10**5), r"0.0004 GB of 0.0005 GB free: take a larger GPU"),
+    ],
+)
+def test_a_run_that_cannot_fit_alone_says_sizes_and_what_to_do(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, memory: tuple[int, int], advice: str
+) -> None:
+    """Whether others hold the memory or there is not more; what it has trained is kept."""
+    run = brief(bases[1]).copy(4, "tuned", bases[0])
+    train(where, [run], after(5))
+    path = specs.folder(where.runs, run.id)
+    saved = (path / "checkpoint.pt").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(procedure, "memory_left", lambda _: memory)
+        with pytest.raises(Failure, match=f"even alone: out of GPU memory: at least 0.00.* GB needed, {advice}"):
+            train(where, [run])
+    assert states.state(path) == "failed"
+    assert (path / "checkpoint.pt").read_bytes() == saved
+    train(where, [run])
+    assert states.state(path) == "done"
+
+
+def test_a_gpu_that_others_have_filled_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def filled() -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", filled)
+    with pytest.raises(Failure, match="other processes have filled the memory of the GPU: wait for them"):
+        memory_left(Arithmetic("float32", "cuda", 1))
 
 
 def test_another_failure_is_not_taken_for_too_little_memory(

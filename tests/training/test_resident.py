@@ -20,6 +20,7 @@ from yosinski.experiment.recipes import EMOJI
 from yosinski.experiment.run import Run
 from yosinski.randomness import generator
 from yosinski.records import specs, states
+from yosinski.training.arithmetic import choose_arithmetic
 from yosinski.training.stream import Stream
 
 SIDE = 32
@@ -86,8 +87,8 @@ def test_grey_and_resized_crops_are_read(noise: Store) -> None:
     assert not Stream(noise, base(least_area=0.5, shift=0)).placeable
 
 
-def test_images_are_placed_if_they_take_at_most_half_of_what_is_free(
-    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_images_are_placed_if_they_take_at_most_half_of_what_is_free_and_leave_room_for_networks(
+    where: Where, bases: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
     """With a budget that is made up, on the CPU: weights are the same bytes, whether images are placed or not."""
     target = brief(bases[1], 1.0)
@@ -107,13 +108,16 @@ def test_images_are_placed_if_they_take_at_most_half_of_what_is_free(
         monkeypatch.setattr(
             procedure,
             "memory_left",
-            lambda _, spare=spare, images=images: None if spare is None else images[0],
+            lambda _, spare=spare, images=images: None if spare is None else (images[0], images[0]),
         )
-        size = 32 * 32 * 3 * Stream(procedure.stores.of(target.half, there.stores), target).total
-        images[0] = 2 * size + (spare or 0)
+        stream = Stream(procedure.stores.of(target.half, there.stores), target)
+        size = 32 * 32 * 3 * stream.total
+        networks = procedure.memory_of(copies, stream, choose_arithmetic(there))
+        images[0] = max(2 * size, size + networks) + (spare or 0)
         train(there, copies)
         records = [states.read_record(specs.folder(there.runs, run.id)) for run in copies]
         weights.append([(record["weights"], record["metrics"]) for record in records if record])
         assert len(placed) == (spare == 0)
+        assert ("training images are read step by step: they take" in capsys.readouterr().err) == (spare == -1)
     assert weights[0] == weights[1] == weights[2]
     assert len(weights[0]) == 2

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
@@ -19,6 +18,7 @@ from yosinski.networks.tensors import fingerprint, fingerprint_of_file
 from yosinski.records import attempts
 from yosinski.training import surgery
 from yosinski.training.pack import Member
+from yosinski.training.steps.optimiser import take
 
 NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head")
 RECIPE = Recipe(
@@ -143,9 +143,9 @@ def test_frozen_tensors_are_not_in_the_optimiser(n: int) -> None:
     wanted = [name for name, _ in frozen.network.named_parameters() if NAMES.index(name.split(".")[0]) >= n]
     assert list(frozen.trained) == wanted
     assert len(wanted) == 2 * (8 - n)
-    held = [p for group in frozen.optimiser.param_groups for p in cast(list[nn.Parameter], group["params"])]
-    assert len(held) == len(wanted)
-    assert {id(p) for p in held} == {id(p) for p in frozen.trained.values()}
+    held = [name for group in frozen.optimiser.groups for name in group.parameters]
+    assert sorted(held) == sorted(wanted)
+    assert all(p is frozen.trained[name] for group in frozen.optimiser.groups for name, p in group.parameters.items())
 
 
 @pytest.mark.parametrize("run", [BASE, replace(BASE, seed=1).copy(3, "tuned", BASE)], ids=str)
@@ -158,7 +158,7 @@ def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_froz
     frozen = member(replace(BASE, seed=1).copy(2, "frozen", BASE))
     for p in frozen.network.parameters():
         p.grad = torch.zeros_like(p)
-    frozen.optimiser.step()
+    take([(frozen.optimiser, 0.1)])
     for name, p in frozen.network.named_parameters():
         assert (p == 0.5).all() == (name.split(".")[0] in ("conv1", "conv2")), name
     assert surgery.certificate(frozen.network, frozen.fixed) == frozen.certificate
@@ -166,8 +166,8 @@ def test_a_step_with_weight_decay_moves_what_is_trained_and_nothing_that_is_froz
 
 def test_the_rate_falls_with_every_segment_below_the_cut() -> None:
     decayed = member(replace(BASE, seed=1).copy(2, "decayed", BASE))
-    times = {id(p): group["times"] for group in decayed.optimiser.param_groups for p in group["params"]}
-    found = {name: times[id(p)] for name, p in decayed.network.named_parameters()}
+    times = {name: group.times for group in decayed.optimiser.groups for name in group.parameters}
+    found = {name: times[name] for name, _ in decayed.network.named_parameters()}
     expected = {"conv1": 0.25, "conv2": 0.5}
     assert found == {name: expected.get(name.split(".")[0], 1.0) for name in found}
 

@@ -85,9 +85,11 @@ def summary(plan: Plan) -> str:
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
     features = _stored(plan)
+    most = max(map(plan.memory, plan.packs))
+    needed = f"packs take at least {most / 1e9:.2g} GB of memory in float32\n" if most > MUCH else ""
     return text + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "
-        f"{large(flops)} FLOPs\n{features}"
+        f"{large(flops)} FLOPs\n{features}{needed}"
         f"about {duration(plan.total_seconds)} with {count(plan.workers, 'worker')}; "
         f"the estimate rests on {plan.speeds.basis}"
     )
@@ -107,6 +109,7 @@ def _stored(plan: Plan) -> str:
     return "; ".join(filter(None, (size, rest))) + "\n"
 
 
+MUCH = 10**9  # bytes of memory: as much as a process takes without networks
 SHOWN = 500  # maximum rows of a table; --json has all runs
 MARKS = {
     **{"done": ("", "green"), "running": ("▶", "cyan"), "queued": ("·", "blue"), "waiting": ("⋯", "blue")},

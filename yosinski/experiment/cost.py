@@ -273,6 +273,24 @@ def standing(run: Run) -> int:
     return depth if depth and bytes_at(run, depth) <= 3 * architecture(run.network).side ** 2 else 0
 
 
+def memory(runs: Sequence[Run], card: Card, width: int = 4) -> int:
+    """Bytes that runs take at least that are trained as a pack: a lower bound, for what cannot fit.
+
+    Weights and momenta of all, and of a step, which members take one after the other, the gradients and what is kept
+    for the backward pass: of that the outputs of segments alone, of `width` bytes a value, and none of texts, whose
+    length varies.
+    """
+    kept, steps = 0, []
+    for run in runs:
+        rows, batch = rows_of(run), min(run.recipe.batch_size, images(run, card, "train"))
+        trained = sum(row.parameters for n, row in enumerate(rows, 1) if math.isfinite(run.begins(n)))
+        averages = 2 if run.recipe.optimiser == "adamw" else min(1, math.ceil(run.recipe.momentum))
+        kept += 4 * (sum(row.parameters for row in rows) + averages * trained)
+        above = rows[trunk(run, 1.0) : -2] if run.half.reads == "pictures" else []
+        steps.append(4 * trained + batch * width * sum(math.prod(row.shape) for row in above))
+    return kept + max(steps, default=0)
+
+
 def bytes_at(run: Run, depth: int) -> int:
     """Size of the float32 features of an image at a cut."""
     return 4 * math.prod(layers_of(run)[depth - 1].shape)

@@ -312,7 +312,12 @@ class Run:
 
         Segment N + 1 is the head.
         """
-        return self.how.begins(self.at, n)
+        return self._begins[n - 1]
+
+    @cached_property
+    def _begins(self) -> tuple[float, ...]:
+        how, at = self.how, self.at
+        return tuple(how.begins(at, n) for n in range(1, len(self.cuts) + 2))
 
     def held(self, done: float) -> int:
         """Number of first segments that have not been trained yet after this share of the training."""
@@ -325,8 +330,13 @@ class Run:
 
     def rate(self, step: int, steps: int) -> float:
         """The weights' learning rate in step 0..steps - 1. If the schedule restarts, each part has a whole schedule."""
-        first = math.ceil(self.how.restart(self.at) * steps)
+        first = math.ceil(self.restart * steps)
         return self.recipe.rate(step, first) if step < first else self.recipe.rate(step - first, steps - first)
+
+    @cached_property
+    def restart(self) -> float:
+        """The share of the training after which the schedule of rates starts again; 0: it does not."""
+        return self.how.restart(self.at)
 
     def pace(self, n: int) -> float:
         """The learning rate of segment n as a multiple of the new segments' rate."""
@@ -396,8 +406,10 @@ class Run:
 
 def unknown(spec: Mapping[str, Any]) -> list[str]:
     """The values in a spec that this version does not know, for messages: a newer version wrote it."""
-    of_run = {"semantics", "source", *(field.name for field in fields(Run))}
-    of_recipe = {field.name for field in fields(Recipe)}
-    return [f"value {name}" for name in sorted(spec.keys() - of_run)] + [
-        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - of_recipe)
+    return [f"value {name}" for name in sorted(spec.keys() - _VALUES)] + [
+        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - _OF_RECIPE)
     ]
+
+
+_VALUES = {"semantics", "source", *(field.name for field in fields(Run))}
+_OF_RECIPE = {field.name for field in fields(Recipe)}

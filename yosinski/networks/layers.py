@@ -34,6 +34,16 @@ class Standardise(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The standardised pixels."""
+        made = _made.get()
+        if made is None:
+            return self.standardised(batch)
+        key = id(batch), id(self.mean), id(self.std)
+        if key not in made or made[key][1]._version:  # what a network has changed in place is of no use to another
+            made[key] = batch, self.standardised(batch)  # with the batch, whose id no other gets meanwhile
+        return made[key][1]
+
+    def standardised(self, batch: Batch) -> torch.Tensor:
+        """The standardised pixels, computed."""
         mean = self.mean if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
         return (batch.pixels.float() - mean) / self.std
 
@@ -45,6 +55,31 @@ class Standardise(nn.Module):
         top, left = batch.corners.unbind(1)
         column = torch.where(batch.mirrored, windows.shape[3] - 1 - left, left)
         return windows[batch.mirrored.long(), :, top, column]
+
+
+_made: ContextVar[dict[tuple[int, int, int], tuple[Batch, torch.Tensor]] | None] = ContextVar("made", default=None)
+
+
+@contextlib.contextmanager
+def standardising_once() -> Iterator[None]:
+    """Context in which modules that hold the same moments (see `tie_moments`) standardise a batch once."""
+    token = _made.set({})
+    try:
+        yield
+    finally:
+        _made.reset(token)
+
+
+def tie_moments(networks: Iterable[nn.Sequential]) -> None:
+    """Let networks with equal moments hold the same tensors of them."""
+    different: list[Standardise] = []
+    for one in map(moments_in, networks):
+        for other in different:
+            if torch.equal(one.mean, other.mean) and torch.equal(one.std, other.std):
+                one.mean, one.std = other.mean, other.std
+                break
+        else:
+            different.append(one)
 
 
 def moments_in(network: nn.Sequential) -> Standardise:

@@ -25,9 +25,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
     Records of stuck runs by earlier versions are read by the present rule: see `health.reread`.
     """
     record = path / "record.json"
-    if not record.exists():
+    try:
+        value = read_json(record)
+    except FileNotFoundError:
         return None
-    value = read_json(record)
     if value.get("state") not in get_args(State):
         raise Damaged(record)
     return health.reread(value) if value["state"] == "stuck" else value
@@ -66,19 +67,30 @@ def progress(path: Path) -> dict[str, Any] | None:
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """The evaluations in order of steps, from the latest attempt of each step. An incomplete last line is ignored."""
-    rows: dict[int, dict[str, float]] = {}
-    with contextlib.suppress(FileNotFoundError):
+    names, rows = curve_rows(path)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def curve_rows(path: Path) -> tuple[list[str], list[list[float]]]:
+    """The same as the names of columns, and the values of each evaluation in their order."""
+    try:
         text = (path / "curve.csv").read_text()
-        complete = text[: text.rfind("\n") + 1]
-        names, *lines = [line.split(",") for line in complete.splitlines()] or [[]]
+    except FileNotFoundError:
+        return [], []
+    complete = text[: text.rfind("\n") + 1]
+    names, *lines = [line.split(",") for line in complete.splitlines()] or [[]]
+    rows: dict[int, list[float]] = {}
+    try:
+        attempt, step = (names.index(name) for name in ("attempt", "step")) if lines else (0, 0)
         for line in lines:
-            try:
-                values = dict(zip(names, map(float, line), strict=True))
-            except ValueError as error:
-                raise Damaged(path / "curve.csv") from error
-            if values["attempt"] >= rows.get(int(values["step"]), values)["attempt"]:
-                rows[int(values["step"])] = values
-    return [rows[step] for step in sorted(rows)]
+            row = list(map(float, line))
+            if len(row) != len(names):
+                raise ValueError
+            if row[attempt] >= rows.get(int(row[step]), row)[attempt]:
+                rows[int(row[step])] = row
+    except (ValueError, OverflowError) as error:
+        raise Damaged(path / "curve.csv") from error
+    return names, [rows[step] for step in sorted(rows)]
 
 
 def spoilt(path: Path) -> bool:

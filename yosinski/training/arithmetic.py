@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from yosinski.environment import Where, bfloat16_units, cpu_has_bfloat16, no_gpu_found, processor, visible_gpus
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, Failure
 from yosinski.networks import batch
+
+FILLED = "CUDA error: out of memory"  # where not even CUDA itself has room
+ELSEWHERE = "wait for them (nvidia-smi lists them), or name another GPU in CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,24 @@ def keep_freed_memory() -> None:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that a GPU has too little memory. Libraries report this in different ways."""
-    messages = "MPS backend out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"
+    messages = "MPS backend out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", FILLED
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)
 
 
-def memory_left(arithmetic: Arithmetic) -> int | None:
-    """Free memory of the GPU in bytes; None without a GPU of which that is known."""
-    return torch.cuda.mem_get_info()[0] if arithmetic.device == "cuda" else None
+def memory_left(arithmetic: Arithmetic) -> tuple[int, int] | None:
+    """Free memory of the GPU for this process, and all of it, in bytes; None without a GPU of which that is known.
+
+    Failure if other processes have left so little that this one cannot even start there.
+    """
+    if arithmetic.device != "cuda":
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated(), total
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Failure(f"other processes have filled the memory of the GPU: {ELSEWHERE}") from error
 
 
 def free_memory(arithmetic: Arithmetic) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from yosinski.data.pictures.crops import each_once
 from yosinski.experiment import cost
 from yosinski.networks import tensors
+from yosinski.networks.layers import standardising_once
 from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training import features, surgery
 from yosinski.training.arithmetic import Arithmetic
@@ -55,7 +56,7 @@ def take_features(
         def compute(missing: list[int], batches: Callable[[], Iterator[Seen]] = batches) -> Iterator[Any]:
             for given in batches():
                 batch = given.to(arithmetic.device)
-                with arithmetic.autocast(), around(batch):
+                with arithmetic.autocast(), around(batch), standardising_once():
                     computed = at_cuts([standing[k] for k in missing], batch, clock)
                 yield computed
 

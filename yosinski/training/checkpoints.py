@@ -15,8 +15,7 @@ FORMAT = 3
 
 def save(member: Member, arithmetic: Arithmetic) -> None:
     """Write the state of a run. Fixed segments are left out, because they do not change."""
-    trained = member.trained
-    states = {name: dict(member.optimiser.state.get(p, {})) for name, p in trained.items()}
+    states = {name: dict(state) for name, state in member.optimiser.state.items()}
     momenta = {name: state.pop("momentum_buffer", None) for name, state in states.items()}
     content = {
         "format": FORMAT if arithmetic.processes > 1 else FORMAT - 1,
@@ -54,18 +53,16 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
             raise Failure(
                 f"{path} is of format {content['format']}; this version reads up to {FORMAT}: update yosinski"
             )
-        trained = member.trained
         moments = content.get("moments", {})  # earlier versions had no AdamW
-        if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - trained.keys():
+        if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - member.trained.keys():
             raise ValueError("the checkpoint of another run")
         started_in = Arithmetic.of(content["arithmetic"])
         state = member.network.state_dict()
         state.update(content["tensors"])
         member.network.load_state_dict(state)
         for name, momentum in content["momentum"].items():
-            member.optimiser.state[trained[name]]["momentum_buffer"] = momentum
-        for name, state in moments.items():
-            member.optimiser.state[trained[name]].update(state)
+            member.optimiser.state[name]["momentum_buffer"] = momentum
+        member.optimiser.state.update(moments)
         member.loss_sum.copy_(content["loss_sum"])
         if member.of_tasks is not None:
             member.of_tasks.copy_(content["of_tasks"])

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 
@@ -17,8 +17,8 @@ class Clock:
     """Adds the time from one lap to the next to the members' `seconds`.
 
     It is divided like the work within the lap: on the CPU by the seconds of each piece of work, on other devices, which
-    work asynchronously, by its FLOPs. A piece that several members need is divided evenly among them. Time without
-    members, such as reading a batch, is divided in the same proportions.
+    work asynchronously, by its FLOPs. A piece that several members need is divided evenly among them, or in given
+    proportions. Time without members, such as reading a batch, is divided like the rest.
     """
 
     def __init__(self, device: str) -> None:
@@ -31,13 +31,14 @@ class Clock:
         self.began = time.perf_counter()
 
     @contextlib.contextmanager
-    def of(self, members: Collection[Timed], flops: float) -> Iterator[None]:
-        """Time a piece of work for these members; `flops`: its number of FLOPs."""
+    def of(self, members: Collection[Timed], flops: float, parts: Sequence[float] = ()) -> Iterator[None]:
+        """Time a piece of work for these members. flops: its number of FLOPs; parts: what each of them causes of it."""
         began = time.perf_counter()
         yield
         amount = time.perf_counter() - began if self.by == "time" else flops
-        for member in members:
-            self.work[member] += amount / len(members)
+        total = sum(parts)
+        for k, member in enumerate(members):
+            self.work[member] += amount * (parts[k] / total if total else 1 / len(members))
 
     def lap(self, members: Collection[Timed]) -> None:
         """Assign the time since the last lap to these members; evenly, if none of them has worked."""

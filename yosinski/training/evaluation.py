@@ -1,7 +1,7 @@
 """Evaluation on the select, test and unseen images of a half, and detection of stuck runs."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,8 +13,10 @@ from yosinski.data.pictures.crops import greyed, unaugmented
 from yosinski.data.pictures.resident import Resident
 from yosinski.data.place import RULE
 from yosinski.data.store import Store
+from yosinski.experiment.cost import origin
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
+from yosinski.networks.layers import standardising_once
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import Seen, around
 from yosinski.records.health import Chance, judged
@@ -22,8 +24,10 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.pack import Member, at_cuts, stored_inputs
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
-from yosinski.training.partners.gradients import loss_of
+from yosinski.training.steps.gradients import loss_of
 from yosinski.training.stream import Stream
+
+MOST = 1 << 28  # bytes of features that are kept in memory for select images
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,38 @@ class Score:
         return np.bincount(self.images.labels[self.right], minlength=self.images.classes).tolist()
 
 
+class Kept:
+    """The output of frozen segments for batches of select images, in memory from one evaluation to the next.
+
+    At most `MOST` bytes are kept; what has no room is computed each time. It is identified like segments that are
+    shared, by origin and depth, which never change.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[Hashable, int, int], tuple[torch.Tensor, int]] = {}  # by first image; with its version
+        self.bytes = 0
+
+    def of(self, members: Sequence[Member], start: int) -> dict[Member, torch.Tensor]:
+        """What is kept for these members, unless a network has changed it in place."""
+        found = {member: self.held.get((origin(member.run), member.trunk, start)) for member in members if member.trunk}
+        return {member: kept[0] for member, kept in found.items() if kept and kept[0]._version == kept[1]}
+
+    def keep(self, inputs: Mapping[Member, torch.Tensor], start: int) -> None:
+        """Keep the inputs of members above their trunks, as far as there is room; not what is stored on disk."""
+        for member, taken in inputs.items():
+            key = origin(member.run), member.trunk, start
+            lacking = member.trunk and not member.features and key not in self.held
+            if lacking and self.bytes + taken.nbytes <= MOST:
+                self.held[key] = taken, taken._version
+                self.bytes += taken.nbytes
+
+    def forget(self, members: Sequence[Member]) -> None:
+        """Free what none of these members needs any more."""
+        needed = {(origin(member.run), member.trunk) for member in members}
+        self.held = {key: kept for key, kept in self.held.items() if key[:2] in needed}
+        self.bytes = sum(tensor.nbytes for tensor, _ in self.held.values())
+
+
 def image_set(store: Store, run: Run, name: str, unseen: bool = False, task: int = 0) -> ImageSet:
     """One set of a task's images with the network's crop size; `unseen`: from the data set's unseen domains."""
     at_a_time, half = run.recipe.batch_size, run.tasks[task]
@@ -132,8 +168,12 @@ def evaluate(
     arithmetic: Arithmetic,
     clock: Clock,
     stopping: Callable[[], bool] = lambda: False,
+    kept: Kept | None = None,
 ) -> list[Score]:
-    """The score of every member on one image set, unaugmented; empty if `stopping` is true between two batches."""
+    """The score of every member on one image set, unaugmented; empty if `stopping` is true between two batches.
+
+    kept: of earlier evaluations on this set; None: nothing is kept.
+    """
     for member in members:
         member.rest()
     if not members:
@@ -143,11 +183,15 @@ def evaluate(
     right: list[torch.Tensor] = []  # on the device, which nothing waits for until the end
     depths = {member: member.trunk for member in members}
     total = len(images.rows)
+    if kept:
+        kept.forget(members)
     for start in range(0, total, images.at_a_time):
         if stopping():
             return []
         part = slice(start, start + images.at_a_time)
         features = stored_inputs(depths, images.name, 0, part, arithmetic.device)
+        if kept:
+            features = kept.of([member for member in members if member not in features], start) | features
         batch = images.batch(store, part) if len(features) < len(depths) or store.texts else None
         absent = [None, *(other.missing(part) for other in images.others)]
         if isinstance(batch, list):
@@ -157,9 +201,11 @@ def evaluate(
             batch = batch.to(arithmetic.device)
         labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
         outputs = []
-        with around(batch):
+        with around(batch), standardising_once():
             with arithmetic.autocast():
                 inputs = at_cuts(members, batch, clock, features)
+            if kept:
+                kept.keep(dict(zip(members, inputs, strict=True)), start)
             for member, taken in zip(members, inputs, strict=True):
                 with clock.of([member], len(labels) * member.evaluating), missing(absent):
                     outputs.append(of_task(member, taken, images.task, arithmetic))
@@ -176,6 +222,53 @@ def of_task(member: Member, taken: Any, task: int, arithmetic: Arithmetic) -> to
         return member.logits(taken, arithmetic)
     alone = [taken if k == task else None for k in range(len(member.run.tasks))]
     return member.logits(alone, arithmetic)[task]
+
+
+class Evaluations:
+    """The evaluations of a pack: of select images after certain `steps`, and of all `sets` at the end.
+
+    The first set has the select images of its half; those of further tasks follow. chances: see `chance`, by task.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        partners: Partners | None,
+        arithmetic: Arithmetic,
+        clock: Clock,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.arithmetic, self.clock, self.stopping = arithmetic, clock, stopping
+        self.streams = partners.streams if partners and partners.tasks else [stream]
+        self.sets = [
+            images for k, own in enumerate(self.streams) for images in evaluation_sets(own.store, stream.run, k)
+        ]
+        if partners and not partners.tasks:
+            self.sets = [with_inputs(images, partners) for images in self.sets]
+        selects = [images for images in self.sets if images.name == "select"]
+        self.chances = [chance(self.streams[images.task], images) for images in selects]
+        if stream.resident:  # select images are evaluated often
+            select = self.sets[0]
+            self.sets[0] = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
+        own = enumerate(self.sets)
+        self.scored = [k for k, images in own if images.name == "select" and images.task in stream.run.scored]
+        self.steps = set(stream.recipe.evaluated(stream.steps))
+        self.kept = Kept() if partners is None and arithmetic.device == "cpu" else None
+
+    def on_select(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
+        """Of every member the scores of its tasks that have curves; empty if it is to stop."""
+        return self._scores(members, [self.sets[k] for k in self.scored])
+
+    def on_all(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
+        """Of every member the scores on all sets; empty if it is to stop."""
+        return self._scores(members, self.sets)
+
+    def _scores(self, members: Sequence[Member], sets: Sequence[ImageSet]) -> list[tuple[Score, ...]]:
+        found = []
+        for images in sets:
+            store, kept = self.streams[images.task].store, self.kept if images.name == "select" else None
+            found.append(evaluate(members, store, images, self.arithmetic, self.clock, self.stopping, kept))
+        return list(zip(*found, strict=True)) if all(found) else []
 
 
 def health(

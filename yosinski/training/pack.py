@@ -18,7 +18,7 @@ from yosinski.experiment import cost
 from yosinski.experiment.cost import layers_of, origin
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch, moved
-from yosinski.networks.layers import Masks
+from yosinski.networks.layers import Masks, moments_in
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.records import attempts
 from yosinski.training import surgery
@@ -26,9 +26,7 @@ from yosinski.training.arithmetic import Arithmetic
 from yosinski.training.clock import Clock
 from yosinski.training.features import StoredFeatures
 from yosinski.training.shares import Shares
-
-BETA2 = 0.999  # of AdamW, as in torch; the first beta is `recipe.momentum`
-
+from yosinski.training.steps.optimiser import Group, Optimiser
 
 Input = Seen | torch.Tensor | list[Seen]  # a list: one entry per task or input
 
@@ -48,7 +46,7 @@ class Member:
     attempt: attempts.Attempt
     network: nn.Sequential
     parent_weights: str | None
-    optimiser: torch.optim.SGD | torch.optim.AdamW = field(init=False)
+    optimiser: Optimiser = field(init=False)
     fixed: set[str] = field(init=False)  # tensors that never change
     certificate: str = field(init=False)
     loss_sum: torch.Tensor = field(init=False)
@@ -79,30 +77,21 @@ class Member:
             self.of_tasks = torch.zeros(len(self.run.tasks), 2, device=device)
             self.task_losses = [math.nan] * len(self.run.tasks)
         paces = {name: self.run.pace(n) for n, (name, _) in enumerate(self.network.named_children(), 1)}
-        alike: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        alike: dict[tuple[float, bool], dict[str, nn.Parameter]] = {}
         for name, parameter in self.trained.items():
             if parameter is self.log_variance:
                 continue
-            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), []).append(parameter)
-        groups: list[dict[str, Any]] = [
-            {
-                "params": parameters,
-                "times": pace * (recipe.bias_rate if bias else 1.0),
-                "weight_decay": recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
-            }
+            alike.setdefault((paces[name.split(".")[0]], name.endswith("bias")), {})[name] = parameter
+        groups = [
+            Group(
+                parameters,
+                times=pace * (recipe.bias_rate if bias else 1.0),
+                weight_decay=recipe.weight_decay * (recipe.bias_decay if bias else 1.0),
+            )
             for (pace, bias), parameters in alike.items()
         ]
-        if self.log_variance is not None:
-            groups.append({"params": [self.log_variance], "times": 1.0, "weight_decay": 0.0})
-        always: dict[str, Any] = {"lr": recipe.learning_rate, "fused": device.type in ("cpu", "cuda")}
-        if recipe.optimiser == "adamw":  # its averages and their correction start with a parameter's first gradient
-            self.optimiser = torch.optim.AdamW(groups, betas=(recipe.momentum, BETA2), **always)
-        else:
-            nesterov = recipe.solver == "nesterov" and recipe.momentum > 0
-            self.optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=nesterov, **always)
-        if recipe.optimiser == "sgd" and recipe.momentum:  # the fused step needs those of all parameters
-            for parameter in self.trained.values():
-                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        uncertain = {name: parameter for name, parameter in self.trained.items() if parameter is self.log_variance}
+        self.optimiser = Optimiser(recipe, [*groups, Group(uncertain)])
 
     @cached_property
     def log_variance(self) -> nn.Parameter | None:
@@ -193,6 +182,7 @@ def at_cuts(
     if isinstance(images, Tokens):
         known = {m: x[:, : images.ids.shape[1]] if x.ndim == 3 else x for m, x in known.items()}
     inputs: list[Input | None] = [known.get(member, images) for member in members]
+    standardised([m for m, taken in zip(members, inputs, strict=True) if taken is images], images, clock)
     trunks: dict[Hashable, list[int]] = {}
     for k, member in enumerate(members):
         if member.trunk and inputs[k] is images:
@@ -210,3 +200,14 @@ def at_cuts(
                     if members[k].trunk == n:
                         inputs[k] = features
     return [batch for batch in inputs if batch is not None]
+
+
+def standardised(members: Sequence[Member], images: Input | None, clock: Clock) -> None:
+    """Standardise pictures for these members, within `layers.standardising_once`: once for those of equal moments."""
+    alike: dict[int, list[Member]] = {}
+    for member in members if isinstance(images, Batch) else ():
+        if not member.run.partners:  # whose networks standardise each input or task themselves
+            alike.setdefault(id(moments_in(member.network).mean), []).append(member)
+    for sharing in alike.values():
+        with clock.of(sharing, 0.0):
+            moments_in(sharing[0].network)(images)

@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import profiler
 
+from yosinski.experiment.recipes import EMOJI
 from yosinski.networks import build
 from yosinski.networks.batch import Batch
 from yosinski.networks.catalogue import architecture
 from yosinski.networks.texts.textnet import TOKENS
 from yosinski.networks.tokens import Seen, Tokens, around
 from yosinski.training.arithmetic import Arithmetic, configure, keep_freed_memory, laid_out
+from yosinski.training.steps.optimiser import Group, Optimiser, take
 
 LASTING = 0.15  # seconds of each measurement, at least one pass
 SKIPPED, TRACED = 5, 20  # steps: the first ones take longer
@@ -33,7 +35,7 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
         arithmetic = Arithmetic(precision, "cpu", 1)
         configure(arithmetic)
         model = laid_out(build.drawn(network, outputs, 1, "kaiming", 0, "trial"), "cpu")
-        optimiser = torch.optim.SGD(model.parameters(), 1e-6, momentum=0.9, fused=True)
+        optimiser = Optimiser(EMOJI, [Group(dict(model.named_parameters()))])
 
         def logits(model: torch.nn.Sequential = model, arithmetic: Arithmetic = arithmetic) -> torch.Tensor:
             with around(batch):
@@ -41,10 +43,10 @@ def trial(network: str, outputs: int, images: int, precisions: Sequence[str]) ->
                     features = model[:-1](batch)
                 return model[-1](features.float())
 
-        def train(logits: Callable[[], torch.Tensor] = logits, optimiser: torch.optim.Optimizer = optimiser) -> None:
+        def train(logits: Callable[[], torch.Tensor] = logits, optimiser: Optimiser = optimiser) -> None:
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(logits(), labels).backward()
-            optimiser.step()
+            take([(optimiser, 1e-6)])
 
         with torch.no_grad():
             forward = shortest(logits)

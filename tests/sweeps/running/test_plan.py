@@ -224,4 +224,6 @@ def test_a_plan_as_json_is_as_documented(tmp_path: Path) -> None:
         "flops": cost.flops,
         "seconds": seconds,
     }
-    assert content["packs"] == [{"runs": [copy.id], "parents": [BASE_A.id], "seconds": seconds}]
+    assert content["packs"] == [
+        {"runs": [copy.id], "parents": [BASE_A.id], "seconds": seconds, "memory": made.memory(made.packs[0])}
+    ]

@@ -25,9 +25,9 @@ from yosinski.networks.batch import Batch
 from yosinski.records import specs, states
 from yosinski.records.right import packed, right
 from yosinski.training.evaluation import image_set
-from yosinski.training.partners import gradients
 from yosinski.training.partners.batches import Given, Partners, exchanged, pairs
 from yosinski.training.results import by_label
+from yosinski.training.steps import gradients
 from yosinski.training.stream import Stream
 
 

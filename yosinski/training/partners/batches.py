@@ -20,7 +20,7 @@ from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
 from yosinski.networks.tokens import Seen
 from yosinski.randomness import generator
-from yosinski.training.partners.gradients import labelled
+from yosinski.training.steps.gradients import labelled
 from yosinski.training.stream import Shown, Stream
 
 

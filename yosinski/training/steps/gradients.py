@@ -36,7 +36,7 @@ def loss_of(
 
 
 def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None], shares: Shares | None = None) -> None:
-    """Compute the gradients of a step, clipped, and add the loss to the member's sums.
+    """Compute the gradients of a step, and add the loss to the member's sums. Those of several tasks are clipped.
 
     labels: of each task, None where it has none in this step; nothing is asked of the device, which would have to wait.
     shares: if several processes compute a batch; then gradients and loss are those of the whole batch.
@@ -52,7 +52,6 @@ def backward(member: Member, outputs: Any, labels: Sequence[torch.Tensor | None]
         loss.backward()
         if shares:
             loss = shares.add_up(member.trained.values(), loss)
-        clip(member.trained.values(), recipe.clip)
         member.loss_sum += loss.detach()
     else:
         _of_tasks(member, outputs, labels, member.of_tasks)
