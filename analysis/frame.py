@@ -155,9 +155,9 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
-    of_runs = in_types(_of_run(run, halves) for run in contents).assign(stale=False)
-    return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
+    missing = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
+    of_runs = in_types(_of_run(run, halves) for run in missing).assign(stale=False)
+    return joined(of_runs, pd.DataFrame({"k": range(len(wanted))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
