@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.reading import EVALUATION, NOTHING, Found, Halves, further_tasks, listed, read, weights_of
+from analysis.reading import EVALUATION, NOTHING, Found, Halves, further_tasks, listed, read, uncollected, weights_of
 from yosinski.data.half import Half
 from yosinski.data.texts import words
 from yosinski.errors import BadInput, choose, printable
@@ -128,7 +128,8 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
                 evaluations.append(task.evaluations)
                 yield _of_run(task, halves)
 
-    of_runs = in_types(rows())
+    with uncollected():
+        of_runs = in_types(rows())
     for parent, then in cut_from:  # which may lie outside of the sweep
         if then and parent not in weights:
             weights[parent] = weights_of(runs, parent)
@@ -155,9 +156,9 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
-    of_runs = in_types(_of_run(run, halves) for run in contents).assign(stale=False)
-    return joined(of_runs, pd.DataFrame({"k": range(len(contents))}).reindex(columns=["k", *EVALUATION]))
+    missing = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
+    of_runs = in_types(_of_run(run, halves) for run in missing).assign(stale=False)
+    return joined(of_runs, pd.DataFrame({"k": range(len(wanted))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from yosinski.environment import Where
 from yosinski.experiment.recipes import EMOJI
 from yosinski.experiment.run import Run
 from yosinski.records import specs
-from yosinski.training import loop
+from yosinski.training import evaluation, loop
 
 RECIPE = EMOJI.with_values({"epochs": 1.0, "evaluations": 1})
 WAITS = "aten._local_scalar_dense", "aten.nonzero", "aten.masked_select"
@@ -55,7 +55,7 @@ class Counted(TorchDispatchMode):
 def counted(runs: list[Run], where: Where) -> dict[str, Counter[str]]:
     """The counts of one step and of one evaluation, each the last of a training."""
     found: dict[str, Counter[str]] = {}
-    kept = loop.step_of_all, loop.evaluate
+    kept = loop.step_of_all, evaluation.evaluate
 
     def counting(name: str, work: Any) -> Any:
         def with_counts(*given: Any, **named: Any) -> Any:
@@ -66,13 +66,13 @@ def counted(runs: list[Run], where: Where) -> dict[str, Counter[str]]:
 
         return with_counts
 
-    loop.step_of_all, loop.evaluate = counting("step", kept[0]), counting("evaluation", kept[1])
+    loop.step_of_all, evaluation.evaluate = counting("step", kept[0]), counting("evaluation", kept[1])
     try:
         for run in runs:
             specs.enrol(where.runs, run)
         procedure.run_pack([run.id for run in runs], where)
     finally:
-        loop.step_of_all, loop.evaluate = kept
+        loop.step_of_all, evaluation.evaluate = kept
     return found
 
 

@@ -51,7 +51,7 @@ from yosinski.experiment.recipes import EMOJI
 from yosinski.experiment.run import Run
 from yosinski.networks import build
 from yosinski.records import specs
-from yosinski.training import loop
+from yosinski.training import evaluation, loop
 from yosinski.training.pack import Member
 from yosinski.training.steps import gradients, updates
 
@@ -148,7 +148,7 @@ PARTS = {  # of a training here: its functions
     "forward": [(loop, "at_cuts"), (Member, "logits")],
     "backward": [(gradients, "backward")],
     "clipping and update": [(updates.Updates, "take")],
-    "evaluation": [(loop, "evaluate")],
+    "evaluation": [(evaluation, "evaluate")],
 }
 
 

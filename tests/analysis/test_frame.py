@@ -1,5 +1,6 @@
 """The frame says what the records say, and nothing is dropped in silence."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -253,6 +254,22 @@ def test_other_values_of_a_newer_version_are_refused_by_name(tmp_path: Path) -> 
     path = newer(tmp_path, lambda spec: spec.update(width=2))
     with pytest.raises(BadInput, match=f"^{path}/run.json .* needs a newer version of yosinski: value width$"):
         frame(tmp_path)
+
+
+@pytest.mark.parametrize(("at_a_time", "part"), [(1, 1), (3, 5), (10**6, 10**6)])
+def test_runs_that_are_typed_in_parts_give_the_same_table(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int, part: int
+) -> None:
+    """Whatever a part lacks, and also where columns of one text share their memory."""
+    whole = frame(runs)
+    of_frame = importlib.import_module("analysis.frame")
+    monkeypatch.setattr(of_frame, "AT_A_TIME", at_a_time)
+    monkeypatch.setattr(of_frame, "PART", part)
+    parts = frame(runs)
+    pd.testing.assert_frame_equal(parts, whole)
+    assert parts["origin"].tolist() == ["runs"] * len(whole)
+    chosen = parts.loc[parts["name"] == "A1B"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(chosen, whole.loc[whole["name"] == "A1B"].reset_index(drop=True))
 
 
 def test_written_and_read_again(runs: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from yosinski.networks.architectures import INITIALISERS
 from yosinski.networks.batch import Batch
 from yosinski.networks.build import build, initialise
-from yosinski.networks.layers import Standardise
+from yosinski.networks.layers import Standardise, moments_in, standardising_once, tie_moments
 
 PLAIN = tuple(name for name in INITIALISERS if name not in ("paper", "own"))  # those that need no description
 
@@ -132,3 +132,22 @@ def test_the_head_has_an_output_per_class_and_no_activation() -> None:
     assert list(dict(network.named_children()))[-1] == "head"
     assert isinstance(network[-1], nn.Linear)
     assert network(Batch.whole(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))).shape == (2, 3)
+
+
+def test_networks_of_equal_moments_standardise_a_batch_once() -> None:
+    """Until one of them changes it in place; with the same values, and other ones for another batch or mean."""
+    networks = [build("alexnet32", 5) for _ in range(3)]
+    for network, mean in zip(networks, (7.0, 7.0, 8.0), strict=True):
+        moments_in(network).mean.fill_(mean)
+    names = [list(network.state_dict()) for network in networks]
+    tie_moments(networks)
+    assert [list(network.state_dict()) for network in networks] == names
+    first, second, other = map(moments_in, networks)
+    batches = [Batch.whole(torch.full((2, 3, 32, 32), value, dtype=torch.uint8)) for value in (9, 10)]
+    with standardising_once():
+        shared = first(batches[0])
+        assert second(batches[0]) is shared
+        assert [float(made.unique()) for made in (shared, other(batches[0]), first(batches[1]))] == [2.0, 1.0, 3.0]
+        shared.add_(1)
+        assert float(second(batches[0]).unique()) == 2.0
+    assert first(batches[0]) is not first(batches[0])

@@ -16,8 +16,8 @@ from yosinski.experiment.run import Run
 from yosinski.networks.build import build
 from yosinski.records import specs, states
 from yosinski.records.right import right
-from yosinski.training import evaluation, loop
-from yosinski.training.steps.updates import Updates
+from yosinski.training import evaluation
+from yosinski.training.steps import updates
 
 
 def test_the_bits_of_a_record_are_those_of_the_network_in_the_order_of_the_store(
@@ -43,7 +43,7 @@ def test_the_bits_of_a_record_are_those_of_the_network_in_the_order_of_the_store
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """For how many members and batches each evaluation computed frozen segments."""
-    evaluate, trunks, computed = loop.evaluate, evaluation.at_cuts, []
+    evaluate, trunks, computed = evaluation.evaluate, evaluation.at_cuts, []
 
     def counting(*arguments: Any) -> Any:
         computed.append(0)
@@ -53,7 +53,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         computed[-1] += sum(member.trunk > 0 and member not in known for member in members)
         return trunks(members, images, clock, known)
 
-    monkeypatch.setattr(loop, "evaluate", counting)
+    monkeypatch.setattr(evaluation, "evaluate", counting)
     monkeypatch.setattr(evaluation, "at_cuts", at_cuts)
     return computed
 
@@ -114,9 +114,9 @@ def test_members_are_updated_one_by_one_where_their_gradients_are_large(
         path = specs.folder(where.runs, run.id)
         path.rename(path.with_name(f"alone-{path.name}"))
     sizes: set[int] = set()
-    take = Updates.take
-    monkeypatch.setattr(gradients, "HELD", held)
-    monkeypatch.setattr(Updates, "take", lambda self, *rest: (sizes.add(len(self.waiting)), take(self, *rest)))
+    take = updates.Updates.take
+    monkeypatch.setattr(updates, "HELD", held)
+    monkeypatch.setattr(updates.Updates, "take", lambda self, *rest: (sizes.add(len(self.waiting)), take(self, *rest)))
     train(where, pack)
     assert [numbers(where, run) for run in pack] == alone
     assert sizes == ({0, 1} if held == 0 else {6})
