@@ -156,9 +156,9 @@ def expected(runs: Iterable[Run]) -> pd.DataFrame:
     wanted = list(runs)
     parents = [run.parent for run in wanted if run.parent is not None]
     halves = {half.digest: half for run in (*wanted, *parents) for half in run.halves}
-    contents = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
-    of_runs = in_types(_of_run(run, halves) for run in contents).assign(stale=False)
-    return joined(of_runs, pd.DataFrame({"k": range(len(of_runs))}).reindex(columns=["k", *EVALUATION]))
+    missing = (Found(run.id, run.name, run.spec, "missing", {}, NOTHING) for run in wanted)
+    of_runs = in_types(_of_run(run, halves) for run in missing).assign(stale=False)
+    return joined(of_runs, pd.DataFrame({"k": range(len(wanted))}).reindex(columns=["k", *EVALUATION]))
 
 
 def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +178,8 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
 def repeated(column: pd.Series, k: np.ndarray) -> Any:
     """The cells k of a column. Where all are the same text, parts of the result share their memory."""
     array: Any = column.array
-    if not hasattr(array, "__arrow_array__") or column.dtype != "string" or column.nunique(dropna=False) != 1:
+    in_arrow = column.dtype == "string" and array.dtype.storage == "pyarrow"
+    if not in_arrow or column.nunique(dropna=False) != 1:
         return array.take(k)
     part = pa.array(array.take(np.zeros(min(len(k), PART), int)))
     whole, rest = divmod(len(k), PART)

@@ -185,7 +185,8 @@ def _draw_ceiling(axes: tuple[Axes, Axes], drawn: list[_Drawn]) -> list[Any]:
     runs: Any = drawn[0].runs
     if len(drawn) > 1 or "ceiling" not in runs or not runs["ceiling"].notna().any():
         return []
-    ceiling = float(runs.groupby("target_half")["ceiling"].first().mean())
+    copies = runs.loc[runs["n"] > 0]  # a half that is a source alone is no target here
+    ceiling = float((copies if len(copies) else runs).groupby("target_half")["ceiling"].first().mean())
     line: Any = {"color": "black", "linestyle": (0, (1, 3)), "linewidth": 1.2}
     for one in axes:
         one.axhline(ceiling, **line, zorder=1)

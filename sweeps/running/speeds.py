@@ -87,9 +87,11 @@ def measured(where: Path, runs: Iterable[Run], device: Device = ANY) -> Speeds:
     in kind alone. Records of earlier versions, with evenly divided seconds, are used for networks without others.
     Networks without any have the speeds of their trials, if they would be trained on this processor.
     """
+    runs = list(runs)
     of_records = from_records(where, runs, device)
     trials = kept(where) if device.kind == "cpu" and device.processor == processor() else {}
-    fits = {network: of_trial(trial, device.precision) for network, trial in trials.items()}
+    in_specs = {run.network: run.spec["network"] for run in runs}  # files and encoders have a name and an identity
+    fits = {in_specs.get(network, network): of_trial(trial, device.precision) for network, trial in trials.items()}
     if fits.keys() <= of_records.fits.keys():
         return of_records
     known = of_records.fits or of_records.measured

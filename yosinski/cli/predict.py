@@ -12,7 +12,7 @@ from yosinski.cli.similarity import similarity
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.run import Run
-from yosinski.networks.catalogue import name_of
+from yosinski.networks.catalogue import architecture, name_of
 
 KINDS = (".csv", ".json", ".png", ".pdf", ".svg")
 
@@ -156,8 +156,9 @@ def show(prediction: dict[str, Any], title: str, lacking: Mapping[str, str]) -> 
     print(title)
     console = Console(highlight=False, width=200)  # wide enough for all digits on every terminal
     console.print(rich_table(pd.DataFrame(shown.reset_index())))
+    examples = "texts" if architecture(prediction["network"]).reads == "texts" else "images"
     counts = " and ".join(
-        f"{number['used']:,} {name} images" + (f" of {number['of']:,}" if number["used"] < number["of"] else "")
+        f"{number['used']:,} {name} {examples}" + (f" of {number['of']:,}" if number["used"] < number["of"] else "")
         for name, number in prediction["images"].items()
     )
     seconds = prediction["seconds"]

@@ -4,8 +4,7 @@ Devices, precision, packs and clusters are not part of a run, and never part of 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -126,9 +125,7 @@ class Run:
                     raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
         most = max(architecture(name).length for name in self.networks)
         if self.recipe.length > most and "texts" in all_read:
-            raise BadInput(
-                f"recipe.length {self.recipe.length}: {', '.join(self.networks)} takes {most} tokens at most"
-            )
+            raise BadInput(f"recipe.length {self.recipe.length}: {', '.join(self.networks)} takes {most} at most")
 
     def _check_tasks(self) -> None:
         for task in self.tasks:
@@ -230,8 +227,7 @@ class Run:
     @property
     def scored(self) -> tuple[int, ...]:
         """The numbers of its tasks that have curves of their own: shuffled labels have none, nor has a task's twin."""
-        tasks = enumerate(self.tasks)
-        return tuple(k for k, task in tasks if k == 0 or not (task.shuffled or task in self.tasks[:k]))
+        return tuple(k for k, task in enumerate(self.tasks) if not k or not (task.shuffled or task in self.tasks[:k]))
 
     @property
     def inputs(self) -> tuple[Half, ...]:
@@ -402,14 +398,3 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id[:8]})"
-
-
-def unknown(spec: Mapping[str, Any]) -> list[str]:
-    """The values in a spec that this version does not know, for messages: a newer version wrote it."""
-    return [f"value {name}" for name in sorted(spec.keys() - _VALUES)] + [
-        f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - _OF_RECIPE)
-    ]
-
-
-_VALUES = {"semantics", "source", *(field.name for field in fields(Run))}
-_OF_RECIPE = {field.name for field in fields(Recipe)}

@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from yosinski.data.half import Half
 from yosinski.errors import BadInput, command
 from yosinski.experiment.recipes import Recipe
-from yosinski.experiment.run import SEMANTICS, Run, unknown
+from yosinski.experiment.run import SEMANTICS, Run
 from yosinski.files import Damaged, read_json, write_json
 from yosinski.identity import as_before, changed, digest
 from yosinski.networks import catalogue
+
+_VALUES = {"semantics", "source", *(field.name for field in fields(Run))}
+_OF_RECIPE = {field.name for field in fields(Recipe)}
 
 
 def folder(runs: Path, run_id: str) -> Path:
@@ -118,7 +122,10 @@ def load(runs: Path, run_id: str) -> Run:
 
 def check_known(path: Path, content: Mapping[str, Any]) -> None:
     """BadInput if a `run.json` has values that this version does not know."""
-    if newer := unknown(content["spec"]):
+    spec = content["spec"]
+    newer = [f"value {name}" for name in sorted(spec.keys() - _VALUES)]
+    newer += [f"recipe value {name}" for name in sorted((spec.get("recipe") or {}).keys() - _OF_RECIPE)]
+    if newer:
         raise BadInput(f"{path} (format {content['format']}) needs a newer version of yosinski: {', '.join(newer)}")
 
 

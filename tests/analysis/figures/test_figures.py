@@ -321,19 +321,22 @@ def test_the_same_data_give_the_same_bytes(runs: Path, tmp_path: Path, name: str
         assert b"Date" not in one.read_bytes()
 
 
-def test_the_ceiling_of_words_is_a_line_at_the_mean_of_the_targets() -> None:
+@pytest.mark.parametrize(("targets", "expected"), [("A", 0.75), ("AB", 0.76)])
+def test_the_ceiling_of_words_is_a_line_at_the_mean_of_what_copies_are_trained_on(
+    targets: str, expected: float
+) -> None:
     frame = table(
         ("base", 0, "random:0", "A", 0.70, {"ceiling": 0.75}),
         ("base", 0, "random:0", "B", 0.72, {"ceiling": 0.77}),
-        ("BnB", 1, "random:0", "A", 0.69, {"ceiling": 0.75}),
+        *(("BnB", 1, "random:0", target, 0.69, {"ceiling": {"A": 0.75, "B": 0.77}[target]}) for target in targets),
     )
     figure, _ = draw_figure2(frame)
     for axes in figure.axes[:2]:
-        assert 0.76 in [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1]  # pyright: ignore
+        assert expected in [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1]  # pyright: ignore
     told = [
         text.get_text() for axes in figure.axes for legend in [axes.get_legend()] if legend for text in legend.texts
     ]
-    assert any(text.startswith("0.760: the best of all classifiers") for text in told)
+    assert any(text.startswith(f"{expected:.3f}: the best of all classifiers") for text in told)
     plain, _ = draw_figure2(frame.assign(ceiling=None))
     told = [text.get_text() for axes in plain.axes for legend in [axes.get_legend()] if legend for text in legend.texts]
     assert not any("best of all classifiers" in text for text in told)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,6 +77,16 @@ def test_plans_rest_on_trials_until_there_are_records(tmp_path: Path, monkeypatc
     }
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=10.0, pack=1, pack_flops=1e12, seconds_by="time", **of_here)
     assert plan([BASE_A, BASE_B], tmp_path, 1, here).speeds.basis == f"1 finished runs in {tmp_path}"
+
+
+def test_trials_of_networks_of_files_are_found_by_their_runs(tmp_path: Path) -> None:
+    """Their specs have the digest, and not the name."""
+    one = replace(trial(1.0), network="net.py:build@32#1a2b3c4d")
+    files.write_json(tmp_path / "trials.json", {"trials": [asdict(trial(0.5)), asdict(one)]})
+    run: Any = SimpleNamespace(id="ab12", network=one.network, spec={"network": "file:1a2b3c4d5e6f7a8b"})
+    here = replace(speeds.expected("cpu"), precision="bfloat16")
+    found = speeds.measured(tmp_path, [run], here)
+    assert found.seconds(run, 3 * FLOPS, 3 * FLOPS, 1) == pytest.approx(1.0, rel=0.1)
 
 
 def test_further_runs_are_computed_like_finished_ones_of_this_processor(tmp_path: Path) -> None:

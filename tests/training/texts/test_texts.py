@@ -144,7 +144,7 @@ def test_what_a_network_cannot_read_is_refused(tasks: tuple[Half, Half]) -> None
         Run("textnet", tasks[0], WORDS.with_values({"mean": "image"}))
     with pytest.raises(BadInput, match=r"recipe\.length 9 is for texts, and emoji has pictures"):
         Run("alexnet32", pictures, EMOJI.with_values({"length": 9}))
-    with pytest.raises(BadInput, match=r"recipe\.length 1000: textnet takes \d+ tokens at most"):
+    with pytest.raises(BadInput, match=r"recipe\.length 1000: textnet takes \d+ at most"):
         Run("textnet", tasks[0], WORDS.with_values({"length": 1000}))
     more = replace(find.card(DATA), vocabulary=30522)
     with pytest.raises(BadInput, match=r"textnet knows 257 ids of tokens, .* has 30522: choose textnet@30522"):
