@@ -175,7 +175,7 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     return _typed(pd.DataFrame({**columns, **table}, copy=False))
 
 
-def repeated(column: pd.Series, k: np.ndarray) -> Any:
+def repeated(column: Any, k: np.ndarray) -> Any:
     """The cells k of a column. Where all are the same text, parts of the result share their memory."""
     array: Any = column.array
     if not hasattr(array, "__arrow_array__") or column.dtype != "string" or column.nunique(dropna=False) != 1:
