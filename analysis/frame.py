@@ -175,7 +175,7 @@ def joined(of_runs: pd.DataFrame, evaluations: pd.DataFrame) -> pd.DataFrame:
     return _typed(pd.DataFrame({**columns, **table}, copy=False))
 
 
-def repeated(column: pd.Series, k: np.ndarray) -> Any:
+def repeated(column: Any, k: np.ndarray) -> Any:
     """The cells k of a column. Where all are the same text, parts of the result share their memory."""
     array: Any = column.array
     in_arrow = column.dtype == "string" and array.dtype.storage == "pyarrow"
