@@ -245,8 +245,7 @@ class Evaluations:
         ]
         if partners and not partners.tasks:
             self.sets = [with_inputs(images, partners) for images in self.sets]
-        selects = [images for images in self.sets if images.name == "select"]
-        self.chances = [chance(self.streams[images.task], images) for images in selects]
+        self.chances = [chance(self.streams[s.task], s) for s in self.sets if s.name == "select"]
         if stream.resident:  # select images are evaluated often
             select = self.sets[0]
             self.sets[0] = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))

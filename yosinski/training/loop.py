@@ -40,10 +40,7 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     pack, arithmetic, clock = pulse.members, pulse.arithmetic, Clock(pulse.arithmetic.device)
     evaluations = Evaluations(stream, partners, arithmetic, clock, pulse.stop)
     results, updates = Results(pack, stream, evaluations.chances, arithmetic), Updates(stream.steps)
-    if partners is None and stream.store.texts is None:
-        tie_moments(member.network for member in pack)
-    for member in pack:
-        member.begin(stream.steps, clock.by)
+    begin(pack, stream, partners, clock)
     try:
         take_features(pulse.members, stream, evaluations.sets[0], features, arithmetic, clock, pulse.stop)
     except Stopped:
@@ -69,8 +66,7 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
             return
         clock.start()
 
-    tested = pulse.members
-    scores = evaluations.on_all(tested)
+    tested, scores = pulse.members, evaluations.on_all(pulse.members)
     clock.lap(tested)
     if scores:
         of_member = dict(zip(tested, scores, strict=True))
@@ -78,6 +74,14 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
         pulse.each(tested, lambda member: results.finish(member, of_member[member], of_inputs.get(member)))
     else:
         pulse.save(tested, now=True)
+
+
+def begin(pack: Sequence[Member], stream: Stream, partners: Partners | None, clock: Clock) -> None:
+    """Prepare members to continue after their last steps. Those with equal moments will standardise pictures once."""
+    if partners is None and stream.store.texts is None:
+        tie_moments(member.network for member in pack)
+    for member in pack:
+        member.begin(stream.steps, clock.by)
 
 
 def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -> None:
