@@ -175,6 +175,8 @@ def cost(run: Run, card: Card | None) -> RunCost:
 
 def further_tasks(run: Run, card: Card) -> int:
     """FLOPs of the evaluations of further tasks. Those on another data set count as many images as the first."""
+    if len(run.tasks) == 1:
+        return 0
     flops, looks = 0, len(run.recipe.evaluated(run.recipe.steps(images(run, card, "train"))))
     for k, task in enumerate(run.tasks[1:], 1):
         half = task if task.fingerprint == run.half.fingerprint else run.half

@@ -158,6 +158,15 @@ class Recipe:
         """The same recipe for "pictures" or "texts" alone, without what makes sense for the others."""
         return replace(self, **(PLAIN if reads == "texts" else {"length": 0}))
 
+    @cached_property
+    def only(self) -> dict[str, dict[str, Any]]:
+        """The values that make sense for "pictures" alone, and those for "texts" alone."""
+        others = {"pictures": self.read("texts"), "texts": self.read("pictures")}
+        return {
+            reads: {name: value for name, value in self.values.items() if getattr(other, name) != value}
+            for reads, other in others.items()
+        }
+
     @property
     def alone(self) -> "Recipe":
         """The same recipe for a network with one task and one input."""

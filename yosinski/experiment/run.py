@@ -118,11 +118,9 @@ class Run:
             if reads == "texts" and half.grey:
                 raise BadInput(f"input {half.name} has texts, which are not grey")
         all_read = {half.reads for half in self.halves}
-        for reads in {"pictures", "texts"} - all_read:
-            alone = self.recipe.read(*all_read)
-            for name, value in self.recipe.values.items():
-                if getattr(alone, name) != value:
-                    raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
+        for reads, values in self.recipe.only.items():
+            for name, value in values.items() if reads not in all_read else ():
+                raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
         most = max(architecture(name).length for name in self.networks)
         if self.recipe.length > most and "texts" in all_read:
             raise BadInput(f"recipe.length {self.recipe.length}: {', '.join(self.networks)} takes {most} at most")
@@ -317,7 +315,7 @@ class Run:
 
     def held(self, done: float) -> int:
         """Number of first segments that have not been trained yet after this share of the training."""
-        return next(n for n in range(len(self.cuts) + 1) if self.begins(n + 1) <= done)
+        return next(n for n, begins in enumerate(self._begins) if begins <= done)
 
     @cached_property
     def fixed(self) -> tuple[int, ...]:

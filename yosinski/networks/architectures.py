@@ -6,6 +6,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 # Standard deviation of a weight's Gaussian given fan-in and fan-out; "orthogonal" is scaled to the same gain; "paper"
 # uses the values in the network's description, "own" keeps the weights of a library's constructor.
@@ -90,7 +91,7 @@ class Architecture:
         """Always empty: only segments with batch norm need batches of two images."""
         return ()
 
-    @property
+    @cached_property
     def cuts(self) -> tuple[str, ...]:
         """The names of the segments n = 1..N after which the network can be cut."""
         return tuple(segment.name for segment in self.segments)
