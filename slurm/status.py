@@ -19,10 +19,11 @@ from slurm.submission import Scheduled, Submission, jobs, scheduled, submissions
 from sweeps.running import ends
 from sweeps.running.plan import found_states
 from yosinski import files
+from yosinski.data.half import Half
 from yosinski.data.place import earlier
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import every_series, series
+from yosinski.experiment.treatments import every_series, series, together
 from yosinski.records import claims, specs
 from yosinski.records.states import FINAL, State, progress
 
@@ -105,7 +106,7 @@ class Sight:
 
 def entries(runs: Iterable[Run]) -> list[Entry]:
     """A sweep's runs, bases before their copies."""
-    return [_entry(run.id, run.name, run.spec, run.half.division) for run in runs]
+    return [_entry(run.id, run.name, run.spec, {half.digest: half for half in run.halves}) for run in runs]
 
 
 def entries_of(runs: Path) -> list[Entry]:
@@ -113,15 +114,16 @@ def entries_of(runs: Path) -> list[Entry]:
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     by_id: dict[str, Entry] = {}
-    divisions = _Divisions(runs)
+    halves = _Halves(runs)
     for path in sorted((runs / "sweeps").glob("*.json")):
         for entry in files.read_json(path)["runs"]:
-            by_id[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"], divisions[entry["spec"]["half"]])
+            shared = entry.get("together", "")
+            by_id[entry["id"]] = _entry(entry["id"], entry["name"], entry["spec"], halves, shared)
     for run_id in sorted(specs.ids(runs) - by_id.keys()):
         path = specs.folder(runs, run_id) / "run.json"
         if path.exists():
             value = files.read_json(path)
-            by_id[run_id] = _entry(run_id, value["name"], value["spec"], divisions[value["spec"]["half"]])
+            by_id[run_id] = _entry(run_id, value["name"], value["spec"], halves)
     return sorted(by_id.values(), key=lambda entry: entry.parent is not None)
 
 
@@ -132,24 +134,29 @@ def lineage(runs: Path, run_id: str) -> list[Entry]:
     return [*([base] if base else []), by_id[run_id]]
 
 
-class _Divisions(dict[str, int]):
-    """Digest of a half -> its division, read when first asked for."""
+class _Halves(dict[str, Half | None]):
+    """Digest -> half, read when first asked for; None where it was never stored."""
 
     def __init__(self, runs: Path) -> None:
         super().__init__()
         self.runs = runs
 
-    def __missing__(self, digest: str) -> int:
+    def __missing__(self, digest: str) -> Half | None:
         there = (self.runs / "halves" / f"{digest}.json").exists()
-        self[digest] = specs.load_half(self.runs, digest).division if there else 0
+        self[digest] = specs.load_half(self.runs, digest) if there else None
         return self[digest]
 
 
-def _entry(run_id: str, name: str, spec: Mapping[str, Any], division: int) -> Entry:
+def _entry(
+    run_id: str, name: str, spec: Mapping[str, Any], halves: Mapping[str, Half | None], shared: str = ""
+) -> Entry:
+    """shared: what a sweep says of a run that shares its network, whose halves may not be stored yet."""
     n = spec["cut"]["n"] if spec["cut"] else 0
-    # By the name, since the halves of runs that were never started are not stored.
-    shared = name.removesuffix(spec["half"][:4]).rpartition(str(n))[0] if spec.get("partners") else ""
-    kept = spec.get("preserved", 0)
+    half, partners = halves[spec["half"]], [halves[key] for key in spec.get("partners", ())]
+    known = [partner for partner in partners if partner is not None]
+    if half and known and len(known) == len(partners):
+        shared = together(half, known)
+    kept, division = spec.get("preserved", 0), half.division if half else 0
     return Entry(run_id, name, series(spec), n, spec["parent"], kept, spec["half"], division, shared)
 
 

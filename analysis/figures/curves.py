@@ -130,11 +130,12 @@ def _panel_per_series(drawn: pd.DataFrame) -> tuple[Figure, list[Axes], list[Lin
 
 
 def _title(series: str, evaluations: pd.DataFrame) -> str:
-    """A series and its meaning, or what networks share by their names: AA, BB."""
+    """A series and its meaning, or the tasks or inputs that share a network: AA, BB."""
     if series not in CONTROLS or series == "base":
         return f"{series}  {look(series).meaning}"
-    names = zip(evaluations["name"], evaluations["n"], evaluations["target"], strict=True)
-    return ", ".join(sorted({str(name).removesuffix(f"{n}{target}") for name, n, target in names}))
+    first = evaluations.loc[evaluations["task"] == 0]  # of the others the partners stand in another order
+    own = first["input"].fillna(first["target"])
+    return ", ".join(sorted(set(own + first["partners"].str.replace(" ", ""))))
 
 
 def _last(drawn: pd.DataFrame, column: str) -> Any:

@@ -14,6 +14,7 @@ from yosinski.data.place import Place, is_text
 from yosinski.data.reading import reading
 from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
+from yosinski.experiment.treatments import together
 from yosinski.identity import digest
 
 MUCH = 10e9  # size in bytes from which the user is asked
@@ -63,7 +64,11 @@ def notes(runs: Iterable[Run]) -> list[str]:
 def list_runs(runs: Path, sweep: str, parameters: dict[str, Any], chosen: Iterable[Run]) -> Path:
     """Write the list of a sweep's runs, so that missing runs are found. Returns the file."""
     name = Path(sweep).stem
-    entries = [{"id": run.id, "name": run.name, "spec": run.spec} for run in chosen]
+    entries = [
+        {"id": run.id, "name": run.name, "spec": run.spec}
+        | ({"together": together(run.half, run.partners)} if run.partners else {})
+        for run in chosen
+    ]
     path = runs / "sweeps" / f"{name}-{digest(parameters)}.json"
     files.write_json(path, {"sweep": name, "parameters": parameters, "runs": entries})
     return path

@@ -118,8 +118,8 @@ class Run:
             if reads == "texts" and half.grey:
                 raise BadInput(f"input {half.name} has texts, which are not grey")
         all_read = {half.reads for half in self.halves}
-        for reads, values in self.recipe.only.items():
-            for name, value in values.items() if reads not in all_read else ():
+        for reads in self.recipe.only.keys() - all_read:
+            for name, value in self.recipe.only[reads].items():
                 raise BadInput(f"recipe.{name} {value} is for {reads}, and {self.half.data} has {self.half.reads}")
         most = max(architecture(name).length for name in self.networks)
         if self.recipe.length > most and "texts" in all_read:

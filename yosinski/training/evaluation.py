@@ -249,14 +249,13 @@ class Evaluations:
         if stream.resident:  # select images are evaluated often
             select = self.sets[0]
             self.sets[0] = replace(select, resident=Resident(stream.store.images, select.rows, arithmetic.device))
-        own = enumerate(self.sets)
-        self.scored = [k for k, images in own if images.name == "select" and images.task in stream.run.scored]
+        self.scored = [s for s in self.sets if s.name == "select" and s.task in stream.run.scored]
         self.steps = set(stream.recipe.evaluated(stream.steps))
         self.kept = Kept() if partners is None and arithmetic.device == "cpu" else None
 
     def on_select(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
         """Of every member the scores of its tasks that have curves; empty if it is to stop."""
-        return self._scores(members, [self.sets[k] for k in self.scored])
+        return self._scores(members, self.scored)
 
     def on_all(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
         """Of every member the scores on all sets; empty if it is to stop."""

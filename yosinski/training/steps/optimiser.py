@@ -5,7 +5,7 @@ functions that they call do not. One call serves all members whose parameters ha
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,35 +47,37 @@ class Optimiser:
             for parameter in group.parameters.values():
                 parameter.grad = None
 
-    def of(self, name: str, parameter: nn.Parameter, fused: bool) -> State:
+    def of(self, name: str, parameter: nn.Parameter) -> State:
         """The state of a parameter. AdamW's averages, and their correction, start with its first gradient."""
         if self.recipe.optimiser == "adamw" and name not in self.state:
-            steps = torch.zeros((), device=parameter.device if fused else None)
+            steps = torch.zeros((), device=parameter.device if in_one_kernel(parameter) else None)
             first, second = torch.zeros_like(parameter), torch.zeros_like(parameter)
             self.state[name] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
         return self.state.get(name, {})
 
 
 @torch.no_grad()
-def take(steps: Iterable[tuple[Optimiser, float]]) -> None:
+def take(steps: Sequence[tuple[Optimiser, float]]) -> None:
     """Take one step with each of these optimisers of the same recipe, at a rate for each.
 
     Only parameters that have gradients take part: without a gradient there is no weight decay either.
     """
     alike: dict[tuple[float, float], list[tuple[nn.Parameter, State]]] = defaultdict(list)
-    recipe, fused = None, False
     for optimiser, rate in steps:
-        recipe = optimiser.recipe
         for group in optimiser.groups:
-            moved = {name: p for name, p in group.parameters.items() if p.grad is not None}
-            for name, parameter in moved.items():
-                fused = parameter.device.type in ("cpu", "cuda")  # where torch has these steps in one kernel
-                state = optimiser.of(name, parameter, fused)
-                alike[rate * group.times, group.weight_decay].append((parameter, state))
+            for name, parameter in group.parameters.items():
+                if parameter.grad is not None:
+                    moved = parameter, optimiser.of(name, parameter)
+                    alike[rate * group.times, group.weight_decay].append(moved)
     for (rate, decay), moved in alike.items():
-        assert recipe is not None
         parameters, states = zip(*moved, strict=True)
-        _step(recipe, parameters, states, lr=rate, weight_decay=decay, fused=fused, maximize=False)
+        fused = in_one_kernel(parameters[0])
+        _step(steps[0][0].recipe, parameters, states, lr=rate, weight_decay=decay, fused=fused, maximize=False)
+
+
+def in_one_kernel(parameter: nn.Parameter) -> bool:
+    """Whether torch has these steps in one kernel for the parameter's device."""
+    return parameter.device.type in ("cpu", "cuda")
 
 
 def _step(recipe: Recipe, parameters: Sequence[nn.Parameter], states: Sequence[State], **options: Any) -> None:
