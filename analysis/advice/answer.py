@@ -206,7 +206,7 @@ def failures(block: Block) -> pd.Series:
 def _named(block: Block, runs: Any) -> Any:
     source, target = ("W" if block.weights else "A"), "B"  # W: copies of weights from outside
     if block.sharing:
-        source, target = block.sharing, "A"
+        source, target = block.sharing
     of_runs = zip(runs["relation"], runs["treatment"], runs["n"], strict=True)
     return runs.assign(
         choice=["base" if to == "base" else notation(source, n, target, treatment) for to, treatment, n in of_runs]

@@ -38,7 +38,7 @@ class Block:
     groups: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
     parent: str = ""
-    sharing: str = ""  # of joint and fused networks: what stands before n in the name of a choice, "AB" or "xy"
+    sharing: tuple[str, str] | None = None  # of joint and fused networks: what stands around n in a choice's name
 
     @cached_property
     def good(self) -> pd.DataFrame:

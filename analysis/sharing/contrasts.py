@@ -24,7 +24,7 @@ class Kind:
     """One of the two questions.
 
     treatment: of its runs; controls: what partners are, in the order of legends, with their marks in notation and their
-    meanings; contrasts: the last is the total; chain: those that add up to it one after the other.
+    meanings; contrasts: the last is the total; chain: those that add up to it one after the other; scored: the task.
     """
 
     treatment: str
@@ -32,6 +32,7 @@ class Kind:
     controls: dict[str, tuple[str, str]]
     contrasts: tuple[Contrast, ...]
     chain: tuple[str, ...]
+    scored: str = "A"
 
     @property
     def total(self) -> Contrast:
@@ -59,24 +60,33 @@ FUSE = Kind(
     ),
     ("K", "R", "I"),
 )
-BRANCH = Kind(
-    "joint",
-    "down to which layer two tasks share a network",
-    {
-        BASE: ("A", "A alone"),
-        "twin": ("AA", "the same task twice"),
-        "other": ("AB", "both tasks"),
-        "shuffled": ("A~B", "B with shuffled labels"),
-    },
-    (
-        Contrast("H", "two heads for one task", "twin", BASE),
-        Contrast("G", "content of the other task", "other", "twin"),
-        Contrast("N", "load of another task without its labels", "shuffled", BASE),
-        Contrast("L", "labels of the other task", "other", "shuffled"),
-        Contrast("T", "both tasks against A alone", "other", BASE),
-    ),
-    ("H", "G"),
-)
+
+
+def branch(scored: str = "A") -> Kind:
+    """The question of joint networks, scored on one of their tasks."""
+    other = "B" if scored == "A" else "A"
+    return Kind(
+        "joint",
+        "down to which layer two tasks share a network",
+        {
+            BASE: (scored, f"{scored} alone"),
+            "twin": (scored * 2, "the same task twice"),
+            "other": ("AB", "both tasks"),
+            "shuffled": (f"{scored}~{other}", f"{other} with shuffled labels"),
+        },
+        (
+            Contrast("H", "two heads for one task", "twin", BASE),
+            Contrast("G", "content of the other task", "other", "twin"),
+            Contrast("N", "load of another task without its labels", "shuffled", BASE),
+            Contrast("L", "labels of the other task", "other", "shuffled"),
+            Contrast("T", f"both tasks against {scored} alone", "other", BASE),
+        ),
+        ("H", "G"),
+        scored,
+    )
+
+
+BRANCH = branch()
 KINDS = {"fuse": FUSE, "branch": BRANCH}
 _ALIKE = ("network", "data", "semantics", "examples_per_class")
 
@@ -110,6 +120,11 @@ def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
     runs["replicates"] = replicates_of(as_copies)
     runs["replicate"] = runs[runs["replicates"].iloc[0]].astype("string")
     return runs
+
+
+def scored_in(runs: pd.DataFrame, kind: Kind) -> Kind:
+    """The question, in the words of the task that these runs are scored on; of several tasks those of the first."""
+    return kind if kind is FUSE else branch(min(runs["target"]))
 
 
 def check_bases(runs: pd.DataFrame) -> None:
@@ -155,7 +170,7 @@ def _refuse_mixtures(shared: Any) -> None:
     place = ["target_half", "split", "division", "control"]
     several = shared.groupby(place, dropna=False)["partner_half"].nunique() > 1
     if several.any():
-        raise BadInput(f"these runs have several partners: {distinct(shared['partner_half'])}; choose with --where")
+        raise BadInput("these runs have several partners; choose those of one sweep with --sweep NAME and its -p")
 
 
 def meanings() -> dict[str, str]:

@@ -49,10 +49,11 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
             text.append("What x alone and y alone are worth when asked together, `yosinski predict fuse` tells.")
         text.append(_verdict(table, "_two" if len(against) else ""))
     else:
-        shown["AB - A"] = _told(table)
+        shown[f"{marks['other']} - {marks[BASE]}"] = _told(table)
+        over = ", on average over the tasks," if runs["target"].nunique() > 1 else ""
         text.append(
-            "Two networks of their own are n = 0: T is against them, on average over the tasks, and their FLOPs and"
-            " parameters are 1.00. Narrower ones, with as few parameters as a shared network, are not among the runs."
+            f"Two networks of their own are n = 0: T is against them{over} and their FLOPs and parameters are 1.00."
+            " Narrower ones, with as few parameters as a shared network, are not among the runs."
         )
         text.append(_verdict(table, ""))
     return Section(

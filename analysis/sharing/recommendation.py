@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.advice.answer import ENOUGH, Answer, answer
 from analysis.advice.blocks import Block, one_row_each
 from analysis.advice.recommendation import interval, probability, signed
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, contrasts, runs_of
+from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, contrasts, runs_of, scored_in
 
 
 def block_of(runs: pd.DataFrame, kind: Kind, metric: str, directory: Path | None) -> Block:
@@ -19,7 +19,7 @@ def block_of(runs: pd.DataFrame, kind: Kind, metric: str, directory: Path | None
     own["series"] = own["series"].map({BASE: BASE, "other": f"{mark}n"})
     columns = [name for name in own.columns if name not in ("value", "counts", "replicate", "replicates")]
     plain = own[columns].astype({"relation": "string", "series": "string"})
-    return Block("", metric, plain, one_row_each(plain, metric), directory, sharing=mark)
+    return Block("", metric, plain, one_row_each(plain, metric), directory, sharing=(mark, kind.scored))
 
 
 def answer_of_shared(
@@ -28,6 +28,7 @@ def answer_of_shared(
     """The choices among shared networks, the answer, and its sentences. BadInput as of `contrasts.runs_of`."""
     kind = next(kind for kind in KINDS.values() if kind.treatment == treatment)
     runs = runs_of(frame, kind, "select_top1")
+    kind = scored_in(runs, kind)
     block = block_of(runs, kind, "select_top1", directory)
     found = answer(block, matters)
     return block, found, sentences(found, kind, contrasts(runs, kind))
@@ -90,7 +91,4 @@ def _costs(found: Answer, row: Any, kind: Kind) -> list[str]:
         return [f"{text} At equal FLOPs and parameters without the other input it would be the control xx."]
     points = row["points"]
     verdict = "better" if points < 0 else "no better"
-    return [
-        f"{text} Two networks of their own take 2 of each; they would be {verdict}, by {abs(points):.2f} points on"
-        " average over the tasks."
-    ]
+    return [f"{text} Two networks of their own take 2 of each; they would be {verdict}, by {abs(points):.2f} points."]

@@ -13,7 +13,7 @@ from analysis.advice.recommendation import filled, interval, of_images, shown, s
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of
+from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of, scored_in
 from analysis.sharing.costs import beside_two, equal_costs, in_words
 from analysis.sharing.predictors import cheap_predictors, together
 from analysis.sharing.recommendation import block_of, sentences
@@ -26,11 +26,17 @@ def sharing(frame: Any, metric: str | None, directory: Path | None, matters: flo
     parts = []
     for name, kind in KINDS.items():
         shared: Any = frame.loc[(frame["treatment"] == kind.treatment).fillna(False)]
-        questions = sorted(shared["asks"].dropna().unique())
-        for question in questions:
-            unlike = f", {question}" if len(questions) > 1 else ""  # tasks that ask other things are never averaged
-            of_question = frame.loc[(frame["asks"] == question).fillna(False)]
-            parts.append(_part(of_question, name, unlike, metric or "select_top1", directory, matters))
+        others = shared.loc[shared["control"] != "twin"]  # which asks what its task asks, whatever the other one asks
+        pairs = sorted(set(others[["asks", "partner_asks"]].dropna().itertuples(index=False, name=None)))
+        tasks = [question for question, _ in pairs]
+        for question, beside in pairs:  # tasks that ask other things are never averaged
+            unlike = f", {question}" if len(set(tasks)) > 1 or len(pairs) > 1 else ""
+            unlike += f" beside {beside}" if tasks.count(question) > 1 else ""
+            of_pair: Any = others.loc[(others["asks"] == question) & (others["partner_asks"] == beside)]
+            beside_it = frame["control"].isna() | (frame["control"] == "twin")
+            beside_it &= frame["target_half"].isin(of_pair["target_half"])
+            rows = frame.loc[frame.index.isin(of_pair.index) | beside_it.fillna(False)]
+            parts.append(_part(rows, name, unlike, metric or "select_top1", directory, matters))
     return parts
 
 
@@ -39,6 +45,7 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
     try:
         runs: Any = runs_of(frame, kind, metric)
         check_bases(runs)
+        kind = scored_in(runs, kind)
     except BadInput as error:
         return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
     block = block_of(runs, kind, metric, directory)
@@ -75,10 +82,11 @@ def recommendation(
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
+    averaged = "; points are means over tasks" if block.runs["target"].nunique() > 1 else ""
     example = (
         "xy3A: inputs x and y of task A meet after 3 layers"
         if kind is FUSE
-        else ("AB3A: tasks A and B share the first 3 layers, scored on A")
+        else f"AB3{kind.scored}: tasks A and B share the first 3 layers, scored on {kind.scored}{averaged}"
     )
     text.append(f"How to read this: {example}; {marks_of}; base = alone; points = percent of {METRICS[block.metric]}.")
     draw = figure.fuse if kind is FUSE else figure.branch

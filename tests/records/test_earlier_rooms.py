@@ -60,6 +60,7 @@ def test_its_frame_is_what_it_was(there: Path) -> None:
         "input",
         "partners",
         "partner_half",
+        "partner_asks",
         "control",
         "asks",
         "ceiling",

@@ -68,6 +68,8 @@ class Recipe:
             assert isinstance(value.type, type)
             if value.type is float and type(setting) is int:  # equal recipes have equal digests
                 object.__setattr__(self, value.name, float(setting))
+            elif value.type is str and type(setting) in (int, float):  # as 0.5 for recipe.step is read
+                object.__setattr__(self, value.name, f"{setting:g}")
             elif type(setting) is not value.type:
                 raise BadInput(f"recipe.{value.name} takes a {value.type.__name__}, not {setting!r}")
             least = 1 if value.name in ("batch_size", "evaluations") else 0

@@ -132,7 +132,7 @@ class Run:
         for name in ("step", "weighting"):
             given = numbers(getattr(self.recipe, name))
             if given and len(given) != len(self.tasks):
-                raise BadInput(f"recipe.{name} has {len(given)} numbers, but there are {len(self.tasks)} tasks")
+                raise BadInput(f"recipe.{name} has numbers for {len(given)} of {len(self.tasks)} tasks")
             if given and name == "step" and not given[0]:
                 raise BadInput(f"recipe.step {self.recipe.step} never trains the first task, {self.half.name}")
         for name in ("join", "beta"):

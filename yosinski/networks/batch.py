@@ -8,7 +8,12 @@ CONTIGUOUS = ("mps",)  # devices on which torch has bugs with channels-last tens
 
 
 def moved(tensor: torch.Tensor, device: str) -> torch.Tensor:
-    """The tensor on a device, contiguous where channels-last is unsafe."""
+    """The tensor on a device, contiguous where channels-last is unsafe.
+
+    To a GPU it goes from page-locked memory, and this does not wait for it.
+    """
+    if device == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
     result = tensor.to(device)
     return result.contiguous() if device in CONTIGUOUS else result
 

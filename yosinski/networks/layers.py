@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from yosinski.networks.batch import Batch
+from yosinski.networks.batch import Batch, moved
 from yosinski.randomness import generator
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -146,7 +146,7 @@ class Masks:
     def _draw(self, layer: str, rate: float, shape: tuple[int, ...], rows: slice, device: torch.device) -> None:
         self.asked[layer] = rate, shape, rows, device
         kept = generator("dropout", *self.key, layer).random(shape, np.float32) >= rate
-        self.drawn[layer] = torch.from_numpy(kept[rows]).to(device) / (1 - rate)
+        self.drawn[layer] = moved(torch.from_numpy(kept[rows]), device.type) / (1 - rate)
 
     def of(self, layer: str, rate: float, like: torch.Tensor, axes: int | None = None) -> torch.Tensor:
         """A mask of 0 (dropped) and 1 / (1 - rate) (kept), of the type and on the device of `like`.

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from yosinski.networks.batch import moved
+
 Seen = Any  # what networks are given: `Batch`, crops of pictures, or `Tokens`
 PADDING = 0  # the id of positions after the end of a text
 
@@ -33,7 +35,7 @@ class Tokens(NamedTuple):
 
     def to(self, device: str) -> "Tokens":
         """The batch on a device."""
-        return Tokens(*(tensor.to(device) for tensor in self))
+        return Tokens(*(moved(tensor, device) for tensor in self))
 
 
 _MASKS: ContextVar[Sequence[torch.Tensor | None]] = ContextVar("masks", default=())

@@ -15,7 +15,7 @@ from yosinski.data.place import RULE
 from yosinski.data.store import Store
 from yosinski.experiment.cost import origin
 from yosinski.experiment.run import Run
-from yosinski.networks.batch import Batch
+from yosinski.networks.batch import Batch, moved
 from yosinski.networks.layers import standardising_once
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import Seen, around
@@ -199,7 +199,7 @@ def evaluate(
             batch, absent = batch.images, batch.missing
         elif batch is not None:
             batch = batch.to(arithmetic.device)
-        labels = torch.from_numpy(images.labels[part]).to(arithmetic.device)
+        labels = moved(torch.from_numpy(images.labels[part]), arithmetic.device)
         outputs = []
         with around(batch), standardising_once():
             with arithmetic.autocast():

@@ -16,10 +16,12 @@ import torch
 from yosinski.data import store as stores
 from yosinski.environment import Where
 from yosinski.networks import build
+from yosinski.networks.batch import moved
 from yosinski.networks.layers import Masks, dropping, mean_side, standardising_once, tie_moments
 from yosinski.networks.parts import missing
 from yosinski.networks.tokens import around
 from yosinski.records import attempts, specs
+from yosinski.training.ahead import ahead
 from yosinski.training.arithmetic import Arithmetic, choose_arithmetic, configure, keep_freed_memory, laid_out
 from yosinski.training.bottleneck import Stopped, take_features
 from yosinski.training.clock import Clock
@@ -32,7 +34,7 @@ from yosinski.training.results import Results
 from yosinski.training.shares import END, Shares
 from yosinski.training.steps import gradients
 from yosinski.training.steps.updates import Updates
-from yosinski.training.stream import Stream, ahead
+from yosinski.training.stream import Stream
 
 
 def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Path) -> None:
@@ -49,7 +51,8 @@ def train(pulse: Pulse, stream: Stream, partners: Partners | None, features: Pat
     if behind and not write_down(behind, evaluations.on_select(behind), pulse, results):
         return
     steps, earlier = range(min(member.step for member in pack), stream.steps), Masks()
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, partners, pulse, earlier), steps), strict=True):
+    coming = ahead(lambda step: read(step, stream, partners, pulse, earlier), steps, arithmetic.device)
+    for step, shown in zip(steps, coming, strict=True):
         active = [member for member in pulse.members if member.step == step]
         if stream.shares:
             stream.shares.announce(step)
@@ -102,7 +105,8 @@ def follow(run_id: str, where: Where, given: Shares, state: Mapping[str, Any]) -
     member.step = state["step"]
     clock, pulse = Clock(arithmetic.device), Pulse([member], stream.steps, arithmetic, [], lambda: False)
     steps, earlier, updates = range(member.step, stream.steps), Masks(), Updates(stream.steps)
-    for step, shown in zip(steps, ahead(lambda step: read(step, stream, None, pulse, earlier), steps), strict=True):
+    coming = ahead(lambda step: read(step, stream, None, pulse, earlier), steps, arithmetic.device)
+    for step, shown in zip(steps, coming, strict=True):
         if given.announce(step) == END:
             return
         step_of_all([member], shown, step, stream, arithmetic, clock, updates)
@@ -155,7 +159,7 @@ def read(step: int, stream: Stream, partners: Partners | None, pulse: Pulse, ear
         return Shown(images, [None if labels is None else there], inputs, [], masks)
     needed = len(inputs) < len(depths) or stream.store.texts  # of texts always, for their mask
     images = stream.read(shown).to(device) if needed else None
-    return Shown(images, [None if labels is None else labels.to(device)], inputs, [], masks)
+    return Shown(images, [None if labels is None else moved(labels, device)], inputs, [], masks)
 
 
 def step_of_all(

@@ -10,10 +10,9 @@ order. Bases always see new crops.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +24,10 @@ from yosinski.data.store import Store
 from yosinski.data.texts.batches import batch_of
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
+from yosinski.networks.batch import moved
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.randomness import generator
+from yosinski.training.ahead import ahead
 from yosinski.training.shares import Shares
 
 TRIES = 10  # maximum number of draws of a box
@@ -122,7 +123,7 @@ class Stream:
             columns.drawn.mirrored[order],
             self.labels[order],
         )
-        return tuple(torch.from_numpy(column).to(self.resident.images.device) for column in table)
+        return tuple(moved(torch.from_numpy(column), self.resident.images.device.type) for column in table)
 
     def there(self, step: int) -> tuple[Seen, torch.Tensor]:
         """The crops and labels of one step, made on the device: the same as `batch`, but nothing is copied there."""
@@ -242,16 +243,3 @@ def boxes(random: np.random.Generator, images: int, stored: int, recipe: Recipe)
         if not wanting.any():
             break
     return (places * (stored - sizes + 1)).astype(int), sizes
-
-
-Read = TypeVar("Read")
-
-
-def ahead(read: Callable[[int], Read], steps: range) -> Iterator[Read]:
-    """The results of `read` for these steps. Each is read in a thread while the one before it is processed."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(read, step) for step in steps[:1]]
-        for step in steps:
-            here = coming.pop().result()
-            coming += [reader.submit(read, following) for following in (step + 1,) if following in steps]
-            yield here

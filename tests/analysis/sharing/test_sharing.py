@@ -186,6 +186,23 @@ def test_advice_on_tasks_has_a_table_of_tasks(joint: Path) -> None:
     assert "Share (P" in part.sections[0].text[0]
 
 
+def test_each_question_has_a_part_in_the_words_of_its_task(tmp_path: Path) -> None:
+    """Twins, which ask what their task asks, belong to every part of that task."""
+    halves, questions = branch(splits=SPLITS, cuts=(3,)), branch(splits=SPLITS, cuts=(3,), asks=("class", "domain"))
+    leave(tmp_path, [*halves, *questions])
+    parts = advise(frame(tmp_path), directory=tmp_path).parts
+    titles = [part.title.partition(":")[0] for part in parts]
+    assert titles == [f"Where to branch, {of}" for of in ("class beside class", "class beside domain", "domain")]
+    for part, (top, twin, shuffled) in zip(
+        parts, (("AB3A", "AA", "A~B"), ("AB3A", "AA", "A~B"), ("AB3B", "BB", "B~A")), strict=True
+    ):
+        text = "\n".join(sentence for section in part.sections for sentence in section.text)
+        assert f"How to read this: {top}: tasks A and B share the first 3 layers, scored on {top[-1]}" in text
+        assert f"H = {twin} - {twin[0]}: two heads for one task." in text
+        assert f"L = AB - {shuffled}: labels of the other task." in text
+        assert ("on average over the tasks" in text) == (part is parts[0])
+
+
 def test_where_sharing_harms_the_advice_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(POINTS, "other", -12.0)
     leave(tmp_path, fuse(splits=SPLITS, cuts=CUTS))

@@ -285,7 +285,7 @@ WRONG: dict[str, tuple[Callable[[Run, Run], Run], str]] = {
     "join of outputs": (lambda a, b: with_recipe(fused(a, 3), join="logits"), "at n = 3 choose from: concat, mean"),
     "join of tasks": (lambda a, b: joint(a, 3, b, join="mean"), "recipe.join is for inputs"),
     "step of inputs": (lambda a, b: with_recipe(fused(a, 3), step="1/1"), "recipe.step is for joint tasks"),
-    "numbers": (lambda a, b: joint(a, 3, b, weighting="1/2/3"), "has 3 numbers, but there are 2 tasks"),
+    "numbers": (lambda a, b: joint(a, 3, b, weighting="1/2/3"), "has numbers for 3 of 2 tasks"),
     "never": (lambda a, b: joint(a, 3, b, step="0/1"), "never trains the first task"),
     "no number": (lambda a, b: joint(a, 3, b, step="often"), "recipe.step is 'often', but must be 'all'"),
     "of a base": (lambda a, b: with_recipe(a, gradient="sum"), "a network with one task and one input"),

@@ -18,6 +18,7 @@ from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import numbers
 from yosinski.experiment.run import Run
+from yosinski.networks.batch import moved
 from yosinski.networks.tokens import Seen
 from yosinski.randomness import generator
 from yosinski.training.steps.gradients import labelled
@@ -37,9 +38,9 @@ class Given(NamedTuple):
 
     def to(self, device: str) -> "Given":
         """The same on a device."""
-        moved = [[None if x is None else x.to(device) for x in part] for part in (self.labels, self.missing)]
+        there = [[None if x is None else moved(x, device) for x in part] for part in (self.labels, self.missing)]
         done = {id(batch): batch.to(device) for batch in self.images if batch is not None}
-        return Given([done.get(id(batch)) for batch in self.images], *moved)
+        return Given([done.get(id(batch)) for batch in self.images], *there)
 
 
 class Partners:
