@@ -65,8 +65,10 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
 
 def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
     """Every network as a point, and lines through the means."""
-    beside = dict(zip(names, np.linspace(-SPREAD / 2, SPREAD / 2, len(names)).tolist(), strict=True))
     good: Any = runs.loc[runs["counts"]]
+    several = good.loc[good["series"] != BASE].groupby(["series", "n"]).size().gt(1).any()
+    spread = SPREAD if several else 0.0  # a lone point stands on its line
+    beside = dict(zip(names, np.linspace(-spread / 2, spread / 2, len(names)).tolist(), strict=True))
     for name in names:
         look, own = CONTROLS[name], good.loc[good["series"] == name]
         if name == BASE:
