@@ -82,7 +82,7 @@ def recommendation(
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
-    averaged = "; points are means over tasks" if block.runs["target"].nunique() > 1 else ""
+    averaged = "; points are means over tasks" if len(set(block.runs["target"])) > 1 else ""
     example = (
         "xy3A: inputs x and y of task A meet after 3 layers"
         if kind is FUSE
