@@ -139,6 +139,19 @@ def contrasts(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     return decompose(runs.loc[runs["counts"]], kind.contrasts)
 
 
+def explained(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs on targets that have controls: of these the contrasts add up. All, where none has any."""
+    controls = runs.loc[runs["counts"] & ~runs["series"].isin([BASE, "other"])]
+    there: Any = runs["target_half"].isin(controls["target_half"])
+    return runs.loc[there] if there.any() else runs
+
+
+def which_explained(runs: pd.DataFrame) -> str:
+    """The tasks that have controls, where others have none: "A"; otherwise empty."""
+    own, every = set(explained(runs)["target"]), set(runs["target"])
+    return " and ".join(sorted(own)) if own < every else ""
+
+
 def by_task(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     """The same for each target apart, with a column `target`: what sharing costs each task."""
     rows = [contrasts(group, kind).assign(target=name) for name, group in runs.groupby("target")]

@@ -13,7 +13,18 @@ from analysis.figures import marks
 from analysis.figures.style import COLOURS, CONTROLS, GREY, style
 from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
-from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, check_bases, contrasts, described, means, runs_of
+from analysis.sharing.contrasts import (
+    BASE,
+    BRANCH,
+    FUSE,
+    Kind,
+    check_bases,
+    contrasts,
+    described,
+    explained,
+    means,
+    runs_of,
+)
 
 HATCHES = ("////", "\\\\\\\\", "....")
 SPREAD = 0.5  # how wide the controls of one n stand side by side
@@ -42,7 +53,8 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
     metric = metric or "test_top1"
     runs: Any = runs_of(frame, kind, metric)
     check_bases(runs)
-    rows, over_n = contrasts(runs, kind), means(runs)
+    of_parts = explained(runs)
+    rows, over_n = contrasts(of_parts, kind), means(runs)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
     with style():

@@ -8,7 +8,17 @@ import pandas as pd
 from analysis.advice.answer import ENOUGH, Answer, answer
 from analysis.advice.blocks import Block, one_row_each
 from analysis.advice.recommendation import interval, probability, signed
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, contrasts, runs_of, scored_in
+from analysis.sharing.contrasts import (
+    BASE,
+    FUSE,
+    KINDS,
+    Kind,
+    contrasts,
+    explained,
+    runs_of,
+    scored_in,
+    which_explained,
+)
 
 
 def block_of(runs: pd.DataFrame, kind: Kind, metric: str, directory: Path | None) -> Block:
@@ -31,11 +41,11 @@ def answer_of_shared(
     kind = scored_in(runs, kind)
     block = block_of(runs, kind, "select_top1", directory)
     found = answer(block, matters)
-    return block, found, sentences(found, kind, contrasts(runs, kind))
+    return block, found, sentences(found, kind, runs)
 
 
-def sentences(found: Answer, kind: Kind, rows: pd.DataFrame) -> list[str]:
-    """The recommendation, the first lines of a report. rows: the contrasts."""
+def sentences(found: Answer, kind: Kind, runs: pd.DataFrame) -> list[str]:
+    """The recommendation, the first lines of a report."""
     if not found.top:
         best: Any = found.rows.dropna(subset=["points"]).head(1)
         beside = f" On these alone, {best['choice'].iloc[0]} is highest." if len(best) else ""
@@ -57,12 +67,14 @@ def sentences(found: Answer, kind: Kind, rows: pd.DataFrame) -> list[str]:
         text = [f"{opening} Where is open: {found.top} is highest, and {sure}."]
     else:
         text = [f"{opening} {what} {where}: {found.top} is highest, and {sure}."]
-    text += _made_of(rows, kind, int(row["n"]))
+    text += _made_of(runs, kind, int(row["n"]))
     return [*text, *_costs(found, row, kind)]
 
 
-def _made_of(rows: pd.DataFrame, kind: Kind, n: int) -> list[str]:
-    """The total at n and the contrasts that add up to it."""
+def _made_of(runs: pd.DataFrame, kind: Kind, n: int) -> list[str]:
+    """The total at n and the contrasts that add up to it, of the tasks that have controls."""
+    rows, tasks = contrasts(explained(runs), kind), which_explained(runs)
+    at = f"Scored on {tasks} alone, at" if tasks else "At"
     here = rows.loc[(rows["n"] == n) & rows["points"].notna()].set_index("contrast")
     if kind.total.name not in here.index:
         return []
@@ -75,7 +87,7 @@ def _made_of(rows: pd.DataFrame, kind: Kind, n: int) -> list[str]:
     sums = [contrast for contrast in chain if contrast.name in kind.chain]
     parts = ", ".join(f"{told(contrast.name)} {contrast.meaning}" for contrast in sums)
     made = f", made of {parts}" if len(sums) > 1 else ""
-    text = [f"At n = {n} it reaches {told(kind.total.name)} points from the base{made}."]
+    text = [f"{at} n = {n} it reaches {told(kind.total.name)} points from the base{made}."]
     others = [f"{contrast.meaning} {told(contrast.name)}" for contrast in chain if contrast not in sums]
     return [*text, *([f"Beside it: {', '.join(others)}."] if others else [])]
 

@@ -13,7 +13,19 @@ from analysis.advice.recommendation import filled, interval, of_images, shown, s
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of, scored_in
+from analysis.sharing.contrasts import (
+    BASE,
+    FUSE,
+    KINDS,
+    Kind,
+    by_task,
+    check_bases,
+    contrasts,
+    explained,
+    runs_of,
+    scored_in,
+    which_explained,
+)
 from analysis.sharing.costs import beside_two, equal_costs, in_words
 from analysis.sharing.predictors import cheap_predictors, together
 from analysis.sharing.recommendation import block_of, sentences
@@ -50,12 +62,12 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
         return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
     block = block_of(runs, kind, metric, directory)
     answer = answer_of(block, matters)
-    rows, alone = contrasts(runs, kind), together(runs, kind, directory, metric)
+    rows, alone = contrasts(explained(runs), kind), together(runs, kind, directory, metric)
     on_test = runs_of(frame, kind, "test_top1" if metric == "select_top1" else metric)
     sections = [
-        recommendation(block, answer, kind, rows, frame, name, beside_two(runs, alone)),
+        recommendation(block, answer, kind, runs, frame, name, beside_two(runs, alone)),
         decomposition(runs, kind, rows),
-        equal_costs(runs, kind, rows, alone),
+        equal_costs(runs, kind, contrasts(runs, kind), alone),
         tasks(runs, kind),
         cheap_predictors(on_test, kind, directory, name),
         Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),
@@ -68,7 +80,7 @@ def recommendation(
     block: Block,
     answer: Answer,
     kind: Kind,
-    rows: pd.DataFrame,
+    runs: pd.DataFrame,
     frame: pd.DataFrame,
     name: str,
     against: pd.DataFrame,
@@ -78,7 +90,7 @@ def recommendation(
     against: of `costs.beside_two`.
     """
     table = Table("Choices", answer.rows, shown(block, answer))
-    text = sentences(answer, kind, rows)
+    text = sentences(answer, kind, runs)
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
@@ -106,15 +118,23 @@ def decomposition(runs: pd.DataFrame, kind: Kind, rows: pd.DataFrame) -> Section
         if contrast.name in present
     ]
     adding = "K + R + I = T" if kind is FUSE else "H + G = N + L = T"
-    replicates = runs["replicates"].iloc[0]
+    replicates, tasks = runs["replicates"].iloc[0], which_explained(runs)
+    of_tasks = f" Scored on {tasks} alone, which has controls." if tasks else ""
     text.append(
-        f"{adding}. Paired by target and seed; mean over {replicates}s, no interval for fewer than {FEWEST}. Intervals "
-        "are per n, p values for all n of a contrast."
+        f"{adding}.{of_tasks} Paired by target and seed; mean over {replicates}s, no interval for fewer than {FEWEST}."
+        " Intervals are per n, p values for all n of a contrast."
     )
     return Section("What sharing costs, and why", text, [_table("In points", rows)])
 
 
 def _table(title: str, rows: pd.DataFrame) -> Table:
+    """One line per contrast and n; where there are no intervals, one per n, with a column for every contrast."""
+    if not rows["low"].notna().to_numpy().any():
+        of_task = ["task"] if "target" in rows else []
+        told: Any = rows.assign(points=rows["points"].map(signed), n=rows["n"].astype(str), task=rows.get("target"))
+        wide = told.pivot(index=[*of_task, "n"], columns="contrast", values="points")
+        columns = [name for name in dict.fromkeys(rows["contrast"]) if name in wide]
+        return Table(title, rows, wide[columns].fillna("").reset_index().rename_axis(columns=None))
     shown_rows = pd.DataFrame(
         {
             **({"task": rows["target"]} if "target" in rows else {}),

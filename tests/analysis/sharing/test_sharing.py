@@ -15,7 +15,7 @@ from analysis.draw import draw
 from analysis.figures import curves
 from analysis.frame import frame
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
+from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, explained, runs_of
 from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski.cli.main import main
@@ -201,6 +201,20 @@ def test_each_question_has_a_part_in_the_words_of_its_task(tmp_path: Path) -> No
         assert f"H = {twin} - {twin[0]}: two heads for one task." in text
         assert f"L = AB - {shuffled}: labels of the other task." in text
         assert ("on average over the tasks" in text) == (part is parts[0])
+
+
+def test_contrasts_add_up_where_one_task_alone_has_controls(tmp_path: Path) -> None:
+    """The choices are means over both tasks; what they are made of is that of the task with controls."""
+    leave(tmp_path, branch(splits=SPLITS, cuts=(3, 7), scored=("A",)))
+    runs = runs_of(frame(tmp_path), BRANCH, "select_top1")
+    table: Any = contrasts(explained(runs), BRANCH).pivot(index="n", columns="contrast", values="points")
+    np.testing.assert_allclose(table["H"] + table["G"], table["T"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(table["N"] + table["L"], table["T"], rtol=0, atol=1e-12)
+    both = contrasts(runs, BRANCH).set_index(["contrast", "n"])["points"]
+    assert abs(both["T", 7] - table.loc[7, "T"]) > 1
+    (part,) = advise(frame(tmp_path), directory=tmp_path).parts
+    told = {section.title: " ".join(section.text) for section in part.sections}
+    assert "Scored on A alone, which has controls." in told["What sharing costs, and why"]
 
 
 def test_where_sharing_harms_the_advice_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
