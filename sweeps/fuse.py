@@ -65,8 +65,8 @@ def fuse(
 
 
 def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
-    """The half as one domain pictures it, or as another data set shows its classes."""
-    if domain == GREY:
+    """The half as one domain pictures it, or as another data set shows its classes. Of grey the half itself: y only."""
+    if domain == GREY and name == "y":
         return half
     if domain in card.domains:
         return pictured(card, replace(half, domain=(domain,), input=name))
@@ -74,6 +74,8 @@ def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
         Place.of(domain)
     except BadInput:
         known = ", ".join((*card.domains, *FORMS))
+        if domain == GREY:
+            raise BadInput(f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}") from None
         raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
     other = find.card(domain)
     if missing := [one for one in half.classes if one not in other.classes]:
