@@ -75,7 +75,9 @@ def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
     except BadInput:
         known = ", ".join((*card.domains, *FORMS))
         if domain == GREY:
-            raise BadInput(f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}") from None
+            raise BadInput(
+                f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}"
+            ) from None
         raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
     other = find.card(domain)
     if missing := [one for one in half.classes if one not in other.classes]:

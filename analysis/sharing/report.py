@@ -13,7 +13,18 @@ from analysis.advice.recommendation import filled, interval, of_images, shown, s
 from analysis.figures import marks
 from analysis.paired import FEWEST, METRICS
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, by_task, check_bases, contrasts, runs_of, scored_in
+from analysis.sharing.contrasts import (
+    BASE,
+    FUSE,
+    KINDS,
+    Kind,
+    by_task,
+    check_bases,
+    contrasts,
+    runs_of,
+    scored_in,
+    totals,
+)
 from analysis.sharing.costs import beside_two, equal_costs, in_words
 from analysis.sharing.predictors import cheap_predictors, together
 from analysis.sharing.recommendation import block_of, sentences
@@ -50,12 +61,12 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
         return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
     block = block_of(runs, kind, metric, directory)
     answer = answer_of(block, matters)
-    rows, alone = contrasts(runs, kind), together(runs, kind, directory, metric)
+    rows, every, alone = contrasts(runs, kind), totals(runs, kind), together(runs, kind, directory, metric)
     on_test = runs_of(frame, kind, "test_top1" if metric == "select_top1" else metric)
     sections = [
-        recommendation(block, answer, kind, rows, frame, name, beside_two(runs, alone)),
+        recommendation(block, answer, kind, (rows, every), frame, name, beside_two(runs, alone)),
         decomposition(runs, kind, rows),
-        equal_costs(runs, kind, rows, alone),
+        equal_costs(runs, kind, every, alone),
         tasks(runs, kind),
         cheap_predictors(on_test, kind, directory, name),
         Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),
@@ -68,21 +79,21 @@ def recommendation(
     block: Block,
     answer: Answer,
     kind: Kind,
-    rows: pd.DataFrame,
+    rows: tuple[pd.DataFrame, pd.DataFrame],
     frame: pd.DataFrame,
     name: str,
     against: pd.DataFrame,
 ) -> Section:
     """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing.
 
-    against: of `costs.beside_two`.
+    rows: of `contrasts.contrasts` and `totals`; against: of `costs.beside_two`.
     """
     table = Table("Choices", answer.rows, shown(block, answer))
-    text = sentences(answer, kind, rows)
+    text = sentences(answer, kind, *rows)
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
-    averaged = "; points are means over tasks" if block.runs["target"].nunique() > 1 else ""
+    averaged = "; points are means over tasks" * bool(kind is not FUSE and block.runs["target"].nunique() > 1)
     example = (
         "xy3A: inputs x and y of task A meet after 3 layers"
         if kind is FUSE
@@ -105,11 +116,10 @@ def decomposition(runs: pd.DataFrame, kind: Kind, rows: pd.DataFrame) -> Section
         for contrast in kind.contrasts
         if contrast.name in present
     ]
-    adding = "K + R + I = T" if kind is FUSE else "H + G = N + L = T"
     replicates = runs["replicates"].iloc[0]
     text.append(
-        f"{adding}. Paired by target and seed; mean over {replicates}s, no interval for fewer than {FEWEST}. Intervals "
-        "are per n, p values for all n of a contrast."
+        f"{kind.adding}, over the same targets: those with all controls at n. Paired by target and seed; mean over "
+        f"{replicates}s, no interval for fewer than {FEWEST}. Intervals are per n, p values for all n of a contrast."
     )
     return Section("What sharing costs, and why", text, [_table("In points", rows)])
 

@@ -15,7 +15,7 @@ from analysis.draw import draw
 from analysis.figures import curves
 from analysis.frame import frame
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of
+from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of, totals
 from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski.cli.main import main
@@ -76,6 +76,26 @@ def test_contrasts_add_up_to_the_total(kind: object, sums: tuple[str, ...], fuse
         np.testing.assert_allclose(table[list(names)].sum(axis=1), table["T"], rtol=0, atol=1e-12)
     assert (rows["splits"] == 3).all()
     assert rows[["low", "high"]].notna().to_numpy().all()
+
+
+def test_contrasts_add_up_where_some_controls_are_not_trained(tmp_path: Path) -> None:
+    """As `decide` leaves them: of some splits, and scored on one task. The totals rest on all."""
+    fusing = [run for run in fuse(splits=(*SPLITS, "random:3"), cuts=CUTS) if not run.partners or run.cut]
+    lacking = {run.id for run in fusing if run.half.split == "random:3" and kind_of(run) in ("same", "exchanged")}
+    leave(tmp_path, [run for run in fusing if run.id not in lacking])
+    leave(tmp_path, branch(splits=SPLITS, cuts=(3, 7), scored=("A",)))
+    for kind, splits, pairs in ((FUSE, 3, (3, 4)), (BRANCH, 3, (3, 6))):
+        runs = runs_of(frame(tmp_path), kind, "test_top1")
+        rows: Any = contrasts(runs, kind)
+        table: Any = rows.pivot(index="n", columns="contrast", values="points")
+        for names in kind.sums:
+            np.testing.assert_allclose(table[list(names)].sum(axis=1), table["T"], rtol=0, atol=1e-12)
+        assert (rows["splits"] == splits).all()
+        found = [of.loc[of["contrast"] == "T", "pairs"].unique().tolist() for of in (rows, totals(runs, kind))]
+        assert found == [[count] for count in pairs]
+    fused, joint = (" ".join(part.sections[0].text) for part in advise(frame(tmp_path), directory=tmp_path).parts)
+    assert "on the 3 of 4 pairs with controls" in fused
+    assert "on the 3 of 6 pairs with controls" in joint
 
 
 def test_contrasts_are_what_was_put_in(fused: Path) -> None:
@@ -142,6 +162,12 @@ def test_unlike_runs_are_refused(tmp_path: Path) -> None:
     leave(tmp_path, [*fuse(cuts=CUTS), *fuse(cuts=CUTS, y="emojione")])
     with pytest.raises(BadInput, match="these runs have several partners"):
         runs_of(frame(tmp_path), FUSE, "test_top1")
+    leave(tmp_path / "swapped", [*fuse(cuts=(3,)), *fuse(cuts=(3,), x="noto", y="twemoji")])
+    with pytest.raises(BadInput, match="several first inputs x of one task; choose those of one sweep with --sweep"):
+        runs_of(frame(tmp_path / "swapped"), FUSE, "test_top1")
+    leave(tmp_path / "kinds", branch(cuts=(3,), splits=("random:0", "natman")))
+    with pytest.raises(BadInput, match="these runs mix kinds of split: natman, random:0"):
+        runs_of(frame(tmp_path / "kinds"), BRANCH, "test_top1")
     with pytest.raises(BadInput, match="there are no joint runs here; the sweep branch makes them"):
         runs_of(frame(tmp_path), BRANCH, "test_top1")
 
@@ -158,6 +184,24 @@ def test_figures_show_every_control(fused: Path, joint: Path) -> None:
         assert set(marks) <= set(words)
         assert len(rows)
         drawn.draw_without_rendering()
+
+
+def test_a_figure_is_in_the_words_of_the_tasks_that_have_controls(joint: Path, tmp_path: Path) -> None:
+    halves, questions = branch(cuts=(3,), scored=("A",)), branch(cuts=(3,), asks=("class", "domain"))
+    leave(tmp_path, [*halves, *questions])
+    synthetic.manifest(tmp_path, "branch", halves)
+    synthetic.manifest(tmp_path, "questions", questions)
+    with pytest.raises(BadInput, match="these runs mix asks: class, domain; choose one with --where asks=VALUE, or"):
+        figure.branch(frame(tmp_path))
+    both = {"A": frame(tmp_path, f"branch-{len(halves)}"), "B": frame(tmp_path, where={"asks": "domain"})}
+    for task, table in both.items():
+        drawn, _ = figure.branch(table)
+        legend = drawn.axes[0].get_legend()
+        assert legend is not None
+        assert legend.get_texts()[0].get_text() == f"{task}: {task} alone"
+        assert drawn.axes[0].get_ylabel() == f"Top-1 accuracy on {task}\n(test images)"
+        drawn.draw_without_rendering()
+    assert figure.branch(frame(joint))[0].axes[0].get_ylabel().startswith("Top-1 accuracy on A and B")
 
 
 @pytest.mark.parametrize("name", KINDS)
