@@ -17,6 +17,7 @@ from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import SHARING
 
 BASE = "base"
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Kind:
     """One of the two questions.
 
     treatment: of its runs; controls: what partners are, in the order of legends, with their marks in notation and their
-    meanings; contrasts: the last is the total; sums: those that add up to it, one after the other; scored: the task.
+    meanings; contrasts: the last is the total; sums: those that add up to it, one after the other; scored: the task;
+    number: of tasks or inputs.
     """
 
     treatment: str
@@ -33,6 +35,12 @@ class Kind:
     contrasts: tuple[Contrast, ...]
     sums: tuple[tuple[str, ...], ...]
     scored: str = "A"
+    number: int = 2
+
+    @property
+    def several(self) -> str:
+        """The number of tasks or inputs as a word."""
+        return WORDS[self.number]
 
     @property
     def total(self) -> Contrast:
@@ -72,27 +80,31 @@ FUSE = Kind(
 )
 
 
-def branch(scored: str = "A") -> Kind:
+def branch(scored: str = "A", tasks: Sequence[str] = ("A", "B")) -> Kind:
     """The question of joint networks, scored on one of their tasks."""
-    other = "B" if scored == "A" else "A"
+    others, number = [name for name in tasks if name != scored], len(tasks)
+    other, its, every, times = ("task", "its", "both", "twice")
+    if number > 2:
+        other, its, every, times = ("tasks", "their", "all", f"{number} times")
     return Kind(
         "joint",
-        "down to which layer two tasks share a network",
+        "down to which layer tasks share a network",
         {
             BASE: (scored, f"{scored} alone"),
-            "twin": (scored * 2, "the same task twice"),
-            "other": ("AB", "both tasks"),
-            "shuffled": (f"{scored}~{other}", f"{other} with shuffled labels"),
+            "twin": (scored * number, f"the same task {times}"),
+            "other": ("".join(tasks), f"{every} tasks"),
+            "shuffled": ("~".join([scored, *others]), f"{' and '.join(others)} with shuffled labels"),
         },
         (
-            Contrast("H", "two heads for one task", "twin", BASE),
-            Contrast("G", "content of the other task", "other", "twin"),
-            Contrast("N", "load of another task without its labels", "shuffled", BASE),
-            Contrast("L", "labels of the other task", "other", "shuffled"),
-            Contrast("T", f"both tasks against {scored} alone", "other", BASE),
+            Contrast("H", f"{WORDS[number]} heads for one task", "twin", BASE),
+            Contrast("G", f"content of the other {other}", "other", "twin"),
+            Contrast("N", f"load of the other {other} without {its} labels", "shuffled", BASE),
+            Contrast("L", f"labels of the other {other}", "other", "shuffled"),
+            Contrast("T", f"{every} tasks against {scored} alone", "other", BASE),
         ),
         (("H", "G"), ("N", "L")),
         scored,
+        number,
     )
 
 
@@ -135,7 +147,11 @@ def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
 
 def scored_in(runs: pd.DataFrame, kind: Kind) -> Kind:
     """The question, in the words of the task that these runs are scored on; of several tasks those of the first."""
-    return kind if kind is FUSE else branch(min(runs["target"]))
+    if kind is FUSE:
+        return kind
+    scored = min(runs["target"])
+    shared: Any = runs.loc[(runs["series"] == "other") & (runs["target"] == scored), "partners"].dropna()
+    return branch(scored, sorted([scored, *shared.iloc[0].split()])) if len(shared) else branch(scored)
 
 
 def check_bases(runs: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from analysis.paired import FEWEST
 from analysis.sharing.contrasts import BASE, FUSE, Kind
 from analysis.tables import Table
 
-TWO = {"flops": "FLOPs", "parameters": "parameters"}
+COSTS = {"flops": "FLOPs", "parameters": "parameters"}
 
 
 def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
@@ -29,7 +29,7 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
     of_n: Any = rows.loc[rows["contrast"] == name].set_index("n")[["points", "low", "high"]]
     table = table.join(of_n, on="n")
     shown: dict[str, Any] = {"n": table["n"].astype(str), "cut": table["cut"].fillna("")}
-    shown |= {f"{words} of two alone": table[column].map("{:.2f}".format) for column, words in TWO.items()}
+    shown |= {f"{words} of {kind.several} alone": table[column].map("{:.2f}".format) for column, words in COSTS.items()}
     marks = {key: mark for key, (mark, _) in kind.controls.items()}
     text = []
     if kind is FUSE:
@@ -47,31 +47,30 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
             )
         else:
             text.append("What x alone and y alone are worth when asked together, `yosinski predict fuse` tells.")
-        text.append(_verdict(table, "_two" if len(against) else ""))
+        text.append(_verdict(table, kind, "_two" if len(against) else ""))
     else:
         shown[f"{marks['other']} - {marks[BASE]}"] = _told(table)
         over = ", on average over the tasks," if runs["target"].nunique() > 1 else ""
         text.append(
-            f"Two networks of their own are n = 0: T is against them{over} and their FLOPs and parameters are 1.00."
-            " Narrower ones, with as few parameters as a shared network, are not among the runs."
+            f"{kind.several.capitalize()} networks of their own are n = 0: T is against them{over} and their FLOPs and"
+            " parameters are 1.00. Narrower ones, with as few parameters as a shared network, are not among the runs."
         )
-        text.append(_verdict(table, ""))
-    return Section(
-        "At equal cost", text, [Table("Beside two networks of their own", table, filled(pd.DataFrame(shown)))]
-    )
+        text.append(_verdict(table, kind, ""))
+    title = f"Beside {kind.several} networks of their own"
+    return Section("At equal cost", text, [Table(title, table, filled(pd.DataFrame(shown)))])
 
 
 def costs(runs: Any, kind: Kind) -> pd.DataFrame:
-    """FLOPs and parameters of the shared networks at every n, as shares of those of two that share nothing.
+    """FLOPs and parameters of the shared networks at every n, as shares of those of as many that share nothing.
 
-    The other input's network is counted as that of x: it is the same one.
+    The networks of other tasks or inputs are counted as those that are here: but for heads they are the same.
     """
     good = runs.loc[runs["counts"]].drop_duplicates("run")
     shared, bases = good.loc[good["series"] == "other"], good.loc[good["series"] == BASE]
-    if shared.empty or bases.empty or shared[list(TWO)].isna().all(axis=None):
+    if shared.empty or bases.empty or shared[list(COSTS)].isna().all(axis=None):
         return pd.DataFrame()
-    two = 2 * bases.groupby("target_half")[list(TWO)].mean().mean()
-    table = shared.groupby("n")[list(TWO)].mean() / two
+    apart = kind.number * bases.groupby("target_half")[list(COSTS)].mean().mean()
+    table = shared.groupby("n")[list(COSTS)].mean() / apart
     return table.astype("float64").join(shared.groupby("n")["cut"].first()).reset_index()
 
 
@@ -107,14 +106,14 @@ def _told(table: Any, suffix: str = "") -> list[str]:
     return [f"{signed(p)} {interval(a, b)}".rstrip() for p, a, b in zip(points, low, high, strict=True)]
 
 
-def _verdict(table: Any, suffix: str) -> str:
-    """At which n sharing is better than two networks of their own, as far as intervals tell."""
+def _verdict(table: Any, kind: Kind, suffix: str) -> str:
+    """At which n sharing is better than networks of their own, as far as intervals tell."""
     low, high = table[f"low{suffix}"], table[f"high{suffix}"]
     if low.isna().all():
         return f"On fewer than {FEWEST} replicates that is no comparison."
     parts = []
     for words, which in (
-        ("better than two networks of their own", low > 0),
+        (f"better than {kind.several} networks of their own", low > 0),
         ("worse", high < 0),
         ("not told apart", ~(low > 0) & ~(high < 0) & low.notna()),
     ):

@@ -94,4 +94,5 @@ def _costs(found: Answer, row: Any, kind: Kind) -> list[str]:
         return [f"{text} At equal FLOPs and parameters without the other input it would be the control xx."]
     points = row["points"]
     verdict = "better" if points < 0 else "worse"
-    return [f"{text} Two networks of their own take 2 of each, and are {verdict} by {abs(points):.2f} points."]
+    own = f"{kind.several.capitalize()} networks of their own take {kind.number} of each"
+    return [f"{text} {own}, and are {verdict} by {abs(points):.2f} points."]

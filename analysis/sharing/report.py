@@ -94,11 +94,10 @@ def recommendation(
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
     averaged = "; points are means over tasks" * bool(kind is not FUSE and block.runs["target"].nunique() > 1)
-    example = (
-        "xy3A: inputs x and y of task A meet after 3 layers"
-        if kind is FUSE
-        else f"AB3{kind.scored}: tasks A and B share the first 3 layers, scored on {kind.scored}{averaged}"
-    )
+    letters, scored = kind.controls["other"][0], f"scored on {kind.scored}{averaged}"
+    example = f"{letters}3{kind.scored}: tasks {' and '.join(letters)} share the first 3 layers, {scored}"
+    if kind is FUSE:
+        example = "xy3A: inputs x and y of task A meet after 3 layers"
     text.append(f"How to read this: {example}; {marks_of}; base = alone; points = percent of {METRICS[block.metric]}.")
     draw = figure.fuse if kind is FUSE else figure.branch
     return Section("Recommendation", text, [table], {name: lambda: draw(frame, block.metric)[0]})

@@ -14,8 +14,10 @@ from analysis.advice.report import advise
 from analysis.draw import draw
 from analysis.figures import curves
 from analysis.frame import frame
+from analysis.paired import compare, main_experiment, one_row_per_run
 from analysis.sharing import figure
 from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of, totals
+from analysis.tables import table
 from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski.cli.main import main
@@ -46,7 +48,7 @@ def leave(runs: Path, wanted: list[Run]) -> None:
         values: dict[str, object] = {}
         if len(run.tasks) > 1:
             metrics = {"train_loss": 0.1, "select_loss": 1.0, "select_top1": top1 - 0.1, "test_top1": top1 - 0.1}
-            values["tasks"] = [{"state": "done", "metrics": metrics}]
+            values["tasks"] = [{"state": "done", "metrics": metrics}] * len(run.partners)
         if len(run.inputs) > 1:
             emap = {"examples": 100, "pairs": 10_000, "full": top1, "additive": top1 - 0.02}
             values["fusion"] = {"exchanged": [0.1, 0.4], "emap": emap}
@@ -194,8 +196,8 @@ def test_a_figure_is_in_the_words_of_the_tasks_that_have_controls(joint: Path, t
     with pytest.raises(BadInput, match="these runs mix asks: class, domain; choose one with --where asks=VALUE, or"):
         figure.branch(frame(tmp_path))
     both = {"A": frame(tmp_path, f"branch-{len(halves)}"), "B": frame(tmp_path, where={"asks": "domain"})}
-    for task, table in both.items():
-        drawn, _ = figure.branch(table)
+    for task, chosen in both.items():
+        drawn, _ = figure.branch(chosen)
         legend = drawn.axes[0].get_legend()
         assert legend is not None
         assert legend.get_texts()[0].get_text() == f"{task}: {task} alone"
@@ -245,6 +247,47 @@ def test_each_question_has_a_part_in_the_words_of_its_task(tmp_path: Path) -> No
         assert f"H = {twin} - {twin[0]}: two heads for one task." in text
         assert f"L = AB - {shuffled}: labels of the other task." in text
         assert ("on average over the tasks" in text) == (part is parts[0])
+
+
+def test_bases_of_other_questions_and_inputs_are_no_part_of_what_cuts_cost(tmp_path: Path) -> None:
+    recipe = synthetic.RECIPE
+    a, b = branch(cuts=(3,), controls=(), recipe=recipe)[:2]
+    leave(tmp_path, [a, b, a.copy(3, "frozen", b), b.copy(3, "frozen", a)])
+    before = compare(one_row_per_run(main_experiment(frame(tmp_path)), "test_top1"))
+    others = [
+        *fuse(cuts=(3,), controls=(), recipe=recipe),
+        *branch(cuts=(3,), controls=(), recipe=recipe, asks=("class", "domain")),
+    ]
+    for run in others:
+        synthetic.finish(tmp_path, run, 0.9) if run != a else None
+    after = frame(tmp_path)
+    pd.testing.assert_frame_equal(compare(one_row_per_run(main_experiment(after), "test_top1")), before)
+    rows = table("bases", after, "test_top1").rows
+    assert rows[["asks", "input", "bases"]].fillna("").to_numpy().tolist() == [
+        ["class", "x", 1],
+        ["class", "y", 1],
+        ["class", "", 2],
+        ["domain", "", 1],
+    ]
+
+
+def test_more_than_two_tasks_are_compared_with_as_many_networks(tmp_path: Path) -> None:
+    asks = ("class", "domain", "group")
+    leave(tmp_path, branch(splits=SPLITS, cuts=(3,), asks=asks, scored=("A", "B", "C")))
+    parts = advise(frame(tmp_path), directory=tmp_path).parts
+    assert [part.title.partition(":")[0] for part in parts] == [f"Where to branch, {question}" for question in asks]
+    text = "\n".join(sentence for section in parts[1].sections for sentence in section.text)
+    for words in (
+        "ABC3B: tasks A and B and C share the first 3 layers, scored on B",
+        "BBB = the same task 3 times",
+        "B~A~C = A and C with shuffled labels",
+        "H = BBB - B: three heads for one task.",
+        "Three networks of their own are n = 0",
+    ):
+        assert words in text
+    (costs,) = [section for section in parts[0].sections if section.title == "At equal cost"]
+    rows: Any = costs.tables[0].rows
+    assert rows["parameters"].tolist() == pytest.approx([1 / 3])  # made-up records have as many in every network
 
 
 def test_where_sharing_harms_the_advice_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
