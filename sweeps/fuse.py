@@ -16,6 +16,7 @@ from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 
 Control = Literal["same", "afresh", "exchanged"]
+TOWER = "textnet"
 
 
 def fuse(
@@ -30,7 +31,7 @@ def fuse(
     controls: tuple[Control, ...] = ("same", "afresh", "exchanged"),
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,
-    tower: str = "textnet",
+    tower: str = TOWER,
 ) -> list[Run]:
     """Bases that see x alone and y alone; xynA at every n = 0..N, then its controls xxnA, xznA and x~ynA.
 
@@ -54,6 +55,8 @@ def fuse(
             raise BadInput(f"input x, {x}, has texts and y has pictures: let x be the pictures and y the texts")
         if first == other:
             raise BadInput(f"inputs x and y are both {x}: choose two, or let y be {GREY}")
+        if other.reads == "pictures" and tower != TOWER:
+            raise BadInput(f"tower {tower} is a network for texts, and input y, {y}, has pictures")
         networks = [tower if one.reads == "texts" else network for one in (first, other)]
         bases = [
             Run(own, one, recipe.alone.read(one.reads), seed, examples_per_class=examples_per_class)

@@ -64,6 +64,7 @@ def test_more_than_two_questions() -> None:
         (fuse, ["x=noto", "y=noto"], "inputs x and y are both noto"),
         (fuse, ["y=mine"], "unknown domain of emoji or data set 'mine'; choose from: noto"),
         (fuse, ["x=grey"], "input x cannot be grey, only y, which is x without its colours; choose from: noto"),
+        (fuse, ["tower=alexnet32"], "tower alexnet32 is a network for texts, and input y, noto, has pictures"),
         (fuse, ["cuts=9"], r"no cut 9; it has 7: 1 \(conv1\) to 7 \(fc7\); or 0, the input"),
         (fuse, ["controls=twin"], "twin"),
         (fuse, ["halves=C"], "unknown half 'C'"),
