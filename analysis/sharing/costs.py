@@ -17,12 +17,17 @@ from analysis.paired import FEWEST
 from analysis.sharing.contrasts import BASE, FUSE, Kind
 from analysis.tables import Table
 
+_SIZED = ["same", "other"]
 COSTS = {"flops": "FLOPs", "parameters": "parameters"}
 
 
-def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
-    """The section: one row per n. rows: the contrasts; alone: of `predictors.together`, both inputs' bases together."""
-    table = costs(runs, kind)
+def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any, frame: Any) -> Section | None:
+    """The section: one row per n.
+
+    rows: the contrasts; alone: of `predictors.together`, both inputs' bases together; frame: also with the bases of the
+    other tasks or inputs.
+    """
+    table = costs(runs, frame)
     if table.empty:
         return None
     name = "E" if kind is FUSE else kind.total.name
@@ -33,10 +38,9 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
     marks = {key: mark for key, (mark, _) in kind.controls.items()}
     text = []
     if kind is FUSE:
-        shown["xy - xx"] = _told(table)
-        text.append(
-            f"At equal FLOPs and parameters: {marks['same']} is the same network as xy, and sees x twice; E = xy - xx."
-        )
+        if _as_large(runs):
+            shown["xy - xx"] = _told(table)
+            text.append("At equal FLOPs and parameters: xx is the same network as xy, and sees x twice; E = xy - xx.")
         against = beside_two(runs, alone)
         if len(against):
             table = table.join(against.set_index("n").add_suffix("_two"), on="n")
@@ -60,18 +64,34 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
     return Section("At equal cost", text, [Table(title, table, filled(pd.DataFrame(shown)))])
 
 
-def costs(runs: Any, kind: Kind) -> pd.DataFrame:
+def costs(runs: Any, frame: Any) -> pd.DataFrame:
     """FLOPs and parameters of the shared networks at every n, as shares of those of as many that share nothing.
 
-    The networks of other tasks or inputs are counted as those that are here: but for heads they are the same.
+    frame: with the bases of the other tasks or inputs; one that is not there counts as that of the first.
     """
-    good = runs.loc[runs["counts"]].drop_duplicates("run")
+    good = runs.loc[runs["counts"]].drop_duplicates(["run", "target_half"])
     shared, bases = good.loc[good["series"] == "other"], good.loc[good["series"] == BASE]
     if shared.empty or bases.empty or shared[list(COSTS)].isna().all(axis=None):
         return pd.DataFrame()
-    apart = kind.number * bases.groupby("target_half")[list(COSTS)].mean().mean()
-    table = shared.groupby("n")[list(COSTS)].mean() / apart
+    done = frame.loc[(frame["treatment"] == "base").fillna(False) & frame["last"] & (frame["state"] == "done")]
+    done = done.loc[done["recipe"].isin(bases["recipe"]) | ~done["network"].isin(bases["network"])]
+    own, others = (of.groupby("target_half")[list(COSTS)].mean().astype(float) for of in (bases, done))
+    apart = [
+        own.loc[target] + sum(others.loc[half] if half in others.index else own.loc[target] for half in halves.split())
+        for target, halves in shared[["target_half", "partner_half"]].drop_duplicates().itertuples(index=False)
+        if target in own.index
+    ]
+    if not apart:
+        return pd.DataFrame()
+    table = shared.groupby("n")[list(COSTS)].mean() / pd.DataFrame(apart).mean()
     return table.astype("float64").join(shared.groupby("n")["cut"].first()).reset_index()
+
+
+def _as_large(runs: Any) -> bool:
+    """Whether a network that sees x twice is as large as one that sees both inputs: not where y has another network."""
+    good = runs.loc[runs["counts"]].groupby(["n", "series"])["parameters"].mean().unstack().reindex(columns=_SIZED)
+    larger = (good["same"] / good["other"] - 1).dropna()
+    return bool(len(larger) and (larger.abs() < 0.01).all())
 
 
 def beside_two(runs: Any, alone: Any) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def _costs(found: Answer, row: Any, kind: Kind) -> list[str]:
     flops, parameters = row["flops"] / base["flops"].iloc[0], row["parameters"] / base["parameters"].iloc[0]
     text = f"It takes {flops:.2f} times the FLOPs of one network alone and has {parameters:.2f} times its parameters."
     if kind is FUSE:
-        return [f"{text} At equal FLOPs and parameters without the other input it would be the control xx."]
+        return [text]
     points = row["points"]
     verdict = "better" if points < 0 else "worse"
     own = f"{kind.several.capitalize()} networks of their own take {kind.number} of each"

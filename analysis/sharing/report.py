@@ -46,6 +46,8 @@ def sharing(frame: Any, metric: str | None, directory: Path | None, matters: flo
             of_pair: Any = others.loc[(others["asks"] == question) & (others["partner_asks"] == beside)]
             beside_it = frame["control"].isna() | (frame["control"] == "twin")
             beside_it &= frame["target_half"].isin(of_pair["target_half"])
+            partners = [half for halves in of_pair["partner_half"].dropna().unique() for half in halves.split()]
+            beside_it |= frame["control"].isna() & frame["target_half"].isin(partners)
             rows = frame.loc[frame.index.isin(of_pair.index) | beside_it.fillna(False)]
             parts.append(_part(rows, name, unlike, metric or "select_top1", directory, matters))
     return parts
@@ -66,7 +68,7 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
     sections = [
         recommendation(block, answer, kind, (rows, every), frame, name, beside_two(runs, alone)),
         decomposition(runs, kind, rows),
-        equal_costs(runs, kind, every, alone),
+        equal_costs(runs, kind, every, alone, frame),
         tasks(runs, kind),
         cheap_predictors(on_test, kind, directory, name),
         Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),

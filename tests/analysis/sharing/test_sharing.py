@@ -271,6 +271,30 @@ def test_bases_of_other_questions_and_inputs_are_no_part_of_what_cuts_cost(tmp_p
     ]
 
 
+def test_networks_of_their_own_are_those_of_all_tasks(tmp_path: Path) -> None:
+    """So that the parts of both tasks say the same of their network."""
+    parameters = {"baseA": 1000, "baseB": 600, "AB3A": 1200}
+    for run in branch(cuts=(3,), controls=(), asks=("class", "domain")):
+        tasks = [{"state": "done", "metrics": {"select_top1": 0.5}}] if run.partners else []
+        synthetic.finish(tmp_path, run, 0.5, [0.5], parameters=parameters[run.name], tasks=tasks)
+    for part in advise(frame(tmp_path), directory=tmp_path).parts:
+        (section,) = [section for section in part.sections if section.title == "At equal cost"]
+        rows: Any = section.tables[0].rows
+        assert rows["parameters"].tolist() == pytest.approx([0.75])
+
+
+def test_a_second_tower_of_another_kind_is_not_called_equal(tmp_path: Path) -> None:
+    wanted = fuse(x="emoji", y="words:en", cuts=(3,), controls=("same",))
+    parameters = {"basexA": 1000, "baseyA": 500, "xy3A": 1500, "xx3A": 1800}
+    for run in wanted:
+        synthetic.finish(tmp_path, run, 0.5, [0.5], parameters=parameters[run.name])
+    (part,) = advise(frame(tmp_path), directory=tmp_path).parts
+    (section,) = [section for section in part.sections if section.title == "At equal cost"]
+    rows: Any = section.tables[0].rows
+    assert rows["parameters"].tolist() == pytest.approx([1.0])
+    assert "At equal FLOPs" not in " ".join(section.text)
+
+
 def test_more_than_two_tasks_are_compared_with_as_many_networks(tmp_path: Path) -> None:
     asks = ("class", "domain", "group")
     leave(tmp_path, branch(splits=SPLITS, cuts=(3,), asks=asks, scored=("A", "B", "C")))
