@@ -67,12 +67,15 @@ def test_labels_are_ordered_and_numbers_as_numbers(tmp_path: Path) -> None:
 
 def test_a_fused_network_trains_on_a_list(made: tuple[str, Store, Path], tmp_path: Path) -> None:
     text, _, stores = made
-    runs = fuse(text, "alexnet32", "x", "y", ("random:0",), cuts=(4,), controls=("exchanged",), recipe=BRIEF)
+    runs = fuse(text, "alexnet32", "x", "y", halves=("B",), cuts=(4,), controls=("exchanged",), recipe=BRIEF)
     where = Where(tmp_path, stores, device="cpu", precision="float32")
     for run in runs:
         train(where, [run])
     records = [states.read_record(specs.folder(where.runs, run.id)) for run in runs]
-    assert [run.name for run in runs] == ["basexA", "baseyA", "xy4A", "x~y4A"]
+    assert [run.name for run in runs] == ["basexB", "baseyB", "xy4B", "x~y4B"]
+    trained = load_file(specs.folder(where.runs, runs[2].id) / "weights.safetensors")
+    (flags,) = [tensor for name, tensor in trained.items() if name.endswith("flags")]
+    assert (flags != 0).any(1).tolist() == [False, True]  # y is missing in the half, and takes part as its flag
     assert all(record and np.isfinite(record["metrics"]["train_loss"]) for record in records)
 
 

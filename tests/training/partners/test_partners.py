@@ -132,6 +132,15 @@ def test_a_task_whose_labels_are_all_missing_changes_nothing(
     assert same(parts.of_one_task(weights(where, run), 0), weights(where, a))
 
 
+@pytest.mark.parametrize("join", ["logits", "multiplicative"])
+def test_images_without_a_label_have_no_loss(join: str, bases: tuple[Run, Run]) -> None:
+    run = fused(bases[0], 7)
+    run = replace(run, recipe=run.recipe.with_values({"join": join}))
+    outputs, labels = torch.randn(4, 5).log_softmax(1), torch.tensor([2, gradients.NONE, 0, gradients.NONE])
+    expected = gradients.loss_of(run, outputs[::2], labels[::2])
+    torch.testing.assert_close(gradients.loss_of(run, outputs, labels), expected)
+
+
 def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run]) -> None:
     a, b = bases
     for pack in ([joint(a, n, b) for n in (2, 7)], [fused(a, n) for n in (0, 5, 7)]):
