@@ -5,11 +5,10 @@ from itertools import product
 from typing import Literal
 
 from sweeps.grid import card_for, half_named, meetings_of, none_empty
-from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.data.halves import pictured
-from yosinski.data.place import FORMS, Place
+from yosinski.data.place import FORMS, Place, is_text
 from yosinski.data.sources.columns import GREY
 from yosinski.errors import BadInput, choose, some
 from yosinski.experiment.recipes import Recipe, usual
@@ -48,7 +47,7 @@ def fuse(
     runs = []
     for seed, split, letter in product(seeds, splits, halves):
         half = half_named(card, f"{split}:{choose('half', letter, ('A', 'B'))}")
-        first, other = (input_of(card, half, domain, name) for domain, name in ((x, "x"), (y, "y")))
+        first, other = (input_of(card, half, domain, name, network, tower) for domain, name in ((x, "x"), (y, "y")))
         if y == GREY:
             other = replace(first, grey=True, input="y")
         if first.reads == "texts" and other.reads == "pictures":
@@ -67,7 +66,7 @@ def fuse(
     return runs
 
 
-def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
+def input_of(card: Card, half: Half, domain: str, name: str, network: str, tower: str) -> Half:
     """The half as one domain pictures it, or as another data set shows its classes. Of grey the half itself: y only."""
     if domain == GREY and name == "y":
         return half
@@ -82,7 +81,7 @@ def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
                 f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}"
             ) from None
         raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
-    other = find.card(domain)
+    other = card_for(domain, tower if is_text(domain) else network)
     if missing := [one for one in half.classes if one not in other.classes]:
         raise BadInput(f"input {name}: {other.name} lacks classes of {card.name}: {some(missing, 5)}")
     shown = {"data": other.name, "fingerprint": other.fingerprint, "domain": other.default_domain, "rule": other.rule}

@@ -79,6 +79,14 @@ def test_a_fused_network_trains_on_a_list(made: tuple[str, Store, Path], tmp_pat
     assert all(record and np.isfinite(record["metrics"]["train_loss"]) for record in records)
 
 
+def test_inputs_of_two_data_sets_are_stored_in_the_size_that_suits_the_network(tmp_path: Path) -> None:
+    for name, per_class in (("one", 8), ("other", 9)):
+        write_list(tmp_path / name, examples(tmp_path / name, per_class))
+    one, other = (f"list:{tmp_path / name}" for name in ("one", "other"))
+    (*_, fused) = fuse(one, "alexnet32", "x", other, cuts=(3,), controls=(), recipe=BRIEF)
+    assert [half.data.partition("-crop:")[0] for half in fused.halves] == ["list-37", "list-37"]
+
+
 def test_questions_of_a_list_branch_and_share_nothing_like_their_bases(tmp_path: Path) -> None:
     rows = examples(tmp_path)
     text = write_list(tmp_path, rows)
