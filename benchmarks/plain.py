@@ -8,10 +8,11 @@ plain: ImageFolder of PNGs, a DataLoader with a worker per core, transforms v2, 
 tuned: pixels in memory, crops by index, channels last, frozen segments without gradients, a process per core
 here:  `run_pack`, a process per core, packs as plans divide them; reading, evaluation and records included
 
-All have the same network, pictures and batches of 128, as many steps, and evaluate the select images at the end (here
-also test images). Ratios are of processor seconds, which count where others use the machine; seconds of the clock of
-whole grids are printed beside, and where the processor seconds of this project go. Before the first round one base is
-trained in each way for an epoch, and what the rounds will take is estimated from that.
+All have the same network, pictures and batches of 128, as many steps, and evaluate as often: select images after every
+second epoch, as the recipe does, and test images and those of unseen artists at the end (here select images once more).
+Ratios are of processor seconds, which count where others use the machine; seconds of the clock of whole grids are
+printed beside, and where the processor seconds of this project go. Before the first round one base is trained in each
+way for two epochs, and what the rounds will take is estimated from that.
 """
 
 import argparse
@@ -57,6 +58,8 @@ from yosinski.training.steps import gradients, updates
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 KINDS = "base", "frozen", "tuned"
+EVALUATED = 2  # after how many epochs
+SETS = {"train": ("train", False), "select": ("select", False), "test": ("test", False), "unseen": ("test", True)}
 Labelled = tuple[torch.Tensor, torch.Tensor]  # images and labels
 STORES = Path("stores")
 
@@ -77,11 +80,11 @@ def optimised(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(trained, EMOJI.learning_rate, EMOJI.momentum, nesterov=True, weight_decay=EMOJI.weight_decay)
 
 
-def fit(model: nn.Sequential, below: int, epochs: Sequence[Callable[[], Iterator[Labelled]]]) -> None:
-    """Train for these epochs of batches, each of standardised pixels and labels."""
+def fit(model: nn.Sequential, below: int, epochs: int, sets: dict[str, Callable[[], Iterator[Labelled]]]) -> None:
+    """Train and evaluate. sets: batches of standardised pixels and labels, by the names of `SETS`."""
     optimiser = optimised(model)
-    for batches in epochs:
-        for pixels, labels in batches():
+    for epoch in range(1, epochs + 1):
+        for pixels, labels in sets["train"]():
             with torch.no_grad():
                 features = model[:below](pixels)
             loss = F.cross_entropy(model[below:](features), labels)
@@ -89,6 +92,10 @@ def fit(model: nn.Sequential, below: int, epochs: Sequence[Callable[[], Iterator
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), EMOJI.clip)
             optimiser.step()
+        if epoch % EVALUATED == 0:
+            right(model, sets["select"]())
+    for name in ("test", "unseen"):
+        right(model, sets[name]())
 
 
 @torch.no_grad()
@@ -101,12 +108,14 @@ def plain(folder: Path, below: int, frozen: bool, epochs: int) -> None:
     """One network as a tutorial trains it; a copy differs from a base in what has gradients."""
     tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     drawn = v2.Compose([v2.RandomCrop(32, padding=EMOJI.shift), v2.RandomHorizontalFlip(), *tensor])
-    train, select = ImageFolder(folder / "train", drawn), ImageFolder(folder / "select", v2.Compose(tensor))
+    train = ImageFolder(folder / "train", drawn)
     workers = {"num_workers": cores(), "persistent_workers": True}
-    loader = DataLoader(train, EMOJI.batch_size, shuffle=True, drop_last=True, **workers)
+    loaders = {"train": DataLoader(train, EMOJI.batch_size, shuffle=True, drop_last=True, **workers)}
+    for name in list(SETS)[1:]:
+        whole = ImageFolder(folder / name, v2.Compose(tensor))
+        loaders[name] = DataLoader(whole, EMOJI.batch_size, **workers)
     model = network(len(train.classes), below if frozen else 0).to(memory_format=torch.contiguous_format)
-    fit(model, 0, [lambda: iter(loader)] * epochs)
-    right(model, iter(DataLoader(select, EMOJI.batch_size, **workers)))
+    fit(model, 0, epochs, {name: loader.__iter__ for name, loader in loaders.items()})
 
 
 def tuned(pixels: dict[str, Labelled], below: int, frozen: bool, epochs: int) -> None:
@@ -127,15 +136,13 @@ def tuned(pixels: dict[str, Labelled], below: int, frozen: bool, epochs: int) ->
             crops = bordered[chosen[:, None, None], (top + along)[:, :, None], columns[:, None]]
             yield standardised(crops), labels[chosen]
 
-    def whole() -> Iterator[Labelled]:
-        of_select, theirs = pixels["select"]
-        yield from (
-            (standardised(batch), few) for batch, few in zip(of_select.split(size), theirs.split(size), strict=True)
-        )
+    def whole(name: str) -> Iterator[Labelled]:
+        batches, theirs = (tensor.split(size) for tensor in pixels[name])
+        yield from ((standardised(batch), few) for batch, few in zip(batches, theirs, strict=True))
 
     model = network(int(labels.max()) + 1, below if frozen else 0)
-    fit(model, below if frozen else 0, [drawn] * epochs)
-    right(model, whole())
+    sets = {name: functools.partial(whole, name) for name in list(SETS)[1:]}
+    fit(model, below if frozen else 0, epochs, {"train": drawn, **sets})
 
 
 def networks(cuts: Sequence[int]) -> list[tuple[str, int]]:
@@ -204,8 +211,8 @@ def prepare(where: Path) -> None:
     card = find.card("emoji")
     half = split(card, "random:0").b
     store, pixels = stores.of(half, STORES), {}
-    for name in ("train", "select"):
-        rows, labels = store.rows(half, name)
+    for name, of_set in SETS.items():
+        rows, labels = store.rows(half, *of_set)
         images = np.ascontiguousarray(store.images[rows])
         pixels[name] = torch.from_numpy(images), torch.from_numpy(labels)
         for k, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -218,7 +225,7 @@ def prepare(where: Path) -> None:
 def grid(cuts: Sequence[int], epochs: int) -> list[Run]:
     """The same networks as runs."""
     halves = split(find.card("emoji"), "random:0")
-    recipe = EMOJI.with_values({"epochs": float(epochs), "evaluations": 1})
+    recipe = EMOJI.with_values({"epochs": float(epochs), "evaluations": epochs // EVALUATED})
     a, b = (Run("alexnet32", half, recipe) for half in (halves.a, halves.b))
     return [a, b, *(b.copy(n, kind, a) for kind in KINDS[1:] for n in cuts)]
 
@@ -292,11 +299,11 @@ def table(took: dict[str, list[Took]]) -> str:
 def estimate(pool: ProcessPoolExecutor, folder: Path, networks: int, epochs: int) -> float:
     """Seconds of the clock of a round, as if every network took what a base takes; here it is less, by what is shared.
 
-    Measured on an epoch of one base in each way.
+    Measured on two epochs of one base in each way.
     """
-    plain = of_plain(folder, [("base", 0)], 1)["base"]["clock"]
-    tuned = of_pool(pool, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)["base"]["clock"]
-    return networks * epochs * (plain + 2 * tuned / cores())
+    plain = of_plain(folder, [("base", 0)], EVALUATED)["base"]["clock"]
+    tuned = of_pool(pool, "tuned", {"base": [(("base", 0), EVALUATED)] * cores()}, folder)["base"]["clock"]
+    return networks * epochs / EVALUATED * (plain + 2 * tuned / cores())
 
 
 def main() -> None:

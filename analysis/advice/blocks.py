@@ -313,7 +313,8 @@ _WITHOUT = {
 
 def _title(block: Block, among: list[Block]) -> str:
     """Network, data and kind of split; images per class, recipes, semantics and weights where blocks differ in them."""
-    parts = [f"{subject(block.runs)}, {block.runs['kind'].iloc[0]} halves"]
+    kinds = block.runs["kind"].dropna().unique()  # none where the files of the halves are missing
+    parts = [", ".join([subject(block.runs), *(f"{kind} halves" for kind in kinds[:1])])]
     for name, words in _TOLD.items():
         if len({_of_copies(other, name) for other in among}) > 1:
             parts.append(words.format(_of_copies(block, name)))

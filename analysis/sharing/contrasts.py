@@ -189,6 +189,12 @@ def totals(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     return decompose(runs.loc[runs["counts"]], kind.contrasts)
 
 
+def explained(runs: pd.DataFrame) -> list[str]:
+    """The tasks that have controls; all of them, where none has any."""
+    controls = runs.loc[runs["counts"] & ~runs["series"].isin([BASE, "other"])]
+    return sorted(set((controls if len(controls) else runs)["target"].dropna()))
+
+
 def by_task(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     """The totals of each target apart, with a column `target`: what sharing costs each task."""
     rows = [totals(group, kind).assign(target=name) for name, group in runs.groupby("target")]

@@ -14,7 +14,18 @@ from analysis.figures import marks
 from analysis.figures.style import COLOURS, CONTROLS, GREY, style
 from analysis.frame import distinct
 from analysis.paired import FEWEST, METRICS
-from analysis.sharing.contrasts import BASE, BRANCH, FUSE, Kind, check_bases, contrasts, described, runs_of, scored_in
+from analysis.sharing.contrasts import (
+    BASE,
+    BRANCH,
+    FUSE,
+    Kind,
+    check_bases,
+    contrasts,
+    described,
+    explained,
+    runs_of,
+    scored_in,
+)
 
 HATCHES = ("////", "\\\\\\\\", "....")
 SPREAD = 0.5  # how wide the controls of one n stand side by side
@@ -43,7 +54,8 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
     metric = metric or "test_top1"
     runs: Any = runs_of(frame, kind, metric)
     check_bases(runs)
-    runs, kind = _with_controls(runs), scored_in(runs, kind)
+    runs = runs.loc[runs["target"].isin(explained(runs))]
+    kind = scored_in(runs, kind)
     rows = contrasts(runs, kind)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
@@ -60,22 +72,16 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
     return figure, rows
 
 
-def _with_controls(runs: Any) -> Any:
-    """The runs that are scored on tasks with all controls that there are; all of them, if no task has."""
-    good: Any = runs.loc[runs["counts"]]
-    has = good.groupby("target")["series"].nunique()
-    whole = has.index[has == good["series"].nunique()]
-    return runs.loc[runs["target"].isin(whole)] if len(whole) else runs
-
-
 def _beside(axes: Axes, entries: list[Any]) -> None:
     axes.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
 
 
 def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
     """Every network as a point, and lines through the means."""
-    beside = dict(zip(names, np.linspace(-SPREAD / 2, SPREAD / 2, len(names)).tolist(), strict=True))
     good: Any = runs.loc[runs["counts"]]
+    several = good.loc[good["series"] != BASE].groupby(["series", "n"]).size().gt(1).any()
+    spread = SPREAD if several else 0.0  # a lone point stands on its line
+    beside = dict(zip(names, np.linspace(-spread / 2, spread / 2, len(names)).tolist(), strict=True))
     for name in names:
         look, own = CONTROLS[name], good.loc[good["series"] == name]
         if name == BASE:

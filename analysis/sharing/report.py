@@ -21,6 +21,7 @@ from analysis.sharing.contrasts import (
     by_task,
     check_bases,
     contrasts,
+    explained,
     runs_of,
     scored_in,
     totals,
@@ -95,7 +96,7 @@ def recommendation(
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
-    averaged = "; points are means over tasks" * bool(kind is not FUSE and block.runs["target"].nunique() > 1)
+    averaged = "; points are means over tasks" * (len(set(block.runs["target"])) > 1)
     letters, scored = kind.controls["other"][0], f"scored on {kind.scored}{averaged}"
     example = f"{letters}3{kind.scored}: tasks {' and '.join(letters)} share the first 3 layers, {scored}"
     if kind is FUSE:
@@ -117,15 +118,23 @@ def decomposition(runs: pd.DataFrame, kind: Kind, rows: pd.DataFrame) -> Section
         for contrast in kind.contrasts
         if contrast.name in present
     ]
-    replicates = runs["replicates"].iloc[0]
+    replicates, tasks = runs["replicates"].iloc[0], explained(runs)
+    of_tasks = f" Scored on {' and '.join(tasks)} alone, which has controls." * (len(tasks) < runs["target"].nunique())
     text.append(
-        f"{kind.adding}, over the same targets: those with all controls at n. Paired by target and seed; mean over "
+        f"{kind.adding}, over those that have all controls at n.{of_tasks} Paired by target and seed; mean over "
         f"{replicates}s, no interval for fewer than {FEWEST}. Intervals are per n, p values for all n of a contrast."
     )
     return Section("What sharing costs, and why", text, [_table("In points", rows)])
 
 
 def _table(title: str, rows: pd.DataFrame) -> Table:
+    """One line per contrast and n; where there are no intervals, one per n, with a column for every contrast."""
+    if not rows["low"].notna().to_numpy().any():
+        of_task = ["task"] if "target" in rows else []
+        told: Any = rows.assign(points=rows["points"].map(signed), n=rows["n"].astype(str), task=rows.get("target"))
+        wide = told.pivot(index=[*of_task, "n"], columns="contrast", values="points")
+        columns = [name for name in dict.fromkeys(rows["contrast"]) if name in wide]
+        return Table(title, rows, wide[columns].fillna("").reset_index().rename_axis(columns=None))
     shown_rows = pd.DataFrame(
         {
             **({"task": rows["target"]} if "target" in rows else {}),

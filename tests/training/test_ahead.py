@@ -78,8 +78,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     """A made-up GPU in place of torch's."""
     made = Gpu()
     made.stream()
-    fake = SimpleNamespace(Event=object, Stream=made.stream, current_stream=made.current, stream=made.using)
-    monkeypatch.setattr("yosinski.training.ahead.torch", SimpleNamespace(cuda=fake))
+    fake = SimpleNamespace(Stream=made.stream, current_stream=made.current, stream=made.using)
+    monkeypatch.setattr("yosinski.training.ahead.torch", SimpleNamespace(cuda=fake, Event=object))
     return made
 
 

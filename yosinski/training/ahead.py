@@ -18,11 +18,11 @@ def ahead(read: Callable[[int], Read], steps: range, device: str = "cpu") -> Ite
     """The results of `read` for these steps, on `device`. Each is read in a thread, while the one before is in use."""
     beside = torch.cuda.Stream() if device == "cuda" else None
 
-    def asked() -> torch.cuda.Event | None:
+    def asked() -> torch.Event | None:
         """A mark behind all that this thread has asked of the GPU."""
         return torch.cuda.current_stream().record_event() if beside else None
 
-    def reading(step: int, behind: torch.cuda.Event | None) -> tuple[Read, torch.cuda.Event | None]:
+    def reading(step: int, behind: torch.Event | None) -> tuple[Read, torch.Event | None]:
         if not beside or not behind:
             return read(step), None
         with torch.cuda.stream(beside):  # which is on the GPU of this process: a new thread would be on the first one

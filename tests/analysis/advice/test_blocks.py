@@ -78,6 +78,16 @@ def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path
     assert answer(of_bases).why_not == "no transfer copy has unseen_top1, only test_top1, select_top1"
 
 
+def test_a_title_leaves_out_what_is_not_known(tmp_path: Path) -> None:
+    """As where the files of the halves are missing."""
+    fill(tmp_path, splits=1)
+    of_halves = frame(tmp_path)
+    title = blocks(of_halves)[0].title
+    assert title == "alexnet32 on emoji, random halves"
+    unknown = of_halves.assign(**{name: pd.Series(pd.NA, of_halves.index, "string") for name in ("data", "split")})
+    assert blocks(unknown)[0].title == "alexnet32 on unknown data"
+
+
 def test_unlike_runs_are_not_averaged(tmp_path: Path) -> None:
     """Two recipes make two blocks, told apart in their titles; mixed arithmetic is said."""
     a, b = synthetic.halves()

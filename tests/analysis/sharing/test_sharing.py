@@ -95,9 +95,13 @@ def test_contrasts_add_up_where_some_controls_are_not_trained(tmp_path: Path) ->
         assert (rows["splits"] == splits).all()
         found = [of.loc[of["contrast"] == "T", "pairs"].unique().tolist() for of in (rows, totals(runs, kind))]
         assert found == [[count] for count in pairs]
-    fused, joint = (" ".join(part.sections[0].text) for part in advise(frame(tmp_path), directory=tmp_path).parts)
+    parts = advise(frame(tmp_path), directory=tmp_path).parts
+    fused, joint = (" ".join(part.sections[0].text) for part in parts)
     assert "on the 3 of 4 pairs with controls" in fused
     assert "on the 3 of 6 pairs with controls" in joint
+    fused, joint = (" ".join(part.sections[1].text) for part in parts)
+    assert "Scored on" not in fused
+    assert "Scored on A alone, which has controls." in joint
 
 
 def test_contrasts_are_what_was_put_in(fused: Path) -> None:
