@@ -28,6 +28,7 @@ from analysis.sharing.contrasts import (
 )
 
 HATCHES = ("////", "\\\\\\\\", "....")
+WIDTH = 0.5  # of the parts at a lone n
 SPREAD = 0.5  # how wide the controls of one n stand side by side
 
 
@@ -124,7 +125,11 @@ def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
         above = below + table[contrast.name]
         colour = CONTROLS[contrast.above].colour
         shade: Any = {"facecolor": (colour, 0.2), "edgecolor": (colour, 0.6), "hatch": hatch, "linewidth": 0}
-        axes.fill_between(table.index.astype(float), below.astype(float), above.astype(float), **shade)
+        ends: Any = pd.DataFrame({"below": below, "above": above}, dtype=float).dropna()
+        if len(ends) == 1:  # as `decide` leaves controls
+            axes.bar(ends.index, ends["above"] - ends["below"], WIDTH, ends["below"], **shade)
+        else:
+            axes.fill_between(ends.index.astype(float), ends["below"], ends["above"], **shade)
         entries.append(Patch(**shade, label=f"{contrast.name}: {contrast.meaning}"))
         below = above
     shown = [kind.total, *(contrast for contrast in kind.contrasts if contrast.name in ("D", "N"))]

@@ -192,6 +192,14 @@ def test_figures_show_every_control(fused: Path, joint: Path) -> None:
         drawn.draw_without_rendering()
 
 
+def test_the_parts_at_a_lone_place_are_drawn(tmp_path: Path) -> None:
+    leave(tmp_path, [*branch(splits=SPLITS, cuts=(3, 7), controls=()), *branch(splits=SPLITS, cuts=(7,))])
+    drawn, rows = figure.branch(frame(tmp_path))
+    points: Any = rows.set_index(["contrast", "n"])["points"]
+    tops = [bar.get_y() + bar.get_height() for bar in drawn.axes[1].patches]  # pyright: ignore
+    assert tops == pytest.approx([points["H", 7], points["T", 7]])
+
+
 def test_a_figure_is_in_the_words_of_the_tasks_that_have_controls(joint: Path, tmp_path: Path) -> None:
     halves, questions = branch(cuts=(3,), scored=("A",)), branch(cuts=(3,), asks=("class", "domain"))
     leave(tmp_path, [*halves, *questions])
