@@ -59,8 +59,8 @@ class Block:
 
     @cached_property
     def number(self) -> int:
-        """How many replicates there are among copies that count."""
-        return int(self.good.loc[self.good["relation"] != "base", "replicate"].nunique())
+        """How many replicates there are among transfer copies that count: selffers are no choices."""
+        return int(self.good.loc[self.good["relation"] == "transfer", "replicate"].nunique())
 
     @property
     def examples(self) -> int | None:

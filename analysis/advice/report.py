@@ -67,7 +67,8 @@ def _legend(block: Block, answer: Answer) -> str:
     source = "the weights from outside" if block.weights else "A's network"
     rows: Any = answer.rows.loc[answer.rows["n"] > 0]
     example = [
-        f"{row.choice}: the first {row.n} layers from {source}, trained on B" for row in rows.head(1).itertuples()
+        f"{row.choice}: the first {f'{row.n} layers' if row.n > 1 else 'layer'} from {source}, trained on B"
+        for row in rows.head(1).itertuples()
     ]
     words = [*example, "+ = those layers too", "base = from scratch", f"points = percent of {block.measured}"]
     return f"How to read this: {'; '.join(words)}."

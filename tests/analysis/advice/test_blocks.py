@@ -65,6 +65,19 @@ def test_a_lone_run_on_another_split_leaves_the_answer(tmp_path: Path) -> None:
     assert len(joined.good) == len(alone.good) + 1
 
 
+def test_selffers_of_further_splits_are_no_choices(tmp_path: Path) -> None:
+    """Three splits with selffers and bases are one with copies, as far as a choice is asked for."""
+
+    def of_further_splits(run: Run) -> bool:
+        return run.half.split != "random:0" and run.parent is not None and run.parent.half != run.half
+
+    fill(tmp_path, splits=3, left_out=of_further_splits)
+    made = block(tmp_path)
+    assert set(made.good.loc[made.good["relation"] == "selffer", "split"]) == {"random:0", "random:1", "random:2"}
+    assert made.number == 1
+    assert answer(made).why_not == "1 split, and at least 3 are needed"
+
+
 def test_a_metric_that_no_run_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
     """Nothing is refused where no run is done, or where only copies lack it: their answer says so."""
     made = fill(tmp_path, splits=3)
