@@ -72,6 +72,7 @@ COLUMNS = {
     "exchanged_own_top1": "test_top1 with the first input exchanged",
     "full_top1": "on the test images that the additive part was computed on",
     "additive_top1": "of the additive part of the outputs (EMAP), which uses no interaction of the inputs",
+    "emap_examples": "the number of these images: the outputs are those of all pairs of their inputs",
     "parameters": "of the network",
     "trained_parameters": "those that are trained sooner or later",
     "flops": "of training, evaluations included, as it would cost alone",
@@ -97,7 +98,7 @@ _DTYPES: dict[str, str] = {
     **dict.fromkeys(
         ("n", "task", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"
     ),
-    **dict.fromkeys(("rule", "division", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("emap_examples", "rule", "division", "threads", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN, *PARTNERED, "ceiling"), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -270,6 +271,7 @@ def _of_run(run: Found, halves: Mapping[str, Half | None]) -> dict[str, Any]:
         "exchanged_own_top1": exchanged[0] if exchanged else None,
         "full_top1": emap.get("full"),
         "additive_top1": emap.get("additive"),
+        "emap_examples": emap.get("examples"),
         "preserved": spec.get("preserved", 0) if spec else None,
         "network": shown(spec.get("network")),
         "data": printable(target.data) if target else None,

@@ -34,11 +34,23 @@ def metric_for(frame: pd.DataFrame, metric: str | None = None) -> str:
 
 
 def main_experiment(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows without preserved layers and partners; of published networks those on random splits, if any."""
+    """The rows without preserved layers and partners; of published networks those on random splits, if any.
+
+    Nor are bases among them that ask other questions, or see one input, for networks with partners.
+    """
     frame = frame.loc[(frame["preserved"].fillna(0) == 0) & ~frame["treatment"].isin(with_partners())]
+    frame = _without_others(frame)
     published = (frame["origin"] == "paper") & (frame["recipe"] == "paper")
     random = published & (kind_of_split(frame) == "random")
     return frame.loc[(frame["origin"] == "runs") | (random if len(frame.loc[random]) else published)]
+
+
+def _without_others(frame: pd.DataFrame) -> pd.DataFrame:
+    if not {"asks", "input"} <= set(frame.columns):
+        return frame  # published networks
+    copied = frame.loc[frame["parent"].notna(), "target_half"]
+    others = ((frame["asks"] != "class") | frame["input"].notna()).fillna(False)
+    return frame.loc[~others | frame["target_half"].isin(copied)]
 
 
 def outside(frame: pd.DataFrame) -> dict[str, str]:

@@ -53,22 +53,29 @@ def uncollected() -> Iterator[None]:
 
 
 def listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:
-    """Id -> what a sweep says of the run ({} where its directory says more), in order of ids."""
+    """Id -> what a sweep says of the run ({} where its directory says more), in order of ids.
+
+    sweep: its name, or that of its file in `runs/sweeps`, which tells apart those with other parameters.
+    """
     stored = {path.name for path in specs.scan(runs)}
-    manifests = []
+    manifests = {}
     for path in sorted((runs / "sweeps").glob("*.json")):
         try:
-            manifests.append(files.read_json(path))
+            manifests[path.stem] = files.read_json(path)
         except Damaged as error:
             warnings.warn(f"{error}: runs that it alone lists are not shown", stacklevel=3)
     if sweep is not None:
-        names = sorted({manifest["sweep"] for manifest in manifests})
+        names = [manifest["sweep"] for manifest in manifests.values()]
         if not names:
             raise BadInput(f"unknown sweep {sweep!r}; {runs} holds no sweeps")
-        choose("sweep", sweep, names)
-        manifests = [manifest for manifest in manifests if manifest["sweep"] == sweep]
+        if sweep not in manifests:
+            several = [stem for stem, manifest in manifests.items() if names.count(manifest["sweep"]) > 1]
+            choose("sweep", sweep, [*sorted(set(names)), *several])
+        manifests = {stem: one for stem, one in manifests.items() if sweep in (one["sweep"], stem)}
     named = {
-        entry["id"]: {} if entry["id"] in stored else entry for manifest in manifests for entry in manifest["runs"]
+        entry["id"]: {} if entry["id"] in stored else entry
+        for manifest in manifests.values()
+        for entry in manifest["runs"]
     }
     return dict(sorted((named if sweep is not None else {key: {} for key in stored} | named).items()))
 

@@ -203,8 +203,9 @@ def bases(frame: pd.DataFrame, metric: str) -> Table:
     good = all_bases.loc[(all_bases["state"] == "done") & all_bases[metric].notna()]
     if good.empty:
         raise BadInput(f"no base on all images is done and has {metric}")
-    kind = kind_of_split(good).rename("halves")
-    rows = good.groupby(["origin", "network", "data", kind, "recipe"], dropna=False)[metric].agg(
+    kind: Any = kind_of_split(good).rename("halves")
+    unlike = [name for name in ("asks", "input") if good.reindex(columns=[name]).nunique(dropna=False)[name] > 1]
+    rows = good.groupby(["origin", "network", "data", kind, "recipe", *unlike], dropna=False)[metric].agg(
         bases="size", mean="mean", lowest="min", highest="max"
     )
     rows = rows.reset_index()

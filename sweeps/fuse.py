@@ -5,17 +5,17 @@ from itertools import product
 from typing import Literal
 
 from sweeps.grid import card_for, half_named, meetings_of, none_empty
-from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.half import Half
 from yosinski.data.halves import pictured
-from yosinski.data.place import FORMS, Place
+from yosinski.data.place import FORMS, Place, is_text
 from yosinski.data.sources.columns import GREY
 from yosinski.errors import BadInput, choose, some
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 
 Control = Literal["same", "afresh", "exchanged"]
+TOWER = "textnet"
 
 
 def fuse(
@@ -30,7 +30,7 @@ def fuse(
     controls: tuple[Control, ...] = ("same", "afresh", "exchanged"),
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,
-    tower: str = "textnet",
+    tower: str = TOWER,
 ) -> list[Run]:
     """Bases that see x alone and y alone; xynA at every n = 0..N, then its controls xxnA, xznA and x~ynA.
 
@@ -47,13 +47,15 @@ def fuse(
     runs = []
     for seed, split, letter in product(seeds, splits, halves):
         half = half_named(card, f"{split}:{choose('half', letter, ('A', 'B'))}")
-        first, other = (input_of(card, half, domain, name) for domain, name in ((x, "x"), (y, "y")))
+        first, other = (input_of(card, half, domain, name, network, tower) for domain, name in ((x, "x"), (y, "y")))
         if y == GREY:
             other = replace(first, grey=True, input="y")
         if first.reads == "texts" and other.reads == "pictures":
             raise BadInput(f"input x, {x}, has texts and y has pictures: let x be the pictures and y the texts")
         if first == other:
             raise BadInput(f"inputs x and y are both {x}: choose two, or let y be {GREY}")
+        if other.reads == "pictures" and tower != TOWER:
+            raise BadInput(f"tower {tower} is a network for texts, and input y, {y}, has pictures")
         networks = [tower if one.reads == "texts" else network for one in (first, other)]
         bases = [
             Run(own, one, recipe.alone.read(one.reads), seed, examples_per_class=examples_per_class)
@@ -64,9 +66,9 @@ def fuse(
     return runs
 
 
-def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
-    """The half as one domain pictures it, or as another data set shows its classes."""
-    if domain == GREY:
+def input_of(card: Card, half: Half, domain: str, name: str, network: str, tower: str) -> Half:
+    """The half as one domain pictures it, or as another data set shows its classes. Of grey the half itself: y only."""
+    if domain == GREY and name == "y":
         return half
     if domain in card.domains:
         return pictured(card, replace(half, domain=(domain,), input=name))
@@ -74,8 +76,12 @@ def input_of(card: Card, half: Half, domain: str, name: str) -> Half:
         Place.of(domain)
     except BadInput:
         known = ", ".join((*card.domains, *FORMS))
+        if domain == GREY:
+            raise BadInput(
+                f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}"
+            ) from None
         raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
-    other = find.card(domain)
+    other = card_for(domain, tower if is_text(domain) else network)
     if missing := [one for one in half.classes if one not in other.classes]:
         raise BadInput(f"input {name}: {other.name} lacks classes of {card.name}: {some(missing, 5)}")
     shown = {"data": other.name, "fingerprint": other.fingerprint, "domain": other.default_domain, "rule": other.rule}

@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.advice.blocks import replicates_of
-from analysis.advice.contrasts import Contrast, decompose
+from analysis.advice.contrasts import PAIRED_BY, Contrast, decompose
 from analysis.frame import distinct
-from analysis.paired import METRICS, trained
+from analysis.paired import METRICS, kind_of_split, trained
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import SHARING
 
 BASE = "base"
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,37 @@ class Kind:
     """One of the two questions.
 
     treatment: of its runs; controls: what partners are, in the order of legends, with their marks in notation and their
-    meanings; contrasts: the last is the total; chain: those that add up to it one after the other; scored: the task.
+    meanings; contrasts: the last is the total; sums: those that add up to it, one after the other; scored: the task;
+    number: of tasks or inputs.
     """
 
     treatment: str
     question: str
     controls: dict[str, tuple[str, str]]
     contrasts: tuple[Contrast, ...]
-    chain: tuple[str, ...]
+    sums: tuple[tuple[str, ...], ...]
     scored: str = "A"
+    number: int = 2
+
+    @property
+    def several(self) -> str:
+        """The number of tasks or inputs as a word."""
+        return WORDS[self.number]
 
     @property
     def total(self) -> Contrast:
         """The shared network against the base."""
         return self.contrasts[-1]
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The contrasts that figures and sentences take the total apart into."""
+        return self.sums[0]
+
+    @property
+    def adding(self) -> str:
+        """What adds up: "H + G = N + L = T"."""
+        return " = ".join([*map(" + ".join, self.sums), self.total.name])
 
 
 FUSE = Kind(
@@ -58,36 +76,41 @@ FUSE = Kind(
         Contrast("D", "distraction by a useless input", "exchanged", "same"),
         Contrast("T", "both inputs against x alone", "other", BASE),
     ),
-    ("K", "R", "I"),
+    (("K", "R", "I"),),
 )
 
 
-def branch(scored: str = "A") -> Kind:
+def branch(scored: str = "A", tasks: Sequence[str] = ("A", "B")) -> Kind:
     """The question of joint networks, scored on one of their tasks."""
-    other = "B" if scored == "A" else "A"
+    others, number = [name for name in tasks if name != scored], len(tasks)
+    other, its, every, times = ("task", "its", "both", "twice")
+    if number > 2:
+        other, its, every, times = ("tasks", "their", "all", f"{number} times")
     return Kind(
         "joint",
-        "down to which layer two tasks share a network",
+        "down to which layer tasks share a network",
         {
             BASE: (scored, f"{scored} alone"),
-            "twin": (scored * 2, "the same task twice"),
-            "other": ("AB", "both tasks"),
-            "shuffled": (f"{scored}~{other}", f"{other} with shuffled labels"),
+            "twin": (scored * number, f"the same task {times}"),
+            "other": ("".join(tasks), f"{every} tasks"),
+            "shuffled": ("~".join([scored, *others]), f"{' and '.join(others)} with shuffled labels"),
         },
         (
-            Contrast("H", "two heads for one task", "twin", BASE),
-            Contrast("G", "content of the other task", "other", "twin"),
-            Contrast("N", "load of another task without its labels", "shuffled", BASE),
-            Contrast("L", "labels of the other task", "other", "shuffled"),
-            Contrast("T", f"both tasks against {scored} alone", "other", BASE),
+            Contrast("H", f"{WORDS[number]} heads for one task", "twin", BASE),
+            Contrast("G", f"content of the other {other}", "other", "twin"),
+            Contrast("N", f"load of the other {other} without {its} labels", "shuffled", BASE),
+            Contrast("L", f"labels of the other {other}", "other", "shuffled"),
+            Contrast("T", f"{every} tasks against {scored} alone", "other", BASE),
         ),
-        ("H", "G"),
+        (("H", "G"), ("N", "L")),
         scored,
+        number,
     )
 
 
 BRANCH = branch()
 KINDS = {"fuse": FUSE, "branch": BRANCH}
+_BY_SWEEP = "one sweep with --sweep, by its name or that of its file in runs/sweeps"
 _ALIKE = ("network", "data", "semantics", "examples_per_class")
 
 
@@ -104,7 +127,7 @@ def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
     shared: Any = last.loc[(last["treatment"] == kind.treatment).fillna(False)]
     if shared.empty:
         raise BadInput(f"there are no {kind.treatment} runs here; the sweep {_sweep(kind)} makes them")
-    _refuse_mixtures(shared)
+    _refuse_mixtures(shared, kind)
     values = [f"recipe_{name}" for name in SHARING]
     recipe = [name for name in last.columns if name.startswith("recipe_") and name not in values]
     alike = pd.Series(True, last.index)
@@ -124,7 +147,11 @@ def runs_of(frame: pd.DataFrame, kind: Kind, metric: str) -> pd.DataFrame:
 
 def scored_in(runs: pd.DataFrame, kind: Kind) -> Kind:
     """The question, in the words of the task that these runs are scored on; of several tasks those of the first."""
-    return kind if kind is FUSE else branch(min(runs["target"]))
+    if kind is FUSE:
+        return kind
+    scored = min(runs["target"])
+    shared: Any = runs.loc[(runs["series"] == "other") & (runs["target"] == scored), "partners"].dropna()
+    return branch(scored, sorted([scored, *shared.iloc[0].split()])) if len(shared) else branch(scored)
 
 
 def check_bases(runs: pd.DataFrame) -> None:
@@ -135,55 +162,64 @@ def check_bases(runs: pd.DataFrame) -> None:
 
 
 def contrasts(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
-    """The contrasts at every n, as `advice.contrasts.decompose` has them; of several targets the mean over targets."""
+    """The contrasts at every n, as `advice.contrasts.decompose` has them; of several targets the mean over targets.
+
+    So that parts add up to their total, all of them are means over the targets and seeds that have, at this n, every
+    control of `kind.sums` that any of them has there.
+    """
+    good: Any = runs.loc[runs["counts"]]
+    parts = [
+        contrast for contrast in kind.contrasts if contrast.name in {name for names in kind.sums for name in names}
+    ]
+    among = {series for contrast in parts for series in (contrast.above, contrast.below)}
+    own: Any = good.loc[good["series"].isin(among - {BASE})]
+    controls = own.groupby([*PAIRED_BY, "n"], dropna=False)["series"].transform("nunique")
+    whole = controls == own.groupby("n")["series"].transform("nunique")
+    whole |= ~whole.groupby(own["n"]).transform("any")  # where no target has all, nothing adds up
+    alike = good.drop(index=own.index[~whole])
+    tables = [
+        decompose(alike if {contrast.above, contrast.below} <= among else good, [contrast])
+        for contrast in kind.contrasts
+    ]
+    return pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+
+
+def totals(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """The contrasts, each over all of its pairs, whatever controls are missing: they need not add up."""
     return decompose(runs.loc[runs["counts"]], kind.contrasts)
 
 
-def explained(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs on targets that have controls: of these the contrasts add up. All, where none has any."""
+def explained(runs: pd.DataFrame) -> list[str]:
+    """The tasks that have controls; all of them, where none has any."""
     controls = runs.loc[runs["counts"] & ~runs["series"].isin([BASE, "other"])]
-    there: Any = runs["target_half"].isin(controls["target_half"])
-    return runs.loc[there] if there.any() else runs
-
-
-def which_explained(runs: pd.DataFrame) -> str:
-    """The tasks that have controls, where others have none: "A"; otherwise empty."""
-    own, every = set(explained(runs)["target"]), set(runs["target"])
-    return " and ".join(sorted(own)) if own < every else ""
+    return sorted(set((controls if len(controls) else runs)["target"].dropna()))
 
 
 def by_task(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
-    """The same for each target apart, with a column `target`: what sharing costs each task."""
-    rows = [contrasts(group, kind).assign(target=name) for name, group in runs.groupby("target")]
+    """The totals of each target apart, with a column `target`: what sharing costs each task."""
+    rows = [totals(group, kind).assign(target=name) for name, group in runs.groupby("target")]
     return pd.concat(rows, ignore_index=True)
-
-
-def means(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means of accuracy by `series` and `n` over replicates, with their number: `mean`, `replicates`, `flops`, ..."""
-    good: Any = runs.loc[runs["counts"]]
-    place = ["series", "n"]
-    of_replicates = (
-        good.groupby([*place, "replicate", "target_half"])["value"].mean().groupby([*place, "replicate"]).mean()
-    )
-    rows = of_replicates.groupby(place).agg(["mean", "size"]).rename(columns={"size": "replicates"})
-    about = good.groupby(place)[["parameters", "flops"]].first()
-    return rows.join(about).join(good.groupby(place)["cut"].first()).reset_index()
 
 
 def _sweep(kind: Kind) -> str:
     return next(name for name, other in KINDS.items() if other is kind)
 
 
-def _refuse_mixtures(shared: Any) -> None:
+def _refuse_mixtures(shared: Any, kind: Kind) -> None:
     """Raise BadInput where a mean over these runs would be one over unlike things."""
     for name in ("network", "data", "semantics", "recipe", "examples_per_class", "asks"):
         values = shared[name] if name == "examples_per_class" else shared[name].dropna()
         if values.nunique(dropna=False) > 1:
-            raise BadInput(f"these runs mix {name}: {distinct(values)}; choose one with --where {name}=VALUE")
-    place = ["target_half", "split", "division", "control"]
-    several = shared.groupby(place, dropna=False)["partner_half"].nunique() > 1
-    if several.any():
-        raise BadInput("these runs have several partners; choose those of one sweep with --sweep NAME and its -p")
+            one = f"choose one with --where {name}=VALUE"
+            raise BadInput(f"these runs mix {name}: {distinct(values)}; {one}, or {_BY_SWEEP}")
+    if kind_of_split(shared).nunique() > 1:
+        splits = distinct(shared["split"].dropna())
+        raise BadInput(f"these runs mix kinds of split: {splits}; choose with --where split=VALUE, or {_BY_SWEEP}")
+    tasks, partners = ["split", "division", "target"], ["target_half", "split", "division", "control"]
+    if kind is FUSE and (shared.groupby(tasks, dropna=False)["target_half"].nunique() > 1).any():
+        raise BadInput(f"these runs have several first inputs x of one task; choose those of {_BY_SWEEP}")
+    if (shared.groupby(partners, dropna=False)["partner_half"].nunique() > 1).any():
+        raise BadInput(f"these runs have several partners; choose those of {_BY_SWEEP}")
 
 
 def meanings() -> dict[str, str]:

@@ -17,26 +17,30 @@ from analysis.paired import FEWEST
 from analysis.sharing.contrasts import BASE, FUSE, Kind
 from analysis.tables import Table
 
-TWO = {"flops": "FLOPs", "parameters": "parameters"}
+_SIZED = ["same", "other"]
+COSTS = {"flops": "FLOPs", "parameters": "parameters"}
 
 
-def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
-    """The section: one row per n. rows: the contrasts; alone: of `predictors.together`, both inputs' bases together."""
-    table = costs(runs, kind)
+def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any, frame: Any) -> Section | None:
+    """The section: one row per n.
+
+    rows: the contrasts; alone: of `predictors.together`, both inputs' bases together; frame: also with the bases of the
+    other tasks or inputs.
+    """
+    table = costs(runs, frame)
     if table.empty:
         return None
     name = "E" if kind is FUSE else kind.total.name
     of_n: Any = rows.loc[rows["contrast"] == name].set_index("n")[["points", "low", "high"]]
     table = table.join(of_n, on="n")
     shown: dict[str, Any] = {"n": table["n"].astype(str), "cut": table["cut"].fillna("")}
-    shown |= {f"{words} of two alone": table[column].map("{:.2f}".format) for column, words in TWO.items()}
+    shown |= {f"{words} of {kind.several} alone": table[column].map("{:.2f}".format) for column, words in COSTS.items()}
     marks = {key: mark for key, (mark, _) in kind.controls.items()}
     text = []
     if kind is FUSE:
-        shown["xy - xx"] = _told(table)
-        text.append(
-            f"At equal FLOPs and parameters: {marks['same']} is the same network as xy, and sees x twice; E = xy - xx."
-        )
+        if _as_large(runs):
+            shown["xy - xx"] = _told(table)
+            text.append("At equal FLOPs and parameters: xx is the same network as xy, and sees x twice; E = xy - xx.")
         against = beside_two(runs, alone)
         if len(against):
             table = table.join(against.set_index("n").add_suffix("_two"), on="n")
@@ -47,32 +51,47 @@ def equal_costs(runs: Any, kind: Kind, rows: Any, alone: Any) -> Section | None:
             )
         else:
             text.append("What x alone and y alone are worth when asked together, `yosinski predict fuse` tells.")
-        text.append(_verdict(table, "_two" if len(against) else ""))
+        text.append(_verdict(table, kind, "_two" if len(against) else ""))
     else:
         shown[f"{marks['other']} - {marks[BASE]}"] = _told(table)
         over = ", on average over the tasks," if runs["target"].nunique() > 1 else ""
         text.append(
-            f"Two networks of their own are n = 0: T is against them{over} and their FLOPs and parameters are 1.00."
-            " Narrower ones, with as few parameters as a shared network, are not among the runs."
+            f"{kind.several.capitalize()} networks of their own are n = 0: T is against them{over} and their FLOPs and"
+            " parameters are 1.00. Narrower ones, with as few parameters as a shared network, are not among the runs."
         )
-        text.append(_verdict(table, ""))
-    return Section(
-        "At equal cost", text, [Table("Beside two networks of their own", table, filled(pd.DataFrame(shown)))]
-    )
+        text.append(_verdict(table, kind, ""))
+    title = f"Beside {kind.several} networks of their own"
+    return Section("At equal cost", text, [Table(title, table, filled(pd.DataFrame(shown)))])
 
 
-def costs(runs: Any, kind: Kind) -> pd.DataFrame:
-    """FLOPs and parameters of the shared networks at every n, as shares of those of two that share nothing.
+def costs(runs: Any, frame: Any) -> pd.DataFrame:
+    """FLOPs and parameters of the shared networks at every n, as shares of those of as many that share nothing.
 
-    The other input's network is counted as that of x: it is the same one.
+    frame: with the bases of the other tasks or inputs; one that is not there counts as that of the first.
     """
-    good = runs.loc[runs["counts"]].drop_duplicates("run")
+    good = runs.loc[runs["counts"]].drop_duplicates(["run", "target_half"])
     shared, bases = good.loc[good["series"] == "other"], good.loc[good["series"] == BASE]
-    if shared.empty or bases.empty or shared[list(TWO)].isna().all(axis=None):
+    if shared.empty or bases.empty or shared[list(COSTS)].isna().all(axis=None):
         return pd.DataFrame()
-    two = 2 * bases.groupby("target_half")[list(TWO)].mean().mean()
-    table = shared.groupby("n")[list(TWO)].mean() / two
+    done = frame.loc[(frame["treatment"] == "base").fillna(False) & frame["last"] & (frame["state"] == "done")]
+    done = done.loc[done["recipe"].isin(bases["recipe"]) | ~done["network"].isin(bases["network"])]
+    own, others = (of.groupby("target_half")[list(COSTS)].mean().astype(float) for of in (bases, done))
+    apart = [
+        own.loc[target] + sum(others.loc[half] if half in others.index else own.loc[target] for half in halves.split())
+        for target, halves in shared[["target_half", "partner_half"]].drop_duplicates().itertuples(index=False)
+        if target in own.index
+    ]
+    if not apart:
+        return pd.DataFrame()
+    table = shared.groupby("n")[list(COSTS)].mean() / pd.DataFrame(apart).mean()
     return table.astype("float64").join(shared.groupby("n")["cut"].first()).reset_index()
+
+
+def _as_large(runs: Any) -> bool:
+    """Whether a network that sees x twice is as large as one that sees both inputs: not where y has another network."""
+    good = runs.loc[runs["counts"]].groupby(["n", "series"])["parameters"].mean().unstack().reindex(columns=_SIZED)
+    larger = (good["same"] / good["other"] - 1).dropna()
+    return bool(len(larger) and (larger.abs() < 0.01).all())
 
 
 def beside_two(runs: Any, alone: Any) -> pd.DataFrame:
@@ -107,14 +126,14 @@ def _told(table: Any, suffix: str = "") -> list[str]:
     return [f"{signed(p)} {interval(a, b)}".rstrip() for p, a, b in zip(points, low, high, strict=True)]
 
 
-def _verdict(table: Any, suffix: str) -> str:
-    """At which n sharing is better than two networks of their own, as far as intervals tell."""
+def _verdict(table: Any, kind: Kind, suffix: str) -> str:
+    """At which n sharing is better than networks of their own, as far as intervals tell."""
     low, high = table[f"low{suffix}"], table[f"high{suffix}"]
     if low.isna().all():
         return f"On fewer than {FEWEST} replicates that is no comparison."
     parts = []
     for words, which in (
-        ("better than two networks of their own", low > 0),
+        (f"better than {kind.several} networks of their own", low > 0),
         ("worse", high < 0),
         ("not told apart", ~(low > 0) & ~(high < 0) & low.notna()),
     ):

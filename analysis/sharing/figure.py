@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter
 
 from analysis.figures import marks
 from analysis.figures.style import COLOURS, CONTROLS, GREY, style
@@ -22,11 +23,12 @@ from analysis.sharing.contrasts import (
     contrasts,
     described,
     explained,
-    means,
     runs_of,
+    scored_in,
 )
 
 HATCHES = ("////", "\\\\\\\\", "....")
+WIDTH = 0.5  # of the parts at a lone n
 SPREAD = 0.5  # how wide the controls of one n stand side by side
 
 
@@ -53,26 +55,26 @@ def _draw(frame: pd.DataFrame, kind: Kind, metric: str | None) -> tuple[Figure, 
     metric = metric or "test_top1"
     runs: Any = runs_of(frame, kind, metric)
     check_bases(runs)
-    of_parts = explained(runs)
-    rows, over_n = contrasts(of_parts, kind), means(runs)
+    runs = runs.loc[runs["target"].isin(explained(runs))]
+    kind = scored_in(runs, kind)
+    rows = contrasts(runs, kind)
     names = [name for name in kind.controls if (runs["series"] == name).any()]
     inputs = kind is FUSE and runs["exchanged_top1"].notna().any()
     with style():
-        figure = Figure(figsize=(13.4 if inputs else 9.4, 7.6))
+        figure = Figure(figsize=(18.4 if inputs else 9.4, 7.6))
         grid: Any = figure.subplots(2, 2 if inputs else 1, sharex=True, squeeze=False)
         top, bottom = grid[:, 0]
-        entries = _points(top, runs, names, kind)
-        parts = _parts(bottom, rows, kind)
-        _label(top, bottom, runs, over_n, kind, metric)
+        _beside(top, _points(top, runs, names, kind))
+        _beside(bottom, _parts(bottom, rows, kind))
+        _label(top, bottom, runs, kind, metric)
         if inputs:
-            _inputs(grid[0, 1], runs, "exchanged")
-            _inputs(grid[1, 1], runs, "additive")
-            top.legend(handles=entries, loc="best")
-            bottom.legend(handles=parts, loc="best")
-        else:
-            for axes, handles in ((top, entries), (bottom, parts)):
-                axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.14, 1.0), borderaxespad=0.0)
+            for axes, what in zip(grid[:, 1], ("exchanged", "additive"), strict=True):
+                _beside(axes, _inputs(axes, runs, what))
     return figure, rows
+
+
+def _beside(axes: Axes, entries: list[Any]) -> None:
+    axes.legend(handles=entries, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0.0)
 
 
 def _points(axes: Axes, runs: Any, names: list[str], kind: Kind) -> list[Any]:
@@ -123,7 +125,11 @@ def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
         above = below + table[contrast.name]
         colour = CONTROLS[contrast.above].colour
         shade: Any = {"facecolor": (colour, 0.2), "edgecolor": (colour, 0.6), "hatch": hatch, "linewidth": 0}
-        axes.fill_between(table.index.astype(float), below.astype(float), above.astype(float), **shade)
+        ends: Any = pd.DataFrame({"below": below, "above": above}, dtype=float).dropna()
+        if len(ends) == 1:  # as `decide` leaves controls
+            axes.bar(ends.index, ends["above"] - ends["below"], WIDTH, ends["below"], **shade)
+        else:
+            axes.fill_between(ends.index.astype(float), ends["below"], ends["above"], **shade)
         entries.append(Patch(**shade, label=f"{contrast.name}: {contrast.meaning}"))
         below = above
     shown = [kind.total, *(contrast for contrast in kind.contrasts if contrast.name in ("D", "N"))]
@@ -144,22 +150,23 @@ def _parts(axes: Axes, rows: Any, kind: Kind) -> list[Any]:
     return entries
 
 
-def _label(top: Axes, bottom: Axes, runs: Any, over_n: Any, kind: Kind, metric: str) -> None:
+def _label(top: Axes, bottom: Axes, runs: Any, kind: Kind, metric: str) -> None:
     """Say what was measured, on what, how often, where, and at what cost."""
-    shared = runs.loc[runs["series"] != BASE]
-    top.set_title(f"{marks.subject(runs)}: {kind.question}; {distinct(runs['split'], 6)}")
+    shared, tasks = runs.loc[runs["series"] != BASE], sorted(runs["target"].dropna().unique())
+    top.set_title(f"{marks.subject(runs)}: {kind.question}; {distinct(runs['split'], 3)}")
     replicates, number = runs["replicates"].iloc[0], runs.loc[runs["counts"], "replicate"].nunique()
     few = ": no intervals" if number < FEWEST else ""
     bottom.set_title(f"Differences paired by target ({number} {replicates}{'s' * (number != 1)}{few})")
-    top.set_ylabel(f"Top-1 accuracy\n({METRICS[metric]})")
+    of_task = "" if kind is FUSE else f" on {' and '.join(tasks)}"
+    top.set_ylabel(f"Top-1 accuracy{of_task}\n({METRICS[metric]})")
     bottom.set_ylabel("Points from the base\n(same target)")
-    costs = over_n.loc[over_n["series"] == "other"].set_index("n")
-    labels = {0: "input"} | dict(shared.loc[shared["n"] > 0].groupby("n")["cut"].first())
-    ticks = []
+    costs = runs.loc[runs["counts"] & (runs["series"] == "other")].groupby("n")[["parameters", "flops"]].first()
+    labels = {0: "input" if kind is FUSE else "apart"} | dict(shared.loc[shared["n"] > 0].groupby("n")["cut"].first())
+    large, ticks = EngFormatter(), []
     for n, name in labels.items():
         lines = [str(n), str(name)]
         if n in costs.index:
-            lines += [f"{costs.loc[n, 'parameters'] / 1e3:,.0f} k", f"{costs.loc[n, 'flops'] / 1e12:,.2f} T"]
+            lines += [large(float(f"{costs.loc[n, name]:.3g}")) for name in costs]
         ticks.append("\n".join(lines))
     bottom.set_xticks(list(labels), ticks)
     bottom.set_xlim(-0.5, max(labels) + 0.5)
@@ -169,8 +176,8 @@ def _label(top: Axes, bottom: Axes, runs: Any, over_n: Any, kind: Kind, metric: 
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _inputs(axes: Axes, runs: pd.DataFrame, what: str) -> None:
-    """Accuracies on test images: whole, and with an input exchanged; or of the additive part."""
+def _inputs(axes: Axes, runs: pd.DataFrame, what: str) -> list[Line2D]:
+    """Accuracies on test images: whole, and with an input exchanged; or of the additive part. Returns the legend."""
     own: Any = runs.loc[runs["counts"] & (runs["series"] == "other")]
     columns = {
         "exchanged": {
@@ -180,16 +187,17 @@ def _inputs(axes: Axes, runs: pd.DataFrame, what: str) -> None:
         },
         "additive": {"full_top1": ("full", COLOURS[1], "v"), "additive_top1": ("additive part", COLOURS[5], "P")},
     }[what]
+    lines = []
     for column, (label, colour, marker) in columns.items():
         line = own.groupby("n")[column].mean()
-        axes.plot(line.index, line.to_numpy(), color=colour, marker=marker, markersize=5, label=label)
+        lines += axes.plot(line.index, line.to_numpy(), color=colour, marker=marker, markersize=5, label=label)
     axes.set_ylabel("Top-1 accuracy\n(test images)")
     titles = {
         "exchanged": "One input exchanged for another example's",
-        "additive": "EMAP, from all pairs of 100 examples' inputs",
+        "additive": f"EMAP, from all pairs of {distinct(own['emap_examples'].dropna())} examples' inputs",
     }
     axes.set_title(titles[what])
-    axes.legend(loc="best")
     axes.spines[["top", "right"]].set_visible(False)
     if what == "additive":
         axes.set_xlabel("n")
+    return lines

@@ -67,25 +67,25 @@ def beside(runs: Any, found: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.Dat
     """Shared networks that a similarity is about, and its rows; `parent` (of rows `base`) says which belong together.
 
     A similarity is about the networks with its tasks (either of which is scored), or inputs, and with the seed of its
-    bases.
+    bases; several are about a network with more than two.
     """
     bases = runs.loc[runs["series"] == BASE].drop_duplicates("run").set_index("run")
     shared = runs.loc[runs["series"] == "other"]
     shared = shared.assign(parent=pd.NA, relation="transfer", source=shared["partners"], series=shared["control"])
-    predicted = [pd.DataFrame(columns=COLUMNS)]
+    judged, predicted = [shared.head(0)], [pd.DataFrame(columns=COLUMNS)]
     for value in found:
         table = rows(value)
         for one, other in (value["bases"], reversed(value["bases"])):
             if one["base"] not in bases.index:
                 continue
-            seed = bases.loc[one["base"], "seed"]
-            of_pair = shared["target_half"].eq(one["half"]) & shared["partner_half"].eq(other["half"])
-            of_pair &= shared["seed"].eq(seed)
+            partners: Any = shared["partner_half"].str.split().map(lambda halves, half=other["half"]: half in halves)
+            of_pair = shared["target_half"].eq(one["half"]) & partners.astype(bool)
+            of_pair &= shared["seed"].eq(bases.loc[one["base"], "seed"])
             if of_pair.any():
                 key = f"{one['base']} {other['half']}"
-                shared.loc[of_pair, "parent"] = key
+                judged.append(shared.loc[of_pair].assign(parent=key))
                 predicted.append(table.assign(base=key, target_half=one["half"]))
-    return shared.loc[shared["parent"].notna()], pd.concat(predicted[1:] or predicted, ignore_index=True)
+    return pd.concat(judged[1:] or judged), pd.concat(predicted[1:] or predicted, ignore_index=True)
 
 
 def cheap_predictors(runs: Any, kind: Kind, directory: Path | None, name: str) -> Section | None:

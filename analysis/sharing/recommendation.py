@@ -8,17 +8,7 @@ import pandas as pd
 from analysis.advice.answer import ENOUGH, Answer, answer
 from analysis.advice.blocks import Block, one_row_each
 from analysis.advice.recommendation import interval, probability, signed
-from analysis.sharing.contrasts import (
-    BASE,
-    FUSE,
-    KINDS,
-    Kind,
-    contrasts,
-    explained,
-    runs_of,
-    scored_in,
-    which_explained,
-)
+from analysis.sharing.contrasts import BASE, FUSE, KINDS, Kind, contrasts, runs_of, scored_in, totals
 
 
 def block_of(runs: pd.DataFrame, kind: Kind, metric: str, directory: Path | None) -> Block:
@@ -41,11 +31,11 @@ def answer_of_shared(
     kind = scored_in(runs, kind)
     block = block_of(runs, kind, "select_top1", directory)
     found = answer(block, matters)
-    return block, found, sentences(found, kind, runs)
+    return block, found, sentences(found, kind, contrasts(runs, kind), totals(runs, kind))
 
 
-def sentences(found: Answer, kind: Kind, runs: pd.DataFrame) -> list[str]:
-    """The recommendation, the first lines of a report."""
+def sentences(found: Answer, kind: Kind, rows: pd.DataFrame, every: pd.DataFrame) -> list[str]:
+    """The recommendation, the first lines of a report. rows, every: of `contrasts.contrasts` and `totals`."""
     if not found.top:
         best: Any = found.rows.dropna(subset=["points"]).head(1)
         beside = f" On these alone, {best['choice'].iloc[0]} is highest." if len(best) else ""
@@ -67,29 +57,30 @@ def sentences(found: Answer, kind: Kind, runs: pd.DataFrame) -> list[str]:
         text = [f"{opening} Where is open: {found.top} is highest, and {sure}."]
     else:
         text = [f"{opening} {what} {where}: {found.top} is highest, and {sure}."]
-    text += _made_of(runs, kind, int(row["n"]))
+    text += _made_of(rows, every, kind, int(row["n"]))
     return [*text, *_costs(found, row, kind)]
 
 
-def _made_of(runs: pd.DataFrame, kind: Kind, n: int) -> list[str]:
-    """The total at n and the contrasts that add up to it, of the tasks that have controls."""
-    rows, tasks = contrasts(explained(runs), kind), which_explained(runs)
-    at = f"Scored on {tasks} alone, at" if tasks else "At"
-    here = rows.loc[(rows["n"] == n) & rows["points"].notna()].set_index("contrast")
-    if kind.total.name not in here.index:
+def _made_of(rows: pd.DataFrame, every: pd.DataFrame, kind: Kind, n: int) -> list[str]:
+    """The total at n, and the contrasts that add up to it, on those targets that have them all."""
+    here, whole = (table.loc[(table["n"] == n) & (table["pairs"] > 0)].set_index("contrast") for table in (rows, every))
+    if kind.total.name not in whole.index:
         return []
 
-    def told(name: str) -> str:
-        row: Any = here.loc[name]
+    def told(table: pd.DataFrame, name: str) -> str:
+        row: Any = table.loc[name]
         return f"{signed(row['points'])} {interval(row['low'], row['high'])}".rstrip()
 
+    opening = f"At n = {n} it reaches {told(whole, kind.total.name)} points from the base"
     chain = [contrast for contrast in kind.contrasts[:-1] if contrast.name in here.index]
-    sums = [contrast for contrast in chain if contrast.name in kind.chain]
-    parts = ", ".join(f"{told(contrast.name)} {contrast.meaning}" for contrast in sums)
-    made = f", made of {parts}" if len(sums) > 1 else ""
-    text = [f"{at} n = {n} it reaches {told(kind.total.name)} points from the base{made}."]
-    others = [f"{contrast.meaning} {told(contrast.name)}" for contrast in chain if contrast not in sums]
-    return [*text, *([f"Beside it: {', '.join(others)}."] if others else [])]
+    parts = [contrast for contrast in chain if contrast.name in kind.chain]
+    if len(parts) > 1:
+        pairs, of = here.loc[kind.total.name, "pairs"], whole.loc[kind.total.name, "pairs"]
+        if pairs < of:
+            opening += f"; on the {pairs} of {of} pairs with controls {told(here, kind.total.name)}"
+        opening += ", made of " + ", ".join(f"{told(here, contrast.name)} {contrast.meaning}" for contrast in parts)
+    others = [f"{contrast.meaning} {told(here, contrast.name)}" for contrast in chain if contrast not in parts]
+    return [f"{opening}.", *([f"Beside it: {', '.join(others)}."] if others else [])]
 
 
 def _costs(found: Answer, row: Any, kind: Kind) -> list[str]:
@@ -100,7 +91,8 @@ def _costs(found: Answer, row: Any, kind: Kind) -> list[str]:
     flops, parameters = row["flops"] / base["flops"].iloc[0], row["parameters"] / base["parameters"].iloc[0]
     text = f"It takes {flops:.2f} times the FLOPs of one network alone and has {parameters:.2f} times its parameters."
     if kind is FUSE:
-        return [f"{text} At equal FLOPs and parameters without the other input it would be the control xx."]
+        return [text]
     points = row["points"]
-    verdict = "better" if points < 0 else "no better"
-    return [f"{text} Two networks of their own take 2 of each; they would be {verdict}, by {abs(points):.2f} points."]
+    verdict = "better" if points < 0 else "worse"
+    own = f"{kind.several.capitalize()} networks of their own take {kind.number} of each"
+    return [f"{text} {own}, and are {verdict} by {abs(points):.2f} points."]

@@ -24,7 +24,7 @@ from analysis.sharing.contrasts import (
     explained,
     runs_of,
     scored_in,
-    which_explained,
+    totals,
 )
 from analysis.sharing.costs import beside_two, equal_costs, in_words
 from analysis.sharing.predictors import cheap_predictors, together
@@ -47,6 +47,8 @@ def sharing(frame: Any, metric: str | None, directory: Path | None, matters: flo
             of_pair: Any = others.loc[(others["asks"] == question) & (others["partner_asks"] == beside)]
             beside_it = frame["control"].isna() | (frame["control"] == "twin")
             beside_it &= frame["target_half"].isin(of_pair["target_half"])
+            partners = [half for halves in of_pair["partner_half"].dropna().unique() for half in halves.split()]
+            beside_it |= frame["control"].isna() & frame["target_half"].isin(partners)
             rows = frame.loc[frame.index.isin(of_pair.index) | beside_it.fillna(False)]
             parts.append(_part(rows, name, unlike, metric or "select_top1", directory, matters))
     return parts
@@ -62,12 +64,12 @@ def _part(frame: Any, name: str, unlike: str, metric: str, directory: Path | Non
         return Part(f"Where to {name}{unlike}", [Section("Recommendation", [f"No recommendation: {error}."])])
     block = block_of(runs, kind, metric, directory)
     answer = answer_of(block, matters)
-    rows, alone = contrasts(explained(runs), kind), together(runs, kind, directory, metric)
+    rows, every, alone = contrasts(runs, kind), totals(runs, kind), together(runs, kind, directory, metric)
     on_test = runs_of(frame, kind, "test_top1" if metric == "select_top1" else metric)
     sections = [
-        recommendation(block, answer, kind, runs, frame, name, beside_two(runs, alone)),
+        recommendation(block, answer, kind, (rows, every), frame, name, beside_two(runs, alone)),
         decomposition(runs, kind, rows),
-        equal_costs(runs, kind, contrasts(runs, kind), alone),
+        equal_costs(runs, kind, every, alone, frame),
         tasks(runs, kind),
         cheap_predictors(on_test, kind, directory, name),
         Section("What this rests on", [*basis(runs, kind, metric), *of_images(block, answer)]),
@@ -80,26 +82,25 @@ def recommendation(
     block: Block,
     answer: Answer,
     kind: Kind,
-    runs: pd.DataFrame,
+    rows: tuple[pd.DataFrame, pd.DataFrame],
     frame: pd.DataFrame,
     name: str,
     against: pd.DataFrame,
 ) -> Section:
     """Where, how sure that is, what it is made of, and what it costs beside networks that share nothing.
 
-    against: of `costs.beside_two`.
+    rows: of `contrasts.contrasts` and `totals`; against: of `costs.beside_two`.
     """
     table = Table("Choices", answer.rows, shown(block, answer))
-    text = sentences(answer, kind, runs)
+    text = sentences(answer, kind, *rows)
     if answer.top and answer.top != BASE:
         text += in_words(against, int(answer.row(answer.top)["n"]))
     marks_of = "; ".join(f"{mark} = {meaning}" for mark, meaning in kind.controls.values())
-    averaged = "; points are means over tasks" if len(set(block.runs["target"])) > 1 else ""
-    example = (
-        "xy3A: inputs x and y of task A meet after 3 layers"
-        if kind is FUSE
-        else f"AB3{kind.scored}: tasks A and B share the first 3 layers, scored on {kind.scored}{averaged}"
-    )
+    averaged = "; points are means over tasks" * (len(set(block.runs["target"])) > 1)
+    letters, scored = kind.controls["other"][0], f"scored on {kind.scored}{averaged}"
+    example = f"{letters}3{kind.scored}: tasks {' and '.join(letters)} share the first 3 layers, {scored}"
+    if kind is FUSE:
+        example = "xy3A: inputs x and y of task A meet after 3 layers"
     text.append(f"How to read this: {example}; {marks_of}; base = alone; points = percent of {METRICS[block.metric]}.")
     draw = figure.fuse if kind is FUSE else figure.branch
     return Section("Recommendation", text, [table], {name: lambda: draw(frame, block.metric)[0]})
@@ -117,12 +118,11 @@ def decomposition(runs: pd.DataFrame, kind: Kind, rows: pd.DataFrame) -> Section
         for contrast in kind.contrasts
         if contrast.name in present
     ]
-    adding = "K + R + I = T" if kind is FUSE else "H + G = N + L = T"
-    replicates, tasks = runs["replicates"].iloc[0], which_explained(runs)
-    of_tasks = f" Scored on {tasks} alone, which has controls." if tasks else ""
+    replicates, tasks = runs["replicates"].iloc[0], explained(runs)
+    of_tasks = f" Scored on {' and '.join(tasks)} alone, which has controls." * (len(tasks) < runs["target"].nunique())
     text.append(
-        f"{adding}.{of_tasks} Paired by target and seed; mean over {replicates}s, no interval for fewer than {FEWEST}."
-        " Intervals are per n, p values for all n of a contrast."
+        f"{kind.adding}, over those that have all controls at n.{of_tasks} Paired by target and seed; mean over "
+        f"{replicates}s, no interval for fewer than {FEWEST}. Intervals are per n, p values for all n of a contrast."
     )
     return Section("What sharing costs, and why", text, [_table("In points", rows)])
 

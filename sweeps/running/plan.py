@@ -4,7 +4,7 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.experiment.cost import RunCost, check_batch, cost, in_pack, memory, stored
 from yosinski.experiment.run import Run
+from yosinski.identity import canonical
 from yosinski.networks.catalogue import architecture
 from yosinski.records import claims, specs
 from yosinski.records import states as recorded
@@ -45,10 +46,10 @@ class Pack:
     @property
     def name(self) -> str:
         """The runs' names, shortened for runs that differ only in the cut."""
-        cuts: dict[Run, list[int]] = defaultdict(list)
+        alike: dict[str, list[Run]] = defaultdict(list)
         for run in self.runs:
-            cuts[replace(run, cut=min(run.cut, 1))].append(run.cut)
-        return " ".join(_name(alike, indices) for alike, indices in cuts.items())
+            alike[canonical(run.spec | {"cut": None})].append(run)
+        return " ".join(map(_name, alike.values()))
 
 
 @dataclass(frozen=True)
@@ -246,10 +247,11 @@ def data_of(runs: Iterable[Run]) -> set[str]:
     return {half.data for run in runs if run.is_trained for half in run.halves}
 
 
-def _name(run: Run, cuts: list[int]) -> str:
+def _name(runs: Sequence[Run]) -> str:
     """The name of runs that differ only in their cuts: A1-7B+, A3,5B, A3-5+2B."""
+    cuts = [run.cut for run in runs]
     gapless = len(cuts) > 1 and cuts == list(range(cuts[0], cuts[-1] + 1))
-    return run.named(f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts)))
+    return runs[0].named(f"{cuts[0]}-{cuts[-1]}" if gapless else ",".join(map(str, cuts)))
 
 
 def state(run: Run, where: Path) -> State:

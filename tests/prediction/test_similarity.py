@@ -21,6 +21,7 @@ from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski import files
 from yosinski.cli.main import main
+from yosinski.cli.similarity import pairs
 from yosinski.data import store as data_stores
 from yosinski.environment import Where
 from yosinski.experiment.recipes import SKETCH
@@ -177,3 +178,14 @@ def test_what_is_stale_or_damaged_is_said(tmp_path: Path) -> None:
     assert len(known) == 1
     assert any("weights that a base no longer has (0.json)" in text for text in said)
     assert any("1 damaged file (1.json)" in text for text in said)
+
+
+def test_every_two_of_several_tasks_are_compared_and_the_first_input_with_the_others() -> None:
+    three = pairs(branch(asks=("class", "domain", "group"), cuts=(3,)))
+    assert [(one.name, other.name) for _, one, other in three] == [
+        ("baseA", "baseB"),
+        ("baseA", "baseC"),
+        ("baseB", "baseC"),
+    ]
+    assert [(one.name, other.name) for _, one, other in pairs(fuse(cuts=(3,)))] == [("basexA", "baseyA")]
+    assert pairs(branch(cuts=(3,), controls=())) == pairs(branch(cuts=(3, 7)))

@@ -64,6 +64,7 @@ def test_its_frame_is_what_it_was(there: Path) -> None:
         "control",
         "asks",
         "ceiling",
+        "emap_examples",
         "recipe_length",
         *PARTNERED,
         *(f"recipe_{name}" for name in SHARING),

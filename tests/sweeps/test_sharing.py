@@ -49,17 +49,29 @@ def test_questions_about_the_same_pictures() -> None:
     assert others[0].parts[0] == others[0].parts[1]
 
 
+def test_more_than_two_questions() -> None:
+    runs = {run.name: run for run in branch(asks=("class", "domain", "group"), scored=("A", "C"), cuts=(3,))}
+    controls = ["AAA3A", "CCC3C", "A~B~C3A", "C~A~B3C"]
+    assert list(runs) == ["baseA", "baseB", "baseC", "ABC3A", *controls]
+    two = {run.name: run.id for run in branch(asks=("class", "domain"), cuts=(3,))}
+    assert [runs[name].id for name in ("baseA", "baseB")] == [two[name] for name in ("baseA", "baseB")]
+    assert [len(set(runs[name].parts)) for name in ("ABC3A", "AAA3A", "A~B~C3A")] == [1, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("sweep", "texts", "message"),
     [
         (fuse, ["x=noto", "y=noto"], "inputs x and y are both noto"),
         (fuse, ["y=mine"], "unknown domain of emoji or data set 'mine'; choose from: noto"),
+        (fuse, ["x=grey"], "input x cannot be grey, only y, which is x without its colours; choose from: noto"),
+        (fuse, ["tower=alexnet32"], "tower alexnet32 is a network for texts, and input y, noto, has pictures"),
         (fuse, ["cuts=9"], r"no cut 9; it has 7: 1 \(conv1\) to 7 \(fc7\); or 0, the input"),
         (fuse, ["controls=twin"], "twin"),
         (fuse, ["halves=C"], "unknown half 'C'"),
-        (branch, ["asks=class"], "two different questions"),
+        (branch, ["asks=class"], "takes different questions, such as class,domain, not class"),
+        (branch, ["asks=class,domain,class"], "takes different questions"),
         (branch, ["asks=class,colour"], "unknown question to emoji 'colour'; choose from: class, domain, group"),
-        (branch, ["scored=C"], "C"),
+        (branch, ["scored=C"], "unknown task in parameter scored 'C'; choose from: A, B"),
         (branch, ["recipe.step=1/1/1", "recipe=emoji"], "has numbers for 3 of 2 tasks"),
         (branch, ["recipe.step=0.5", "recipe=emoji"], "recipe.step has numbers for 1 of 2 tasks"),
         (fuse, ["recipe.join=logits", "recipe=emoji"], "joins outputs, at n = 7"),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from yosinski.cli.options import RUN, Command, check_out, with_runs
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, choose
+from yosinski.experiment.run import Run
 from yosinski.networks.architectures import ARCHITECTURES
 from yosinski.networks.catalogue import architecture, name_of
 from yosinski.networks.encoders.known import is_encoder
@@ -55,6 +56,7 @@ def export_run(options: argparse.Namespace) -> int:
     if options.out.suffix:  # an encoder is exported as a directory
         check_out([options.out], (".safetensors",))
     run = specs.load(options.runs, specs.find(options.runs, options.run))
+    task = task_of(run, options.run, options.task)
     if is_encoder(run.network):
         from yosinski.pretrained import directories
 
@@ -65,9 +67,18 @@ def export_run(options: argparse.Namespace) -> int:
             raise BadInput(f"{options.out} is there already; --force replaces it")
     from yosinski.pretrained.export import export
 
-    export(options.runs, run, options.out)
+    export(options.runs, run, options.out, task)
     print(options.out)
     return 0
+
+
+def task_of(run: Run, text: str, letter: str | None) -> int:
+    """The number of the task that is named by itself, or at the end of a run's name (AB3B); 0: the run's half."""
+    names = [run.tasks[k].name for k in run.scored]
+    if letter is not None:
+        return run.scored[names.index(choose(f"task of {run}", letter, names))]
+    together = run.name.removesuffix(run.half.name)
+    return next((k for k, name in zip(run.scored, names, strict=True) if text == f"{together}{name}"), 0)
 
 
 def seen(described: Any) -> str:
@@ -130,6 +141,7 @@ def _for_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="PATH", help="a .safetensors file; a directory for hf:PATH"
     )
+    parser.add_argument("--task", metavar="TASK", help="of a joint network: B of AB3A (default: the run's own, A)")
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
 
 

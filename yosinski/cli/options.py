@@ -84,7 +84,11 @@ def with_records(parser: argparse.ArgumentParser) -> None:
     """Selection of records."""
     parser.add_argument("--runs", type=Path, metavar="DIR", help="records (default: runs, or none with --paper)")
     parser.add_argument("--paper", action="store_true", help="the published networks of 2014, beside --runs if given")
-    parser.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep, missing ones included")
+    parser.add_argument(
+        "--sweep",
+        metavar="NAME",
+        help="only the runs of this sweep, missing ones included: its name, or that of its file in RUNS/sweeps",
+    )
     parser.add_argument("--where", metavar="COLUMN=VALUE", action="append", default=[], help="only these rows")
 
 

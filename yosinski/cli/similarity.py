@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,11 @@ def pairs(runs: list[Run]) -> list[tuple[str, Run, Run]]:
                     f"{run}: {run.half.data} and {partner.data} are read by networks of two kinds, "
                     "which have no layers in common to compare"
                 )
-            if control(run.half, partner) == "other":
-                alone: Any = {"treatment": "base", "cut": 0, "partners": (), "recipe": run.recipe.alone}
-                one, other = (replace(run, half=half, **alone) for half in (run.half, partner))
-                found.append((run.treatment, one, other))
+        halves = [run.half, *(partner for partner in run.partners if control(run.half, partner) == "other")]
+        alone: Any = {"treatment": "base", "cut": 0, "partners": (), "recipe": run.recipe.alone}
+        bases = [replace(run, half=half, **alone) for half in halves if run.partners]
+        both = combinations(bases, 2) if len(run.tasks) > 1 else ((bases[0], other) for other in bases[1:])
+        found += [(run.treatment, one, other) for one, other in both]
     return list(dict.fromkeys(found))
 
 

@@ -7,6 +7,7 @@ The file's metadata holds one JSON text per key; `docs/formats.md` lists the key
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,10 @@ DRAWN = (
 )
 
 
-def export(runs: Path, run: Run, out: Path) -> None:
+def export(runs: Path, run: Run, out: Path, task: int = 0) -> None:
     """Write the trained network of a run to a .safetensors file or a directory, atomically; its tensors are float32.
 
-    Of a network with several tasks that of its half is written, a plain network like any other.
+    Of a network with several tasks that of one of them is written, by default its half, a plain network like any other.
     BadInput if it is not done, Failure if its weights are damaged.
     """
     path = specs.folder(runs, run.id)
@@ -69,12 +70,20 @@ def export(runs: Path, run: Run, out: Path) -> None:
     tensors = load_file(path / "weights.safetensors")
     if len(run.inputs) > 1:
         raise BadInput(f"{run} takes several inputs, and is no plain network that could be exported")
+    about = {"run": run.id, "name": run.name}
     if len(run.tasks) > 1:
-        tensors = of_one_task(tensors, 0)
+        tensors = of_one_task(tensors, task)
+    if task:
+        half = run.tasks[task]
+        about["name"] = f"{run.name.removesuffix(run.half.name)}{half.name}"
+        record = {**record, **record["tasks"][task - 1]}
+        if record["state"] != "done":
+            raise BadInput(f"{about['name']} is {record['state']}; only what is done can be exported")
+        run = replace(run, half=half, treatment="base", cut=0, partners=(), recipe=run.recipe.alone)
     if is_encoder(run.network):
         encoder = encoder_of(run.network)
-        return directories.save(encoder, tensors, about_texts(run, record, encoder.length), out)
-    content = description(run, record, tensors)
+        return directories.save(encoder, tensors, about_texts(run, record, encoder.length) | about, out)
+    content = description(run, record, tensors) | about
     metadata = {name: json.dumps(value) for name, value in content.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     files.replace(out, lambda temporary: save_file(plain(run.network, tensors), temporary, metadata))
@@ -91,21 +100,19 @@ def plain(network: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
 
 
 def about_texts(run: Run, record: Mapping[str, Any], longest: int) -> dict[str, Any]:
-    """What is said of a network that reads texts, as JSON values. longest: most tokens that it can take."""
+    """What is said of a network that reads texts but for its record, as JSON values. longest: most tokens it takes."""
     return {
         "format": files.FORMAT,
         "network": run.network,
         "classes": run.half.labels,
         "length": run.recipe.length or longest,
         "data": run.half.data,
-        "run": run.id,
-        "name": run.name,
         "test_top1": record["metrics"].get("test_top1"),
     }
 
 
 def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The metadata as JSON values."""
+    """The metadata but for the names of the record, as JSON values."""
     return {
         "format": files.FORMAT,
         "network": run.network,
@@ -114,8 +121,6 @@ def description(run: Run, record: Mapping[str, Any], tensors: Mapping[str, torch
         "preprocessing": preprocessing(run, record, tensors),
         "pictures": pictures(run),
         "data": run.half.data,
-        "run": run.id,
-        "name": run.name,
         "test_top1": record["metrics"].get("test_top1"),
     }
 

@@ -135,13 +135,18 @@ def is_id(text: str) -> bool:
 
 
 def find(runs: Path, text: str) -> str:
-    """The id of the run with this name or beginning of an id. BadInput if there is none, or more than one."""
+    """The id of the run with this name or beginning of an id. BadInput if there is none, or more than one.
+
+    A network with several tasks has a name for each: AB3B is that of AB3A, scored on B.
+    """
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
     if is_id(text):
         matches = sorted(run_id for run_id in ids(runs) if run_id.startswith(text))
     else:
-        matches = [path.name for path in scan(runs) if read_json(path / "run.json").get("name") == text]
+        contents = {path.name: read_json(path / "run.json") for path in scan(runs)}
+        matches = [run_id for run_id, content in contents.items() if content.get("name") == text]
+        matches = matches or [run_id for run_id, content in contents.items() if text in _of_tasks(runs, content)]
     if not matches:
         raise BadInput(
             f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
@@ -150,6 +155,16 @@ def find(runs: Path, text: str) -> str:
         several = "begins several runs" if is_id(text) else "is the name of several runs"
         raise BadInput(f"{text!r} {several}: {', '.join(matches[:5])}")
     return matches[0]
+
+
+def _of_tasks(runs: Path, content: Mapping[str, Any]) -> list[str]:
+    """The names of a network with several tasks, scored on each of them."""
+    spec = content.get("spec") or {}
+    if spec.get("treatment") != "joint":
+        return []
+    halves = [load_half(runs, half) for half in (spec["half"], *spec["partners"])]
+    together = content["name"].removesuffix(halves[0].name)
+    return [f"{together}{half.name}" for half in halves if not half.shuffled]
 
 
 def scan(runs: Path) -> Iterator[Path]:

@@ -14,8 +14,10 @@ from analysis.advice.report import advise
 from analysis.draw import draw
 from analysis.figures import curves
 from analysis.frame import frame
+from analysis.paired import compare, main_experiment, one_row_per_run
 from analysis.sharing import figure
-from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, explained, runs_of
+from analysis.sharing.contrasts import BRANCH, FUSE, KINDS, by_task, contrasts, runs_of, totals
+from analysis.tables import table
 from sweeps.branch import branch
 from sweeps.fuse import fuse
 from yosinski.cli.main import main
@@ -46,7 +48,7 @@ def leave(runs: Path, wanted: list[Run]) -> None:
         values: dict[str, object] = {}
         if len(run.tasks) > 1:
             metrics = {"train_loss": 0.1, "select_loss": 1.0, "select_top1": top1 - 0.1, "test_top1": top1 - 0.1}
-            values["tasks"] = [{"state": "done", "metrics": metrics}]
+            values["tasks"] = [{"state": "done", "metrics": metrics}] * len(run.partners)
         if len(run.inputs) > 1:
             emap = {"examples": 100, "pairs": 10_000, "full": top1, "additive": top1 - 0.02}
             values["fusion"] = {"exchanged": [0.1, 0.4], "emap": emap}
@@ -76,6 +78,30 @@ def test_contrasts_add_up_to_the_total(kind: object, sums: tuple[str, ...], fuse
         np.testing.assert_allclose(table[list(names)].sum(axis=1), table["T"], rtol=0, atol=1e-12)
     assert (rows["splits"] == 3).all()
     assert rows[["low", "high"]].notna().to_numpy().all()
+
+
+def test_contrasts_add_up_where_some_controls_are_not_trained(tmp_path: Path) -> None:
+    """As `decide` leaves them: of some splits, and scored on one task. The totals rest on all."""
+    fusing = [run for run in fuse(splits=(*SPLITS, "random:3"), cuts=CUTS) if not run.partners or run.cut]
+    lacking = {run.id for run in fusing if run.half.split == "random:3" and kind_of(run) in ("same", "exchanged")}
+    leave(tmp_path, [run for run in fusing if run.id not in lacking])
+    leave(tmp_path, branch(splits=SPLITS, cuts=(3, 7), scored=("A",)))
+    for kind, splits, pairs in ((FUSE, 3, (3, 4)), (BRANCH, 3, (3, 6))):
+        runs = runs_of(frame(tmp_path), kind, "test_top1")
+        rows: Any = contrasts(runs, kind)
+        table: Any = rows.pivot(index="n", columns="contrast", values="points")
+        for names in kind.sums:
+            np.testing.assert_allclose(table[list(names)].sum(axis=1), table["T"], rtol=0, atol=1e-12)
+        assert (rows["splits"] == splits).all()
+        found = [of.loc[of["contrast"] == "T", "pairs"].unique().tolist() for of in (rows, totals(runs, kind))]
+        assert found == [[count] for count in pairs]
+    parts = advise(frame(tmp_path), directory=tmp_path).parts
+    fused, joint = (" ".join(part.sections[0].text) for part in parts)
+    assert "on the 3 of 4 pairs with controls" in fused
+    assert "on the 3 of 6 pairs with controls" in joint
+    fused, joint = (" ".join(part.sections[1].text) for part in parts)
+    assert "Scored on" not in fused
+    assert "Scored on A alone, which has controls." in joint
 
 
 def test_contrasts_are_what_was_put_in(fused: Path) -> None:
@@ -142,6 +168,12 @@ def test_unlike_runs_are_refused(tmp_path: Path) -> None:
     leave(tmp_path, [*fuse(cuts=CUTS), *fuse(cuts=CUTS, y="emojione")])
     with pytest.raises(BadInput, match="these runs have several partners"):
         runs_of(frame(tmp_path), FUSE, "test_top1")
+    leave(tmp_path / "swapped", [*fuse(cuts=(3,)), *fuse(cuts=(3,), x="noto", y="twemoji")])
+    with pytest.raises(BadInput, match="several first inputs x of one task; choose those of one sweep with --sweep"):
+        runs_of(frame(tmp_path / "swapped"), FUSE, "test_top1")
+    leave(tmp_path / "kinds", branch(cuts=(3,), splits=("random:0", "natman")))
+    with pytest.raises(BadInput, match="these runs mix kinds of split: natman, random:0"):
+        runs_of(frame(tmp_path / "kinds"), BRANCH, "test_top1")
     with pytest.raises(BadInput, match="there are no joint runs here; the sweep branch makes them"):
         runs_of(frame(tmp_path), BRANCH, "test_top1")
 
@@ -158,6 +190,32 @@ def test_figures_show_every_control(fused: Path, joint: Path) -> None:
         assert set(marks) <= set(words)
         assert len(rows)
         drawn.draw_without_rendering()
+
+
+def test_the_parts_at_a_lone_place_are_drawn(tmp_path: Path) -> None:
+    leave(tmp_path, [*branch(splits=SPLITS, cuts=(3, 7), controls=()), *branch(splits=SPLITS, cuts=(7,))])
+    drawn, rows = figure.branch(frame(tmp_path))
+    points: Any = rows.set_index(["contrast", "n"])["points"]
+    tops = [bar.get_y() + bar.get_height() for bar in drawn.axes[1].patches]  # pyright: ignore
+    assert tops == pytest.approx([points["H", 7], points["T", 7]])
+
+
+def test_a_figure_is_in_the_words_of_the_tasks_that_have_controls(joint: Path, tmp_path: Path) -> None:
+    halves, questions = branch(cuts=(3,), scored=("A",)), branch(cuts=(3,), asks=("class", "domain"))
+    leave(tmp_path, [*halves, *questions])
+    synthetic.manifest(tmp_path, "branch", halves)
+    synthetic.manifest(tmp_path, "questions", questions)
+    with pytest.raises(BadInput, match="these runs mix asks: class, domain; choose one with --where asks=VALUE, or"):
+        figure.branch(frame(tmp_path))
+    both = {"A": frame(tmp_path, f"branch-{len(halves)}"), "B": frame(tmp_path, where={"asks": "domain"})}
+    for task, chosen in both.items():
+        drawn, _ = figure.branch(chosen)
+        legend = drawn.axes[0].get_legend()
+        assert legend is not None
+        assert legend.get_texts()[0].get_text() == f"{task}: {task} alone"
+        assert drawn.axes[0].get_ylabel() == f"Top-1 accuracy on {task}\n(test images)"
+        drawn.draw_without_rendering()
+    assert figure.branch(frame(joint))[0].axes[0].get_ylabel().startswith("Top-1 accuracy on A and B")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -203,18 +261,69 @@ def test_each_question_has_a_part_in_the_words_of_its_task(tmp_path: Path) -> No
         assert ("on average over the tasks" in text) == (part is parts[0])
 
 
-def test_contrasts_add_up_where_one_task_alone_has_controls(tmp_path: Path) -> None:
-    """The choices are means over both tasks; what they are made of is that of the task with controls."""
-    leave(tmp_path, branch(splits=SPLITS, cuts=(3, 7), scored=("A",)))
-    runs = runs_of(frame(tmp_path), BRANCH, "select_top1")
-    table: Any = contrasts(explained(runs), BRANCH).pivot(index="n", columns="contrast", values="points")
-    np.testing.assert_allclose(table["H"] + table["G"], table["T"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(table["N"] + table["L"], table["T"], rtol=0, atol=1e-12)
-    both = contrasts(runs, BRANCH).set_index(["contrast", "n"])["points"]
-    assert abs(both["T", 7] - table.loc[7, "T"]) > 1
+def test_bases_of_other_questions_and_inputs_are_no_part_of_what_cuts_cost(tmp_path: Path) -> None:
+    recipe = synthetic.RECIPE
+    a, b = branch(cuts=(3,), controls=(), recipe=recipe)[:2]
+    leave(tmp_path, [a, b, a.copy(3, "frozen", b), b.copy(3, "frozen", a)])
+    before = compare(one_row_per_run(main_experiment(frame(tmp_path)), "test_top1"))
+    others = [
+        *fuse(cuts=(3,), controls=(), recipe=recipe),
+        *branch(cuts=(3,), controls=(), recipe=recipe, asks=("class", "domain")),
+    ]
+    for run in others:
+        synthetic.finish(tmp_path, run, 0.9) if run != a else None
+    after = frame(tmp_path)
+    pd.testing.assert_frame_equal(compare(one_row_per_run(main_experiment(after), "test_top1")), before)
+    rows = table("bases", after, "test_top1").rows
+    assert rows[["asks", "input", "bases"]].fillna("").to_numpy().tolist() == [
+        ["class", "x", 1],
+        ["class", "y", 1],
+        ["class", "", 2],
+        ["domain", "", 1],
+    ]
+
+
+def test_networks_of_their_own_are_those_of_all_tasks(tmp_path: Path) -> None:
+    """So that the parts of both tasks say the same of their network."""
+    parameters = {"baseA": 1000, "baseB": 600, "AB3A": 1200}
+    for run in branch(cuts=(3,), controls=(), asks=("class", "domain")):
+        tasks = [{"state": "done", "metrics": {"select_top1": 0.5}}] if run.partners else []
+        synthetic.finish(tmp_path, run, 0.5, [0.5], parameters=parameters[run.name], tasks=tasks)
+    for part in advise(frame(tmp_path), directory=tmp_path).parts:
+        (section,) = [section for section in part.sections if section.title == "At equal cost"]
+        rows: Any = section.tables[0].rows
+        assert rows["parameters"].tolist() == pytest.approx([0.75])
+
+
+def test_a_second_tower_of_another_kind_is_not_called_equal(tmp_path: Path) -> None:
+    wanted = fuse(x="emoji", y="words:en", cuts=(3,), controls=("same",))
+    parameters = {"basexA": 1000, "baseyA": 500, "xy3A": 1500, "xx3A": 1800}
+    for run in wanted:
+        synthetic.finish(tmp_path, run, 0.5, [0.5], parameters=parameters[run.name])
     (part,) = advise(frame(tmp_path), directory=tmp_path).parts
-    told = {section.title: " ".join(section.text) for section in part.sections}
-    assert "Scored on A alone, which has controls." in told["What sharing costs, and why"]
+    (section,) = [section for section in part.sections if section.title == "At equal cost"]
+    rows: Any = section.tables[0].rows
+    assert rows["parameters"].tolist() == pytest.approx([1.0])
+    assert "At equal FLOPs" not in " ".join(section.text)
+
+
+def test_more_than_two_tasks_are_compared_with_as_many_networks(tmp_path: Path) -> None:
+    asks = ("class", "domain", "group")
+    leave(tmp_path, branch(splits=SPLITS, cuts=(3,), asks=asks, scored=("A", "B", "C")))
+    parts = advise(frame(tmp_path), directory=tmp_path).parts
+    assert [part.title.partition(":")[0] for part in parts] == [f"Where to branch, {question}" for question in asks]
+    text = "\n".join(sentence for section in parts[1].sections for sentence in section.text)
+    for words in (
+        "ABC3B: tasks A and B and C share the first 3 layers, scored on B",
+        "BBB = the same task 3 times",
+        "B~A~C = A and C with shuffled labels",
+        "H = BBB - B: three heads for one task.",
+        "Three networks of their own are n = 0",
+    ):
+        assert words in text
+    (costs,) = [section for section in parts[0].sections if section.title == "At equal cost"]
+    rows: Any = costs.tables[0].rows
+    assert rows["parameters"].tolist() == pytest.approx([1 / 3])  # made-up records have as many in every network
 
 
 def test_where_sharing_harms_the_advice_is_not_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def test_tables_that_are_refused(header: Cells, line: Cells, message: str, tmp_p
 def test_lists_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     rows = examples(tmp_path, 4)
     text = write_list(tmp_path, rows, dict.fromkeys(range(16), 1))
-    refused(text, "inputs x and y have no common example")
+    refused(text, "inputs x and y have no common example: column path_y is empty")
     write_list(tmp_path, [(*row[:3], "p") for row in rows])
     refused(text, r"column label_artist has 1 label\(s\): p; a question needs at least two")
     (tmp_path / "train.txt").write_text("path_x,label\nx 00.jpg,a\n")

@@ -67,13 +67,24 @@ def test_labels_are_ordered_and_numbers_as_numbers(tmp_path: Path) -> None:
 
 def test_a_fused_network_trains_on_a_list(made: tuple[str, Store, Path], tmp_path: Path) -> None:
     text, _, stores = made
-    runs = fuse(text, "alexnet32", "x", "y", ("random:0",), cuts=(4,), controls=("exchanged",), recipe=BRIEF)
+    runs = fuse(text, "alexnet32", "x", "y", halves=("B",), cuts=(4,), controls=("exchanged",), recipe=BRIEF)
     where = Where(tmp_path, stores, device="cpu", precision="float32")
     for run in runs:
         train(where, [run])
     records = [states.read_record(specs.folder(where.runs, run.id)) for run in runs]
-    assert [run.name for run in runs] == ["basexA", "baseyA", "xy4A", "x~y4A"]
+    assert [run.name for run in runs] == ["basexB", "baseyB", "xy4B", "x~y4B"]
+    trained = load_file(specs.folder(where.runs, runs[2].id) / "weights.safetensors")
+    (flags,) = [tensor for name, tensor in trained.items() if name.endswith("flags")]
+    assert (flags != 0).any(1).tolist() == [False, True]  # y is missing in the half, and takes part as its flag
     assert all(record and np.isfinite(record["metrics"]["train_loss"]) for record in records)
+
+
+def test_inputs_of_two_data_sets_are_stored_in_the_size_that_suits_the_network(tmp_path: Path) -> None:
+    for name, per_class in (("one", 8), ("other", 9)):
+        write_list(tmp_path / name, examples(tmp_path / name, per_class))
+    one, other = (f"list:{tmp_path / name}" for name in ("one", "other"))
+    (*_, fused) = fuse(one, "alexnet32", "x", other, cuts=(3,), controls=(), recipe=BRIEF)
+    assert [half.data.partition("-crop:")[0] for half in fused.halves] == ["list-37", "list-37"]
 
 
 def test_questions_of_a_list_branch_and_share_nothing_like_their_bases(tmp_path: Path) -> None:

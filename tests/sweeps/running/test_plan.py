@@ -114,6 +114,11 @@ def test_the_names_of_packs_are_short() -> None:
     assert Pack((copies[1], copies[3], copies[4])).name == "A1,3,4B"
     assert Pack((copies[1], copies[2], tuned[2], tuned[5])).name == "A1-2B A2,5B+"
     assert Pack((BASE_B.copy(2, "random", below="xavier"),)).name == "R2B"
+    x, y = (replace(BASE_A.half, domain=(domain,), input=name) for domain, name in (("noto", "x"), ("twemoji", "y")))
+    fused = replace(BASE_A, half=x, treatment="fused", partners=(y,))
+    assert Pack(tuple(replace(fused, cut=n) for n in (0, 1, 3))).name == "xy0,1,3A"
+    late = BASE_A.recipe.with_values({"join": "logits"})
+    assert Pack((replace(fused, cut=7, recipe=late),)).name == "xy7A"  # which no other n could have
 
 
 def test_the_names_of_packs_of_halves_without_letters_are_short_too() -> None:

@@ -1,5 +1,6 @@
 """Joint and fused runs: what shares nothing is its base, packs equal lone runs, and interruptions leave no trace."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 import torch
 from ended import after, numbers
 from packs import train
+from safetensors import safe_open
 from safetensors.torch import load_file
 
+from yosinski.cli.main import main
 from yosinski.data import find, store
 from yosinski.data.halves import asking
 from yosinski.data.pictures.crops import greyed
@@ -75,6 +78,36 @@ def test_tasks_that_share_nothing_are_their_bases(where: Where, bases: tuple[Run
         assert second[name] == record(where, b)[name]
 
 
+def test_each_task_of_a_joint_network_is_exported_as_its_base_is(
+    where: Where, bases: tuple[Run, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = bases
+    run, inputs = joint(a, 0, b), fused(a, 7)
+    train(where, [run])
+    train(where, [inputs])
+    asked = {"baseA": [], "baseB": [], "AB0A": [], "AB0B": [], run.id: ["--task", "B"]}
+    told: dict[str, dict[str, str]] = {}
+    for name, options in asked.items():
+        out = tmp_path / f"{name}.safetensors"
+        assert main(["export", name, "--runs", str(where.runs), "--out", str(out), *options]) == 0
+        with safe_open(out, "pt") as file:
+            told[name] = file.metadata()
+    for name, base, letter in (("AB0A", "baseA", "A"), ("AB0B", "baseB", "B"), (run.id, "baseB", "B")):
+        exported, alone = (load_file(tmp_path / f"{one}.safetensors") for one in (name, base))
+        assert same(exported, alone)
+        expected = {**told[base], "run": f'"{run.id}"', "name": f'"AB0{letter}"'}
+        assert told[name] == expected
+    for options, message in (
+        (["AB0C"], "no run 'AB0C'"),
+        (["AB0A", "--task", "C"], "unknown task of AB0A .*; choose from: A, B"),
+        (["xy7A"], "xy7A .* takes several inputs, and is no plain network"),
+    ):
+        out = tmp_path / "none.safetensors"
+        assert main(["export", *options, "--runs", str(where.runs), "--out", str(out)]) == 2
+        assert re.search(message, capsys.readouterr().err)
+        assert not out.exists()
+
+
 def test_a_task_that_is_never_drawn_changes_nothing(where: Where, bases: tuple[Run, Run]) -> None:
     a, b = bases
     run = joint(a, 4, b, step="1/0")
@@ -97,6 +130,15 @@ def test_a_task_whose_labels_are_all_missing_changes_nothing(
     run = joint(a, 4, b, gradient=gradient)
     train(where, [run])
     assert same(parts.of_one_task(weights(where, run), 0), weights(where, a))
+
+
+@pytest.mark.parametrize("join", ["logits", "multiplicative"])
+def test_images_without_a_label_have_no_loss(join: str, bases: tuple[Run, Run]) -> None:
+    run = fused(bases[0], 7)
+    run = replace(run, recipe=run.recipe.with_values({"join": join}))
+    outputs, labels = torch.randn(4, 5).log_softmax(1), torch.tensor([2, gradients.NONE, 0, gradients.NONE])
+    expected = gradients.loss_of(run, outputs[::2], labels[::2])
+    torch.testing.assert_close(gradients.loss_of(run, outputs, labels), expected)
 
 
 def test_a_lone_run_equals_the_same_run_in_a_pack(where: Where, bases: tuple[Run, Run]) -> None:

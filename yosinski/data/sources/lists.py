@@ -72,9 +72,9 @@ def _same_columns(tables: dict[str, Table], texts: dict[str, Path]) -> None:
             raise BadInput(f"{has} has a header, {lacks} has none")
         if (set(train.inputs), train.questions) != (set(other.inputs), other.questions):
             raise BadInput(f"{here} and {there} have different columns")
-    for k, name in enumerate(train.inputs):
+    for name in train.inputs:
         if not any(row.paths[one.inputs.index(name)] for one in tables.values() for row in one.rows):
-            raise BadInput(f"inputs {train.inputs[0]} and {name} have no common example: column {k + 1} is empty")
+            raise BadInput(f"inputs {train.inputs[0]} and {name} have no common example: column path_{name} is empty")
 
 
 def _answers(tables: dict[str, Table], question: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ def loss_of(
 ) -> Any:
     """Cross-entropy of outputs [b, classes] and labels [b]; of multiplicative ones minus the label's output."""
     if run.recipe.join == "multiplicative":
-        return F.nll_loss(outputs, labels, reduction=reduction)
+        return F.nll_loss(outputs, labels, reduction=reduction, ignore_index=NONE)
     return F.cross_entropy(outputs, labels, label_smoothing=smoothing, reduction=reduction, ignore_index=NONE)
 
 
