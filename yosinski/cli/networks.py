@@ -77,8 +77,7 @@ def task_of(run: Run, text: str, letter: str | None) -> int:
     names = [run.tasks[k].name for k in run.scored]
     if letter is not None:
         return run.scored[names.index(choose(f"task of {run}", letter, names))]
-    together = run.name.removesuffix(run.half.name)
-    return next((k for k, name in zip(run.scored, names, strict=True) if text == f"{together}{name}"), 0)
+    return next((k for k in run.scored if text == run.named(str(run.cut), k)), 0)
 
 
 def seen(described: Any) -> str:

@@ -384,12 +384,12 @@ class Run:
         """
         return self.named(str(self.cut))
 
-    def named(self, cuts: str) -> str:
-        """The name of this run, or of several runs that differ only in their cuts: A1-7B+."""
+    def named(self, cuts: str, task: int = 0) -> str:
+        """The name of this run, scored on a task, or of several runs that differ only in their cuts: A1-7B+."""
         if self.is_base:
             return f"{self.treatment}{self.half.input}{self.half.name}"
         if self.partners:
-            return f"{together(self.half, self.partners)}{cuts}{self.half.name}"
+            return f"{together(self.half, self.partners)}{cuts}{self.tasks[task].name}"
         source = self.parent.half.name if self.parent and self.how.copied else "R"
         kept = f"{cuts}+{self.preserved}" if self.preserved else cuts
         return notation(source, kept, self.half.name, self.treatment)

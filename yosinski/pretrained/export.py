@@ -75,7 +75,7 @@ def export(runs: Path, run: Run, out: Path, task: int = 0) -> None:
         tensors = of_one_task(tensors, task)
     if task:
         half = run.tasks[task]
-        about["name"] = f"{run.name.removesuffix(run.half.name)}{half.name}"
+        about["name"] = run.named(str(run.cut), task)
         record = {**record, **record["tasks"][task - 1]}
         if record["state"] != "done":
             raise BadInput(f"{about['name']} is {record['state']}; only what is done can be exported")

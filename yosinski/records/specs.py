@@ -146,7 +146,9 @@ def find(runs: Path, text: str) -> str:
     else:
         contents = {path.name: read_json(path / "run.json") for path in scan(runs)}
         matches = [run_id for run_id, content in contents.items() if content.get("name") == text]
-        matches = matches or [run_id for run_id, content in contents.items() if text in _of_tasks(runs, content)]
+        matches = matches or [
+            run_id for run_id, content in contents.items() if text in _of_tasks(runs, run_id, content)
+        ]
     if not matches:
         raise BadInput(
             f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
@@ -157,14 +159,12 @@ def find(runs: Path, text: str) -> str:
     return matches[0]
 
 
-def _of_tasks(runs: Path, content: Mapping[str, Any]) -> list[str]:
+def _of_tasks(runs: Path, run_id: str, content: Mapping[str, Any]) -> list[str]:
     """The names of a network with several tasks, scored on each of them."""
-    spec = content.get("spec") or {}
-    if spec.get("treatment") != "joint":
+    if content.get("spec", {}).get("treatment") != "joint":
         return []
-    halves = [load_half(runs, half) for half in (spec["half"], *spec["partners"])]
-    together = content["name"].removesuffix(halves[0].name)
-    return [f"{together}{half.name}" for half in halves if not half.shuffled]
+    run = load(runs, run_id)
+    return [run.named(str(run.cut), task) for task in run.scored]
 
 
 def scan(runs: Path) -> Iterator[Path]:
