@@ -66,6 +66,31 @@ def test_a_token_is_the_word_as_it_is_or_in_small_letters() -> None:
     assert vectors.spellings("\u2581") == ("\u2581".encode(),)
 
 
+def test_tokens_of_bytes_are_spelled_as_the_words_that_they_are() -> None:
+    """As the library writes them, in every script; a part of a letter is no word."""
+    library = pytest.importorskip("tokenizers")
+    split = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for text in ("über", "кошка", "猫", "dog"):
+        for before in ("", " "):
+            ((token, _),) = split.pre_tokenize_str(before + text)
+            assert vectors.decoded(token) == before + text
+            assert vectors.spellings(vectors.decoded(token))[0] == text.encode()
+    assert vectors.decoded(split.pre_tokenize_str("ü")[0][0][0]) == "\ufffd\u00c3"
+    assert set(vectors.BYTES) == set(library.pre_tokenizers.ByteLevel.alphabet())
+    tokens = {"\u00c3\u00bcber": 0, "dog": 1}
+    made = library.Tokenizer(library.models.BPE(tokens, []))
+    assert set(vectors._tokens(made.to_str().encode(), "it")) == set(tokens)
+    made.decoder = library.decoders.ByteLevel()
+    assert vectors._tokens(made.to_str().encode(), "it") == {"über": 0, "dog": 1}
+
+
+def test_words_of_an_array_may_begin_with_a_mark_of_their_encoding(tmp_path: Path) -> None:
+    as_numpy(path := tmp_path / "vectors.npy")
+    words = path.with_suffix(".txt")
+    words.write_bytes(b"\xef\xbb\xbf" + words.read_bytes())
+    assert vectors.read(path, words, wanted={b"the"})[0][b"the"].tolist() == NUMBERS[0].tolist()
+
+
 def of_width(width: int, path: Path) -> Path:
     """A file of vectors for four of the seventeen words of a small encoder, one in small letters, and for another."""
     rows = np.arange(4 * width).reshape(4, width) / 7
@@ -147,6 +172,10 @@ def test_what_has_no_word_vectors_is_said_in_one_line(tmp_path: Path) -> None:
     assert "no word vectors in line 2: a word and 2 numbers" in refused(path)
     path.write_text("It was a dark and stormy night\n")
     assert "no word vectors in line 1" in refused(path)
+    path.write_text("1 0\ndog\n")
+    assert "first line says that they have 0 numbers" in refused(path)
+    path.write_text("dog\t1\t2\n")
+    assert "a word and 2 numbers are expected, with spaces between them" in refused(path)
     path.write_text(f"dog {'nan ' * 16}\n")
     assert "holds NaN or infinity" in refused(path)
     path.write_bytes(b"")

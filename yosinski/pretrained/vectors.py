@@ -5,6 +5,8 @@ text or binary), and of NumPy (.npy, with the words beside it, one a line). Only
 kept; the rows of other tokens are drawn.
 """
 
+import codecs
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +25,11 @@ from yosinski.pretrained.source import Source, vocabulary_beside
 from yosinski.randomness import generator
 
 ROWS, ROWS_OF_ENCODER = "embed.token.weight", "embeddings.word_embeddings.weight"
-STARTS = ("\u0120", "\u2581")  # before a piece that begins a word: of byte-level BPE, of SentencePiece
+STARTS = ("\u0120", "\u2581", " ")  # before a piece that begins a word: of byte-level BPE, of SentencePiece, decoded
+PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # bytes that byte-level BPE writes as they are
+BYTES = dict(zip(map(chr, PRINTED), PRINTED, strict=True)) | {
+    chr(0x100 + k): byte for k, byte in enumerate(sorted({*range(0x100)} - {*PRINTED}))
+}
 ODD = {
     **{beginning: what for beginning, what in BEGINNINGS.items() if "NumPy" not in what},
     b"PK": "it is an archive: unpack it",
@@ -71,18 +77,36 @@ def tokens_and_rows(network: str, source: Source) -> tuple[dict[str, int], str]:
     """The tokens of a network with their ids, and the name of the tensor with a row for each."""
     described = architecture(network)
     if isinstance(described, Encoder):
-        return directory.vocabulary(described.tokenizer[TOKENIZER], network), ROWS_OF_ENCODER
+        return _tokens(described.tokenizer[TOKENIZER], network), ROWS_OF_ENCODER
     if source.tokens is None:
         raise BadInput(
             f"{source.text}: the tokens of {network} are those of a tokenizer: write {source.text},tokens=PATH"
         )
-    tokens = directory.vocabulary(directory.tokenizer_in(source.tokens), source.tokens)
+    tokens = _tokens(directory.tokenizer_in(source.tokens), source.tokens)
     if (needed := 1 + max(tokens.values())) > described.vocabulary:
         raise BadInput(
             f"{source.tokens}: the tokenizer has {needed} tokens, {network} has rows for {described.vocabulary}: "
             f"choose textnet@{needed}"
         )
     return tokens, ROWS
+
+
+def _tokens(tokenizer: bytes, where: object) -> dict[str, int]:
+    """The tokens of a tokenizer's file with their ids. Those of byte-level BPE, a letter for each byte, are decoded."""
+    tokens = directory.vocabulary(tokenizer, where)
+    if (json.loads(tokenizer).get("decoder") or {}).get("type") != "ByteLevel":
+        return tokens
+    return {decoded(token): number for token, number in tokens.items()}
+
+
+def decoded(token: str) -> str:
+    """A token of byte-level BPE as text; with U+FFFD before it if its bytes are a part of a letter."""
+    try:
+        return bytes(BYTES[letter] for letter in token).decode()
+    except KeyError:  # a special token, written as it is
+        return token
+    except UnicodeDecodeError:
+        return f"\ufffd{token}"
 
 
 def spellings(token: str) -> tuple[bytes, ...]:
@@ -112,6 +136,8 @@ def read(path: Path, words: Path | None, wanted: Collection[bytes]) -> tuple[Vec
         first = file.readline().split()
         if len(first) == 2 and all(part.isdigit() for part in first):
             number, width = map(int, first)
+            if not width:
+                raise BadInput(f"{path} has no word vectors: its first line says that they have 0 numbers")
             place, second = file.tell(), file.readline()
             file.seek(place)
             if not _is_line(second, width):
@@ -149,7 +175,8 @@ def of_text(path: Path, file: BinaryIO, first: int, width: int, wanted: Collecti
         values = _numbers(parts[-width:]) if len(parts) >= width > 0 else None
         if values is None:
             raise BadInput(
-                f"{path} has no word vectors in line {number}: a word and {max(width, 1)} numbers are expected"
+                f"{path} has no word vectors in line {number}: a word and {max(width, 1)} numbers are expected, "
+                "with spaces between them"
             )
         if word in wanted and len(parts) == width:
             vectors.setdefault(word, values)
@@ -178,7 +205,7 @@ def of_numpy(path: Path, words: Path, wanted: Collection[bytes]) -> tuple[Vector
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise BadInput(f"{path} is no array that NumPy reads without pickle: {error}") from error
-    named = words.read_bytes().splitlines()
+    named = words.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     if array.ndim != 2 or array.dtype.kind != "f" or len(array) != len(named):
         shape = " x ".join(map(str, array.shape))
         raise BadInput(f"{path} is {shape} of {array.dtype}, and {words.name} has {len(named)} words: one row each")
