@@ -96,6 +96,20 @@ def test_unseen_words_are_in_one_set_alone(unseen: Store) -> None:
     assert set().union(*of_sets[::2]) == english
 
 
+@pytest.mark.parametrize("languages", [("en",), ("de",), ("en", "fr"), ("fr", "de", "en")])
+def test_unseen_words_have_letters_of_their_own_whatever_the_language(languages: tuple[str, ...]) -> None:
+    """In capitals or not; English alone has none that differ in capitals only, and keeps its division."""
+    division = words.divided(languages)
+    set_of: dict[str, set[str]] = {}
+    for of_words in division.sets.values():
+        for word, name in of_words.items():
+            set_of.setdefault(word.casefold(), set()).add(name)
+    assert all(len(names) == 1 for names in set_of.values())
+    assert division.alike == sum(map(len, division.sets.values())) - len(set_of)
+    if languages == ("en",):
+        assert (division.alike, len(division.classes)) == (0, 161)
+
+
 def test_evaluation_shows_every_keyword_of_a_class_as_often(unseen: Store) -> None:
     assert unseen.texts is not None
     half = halves.split(unseen.card, "random:0").a

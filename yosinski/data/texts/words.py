@@ -57,19 +57,26 @@ def languages() -> tuple[str, ...]:
 
 
 class Divided(NamedTuple):
-    """classes: numbers of those that have an unseen word in every set; sets: by language, the set of a keyword."""
+    """classes: numbers of those that have an unseen word in every set; sets: by language, the set of a keyword.
+
+    alike: number of keywords that follow one of the same letters, in capitals or not, or of a language before.
+    """
 
     classes: list[int]
     sets: Mapping[str, Mapping[str, str]]
+    alike: int
 
 
 @cache
 def divided(wanted: tuple[str, ...]) -> Divided:
     """Each keyword of these languages in one set. Classes with too few keywords of their own are left out.
 
-    Keywords come in an order by key, and each goes where the classes that have it lack most, of 3 : 1 : 1.
+    Keywords come in an order by key, and each goes where the classes that have it lack most, of 3 : 1 : 1. What has the
+    same letters, in another language or in capitals, is the same keyword.
     """
     sets: dict[str, dict[str, str]] = {}
+    set_of: dict[str, str] = {}
+    alike = 0
     left = set(range(len(emoji.card().classes)))
     for language in wanted:
         of_class = keywords()[language]
@@ -83,12 +90,14 @@ def divided(wanted: tuple[str, ...]) -> Divided:
         for k in generator("words", GENERATOR, language).permutation(len(order)).tolist():
             word = order[k]
             lacking = {name: sum(_lack(name, there[name][c], len(of_class[c])) for c in owners[word]) for name in SETS}
-            chosen = max(SETS, key=lambda name: lacking[name])
+            letters = word.casefold()
+            alike += letters in set_of
+            chosen = set_of.setdefault(letters, max(SETS, key=lambda name: lacking[name]))
             sets[language][word] = chosen
             for c in owners[word]:
                 there[chosen][c] += 1
         left &= {c for c in range(len(of_class)) if all(there[name][c] for name in SETS)}
-    return Divided(sorted(left), sets)
+    return Divided(sorted(left), sets, alike)
 
 
 def _lack(set_name: str, there: int, keywords: int) -> float:
@@ -102,8 +111,9 @@ def card(place: Place, vocabulary: int, tokens: Any) -> Card:
     covered = {"source": source, "generator": GENERATOR, "examples": EXAMPLES, "tokens": tokens}
     kept, notes, domains = range(len(pictures.classes)), (), languages()
     if place.unseen:
-        kept, domains = divided(place.languages).classes, place.languages
-        covered |= {"unseen": list(domains)}
+        division = divided(place.languages)
+        kept, domains = division.classes, place.languages
+        covered |= {"unseen": list(domains)} | ({"alike": division.alike} if division.alike else {})
         left_out = [name for k, name in enumerate(pictures.classes) if k not in set(kept)]
         notes = (f"{len(left_out)} classes without words for three sets are left out: {some(left_out, 3)}",)
     return Card(
