@@ -114,6 +114,13 @@ def test_word_pieces_end_as_the_tokenizer_ends_them_also_where_texts_are_cut(tmp
     assert lengths.tolist() == [3, 2]
 
 
+def test_the_unknown_token_may_have_the_first_id_of_a_unigram_model(tmp_path: Path) -> None:
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer(library.models.Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -1.0)], unk_id=0))
+    made.save(str(tmp_path / "tokenizer.json"))
+    assert tokenizer(tmp_path).encode(["ab", "ax"]).unknown == 1
+
+
 def test_letters_are_bytes() -> None:
     encoded = Letters().encode(["ab", "é"])
     assert encoded.ids.tolist() == [98, 99, 0xC3 + 1, 0xA9 + 1]
@@ -130,6 +137,11 @@ def test_show_tells_lengths_tokens_and_what_is_in_two_sets(tmp_path: Path) -> No
     shown = yosinski("data", "show", f"textfile:{tmp_path},tokens={tokens}", "--stores", tmp_path / "stores")
     assert "word pieces with 5 ids, 5 of them used; 44 tokens are unknown (25.00%)" in shown.out
     assert "lengths: 4 to 4 (median 4) tokens, of 44 texts" in shown.out
+    # the numbers are unknown to it, so that two texts are left
+    assert "in train already: 18 in train, 14 in select, 10 in test; 0 of them in another class" in shown.out
+    letters = yosinski("data", "store", f"textfile:{tmp_path}", "--stores", tmp_path / "stores")
+    assert letters.status == 0, letters.errors
+    shown = yosinski("data", "show", f"textfile:{tmp_path}", "--stores", tmp_path / "stores")
     assert "in train already: 0 in train, 4 in select, 0 in test; 0 of them in another class" in shown.out
 
 
@@ -157,6 +169,9 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "few": (b"text,label\na,x\nb,y\n", "at least 3 of them; too few are in x, y"),
     "nothing": (b"text,label\n", "holds no texts"),
     "a folder as label": (b"text,label\na,x\nb,y/z\n", "a label must be a name without /"),
+    "more values than names": (b"text,label\na,x,1\nb,y,2\n", "its rows have more values than its header has names"),
+    "an open quote": (b'text,label\na,x\n"b,y\nc,y\n', "line 3: a quote opens that does not enclose a value"),
+    "a quote within": (b'text,label\na,x\n"b" c,y\n', "line 3: a quote opens that does not enclose a value"),
 }
 
 
@@ -167,6 +182,24 @@ def test_bad_tables_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=says) as refused:
         find.card(f"textfile:{tmp_path / 'a.csv'}")
     assert "\n" not in str(refused.value)
+
+
+def test_quotes_join_no_rows_of_a_tab_separated_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\na\tx\n"one\ty\ntwo"\tx\n')
+    with pytest.raises(BadInput, match="line 3: a quote opens that does not enclose a value"):
+        find.card(f"textfile:{path}")
+    whole = table().assign(text=[f'"{text}"\nsaid' + " they" * 50_000 * (k == 0) for k, text in enumerate(SENTENCES)])
+    whole.to_csv(path, sep="\t", index=False)
+    assert find.card(f"textfile:{path}").total("train") == 32
+
+
+@pytest.mark.parametrize(("column", "says"), [("text", "holds bytes, not texts"), ("label", "holds bytes; labels")])
+def test_bytes_are_no_texts(column: str, says: str, tmp_path: Path) -> None:
+    whole = table()
+    whole.assign(**{column: [one.encode() for one in whole[column]]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match=f"column {column} {says}"):
+        find.card(f"textfile:{tmp_path / 'a.parquet'}")
 
 
 def test_labels_that_one_set_alone_has_are_named(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Cards of texts, and the files of their stores."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def write(
     advance: called with the number of texts that have been encoded.
     """
     tokens = tokenizer(place.tokens)
-    lengths, unknown, checksums = [], 0, []
+    lengths, unknown, checksums, keys = [], 0, [], []
     used = np.zeros(tokens.vocabulary, np.int64)
     kind = np.dtype(np.uint16 if tokens.vocabulary <= 1 << 16 else np.uint32)
     with (folder / TOKENS).open("wb") as file:
@@ -110,8 +110,13 @@ def write(
         for start in range(0, len(source.texts), AT_ONCE):
             encoded = tokens.encode(source.texts[start : start + AT_ONCE])
             _check(encoded.lengths, source, start, of)
-            file.write(encoded.ids.astype(kind).data)
-            checksums.append(hashlib.sha256(np.ascontiguousarray(encoded.ids.astype(kind)).data).hexdigest())
+            content = encoded.ids.astype(kind).tobytes()
+            file.write(content)
+            checksums.append(hashlib.sha256(content).hexdigest())
+            if source.first is None:
+                ends = np.cumsum(encoded.lengths * kind.itemsize).tolist()
+                parts = zip([0, *ends], ends, strict=False)
+                keys += [hashlib.blake2b(content[a:b], digest_size=16).digest() for a, b in parts]
             lengths.append(encoded.lengths)
             unknown += encoded.unknown
             used += np.bincount(encoded.ids, minlength=len(used))
@@ -136,7 +141,7 @@ def write(
         "used": int((used > 0).sum()),
         "unknown": unknown,
         "at_once": AT_ONCE,
-        "duplicates": duplicates(of, source) if source.first is None else None,
+        "duplicates": duplicates(of, source.index, keys) if source.first is None else None,
     }
     return {"checksums": checksums, "columns": columns, "answers": source.answers, "texts": told}
 
@@ -156,16 +161,20 @@ def _check(lengths: np.ndarray, source: Source, start: int, of: Card) -> None:
         raise BadInput(f"{printable(of.name)}: {len(none)} texts have no token, such as {printable(text[:60])!r}")
 
 
-def duplicates(of: Card, source: Source) -> dict[str, Any]:
-    """Texts that equal an earlier text of train: their number in each set, and in another class, with examples."""
-    sets, label, _, numbers = source.index.tolist()
-    first: dict[str, int] = {}
+def duplicates(of: Card, index: np.ndarray, keys: Sequence[bytes]) -> dict[str, Any]:
+    """Texts with the tokens of an earlier text of train: their number in each set, and in another class, with examples.
+
+    keys: of the tokens of every text, so that what no network tells apart is one text, such as `Good` and `good` of a
+    tokenizer without capitals.
+    """
+    sets, label, _, numbers = index.tolist()
+    first: dict[bytes, int] = {}
     pairs = []
-    for k, text in enumerate(source.texts):  # train comes first
-        if text in first:
-            pairs.append((k, first[text]))
+    for k, key in enumerate(keys):  # train comes first
+        if key in first:
+            pairs.append((k, first[key]))
         elif sets[k] == 0:
-            first[text] = k
+            first[key] = k
 
     def name(k: int) -> str:
         return f"{SETS[sets[k]]}/{of.classes[label[k]]}/{numbers[k]}"

@@ -8,6 +8,8 @@ Files are UTF-8.
 """
 
 import codecs
+import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,14 +165,15 @@ def _read_table(path: Path, text: str, label: str) -> Table:
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         else:
-            content = path.read_bytes()
-            _decoded(content, where)
             separator = "\t" if path.suffix.lower() == ".tsv" else ","
+            _check_quotes(_decoded(path.read_bytes(), where), separator, where)
             frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except BadInput:
         raise
     except Exception as error:  # pandas and pyarrow raise errors of many kinds
         raise BadInput(f"{where} cannot be read: {error}".splitlines()[0]) from error
+    if path.suffix.lower() != ".parquet" and not isinstance(frame.index, pd.RangeIndex):
+        raise BadInput(f"{where}: its rows have more values than its header has names, so that columns have none")
     for wanted in (text, label):
         if wanted not in frame.columns:
             columns = ", ".join(map(str, frame.columns))
@@ -192,10 +195,35 @@ def _read_table(path: Path, text: str, label: str) -> Table:
             raise BadInput(f"{where}: column {column} is empty in row {rows} below the header")
     if not len(frame):
         raise BadInput(f"{where} holds no texts")
+    if odd := {type(one).__name__ for one in frame[text] if not isinstance(one, str)}:
+        raise BadInput(f"{where}: column {text} holds {some(sorted(odd))}, not texts")
+    if frame[label].map(lambda one: isinstance(one, bytes)).any():
+        raise BadInput(f"{where}: column {label} holds bytes; labels are texts or numbers")
     if odd := sorted({one for one in table[label] if "/" in one}):
         raise BadInput(f"{where}: a label must be a name without /, not {printable(odd[0][:60])!r}")
     further = {question: table[column].tolist() for question, column in questions.items()}
     return Table(table[text].tolist(), table[label].str.strip().tolist(), further)
+
+
+def _check_quotes(content: str, separator: str, where: str) -> None:
+    """BadInput for quotes that are no quotes of a table, and would join rows to one text.
+
+    Within a tab-separated text neither line ends nor tabs are usual: one with both is taken for several rows.
+    """
+    before = csv.field_size_limit(len(content) + 1)
+    rows, begin = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True), 1
+    try:
+        for row in rows:
+            if separator == "\t" and any("\t" in one and ("\n" in one or "\r" in one) for one in row):
+                raise csv.Error("a text with tabs and line ends")
+            begin = rows.line_num + 1
+    except csv.Error as error:
+        raise BadInput(
+            f"{where}, line {begin}: a quote opens that does not enclose a value ({error}); write it twice, in a value "
+            "with quotes around it"
+        ) from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def _decoded(content: bytes, where: str) -> str:

@@ -75,8 +75,8 @@ class Pieces(Tokenizer):
         self._library.no_truncation()
         self.saved = self._library.to_str()
         model = json.loads(self.saved)["model"]
-        unknown = model.get("unk_id")
-        self.unknown: int | None = unknown or self._library.token_to_id(model.get("unk_token") or "")
+        number, token = model.get("unk_id"), model.get("unk_token")  # a number of unigram models, whose first is 0
+        self.unknown: int | None = self._library.token_to_id(token) if number is None and token else number
         self.identity = {"pieces": digest(json.loads(self.saved))}
         self.vocabulary = 1 + max(self._library.get_vocab(with_added_tokens=True).values())
         special = self._library.encode("a").special_tokens_mask
