@@ -118,17 +118,25 @@ def of_ceiling(half: Half) -> str:
 
 
 def cut(runs: Iterable[Run], stores: Path) -> list[str]:
-    """How many texts of stores are cut for these runs; nothing for stores that are not there yet."""
+    """How many texts of these runs are cut, as far as there are stores. BadInput if nothing is left of them."""
     import numpy as np
 
     from yosinski.data import store
+    from yosinski.data.card import SETS
 
-    lines = {}
-    seen = {(half, run.size(half)) for run in runs if run.is_trained for half in run.halves if half.reads == "texts"}
-    for half, most in seen:
-        path = store.location(half, stores) / "ends.npy"
-        if path.exists():
-            lengths = np.diff(np.load(path, mmap_mode="r", allow_pickle=False))
-            if longer := int((lengths > most).sum()):
-                lines[f"{half.data}: {longer:,} of {len(lengths):,} texts are cut to {most} tokens"] = None
-    return sorted(lines)
+    halves = {(half, run.size(half)) for run in runs if run.is_trained for half in run.halves if half.reads == "texts"}
+    lengths: dict[tuple[str, int], Any] = {}  # int64 [M] by data set and most tokens, 0 for texts of no half
+    for half, most in halves:
+        if (store.location(half, stores) / "store.json").exists():
+            of = store.of(half, stores)
+            assert of.texts is not None
+            if most <= of.texts.closing:
+                raise BadInput(f"recipe.length {most}: of {half.data} nothing is left but what ends every text")
+            rows = np.concatenate([of.rows(half, name)[0] for name in SETS])
+            used = np.where(of.texts.belong_to(rows), of.texts.lengths, 0)
+            lengths[half.data, most] = np.maximum(used, lengths.get((half.data, most), 0))
+    return sorted(
+        f"{data}: {longer:,} of {np.count_nonzero(used):,} texts are cut to {most} tokens"
+        for (data, most), used in lengths.items()
+        if (longer := int((used > most).sum()))
+    )

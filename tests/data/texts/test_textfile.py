@@ -14,6 +14,7 @@ from yosinski.data.card import SETS
 from yosinski.data.store import Store
 from yosinski.data.texts.source import Texts
 from yosinski.data.texts.tokenizers import Letters, tokenizer
+from yosinski.data.texts.words import keywords
 from yosinski.errors import BadInput
 
 SENTENCES = [f"{word} number {k}" for k in range(20) for word in ("good", "bad")]
@@ -157,6 +158,32 @@ def test_texts_that_a_run_cuts_are_counted(tmp_path: Path) -> None:
     assert planned.status == 0, planned.errors
     longer = sum(len(one) > 12 for one in SENTENCES)
     assert f"{longer} of 40 texts are cut to 12 tokens" in planned.out + planned.errors
+
+
+def test_cut_words_are_those_of_the_languages_and_classes_of_runs(tmp_path: Path) -> None:
+    where = ("--stores", tmp_path / "stores", "--runs", tmp_path / "r")
+    assert yosinski("data", "store", "words:en", "--stores", tmp_path / "stores").status == 0
+    split = tmp_path / "split.json"
+    split.write_text('{"A": ["ant", "avocado"], "B": ["banana", "ant"]}')
+    words = ["figure2", "--data", "words:en", "-p", "network=textnet", "-p", "recipe.length=4", "-p", f"splits={split}"]
+    planned = yosinski("plan", *words, *where)
+    assert planned.status == 0, planned.errors
+    order = find.card("words:en").classes
+    own = [word for name in ("ant", "avocado", "banana") for word in keywords()["en"][order.index(name)]]
+    longer = sum(len(word) > 4 for word in own)
+    assert f"words:en: {longer} of {len(own)} texts are cut to 4 tokens" in planned.out + planned.errors
+
+
+def test_a_length_that_leaves_nothing_of_a_text_is_refused(tmp_path: Path) -> None:
+    text = f"{as_csv(tmp_path)},tokens={tokenizer_in(tmp_path / 'tokens')}"
+    where = ("--stores", tmp_path / "stores", "--runs", tmp_path / "r")
+    assert yosinski("data", "store", text, "--stores", tmp_path / "stores").status == 0
+    split = tmp_path / "split.json"
+    split.write_text('{"A": ["no", "yes"], "B": ["yes", "no"]}')
+    words = ["figure2", "--data", text, "-p", "network=textnet", "-p", "recipe.length=1", "-p", f"splits={split}"]
+    planned = yosinski("plan", *words, *where)
+    assert (planned.status, planned.errors.count("\n")) == (2, 1)
+    assert "recipe.length 1: of textfile:" in planned.errors
 
 
 WRONG: dict[str, tuple[bytes, str]] = {

@@ -50,6 +50,13 @@ class Texts:
         """The number of tokens of every text, int64 [M]."""
         return np.diff(self.ends)
 
+    def belong_to(self, rows: np.ndarray) -> np.ndarray:
+        """Which texts any of these examples may be, bool [M]."""
+        begin, end = (
+            np.bincount(of, minlength=len(self.ends)) for of in (self.first[rows], (self.first + self.count)[rows])
+        )
+        return np.cumsum(begin - end)[:-1] > 0
+
     def drawn(self, random: np.random.Generator, rows: np.ndarray) -> np.ndarray:
         """A text for each of these examples, int64 [n]; one number is drawn for each, needed or not."""
         return self.first[rows] + (random.random(len(rows)) * self.count[rows]).astype(np.int64)
