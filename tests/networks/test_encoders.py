@@ -221,6 +221,15 @@ def test_descriptions_load_neither_torch_nor_transformers(tmp_path: Path) -> Non
 # Bad input
 
 
+def test_settings_of_which_the_library_makes_no_network_are_said_in_one_line(tmp_path: Path) -> None:
+    path = small_encoders.saved(tmp_path / "it")
+    config = (path / "config.json").read_text()
+    assert '"hidden_act": "gelu"' in config
+    (path / "config.json").write_text(config.replace('"hidden_act": "gelu"', '"hidden_act": "cubic"'))
+    with pytest.raises(BadInput, match=r"^hf:it#.*makes no network of its settings: KeyError.'cubic'.$"):
+        build.build(f"hf:{path}", 2)
+
+
 def test_what_is_no_network_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(text: str, **content: Any) -> str:
         with pytest.raises(BadInput) as error:
@@ -248,6 +257,7 @@ def test_what_is_no_network_is_said_in_one_line(tmp_path: Path, monkeypatch: pyt
         return said
 
     assert "is of albert; known are: bert, roberta" in changed('"model_type": "bert"', '"model_type": "albert"')
+    assert "is of ['bert']; known are: bert, roberta" in changed('"model_type": "bert"', '"model_type": ["bert"]')
     assert "it has 17 tokens, they have rows for 16" in changed('"vocab_size": 20', '"vocab_size": 16')
     assert "hidden_size is 15, which 2 heads cannot share" in changed('"hidden_size": 16', '"hidden_size": 15')
     assert "vocab_size is 'x'" in changed('"vocab_size": 20', '"vocab_size": "x"')

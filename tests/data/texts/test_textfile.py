@@ -174,6 +174,18 @@ def test_cut_words_are_those_of_the_languages_and_classes_of_runs(tmp_path: Path
     assert f"words:en: {longer} of {len(own)} texts are cut to 4 tokens" in planned.out + planned.errors
 
 
+def test_a_text_of_special_tokens_alone_is_refused(tmp_path: Path) -> None:
+    folder = tokenizer_in(tmp_path / "tokens")
+    library = pytest.importorskip("tokenizers")
+    made = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.normalizer = library.normalizers.Replace("\u200b", "")
+    made.save(str(folder / "tokenizer.json"))
+    whole = table().assign(text=["\u200b", *SENTENCES[1:]])
+    whole.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(BadInput, match="1 texts have no token"):
+        stores.make(find.card(f"textfile:{tmp_path / 'a.csv'},tokens={folder}"), tmp_path / "stores")
+
+
 def test_a_length_that_leaves_nothing_of_a_text_is_refused(tmp_path: Path) -> None:
     text = f"{as_csv(tmp_path)},tokens={tokenizer_in(tmp_path / 'tokens')}"
     where = ("--stores", tmp_path / "stores", "--runs", tmp_path / "r")

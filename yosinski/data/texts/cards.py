@@ -109,7 +109,7 @@ def write(
         begin = file.tell()
         for start in range(0, len(source.texts), AT_ONCE):
             encoded = tokens.encode(source.texts[start : start + AT_ONCE])
-            _check(encoded.lengths, source, start, of)
+            _check(encoded.lengths - tokens.around, source, start, of)
             content = encoded.ids.astype(kind).tobytes()
             file.write(content)
             checksums.append(hashlib.sha256(content).hexdigest())
@@ -154,8 +154,8 @@ def _header(kind: np.dtype, size: int) -> dict[str, Any]:
 
 
 def _check(lengths: np.ndarray, source: Source, start: int, of: Card) -> None:
-    """BadInput for a text of which no token is left."""
-    none = np.flatnonzero(lengths == 0)
+    """BadInput for a text of which no token is left. lengths: without the tokens that every text has."""
+    none = np.flatnonzero(lengths <= 0)
     if len(none):
         text = source.texts[start + int(none[0])]
         raise BadInput(f"{printable(of.name)}: {len(none)} texts have no token, such as {printable(text[:60])!r}")

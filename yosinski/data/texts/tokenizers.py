@@ -34,12 +34,14 @@ class Tokenizer(ABC):
     identity: JSON value that fingerprints of data sets cover
     vocabulary: number of ids, from 0
     closing: number of tokens that end every text, such as [SEP]; they stay where a text is cut
+    around: number of tokens that every text has, those that end it among them
     saved: what a store keeps of it, the text of FILE; "" for letters
     """
 
     identity: Any
     vocabulary: int
     closing: int
+    around: int
     saved: str
 
     @abstractmethod
@@ -50,7 +52,7 @@ class Tokenizer(ABC):
 class Letters(Tokenizer):
     """The bytes of UTF-8, from id 1."""
 
-    identity, vocabulary, closing, saved = {"letters": 1}, 257, 0, ""
+    identity, vocabulary, closing, around, saved = {"letters": 1}, 257, 0, 0, ""
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The bytes of these texts."""
@@ -80,6 +82,7 @@ class Pieces(Tokenizer):
         self.identity = {"pieces": digest(json.loads(self.saved))}
         self.vocabulary = 1 + max(self._library.get_vocab(with_added_tokens=True).values())
         special = self._library.encode("a").special_tokens_mask
+        self.around = sum(special)
         self.closing = next((k for k, one in enumerate(reversed(special)) if not one), 0)
 
     def encode(self, texts: Sequence[str]) -> Encoded:

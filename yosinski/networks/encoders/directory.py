@@ -61,7 +61,7 @@ def described(title: str, path: Path) -> Encoder:
     """The encoder in a directory, under this title."""
     config = _json(path / "config.json", "as transformers saves networks")
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise BadInput(f"{path / 'config.json'} is of {kind or 'no model_type'}; known are: {', '.join(FAMILIES)}")
     settings = {name: config.get(name, usual) for name, usual in FAMILIES[kind].settings.items()}
     _check(path / "config.json", kind, config, settings)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from yosinski.errors import BadInput
 from yosinski.networks.encoders.encoder import HEAD, Encoder
 from yosinski.networks.layers import Dropout
 from yosinski.networks.tokens import Tokens, mask
@@ -99,13 +100,19 @@ def segmented(encoder: Encoder, outputs: int, seed: int) -> nn.Sequential:
 
 
 def library_model(encoder: Encoder, outputs: int, seed: int) -> Any:
-    """The library's model for classification with the weights that it draws with this seed."""
+    """The library's model for classification with the weights that it draws with this seed.
+
+    BadInput if the library makes no network of the settings, such as of a function that it does not know.
+    """
     from transformers import AttentionInterface, AutoModelForSequenceClassification
 
     AttentionInterface.register(ATTENTION, attention)
     config = library_config(encoder, {k: str(k) for k in range(outputs)})
-    with seeded(seed):
-        model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    try:
+        with seeded(seed):
+            model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"{encoder.name}: transformers makes no network of its settings: {error!r}") from error
     model.config._attn_implementation = ATTENTION
     return model
 
