@@ -160,6 +160,23 @@ def test_texts_that_a_run_cuts_are_counted(tmp_path: Path) -> None:
     assert f"{longer} of 40 texts are cut to 12 tokens" in planned.out + planned.errors
 
 
+def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "folders").mkdir()
+    text = as_folders(tmp_path / "folders")
+    assert find.card(text).notes == ()
+    (tmp_path / "folders" / "README").touch()
+    (tmp_path / "folders" / ".git").mkdir()
+    (tmp_path / "folders" / ".git" / "config").touch()
+    (tmp_path / "folders" / "train" / "no" / "deep").mkdir()
+    (tmp_path / "folders" / "train" / "no" / "deep" / "a.txt").write_text("a")
+    assert find.card(text).notes == ("2 files are not read: README, train/no/deep/a.txt",)
+    (tmp_path / "tables").mkdir()
+    text = as_sets(tmp_path / "tables")
+    assert find.card(text).notes == ()
+    (tmp_path / "tables" / "more.tsv").write_text("text\tlabel\na\tyes\n")
+    assert find.card(text).notes == ("1 files are not read: more.tsv",)
+
+
 def test_cut_words_are_those_of_the_languages_and_classes_of_runs(tmp_path: Path) -> None:
     where = ("--stores", tmp_path / "stores", "--runs", tmp_path / "r")
     assert yosinski("data", "store", "words:en", "--stores", tmp_path / "stores").status == 0

@@ -51,6 +51,7 @@ def card(place: Place) -> Card:
         stratified=False,
         answers={question: tuple(labels) for question, labels in summary["answers"].items()},
         unlabelled=_tuples(summary["unlabelled"]),
+        notes=textfile.unread(place, parts),
         vocabulary=tokens.vocabulary,
     )
 

@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,20 @@ def parts(place: Place) -> dict[str, list[Path]]:
                 f"{printable(sets[name])} holds neither a table nor folders of text files, one for each class"
             )
     return {name: [one for one in of_set if not one.name.startswith(".")] for name, of_set in found.items()}
+
+
+def unread(place: Place, parts: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+    """A note on files of a folder that are not read, such as those deeper than a class's own."""
+    path = place.path
+    assert path is not None
+    if path.is_file():
+        return ()
+    used = {one for of_set in parts.values() for one in of_set}
+    deep = ("*",) if {one.suffix.lower() for one in used} <= {*TABLES} else ("*", "*/*", "*/*/*", "*/*/*/*")
+    found = sorted({one for pattern in deep for one in path.glob(pattern) if one.is_file()} - used)
+    names = [one.relative_to(path) for one in found]
+    left = [printable(one) for one in names if not any(part.startswith(".") for part in one.parts)]
+    return (f"{len(left)} files are not read: {some(left, 3)}",) if left else ()
 
 
 def read(place: Place, files: dict[str, list[Path]]) -> Read:
