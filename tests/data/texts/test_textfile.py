@@ -225,6 +225,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "few": (b"text,label\na,x\nb,y\n", "at least 3 of them; too few are in x, y"),
     "nothing": (b"text,label\n", "holds no texts"),
     "a folder as label": (b"text,label\na,x\nb,y/z\n", "a label must be a name without /"),
+    "letters of two forms": (
+        "text,label\na,\u00e9\nb,e\u0301\n".encode(),
+        r"label has 'e.u0301' and '.xe9', which look",
+    ),
+    "spaces": (b"text,label,label_q\na,x,1\nb,y,1 \n", "label_q has '1' and '1 ', which look alike"),
     "more values than names": (b"text,label\na,x,1\nb,y,2\n", "its rows have more values than its header has names"),
     "an open quote": (b'text,label\na,x\n"b,y\nc,y\n', "line 3: a quote opens that does not enclose a value"),
     "a quote within": (b'text,label\na,x\n"b" c,y\n', "line 3: a quote opens that does not enclose a value"),

@@ -11,6 +11,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,9 @@ def read(place: Place, files: dict[str, list[Path]]) -> Read:
         one: sorted_labels({label for table in tables.values() for label in table.further[one]} - {""})
         for one in questions
     }
+    _check_twins(names, "label", told)
     for question, labels in answers.items():
+        _check_twins(labels, f"label_{question}", told)
         if len(labels) < 2:
             raise BadInput(f"{told}: column label_{question} has {len(labels)} label(s); a question needs at least two")
     number = {name: k for k, name in enumerate(names)}
@@ -130,6 +133,15 @@ def read(place: Place, files: dict[str, list[Path]]) -> Read:
         column = np.array([numbers[one] for name in files for one in tables[name].further[question]], np.int32)
         further[question] = column[order]
     return Read(names, answers, Source([texts[k] for k in order.tolist()], index, answers=further))
+
+
+def _check_twins(labels: Sequence[str], column: str, told: str) -> None:
+    """BadInput for two labels that look alike: they differ in spaces around them, or in how Unicode writes a letter."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        twin = seen.setdefault(unicodedata.normalize("NFC", label.strip()), label)
+        if twin != label:
+            raise BadInput(f"{told}: {column} has {twin!a} and {label!a}, which look alike: make them one")
 
 
 def _divided(label: np.ndarray, found: np.ndarray, names: Sequence[str], told: str) -> np.ndarray:
