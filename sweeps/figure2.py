@@ -6,6 +6,7 @@ from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_fea
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import TreatmentName
+from yosinski.networks.catalogue import architecture
 
 
 def figure2(
@@ -16,7 +17,7 @@ def figure2(
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
     treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
-    random: tuple[str, ...] = (),
+    random: tuple[str, ...] | None = None,
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,
     divisions: tuple[int, ...] = (0,),
@@ -24,11 +25,14 @@ def figure2(
     """Bases A and B; for direction AB the copies AnB, AnB+ and their selffer controls BnB, BnB+ at every cut.
 
     treatments: of copies, see `Run`. random: initialisers for random frozen features RnB, or `matched`: drawn like the
-    weights of the source's base. cuts: None for all. divisions: of train and select images, which are divided anew in
-    those above 0. The order is by priority: first a complete curve for one split and seed, then replicates.
+    weights of the source's base; None: the recipe's for texts, where what two words share in spelling looks like
+    knowledge, and none for pictures. cuts: None for all. divisions: of train and select images, which are divided anew
+    in those above 0. The order is by priority: first a complete curve for one split and seed, then replicates.
     """
     card, wanted = card_for(data, network), cuts_of(network, cuts)
     recipe = recipe or usual(network)
+    if random is None:
+        random = (recipe.initialiser,) if architecture(network).reads == "texts" else ()
     none_empty(splits=splits, directions=directions, seeds=seeds, divisions=divisions)
     if not random:
         none_empty(treatments=treatments)

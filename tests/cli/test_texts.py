@@ -48,7 +48,7 @@ def command(*words: str, status: int = 0) -> Ended:
 
 def test_a_grid_is_predicted_decided_and_shown(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained)
-    assert "4 runs: 4 done" in command("status", *GRID).out
+    assert "5 runs: 5 done" in command("status", *GRID).out
     shown = command("predict", "--base", "baseA", "--split", "random:0", "--half", "B").out
     assert "4   block3" in shown
     assert "train texts and" in shown

@@ -187,6 +187,14 @@ def test_volume_refuses_what_makes_no_sense(parameters: dict[str, Any], message:
         volume(**parameters)
 
 
+def test_figure2_of_texts_has_random_features_and_that_of_pictures_none() -> None:
+    of_words: Any = {"data": "words:en", "network": "textnet", "cuts": (3,), "directions": ("AB",)}
+    drawn = [run for run in figure2(**of_words) if run.below]
+    assert [(run.name, run.below) for run in drawn] == [("R3B", "kaiming")]
+    assert figure2(**of_words, random=()) == [run for run in figure2(**of_words) if run not in drawn]
+    assert not any(run.below for run in figure2())
+
+
 def test_matched_random_features_have_the_source_as_parent() -> None:
     runs = figure2(directions=("AB",), cuts=(2,), treatments=(), random=("matched", "kaiming"))
     assert names(runs) == ["baseB", "baseA", "R2B", "R2B"]
