@@ -40,7 +40,7 @@ class Kind:
     @property
     def several(self) -> str:
         """The number of tasks or inputs as a word."""
-        return WORDS[self.number]
+        return _word(self.number)
 
     @property
     def total(self) -> Contrast:
@@ -56,6 +56,10 @@ class Kind:
     def adding(self) -> str:
         """What adds up: "H + G = N + L = T"."""
         return " = ".join([*map(" + ".join, self.sums), self.total.name])
+
+
+def _word(number: int) -> str:
+    return WORDS[number] if number < len(WORDS) else str(number)
 
 
 FUSE = Kind(
@@ -96,7 +100,7 @@ def branch(scored: str = "A", tasks: Sequence[str] = ("A", "B")) -> Kind:
             "shuffled": ("~".join([scored, *others]), f"{' and '.join(others)} with shuffled labels"),
         },
         (
-            Contrast("H", f"{WORDS[number]} heads for one task", "twin", BASE),
+            Contrast("H", f"{_word(number)} heads for one task", "twin", BASE),
             Contrast("G", f"content of the other {other}", "other", "twin"),
             Contrast("N", f"load of the other {other} without {its} labels", "shuffled", BASE),
             Contrast("L", f"labels of the other {other}", "other", "shuffled"),
@@ -168,9 +172,8 @@ def contrasts(runs: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     control of `kind.sums` that any of them has there.
     """
     good: Any = runs.loc[runs["counts"]]
-    parts = [
-        contrast for contrast in kind.contrasts if contrast.name in {name for names in kind.sums for name in names}
-    ]
+    added = {name for names in kind.sums for name in names}
+    parts = [contrast for contrast in kind.contrasts if contrast.name in added]
     among = {series for contrast in parts for series in (contrast.above, contrast.below)}
     own: Any = good.loc[good["series"].isin(among - {BASE})]
     controls = own.groupby([*PAIRED_BY, "n"], dropna=False)["series"].transform("nunique")
