@@ -47,7 +47,10 @@ def fuse(
     runs = []
     for seed, split, letter in product(seeds, splits, halves):
         half = half_named(card, f"{split}:{choose('half', letter, ('A', 'B'))}")
-        first, other = (input_of(card, half, domain, name, network, tower) for domain, name in ((x, "x"), (y, "y")))
+        first, other = (
+            input_of(card, half, domain, name, tower if is_text(domain) else network)
+            for domain, name in ((x, "x"), (y, "y"))
+        )
         if y == GREY:
             other = replace(first, grey=True, input="y")
         if first.reads == "texts" and other.reads == "pictures":
@@ -66,7 +69,7 @@ def fuse(
     return runs
 
 
-def input_of(card: Card, half: Half, domain: str, name: str, network: str, tower: str) -> Half:
+def input_of(card: Card, half: Half, domain: str, name: str, network: str) -> Half:
     """The half as one domain pictures it, or as another data set shows its classes. Of grey the half itself: y only."""
     if domain == GREY and name == "y":
         return half
@@ -81,7 +84,7 @@ def input_of(card: Card, half: Half, domain: str, name: str, network: str, tower
                 f"input x cannot be {GREY}, only y, which is x without its colours; choose from: {known}"
             ) from None
         raise BadInput(f"unknown domain of {card.name} or data set {domain!r}; choose from: {known}") from None
-    other = card_for(domain, tower if is_text(domain) else network)
+    other = card_for(domain, network)
     if missing := [one for one in half.classes if one not in other.classes]:
         raise BadInput(f"input {name}: {other.name} lacks classes of {card.name}: {some(missing, 5)}")
     shown = {"data": other.name, "fingerprint": other.fingerprint, "domain": other.default_domain, "rule": other.rule}

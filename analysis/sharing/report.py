@@ -42,7 +42,7 @@ def sharing(frame: Any, metric: str | None, directory: Path | None, matters: flo
         pairs = sorted(set(others[["asks", "partner_asks"]].dropna().itertuples(index=False, name=None)))
         tasks = [question for question, _ in pairs]
         for question, beside in pairs:  # tasks that ask other things are never averaged
-            unlike = f", {question}" if len(set(tasks)) > 1 or len(pairs) > 1 else ""
+            unlike = f", {question}" if len(pairs) > 1 else ""
             unlike += f" beside {beside}" if tasks.count(question) > 1 else ""
             of_pair: Any = others.loc[(others["asks"] == question) & (others["partner_asks"] == beside)]
             beside_it = frame["control"].isna() | (frame["control"] == "twin")

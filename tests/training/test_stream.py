@@ -23,6 +23,7 @@ from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
 from yosinski.networks.batch import Batch
 from yosinski.randomness import generator
+from yosinski.training.ahead import ahead
 from yosinski.training.evaluation import image_set
 from yosinski.training.stream import Crops, Shown, Stream, boxes
 
@@ -114,9 +115,9 @@ def test_a_batch_does_not_depend_on_what_was_drawn_before(noise: Store) -> None:
 def test_batches_read_ahead_are_the_same(noise: Store) -> None:
     stream = Stream(noise, BASE)
     for first in (0, 4, 8):
-        ahead = list(stream.batches(first))
-        assert len(ahead) == 9 - first
-        assert all(same(batch, Stream(noise, BASE).batch(first + k)) for k, batch in enumerate(ahead))
+        coming = list(ahead(stream.batch, range(first, stream.steps)))
+        assert len(coming) == 9 - first
+        assert all(same(batch, Stream(noise, BASE).batch(first + k)) for k, batch in enumerate(coming))
 
 
 def test_an_epoch_has_every_image_once_in_another_order(toy: Store) -> None:

@@ -26,10 +26,6 @@ from yosinski.randomness import generator
 
 ROWS, ROWS_OF_ENCODER = "embed.token.weight", "embeddings.word_embeddings.weight"
 STARTS = ("\u0120", "\u2581", " ")  # before a piece that begins a word: of byte-level BPE, of SentencePiece, decoded
-PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]  # bytes that byte-level BPE writes as they are
-BYTES = dict(zip(map(chr, PRINTED), PRINTED, strict=True)) | {
-    chr(0x100 + k): byte for k, byte in enumerate(sorted({*range(0x100)} - {*PRINTED}))
-}
 ODD = {
     **{beginning: what for beginning, what in BEGINNINGS.items() if "NumPy" not in what},
     b"PK": "it is an archive: unpack it",
@@ -92,21 +88,19 @@ def tokens_and_rows(network: str, source: Source) -> tuple[dict[str, int], str]:
 
 
 def _tokens(tokenizer: bytes, where: object) -> dict[str, int]:
-    """The tokens of a tokenizer's file with their ids. Those of byte-level BPE, a letter for each byte, are decoded."""
+    """The tokens of a tokenizer's file with their ids. Those of byte-level BPE, a letter for each byte, are decoded.
+
+    One whose bytes are a part of a letter has U+FFFD before it, and is no word.
+    """
     tokens = directory.vocabulary(tokenizer, where)
     if (json.loads(tokenizer).get("decoder") or {}).get("type") != "ByteLevel":
         return tokens
-    return {decoded(token): number for token, number in tokens.items()}
-
-
-def decoded(token: str) -> str:
-    """A token of byte-level BPE as text; with U+FFFD before it if its bytes are a part of a letter."""
     try:
-        return bytes(BYTES[letter] for letter in token).decode()
-    except KeyError:  # a special token, written as it is
-        return token
-    except UnicodeDecodeError:
-        return f"\ufffd{token}"
+        from tokenizers.decoders import ByteLevel
+    except ImportError as error:
+        raise BadInput(f"word pieces need tokenizers, which is not installed: {directory.HOW}") from error
+    texts = {token: ByteLevel().decode([token]) for token in tokens}
+    return {f"\ufffd{token}" if "\ufffd" in texts[token] else texts[token]: k for token, k in tokens.items()}
 
 
 def spellings(token: str) -> tuple[bytes, ...]:

@@ -27,7 +27,6 @@ from yosinski.experiment.run import Run
 from yosinski.networks.batch import moved
 from yosinski.networks.tokens import Seen, Tokens
 from yosinski.randomness import generator
-from yosinski.training.ahead import ahead
 from yosinski.training.shares import Shares
 
 TRIES = 10  # maximum number of draws of a box
@@ -185,10 +184,6 @@ class Stream:
         order, columns = self._epoch(epoch)
         chosen = order[k * self.batch_size : (k + 1) * self.batch_size]
         return columns.of(chosen[self.shares.part] if self.shares else chosen)
-
-    def batches(self, first: int) -> Iterator[tuple[Seen, torch.Tensor]]:
-        """The batches from step `first` on, read in advance."""
-        return ahead(self.batch, range(first, self.steps))
 
     def batch(self, step: int) -> tuple[Seen, torch.Tensor]:
         """The crops or texts of one step and their labels, int64 [b]."""
