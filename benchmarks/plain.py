@@ -9,10 +9,11 @@ tuned: pixels in memory, crops by index, channels last, frozen segments without 
 here:  `run_pack`, a process per core, packs as plans divide them; reading, evaluation and records included
 
 All have the same network, pictures and batches of 128, as many steps, and evaluate as often: select images after every
-second epoch, as the recipe does, and test images and those of unseen artists at the end (here select images once more).
-Ratios are of processor seconds, which count where others use the machine; seconds of the clock of whole grids are
-printed beside, and where the processor seconds of this project go. Before the first round one base is trained in each
-way for two epochs, and what the rounds will take is estimated from that.
+second epoch, as the recipe does, and test images and those of unseen artists at the end. Each way has processes of its
+own, so that none works with what another has set in them. Ratios are of processor seconds, which count where others use
+the machine; seconds of the clock of whole grids are printed beside, and where the processor seconds of this project go.
+Before the first round one base is trained in each way for two epochs, and what the rounds will take is estimated from
+that.
 """
 
 import argparse
@@ -262,6 +263,13 @@ def of_pool(pool: ProcessPoolExecutor, how: str, tasks: dict[str, list[tuple]], 
     return took
 
 
+def pool_of(folder: Path) -> ProcessPoolExecutor:
+    """A process per core, which have loaded what they need."""
+    pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"))
+    list(pool.map(work, ["start"] * 2 * cores(), [()] * 2 * cores(), [folder] * 2 * cores()))
+    return pool
+
+
 def of_project(pool: ProcessPoolExecutor, cuts: Sequence[int], epochs: int, folder: Path) -> Took:
     """A grid in a fresh runs directory, kind by kind."""
     with tempfile.TemporaryDirectory(dir=folder) as runs:
@@ -319,17 +327,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, listed = Path(temporary), networks(given.cuts)
         prepare(folder)
-        with ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(work, ["start"] * 2 * cores(), [()] * 2 * cores(), [folder] * 2 * cores()))
-            of_pool(pool, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)  # loads the pictures
-            minutes = estimate(pool, folder, len(listed), given.epochs) / 60
+        with pool_of(folder) as ours, pool_of(folder) as theirs:
+            of_pool(theirs, "tuned", {"base": [(("base", 0), 1)] * cores()}, folder)  # loads the pictures
+            minutes = estimate(theirs, folder, len(listed), given.epochs) / 60
             print(f"{given.rounds} rounds of about {minutes:.0f} minutes at this load", flush=True)
             for _ in range(given.rounds):
-                took["here"].append(of_project(pool, given.cuts, given.epochs, folder))
+                took["here"].append(of_project(ours, given.cuts, given.epochs, folder))
                 tasks: dict[str, list[tuple]] = defaultdict(list)
                 for kind, n in listed:
                     tasks[kind].append(((kind, n), given.epochs))
-                took["tuned"].append(of_pool(pool, "tuned", tasks, folder))
+                took["tuned"].append(of_pool(theirs, "tuned", tasks, folder))
                 took["plain"].append(of_plain(folder, listed, given.epochs))
                 print(table(took), flush=True)
 

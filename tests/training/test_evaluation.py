@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from yosinski.data.pictures.crops import in_the_middle
 from yosinski.data.store import Store
 from yosinski.environment import Where
+from yosinski.experiment.cost import cost, layers_of
 from yosinski.experiment.run import Run
 from yosinski.networks.build import build
 from yosinski.records import specs, states
@@ -39,6 +40,27 @@ def test_the_bits_of_a_record_are_those_of_the_network_in_the_order_of_the_store
             assert found is not None
             assert found.tolist() == (answers == labels).tolist()
             assert record["per_class"][name]["correct"] == np.bincount(labels[found], minlength=5).tolist()
+
+
+def test_as_many_images_are_evaluated_as_a_cost_counts(
+    where: Where, bases: tuple[Run, Run], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Select images when a curve has a point, of which the last one is that of the record; the other sets once."""
+    copy = brief(bases[1]).copy(4, "tuned", bases[0])
+    evaluate, seen = evaluation.evaluate, []
+
+    def counting(members: Any, store: Any, images: Any, *more: Any) -> Any:
+        seen.append(len(images.rows))
+        return evaluate(members, store, images, *more)
+
+    monkeypatch.setattr(evaluation, "evaluate", counting)
+    train(where, [copy])
+    forward, counted = sum(row.flops for row in layers_of(copy)), cost(copy, store.card)
+    shown = counted.steps * min(copy.recipe.batch_size, len(store.rows(copy.half, "train")[0]))
+    assert (3 * shown + sum(seen)) * forward == counted.flops
+    record, curve = states.read_record(path := specs.folder(where.runs, copy.id)), states.read_curve(path)
+    assert record is not None
+    assert record["metrics"]["select_top1"] == curve[-1]["select_top1"]
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

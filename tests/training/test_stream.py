@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import horizontal_flip, resized_crop
 from yosinski.data import find
 from yosinski.data.card import Card
 from yosinski.data.half import Half
-from yosinski.data.pictures.crops import corner, crops, each_once, in_the_middle
+from yosinski.data.pictures.crops import SMALL, corner, crops, each_once, in_the_middle
 from yosinski.data.store import Store
 from yosinski.errors import BadInput
 from yosinski.experiment.recipes import Recipe
@@ -183,6 +183,16 @@ def test_crops_and_mirror_images_done_by_hand() -> None:
     assert crop(3, 1, -1, False) == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
     assert crop(2, 0, 1, False) == [[2, 3], [5, 6]]
     assert crop(2, 1, 0, True) == [[5, 4], [8, 7]]
+
+
+@pytest.mark.parametrize("side", [SMALL, SMALL + 1])
+def test_small_and_large_crops_are_mirrored_alike(side: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, side + 1, side + 1, 3), np.uint8)
+    corners, mirrored = [[0, 1]] * 4, [True, False, True, True]
+    straight = cut(pixels, side, corners, [False] * 4)
+    assert (cut(pixels, side, corners, mirrored)[mirrored] == straight[mirrored, :, ::-1]).all()
+    assert (cut(pixels, side, corners, mirrored)[1] == straight[1]).all()
+    assert (straight == pixels[:, :side, 1:]).all()
 
 
 def test_images_of_a_batch_are_cropped_each_by_its_own(noise: Store) -> None:

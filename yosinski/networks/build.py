@@ -14,7 +14,7 @@ from torch import nn
 from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
 from yosinski.networks.encoders.encoder import Encoder
-from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, Standardise, channels_last
+from yosinski.networks.layers import STANDARDISE, Dropout, Normalise, PooledReLU, Standardise, channels_last
 from yosinski.networks.texts import blocks
 from yosinski.networks.texts.textnet import TextNet
 from yosinski.randomness import seed_of
@@ -80,9 +80,10 @@ def _layers(segment: Segment, shape: tuple[int, ...]) -> dict[str, nn.Module]:
     match segment:
         case Conv(_, out, kernel, stride):
             layers["conv"] = nn.Conv2d(shape[0], out, kernel, stride, segment.border, groups=segment.groups)
-            layers["relu"] = nn.ReLU(inplace=True)
             if segment.pool:
-                layers["pool"] = nn.MaxPool2d(segment.pool.size, segment.pool.stride, ceil_mode=True)
+                layers["pool"] = PooledReLU(segment.pool.size, segment.pool.stride)
+            else:
+                layers["relu"] = nn.ReLU(inplace=True)
             if segment.normalise:
                 layers["normalise"] = Normalise()
         case Linear(name, out, dropout):

@@ -252,6 +252,7 @@ class Evaluations:
         self.scored = [s for s in self.sets if s.name == "select" and s.task in stream.run.scored]
         self.steps = set(stream.recipe.evaluated(stream.steps))
         self.kept = Kept() if partners is None and arithmetic.device == "cpu" else None
+        self.latest: dict[Member, tuple[int, tuple[Score, ...]]] = {}  # the last scores, and after which step
 
     def on_select(self, members: Sequence[Member]) -> list[tuple[Score, ...]]:
         """Of every member the scores of its tasks that have curves; empty if it is to stop."""
@@ -262,11 +263,23 @@ class Evaluations:
         return self._scores(members, self.sets)
 
     def _scores(self, members: Sequence[Member], sets: Sequence[ImageSet]) -> list[tuple[Score, ...]]:
-        found = []
+        found: list[list[Score]] = []
         for images in sets:
-            store, kept = self.streams[images.task].store, self.kept if images.name == "select" else None
-            found.append(evaluate(members, store, images, self.arithmetic, self.clock, self.stopping, kept))
-        return list(zip(*found, strict=True)) if all(found) else []
+            known = [score for member in members if (score := self._known(member, images))]
+            if len(known) < len(members):
+                store, kept = self.streams[images.task].store, self.kept if images.name == "select" else None
+                known = evaluate(members, store, images, self.arithmetic, self.clock, self.stopping, kept)
+            found.append(known)
+        if not all(found):
+            return []
+        scores = list(zip(*found, strict=True))
+        self.latest = {member: (member.step, own) for member, own in zip(members, scores, strict=True)}
+        return scores
+
+    def _known(self, member: Member, images: ImageSet) -> Score | None:
+        """The score on these images after the same step, as on select images at the end."""
+        step, scores = self.latest.get(member, (0, ()))
+        return next((score for score in scores if score.images is images), None) if step == member.step else None
 
 
 def health(
