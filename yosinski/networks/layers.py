@@ -45,8 +45,9 @@ class Standardise(nn.Module):
 
     def standardised(self, batch: Batch) -> torch.Tensor:
         """The standardised pixels, computed."""
-        mean = self.mean if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
-        return (batch.pixels.float() - mean) / self.std
+        pixels = batch.pixels.float()
+        mean = everywhere(self.mean, pixels) if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
+        return (pixels - mean) / everywhere(self.std, pixels)
 
     def crops_of_mean(self, batch: Batch) -> torch.Tensor:
         """The mean image, cropped and mirrored like every image of the batch: float32 [b, 3, s, s]."""
@@ -56,6 +57,14 @@ class Standardise(nn.Module):
         top, left = batch.corners.unbind(1)
         column = torch.where(batch.mirrored, windows.shape[3] - 1 - left, left)
         return windows[batch.mirrored.long(), :, top, column]
+
+
+def everywhere(moment: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """A moment [3, 1, 1] at every pixel of an image: [1, 3, s, s], in memory as the pixels are.
+
+    On a CPU arithmetic in whole rows takes a quarter of what it takes with three values that are repeated.
+    """
+    return torch.empty_like(pixels[:1], dtype=moment.dtype).copy_(moment)
 
 
 _made: ContextVar[dict[tuple[int, int, int], tuple[Batch, torch.Tensor]] | None] = ContextVar("made", default=None)
