@@ -71,6 +71,27 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     assert same(vectors, VECTORS)
 
 
+@pytest.mark.parametrize("keys", [[KEY], [KEY, OTHER]])
+def test_what_is_computed_in_bfloat16_takes_half_the_room(tmp_path: Path, keys: list[dict[str, Any]]) -> None:
+    """Beside features in float32, as those after a normalisation are."""
+
+    def compute(missing: list[int]) -> Iterator[list[torch.Tensor]]:
+        for pictures, *vectors in Computing()(missing):
+            yield [pictures.bfloat16(), *vectors]
+
+    pictures, *_ = stored(tmp_path, keys, compute)
+    assert pictures.at(0, slice(0, 2)).dtype == torch.bfloat16
+    assert pictures.at(0, slice(0, 2)).is_contiguous(memory_format=torch.channels_last)
+    assert same(pictures, PICTURES.bfloat16())
+    file = folder(tmp_path, KEY) / "bfloat16.npy"
+    assert file.stat().st_size == 128 + 2 * PICTURES.numel()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert same(stored(tmp_path, keys, compute)[0], PICTURES.bfloat16())
+    assert [path.name for path in folder(tmp_path, KEY).glob("*.npy")] == ["bfloat16.npy"]
+    if len(keys) > 1:
+        assert same(stored(tmp_path, keys, compute)[1], VECTORS)
+
+
 def flip(path: Path) -> None:
     content = bytearray((path / "features.npy").read_bytes())
     content[-1] ^= 1

@@ -22,7 +22,7 @@ from yosinski.experiment.treatments import TreatmentName
 from yosinski.networks.build import build
 from yosinski.networks.tensors import fingerprint
 from yosinski.records import attempts, specs, states
-from yosinski.training import loop, surgery
+from yosinski.training import features, loop, surgery
 from yosinski.training.clock import Clock
 from yosinski.training.moments import Moments
 from yosinski.training.steps import gradients
@@ -225,6 +225,25 @@ def test_stored_features_give_the_numbers_of_computed_ones(
         assert curve == pytest.approx([row["select_loss"] for row in one["curve"]], rel=1e-5)
 
 
+def test_bfloat16_features_give_the_numbers_of_the_same_ones_in_float32(
+    where: Where, bases: tuple[Run, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions stored them."""
+    a, b = bases[0], brief(bases[1], 1.0)
+    (run,) = with_views([b.copy(5, "frozen", a)], 1)
+    found, names, own = [], [], features.as_stored
+    for k, as_stored in enumerate((own, lambda computed: own(computed.float()))):
+        here = replace(where, precision="bfloat16", stores=own_stores(where, tmp_path / str(k)))
+        with monkeypatch.context() as patch:
+            patch.setattr(features, "as_stored", as_stored)
+            train(here, [run])
+        found.append(numbers(here, run))
+        names.append({file.name for file in (here.stores / "features").glob("*/*.npy")})
+        specs.folder(where.runs, run.id).rename(tmp_path / f"run {k}")
+    assert found[0] == found[1]
+    assert names == [{"bfloat16.npy"}, {"features.npy"}]
+
+
 def test_damaged_features_and_those_of_other_weights_are_not_used(
     where: Where, bases: tuple[Run, Run], tmp_path: Path
 ) -> None:
@@ -262,7 +281,7 @@ def test_a_run_that_is_stopped_while_features_are_stored_goes_on(
 def own_stores(where: Where, tmp_path: Path) -> Path:
     """A stores directory without features, with the same data sets."""
     own = tmp_path / "stores"
-    own.mkdir()
+    own.mkdir(parents=True)
     for path in where.stores.glob("emoji-*"):
         (own / path.name).symlink_to(path)
     return own

@@ -104,7 +104,7 @@ def _stored(plan: Plan) -> str:
     )
     if not kept + larger:
         return ""
-    size = f"stored features at {kept}: {plan.stored / 1e9:.2g} GB in the stores directory" if kept else ""
+    size = f"stored features at {kept}: {plan.stored / 1e9:.2g} GB in the stores directory, in float32" if kept else ""
     rest = f"features at {larger} are larger than pixels, and computed" if larger else ""
     return "; ".join(filter(None, (size, rest))) + "\n"
 

@@ -85,8 +85,9 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     from yosinski.records import specs
 
     needed = stored(chosen, {name: find.card(name) for name in {half.data for run in chosen for half in run.halves}})
-    kept = sum(file.stat().st_size for file in (stores / "features").glob("*/features.npy"))
-    files.check_space(stores, needed - kept, "stored features")
+    kept = ((file.name, file.stat().st_size) for file in (stores / "features").glob("*/*.npy"))
+    there = sum(size * (2 if name == "bfloat16.npy" else 1) for name, size in kept)  # as float32, like those needed
+    files.check_space(stores, needed - there, "stored features")
     for run in chosen:
         specs.enrol(runs, run)
     for base in outside.bases(chosen):

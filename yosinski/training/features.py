@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,25 +23,31 @@ from yosinski.identity import digest
 
 AT_A_TIME = 256  # images per batch: fixed, because the last bits of a feature may depend on it
 CHUNK = 1 << 24  # bytes that are read at once for a checksum
+NAMES = {"float32": "features.npy", "uint16": "bfloat16.npy"}  # of files; NumPy has no bfloat16: these are its bits
 
 Beat = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
 
 
 @dataclass(frozen=True, eq=False)
 class StoredFeatures:
-    """array: float32 [V, N, ...], memory-mapped, for V views of N images; maps are channels-last."""
+    """array: [V, N, ...], memory-mapped, for V views of N images; maps are channels-last.
+
+    float32, or uint16 with the bits of bfloat16.
+    """
 
     cut: int
     array: np.ndarray
 
     def at(self, views: np.ndarray | int, images: np.ndarray | slice) -> torch.Tensor:
-        """The features of these images, float32 [b, ...], as input of the network above the cut."""
-        return as_computed(torch.from_numpy(np.array(self.array[views, images])))
+        """The features of these images, float32 or bfloat16 [b, ...], as input of the network above the cut."""
+        found = torch.from_numpy(np.array(self.array[views, images]))
+        return as_computed(found.view(torch.bfloat16) if found.dtype == torch.uint16 else found)
 
 
 def as_stored(features: torch.Tensor) -> torch.Tensor:
-    """[b, c, h, w] -> [b, h, w, c], the order in memory; other shapes are unchanged."""
-    return (features.movedim(1, -1) if features.ndim == 4 else features).float()
+    """[b, c, h, w] -> [b, h, w, c], the order in memory; other shapes are unchanged. bfloat16 stays, as bits."""
+    last = features.movedim(1, -1) if features.ndim == 4 else features
+    return last.contiguous().view(torch.uint16) if last.dtype == torch.bfloat16 else last.float()
 
 
 def as_computed(features: torch.Tensor) -> torch.Tensor:
@@ -96,9 +102,10 @@ def opened(path: Path, key: Mapping[str, Any], beat: Beat = lambda: None) -> Sto
         described = files.read_json(path / "features.json")
     except (FileNotFoundError, files.Damaged):
         return None
+    numbers = _numbers(path)
     try:
-        array = np.load(path / "features.npy", mmap_mode="r", allow_pickle=False)
-        if described["of"] != key or described["sha256"] != checksum(path / "features.npy", beat):
+        array = np.load(numbers, mmap_mode="r", allow_pickle=False)
+        if described["of"] != key or described["sha256"] != checksum(numbers, beat):
             return None
     except (FileNotFoundError, ValueError, KeyError):  # ValueError: not a file of numpy, or incomplete
         return None
@@ -119,28 +126,36 @@ def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
+def _numbers(path: Path) -> Path:
+    """The file of the numbers in a folder; where there is none, the name of one of float32."""
+    return next((path / name for name in NAMES.values() if (path / name).exists()), path / NAMES["float32"])
+
+
 def _make(
     stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], beat: Beat
 ) -> None:
     """Write the features of all batches in one pass. Folders are renamed when they are complete."""
+    out: list[BinaryIO] = []
     with contextlib.ExitStack() as writing:
-        out = [writing.enter_context((_partial(path) / "features.npy").open("wb")) for path in wanted]
-        for k, batch in enumerate(batches):
+        for batch in batches:
             arrays = [as_stored(features).cpu().contiguous().numpy() for features in batch]
-            if k == 0:
+            if not out:
                 shapes = [
                     (key["views"], key["images"], *array.shape[1:])
                     for key, array in zip(wanted.values(), arrays, strict=True)
                 ]
-                files.check_space(stores, sum(4 * math.prod(shape) for shape in shapes), "stored features")
-                for file, shape in zip(out, shapes, strict=True):
-                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                sizes = (math.prod(shape) * array.itemsize for shape, array in zip(shapes, arrays, strict=True))
+                files.check_space(stores, sum(sizes), "stored features")
+                for path, shape, array in zip(wanted, shapes, arrays, strict=True):
+                    file = writing.enter_context((_partial(path) / NAMES[array.dtype.name]).open("wb"))
+                    header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
+                    out.append(file)
             for file, values in zip(out, arrays, strict=True):
                 file.write(values.data)
             beat()
     for path, key in wanted.items():
-        array = _partial(path) / "features.npy"
+        array = _numbers(_partial(path))
         content = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, beat)}
         files.write_json(_partial(path) / "features.json", content)
         if path.exists():  # damaged

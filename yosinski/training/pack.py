@@ -165,7 +165,7 @@ def stored_inputs(
     """Stored features for members by the number of segments below them (`held`), for these images of a set."""
     stored = {member: member.features[name] for member in held if name in member.features}
     chosen = {member: features for member, features in stored.items() if features.cut == held[member]}
-    read = {features: moved(features.at(views, images), device) for features in set(chosen.values())}
+    read = {features: moved(features.at(views, images), device).float() for features in set(chosen.values())}
     return {member: read[features] for member, features in chosen.items()}
 
 
