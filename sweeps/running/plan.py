@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -28,6 +28,13 @@ TOLERANCE = 0.05  # of a worker's share, by which a pack may be larger
 HALVINGS = 30
 
 
+def alike(run: Run) -> Hashable:
+    """What the cost of a run depends on: everything but its seed and what its parent is."""
+    of_copy = run.treatment, run.cut, run.below, run.preserved, run.examples_per_class
+    halves = [half.digest for half in run.halves]
+    return run.network, run.recipe.digest, *of_copy, *halves, run.towers
+
+
 @dataclass(frozen=True)
 class Pack:
     """Runs that one process trains together on one stream of batches; all have the same parents."""
@@ -38,6 +45,11 @@ class Pack:
     def parents(self) -> tuple[Run, ...]:
         """The bases that must be finished before."""
         return tuple({run.parent.id: run.parent for run in self.runs if run.parent}.values())
+
+    @cached_property
+    def alike(self) -> Hashable:
+        """What its cost depends on. All runs have the same parents, so that they share frozen segments alike."""
+        return tuple(map(alike, self.runs))
 
     def processes(self, wanted: int) -> int:
         """Number of processes that train it: those wanted if it is a base whose batches can be divided, else one."""
@@ -69,7 +81,11 @@ class Plan:
     @cached_property
     def costs(self) -> dict[str, RunCost]:
         """The cost of every run alone."""
-        return {run.id: cost(run, self.cards.get(run.half.data)) for run in self.runs}
+        found: dict[Hashable, RunCost] = {}
+        for run in self.runs:
+            if (key := alike(run)) not in found:
+                found[key] = cost(run, self.cards.get(run.half.data))
+        return {run.id: found[alike(run)] for run in self.runs}
 
     @cached_property
     def cards(self) -> dict[str, Card]:
@@ -94,11 +110,11 @@ class Plan:
     @cached_property
     def caused(self) -> dict[str, float]:
         """The FLOPs that every remaining run causes in its pack, by id."""
-        return {
-            run.id: flops
-            for pack in self.packs
-            for run, flops in zip(pack.runs, in_pack(pack.runs, self.cards[pack.runs[0].half.data]), strict=True)
-        }
+        found: dict[Hashable, list[float]] = {}
+        for pack in self.packs:
+            if (key := pack.alike) not in found:
+                found[key] = in_pack(pack.runs, self.cards[pack.runs[0].half.data])
+        return {run.id: flops for pack in self.packs for run, flops in zip(pack.runs, found[pack.alike], strict=True)}
 
     def seconds(self, run: Run) -> float:
         """Seconds of one worker for a run, in its pack; for a run that is not remaining, alone."""
@@ -108,6 +124,11 @@ class Plan:
     def memory(self, pack: Pack) -> int:
         """Bytes that training a pack takes at least, in float32."""
         return memory(pack.runs, self.cards[pack.runs[0].half.data])
+
+    @property
+    def most_memory(self) -> int:
+        """Those of the largest of the remaining packs."""
+        return max(map(self.memory, {pack.alike: pack for pack in self.packs}.values()))
 
     @cached_property
     def total_seconds(self) -> float:

@@ -107,6 +107,19 @@ def test_what_begins_no_run_is_named(text: str, tmp_path: Path) -> None:
         specs.find(tmp_path / "nowhere", "abcd")
 
 
+def test_a_joint_network_that_cannot_be_read_hides_no_other_name(tmp_path: Path) -> None:
+    joint = Run("alexnet32", BASE.half, BASE.recipe, treatment="joint", cut=3, partners=(COPY.half,))
+    for run in (BASE, joint):
+        specs.enrol(tmp_path, run)
+    of_second = joint.named("3", 1)
+    assert specs.find(tmp_path, of_second) == joint.id
+    (tmp_path / "halves" / f"{COPY.half.digest}.json").unlink()
+    assert specs.find(tmp_path, BASE.name) == BASE.id
+    for name in ("nosuch", of_second):
+        with pytest.raises(BadInput, match=f"^no run '{name}' in "):
+            specs.find(tmp_path, name)
+
+
 @pytest.mark.parametrize(
     ("text", "fits"),
     [("0123", True), ("abcdef0123456789", True), ("012", False), ("0" * 17, False), ("012G", False), ("01 3", False)],

@@ -85,7 +85,7 @@ def summary(plan: Plan) -> str:
     flops = sum(plan.costs[run.id].flops for run in left)
     trained = sum(plan.costs[run.id].trained_parameters for run in left)
     features = _stored(plan)
-    most = max(map(plan.memory, plan.packs))
+    most = plan.most_memory
     needed = f"packs take at least {most / 1e9:.2g} GB of memory in float32\n" if most > MUCH else ""
     return text + (
         f"left: {count(len(left), 'run')} in {count(len(plan.packs), 'pack')}, {large(trained)} trained parameters, "

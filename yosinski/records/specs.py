@@ -160,10 +160,13 @@ def find(runs: Path, text: str) -> str:
 
 
 def _of_tasks(runs: Path, run_id: str, content: Mapping[str, Any]) -> list[str]:
-    """The names of a network with several tasks, scored on each of them."""
+    """The names of a network with several tasks, scored on each of them; none if its spec cannot be read here."""
     if content.get("spec", {}).get("treatment") != "joint":
         return []
-    run = load(runs, run_id)
+    try:
+        run = load(runs, run_id)
+    except BadInput:  # said where it is asked for; it must not stand between another run and its name
+        return []
     return [run.named(str(run.cut), task) for task in run.scored]
 
 

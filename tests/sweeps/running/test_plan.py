@@ -11,8 +11,10 @@ import synthetic
 from sweeps.running.local import Queue
 from sweeps.running.plan import START, Pack, divide, packs, plan
 from yosinski import files
+from yosinski.data import find
 from yosinski.data.half import Half
 from yosinski.environment import Where
+from yosinski.experiment.cost import cost, in_pack, memory
 from yosinski.experiment.run import Run
 from yosinski.records import attempts, specs
 
@@ -205,6 +207,27 @@ def test_a_copy_waits_for_its_base_however_many_workers_there_are(tmp_path: Path
     copy = synthetic.copy(BASE_A, B, 2, plus=True)
     made = plan([BASE_A, copy], tmp_path, 100)
     assert made.total_seconds == pytest.approx(made.seconds(BASE_A) + made.seconds(copy) + 2 * START)
+
+
+def test_costs_are_those_of_each_run_and_pack_although_seeds_share_them(tmp_path: Path) -> None:
+    few = synthetic.RECIPE.with_values({"batch_size": 16})
+    runs = [
+        copy
+        for base in (BASE_A, BASE_B, replace(BASE_A, recipe=few), replace(BASE_A, seed=1))
+        for other in (replace(base, seed=base.seed), replace(base, seed=5, examples_per_class=2))
+        for copy in (other, *(other.copy(n, kind, base) for n in (2, 5) for kind in ("frozen", "tuned", "thawed")))
+    ]
+    runs += [BASE_B.copy(2, "random", below=below) for below in ("kaiming", "xavier")]
+    runs += [BASE_B.copy(2, "frozen", BASE_A, preserved=k) for k in (0, 1, 2)]
+    made = plan(runs, tmp_path, 1)
+    card = find.card("emoji")
+    assert made.costs == {run.id: cost(run, card) for run in made.runs}
+    assert len({found.flops for found in made.costs.values()}) > 8
+    of_packs = {
+        run.id: flops for pack in made.packs for run, flops in zip(pack.runs, in_pack(pack.runs, card), strict=True)
+    }
+    assert made.caused == of_packs
+    assert made.most_memory == max(memory(pack.runs, card) for pack in made.packs)
 
 
 def test_a_plan_as_json_is_as_documented(tmp_path: Path) -> None:
