@@ -4,7 +4,8 @@
 
 trains packs of alexnet32 (a base; 14 copies) for a few steps on the CPU and counts what torch dispatches. A wait is
 where the processor needs a value from the device (`item`, `nonzero`, a copy into NumPy's memory); a copy is one from
-the processor's memory. On a CPU nothing waits: these are counts of what a GPU would wait for.
+the processor's memory. On a CPU nothing waits: these are counts of what a GPU would wait for. Of caffenet a pass of 256
+images forward and back is counted, from what 2 and 4 images take.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,13 +25,16 @@ from yosinski.data.halves import split
 from yosinski.environment import Where
 from yosinski.experiment.recipes import EMOJI
 from yosinski.experiment.run import Run
+from yosinski.networks.architectures import ARCHITECTURES
+from yosinski.networks.batch import Batch
+from yosinski.networks.build import build
 from yosinski.records import specs
 from yosinski.training import evaluation, loop
 
 RECIPE = EMOJI.with_values({"epochs": 1.0, "evaluations": 1})
 WAITS = "aten._local_scalar_dense", "aten.nonzero", "aten.masked_select"
-VIEWS = ("view", "expand", "permute", "transpose", "as_strided", "slice", "select", "detach", "unsqueeze", "alias")
-NO_KERNEL = (*(f"aten.{name}" for name in VIEWS), "aten.t.")  # beginnings of names
+VIEWS = "view", "expand", "permute", "transpose", "as_strided", "slice", "select", "detach", "unsqueeze", "alias", "t"
+NO_KERNEL = tuple(f"aten.{name}." for name in (*VIEWS, "_unsafe_view", "unfold", "unbind"))  # beginnings of names
 
 
 class Counted(TorchDispatchMode):
@@ -46,7 +51,8 @@ class Counted(TorchDispatchMode):
         if name.rpartition(".")[0] in WAITS:
             self.counts["waits"] += 1
         elif not name.startswith(NO_KERNEL):
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+            given = result if name.startswith("aten.index.") else (args, kwargs)  # which reads what it chooses
+            tensors = [leaf for leaf in tree_leaves((given, result)) if isinstance(leaf, torch.Tensor)]
             self.counts["operations"] += 1
             self.counts["bytes"] += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         return result
@@ -76,8 +82,18 @@ def counted(runs: list[Run], where: Where) -> dict[str, Counter[str]]:
     return found
 
 
+def of_pass(name: str, images: int) -> Counter[str]:
+    """The counts of a pass forward and back, with a mean image and without an update."""
+    side = ARCHITECTURES[name].side
+    network, labels = build(name, 1000, side + 29), torch.zeros(images, dtype=torch.int64)
+    pixels = torch.zeros(images, side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    with Counted() as mode:
+        functional.cross_entropy(network(Batch.whole(pixels)), labels).backward()
+    return mode.counts
+
+
 def main() -> None:
-    """Print the counts of packs."""
+    """Print the counts of packs, and of a pass of caffenet."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--directory", type=Path, help="of the stores (default: stores)", default=Path("stores"))
     given = options.parse_args()
@@ -90,6 +106,10 @@ def main() -> None:
             for what, counts in counted(pack, where).items():
                 told = f"{counts['operations']:,} operations, {counts['bytes'] / 1e6:,.0f} MB, {counts['waits']} waits"
                 print(f"{what} of {name}: {told}", flush=True)
+    two, four = (of_pass("caffenet", images) for images in (2, 4))
+    an_image = (four["bytes"] - two["bytes"]) / 2
+    told = f"{four['operations']} operations, {(two['bytes'] + 254 * an_image) / 1e9:.1f} GB"
+    print(f"pass of 256 images of caffenet: {told}, {an_image / 1e6:.1f} MB for each image and the rest for weights")
 
 
 if __name__ == "__main__":

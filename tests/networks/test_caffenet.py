@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import uniform_filter1d
 from torch import nn
+from torch.nn import functional
 
 from yosinski.data.half import Half
 from yosinski.data.pictures.crops import crops
@@ -118,6 +119,30 @@ def test_normalisation_is_torchs() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(Normalise()(x), Normalise()(x.clone()))
         assert Normalise()(x.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [1.0, 1000.0])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
+def test_the_gradient_of_normalisation_has_the_bits_of_torchs_from_its_formula(
+    size: float, layout: torch.memory_format
+) -> None:
+    def formula(x: torch.Tensor) -> torch.Tensor:
+        squares = functional.pad(x.square(), (0, 0, 0, 0, 2, 2))
+        total = squares[:, : x.shape[1]]
+        for k in range(1, 5):
+            total = total + squares[:, k : k + x.shape[1]]
+        return x * (1 + 1e-4 / 5 * total).pow(-0.75)
+
+    drawn, above = (torch.from_numpy(generator(name).normal(0, size, (2, 7, 5, 5))).float() for name in ("x", "above"))
+    drawn[0, :3] = drawn[0, :3].relu()
+    found = []
+    for compute in (formula, Normalise()):
+        x = drawn.to(memory_format=layout, copy=True).requires_grad_()
+        normalised = compute(x)
+        normalised.backward(above.to(memory_format=layout))
+        assert x.grad is not None
+        found.append([normalised.detach().contiguous().view(torch.int32), x.grad.contiguous().view(torch.int32)])
+    assert all(map(torch.equal, *found))
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

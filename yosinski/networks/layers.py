@@ -110,6 +110,9 @@ def mean_side(tensors: Mapping[str, torch.Tensor]) -> int:
     return max((tensor.shape[-1] for name, tensor in tensors.items() if STANDARDISE in name.split(".")), default=1)
 
 
+ALPHA, BETA = 1e-4, 0.75  # of local response normalisation
+
+
 class Normalise(nn.Module):
     """Local response normalisation: x / (1 + alpha / 5 * sum of squares over five neighbouring channels) ** beta.
 
@@ -121,13 +124,34 @@ class Normalise(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, channels, s, s], the same shape."""
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            squares = F.pad(x.square(), (0, 0, 0, 0, 2, 2))
-            channels = x.shape[1]
-            total = squares[:, :channels]
-            for k in range(1, 5):
-                total = total + squares[:, k : k + channels]
-            return x * (1 + 1e-4 / 5 * total).pow(-0.75)
+            return _Normalise.apply(x.float())  # pyright: ignore[reportReturnType]
+
+
+class _Normalise(torch.autograd.Function):
+    """The gradient is torch's own, bit for bit, but sums of neighbours are padded once instead of once a neighbour."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        base = 1 + ALPHA / 5 * of_neighbours(x.square())
+        power = base.pow(-BETA)
+        ctx.save_for_backward(x, base, power)
+        return x * power
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        x, base, power = ctx.saved_tensors
+        (gradient,) = gradients
+        of_base = gradient * x * (-BETA * base.pow(-BETA - 1))
+        return gradient * power + of_neighbours(of_base * (ALPHA / 5)) * (2 * x)
+
+
+def of_neighbours(x: torch.Tensor) -> torch.Tensor:
+    """Sums over five neighbouring channels, of [b, channels, s, s]."""
+    channels, padded = x.shape[1], F.pad(x, (0, 0, 0, 0, 2, 2))
+    total = padded[:, :channels] + padded[:, 1 : channels + 1]
+    for k in range(2, 5):
+        total += padded[:, k : k + channels]
+    return total
 
 
 class PooledReLU(nn.Module):
