@@ -79,6 +79,9 @@ def test_what_is_computed_in_bfloat16_takes_half_the_room(tmp_path: Path, keys: 
         for pictures, *vectors in Computing()(missing):
             yield [pictures.bfloat16(), *vectors]
 
+    left = folder(tmp_path, KEY).with_name(folder(tmp_path, KEY).name + ".partial")
+    left.mkdir(parents=True)
+    (left / "features.npy").write_bytes(b"half, as an earlier version leaves it when it is killed")
     pictures, *_ = stored(tmp_path, keys, compute)
     assert pictures.at(0, slice(0, 2)).dtype == torch.bfloat16
     assert pictures.at(0, slice(0, 2)).is_contiguous(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ seeds that begin with the same segments share them; a base that is trained anew 
 
 import contextlib
 import hashlib
+import itertools
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -135,6 +136,8 @@ def _make(
     stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], beat: Beat
 ) -> None:
     """Write the features of all batches in one pass. Folders are renamed when they are complete."""
+    for path, name in itertools.product(wanted, NAMES.values()):
+        (_partial(path) / name).unlink(missing_ok=True)  # of a process that was killed
     out: list[BinaryIO] = []
     with contextlib.ExitStack() as writing:
         for batch in batches:
