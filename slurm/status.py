@@ -235,7 +235,9 @@ def _sight(
         if paused or job.element.state in cluster.AT_WORK:
             return Sight(entry, "running", paused, *_progress(path), job.element.node, job)
         behind = base is not None and base.state not in FINAL
-        held = f"held by SLURM ({job.element.reason})" if "HELD" in job.element.reason.upper() else ""
+        held = ""
+        if "HELD" in job.element.reason.upper():
+            held = f"held by SLURM ({job.element.reason}), until: scontrol release {job.element.job}"
         return Sight(entry, "waiting" if behind else "queued", held, job=job)
     cause = _cause(runs, path, entry, state, job)
     if cause:

@@ -206,8 +206,13 @@ def test_a_worker_whose_node_was_cut_off_writes_after_its_run_was_taken_over(
 
 
 def test_the_controller_crashes_and_comes_back(grid: Grid, undisturbed: dict[str, Any]) -> None:
+    """After it has saved that the jobs run: what it forgets it starts again, finds on the node already, and holds."""
     grid.submit()
     grid.training()
+    saved = grid.cluster.folder / "state" / "job_state"
+    before = saved.stat().st_mtime_ns
+    grid.cluster.ask("scontrol", "reconfigure")
+    wait(lambda: saved.stat().st_mtime_ns > before, what="a saved state")
     grid.cluster.testbed("stop-controller")
     shown = grid.yosinski("status", *grid.sweep, "--runs", grid.runs)
     assert "SLURM was not asked: the SLURM controller does not answer" in " ".join(shown.split())

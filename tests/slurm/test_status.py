@@ -187,11 +187,13 @@ def test_a_heartbeat_counts_where_slurm_has_forgotten_the_job(sweep: Sweep) -> N
     assert state_and_cause(sweep.one(BASE_A)) == ("interrupted", "")
 
 
-@pytest.mark.parametrize("reason", ["JobHeldUser", "JobHeldAdmin", "job requeued in held state"])
+@pytest.mark.parametrize(
+    "reason", ["JobHeldUser", "JobHeldAdmin", "job requeued in held state", "launch failed requeued held"]
+)
 def test_a_held_job_is_queued_and_says_so(reason: str, sweep: Sweep) -> None:
     sweep.submitted("5", alone(BASE_A), Element("5", "PENDING", reason))
     sweep.submitted("6", alone(BASE_B), Element("6", "PENDING", "Resources"))
-    assert state_and_cause(sweep.one(BASE_A)) == ("queued", f"held by SLURM ({reason})")
+    assert state_and_cause(sweep.one(BASE_A)) == ("queued", f"held by SLURM ({reason}), until: scontrol release 5")
     assert state_and_cause(sweep.one(BASE_B)) == ("queued", "")
 
 
