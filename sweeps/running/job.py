@@ -48,12 +48,14 @@ def loaded() -> Callable[..., None]:
     Its modules are hundreds of thousands of objects that live as long as the process: a fifth of the time to load them
     and to end goes into searching these for garbage, unless they are exempt.
     """
-    first = "torch" not in sys.modules
-    if first:
-        gc.disable()
-    from yosinski.procedure import run_pack
+    if "torch" in sys.modules or not gc.isenabled():
+        from yosinski.procedure import run_pack
 
-    if first:
+        return run_pack
+    gc.disable()
+    try:
+        from yosinski.procedure import run_pack
+    finally:
         gc.freeze()
         gc.enable()
     return run_pack

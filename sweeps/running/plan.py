@@ -3,12 +3,12 @@
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sweeps.running.speeds import ANY, Device, Speeds, measured
 from yosinski import files
@@ -27,12 +27,26 @@ ENOUGH = 8  # groups per worker, of which none is divided
 TOLERANCE = 0.05  # of a worker's share, by which a pack may be larger
 HALVINGS = 30
 
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
-def alike(run: Run) -> Hashable:
+
+def cost_key(run: Run) -> Hashable:
     """What the cost of a run depends on: everything but its seed and what its parent is."""
     of_copy = run.treatment, run.cut, run.below, run.preserved, run.examples_per_class
     halves = [half.digest for half in run.halves]
     return run.network, run.recipe.digest, *of_copy, *halves, run.towers
+
+
+def once(
+    items: Iterable[Item], key: Callable[[Item], Hashable], compute: Callable[[Item], Found]
+) -> Iterator[tuple[Item, Found]]:
+    """Each item with what is computed of it, once for all items of equal keys."""
+    found: dict[Hashable, Found] = {}
+    for item in items:
+        if (its_key := key(item)) not in found:
+            found[its_key] = compute(item)
+        yield item, found[its_key]
 
 
 @dataclass(frozen=True)
@@ -47,9 +61,9 @@ class Pack:
         return tuple({run.parent.id: run.parent for run in self.runs if run.parent}.values())
 
     @cached_property
-    def alike(self) -> Hashable:
+    def cost_key(self) -> Hashable:
         """What its cost depends on. All runs have the same parents, so that they share frozen segments alike."""
-        return tuple(map(alike, self.runs))
+        return tuple(map(cost_key, self.runs))
 
     def processes(self, wanted: int) -> int:
         """Number of processes that train it: those wanted if it is a base whose batches can be divided, else one."""
@@ -81,11 +95,8 @@ class Plan:
     @cached_property
     def costs(self) -> dict[str, RunCost]:
         """The cost of every run alone."""
-        found: dict[Hashable, RunCost] = {}
-        for run in self.runs:
-            if (key := alike(run)) not in found:
-                found[key] = cost(run, self.cards.get(run.half.data))
-        return {run.id: found[alike(run)] for run in self.runs}
+        found = once(self.runs, cost_key, lambda run: cost(run, self.cards.get(run.half.data)))
+        return {run.id: of for run, of in found}
 
     @cached_property
     def cards(self) -> dict[str, Card]:
@@ -110,11 +121,10 @@ class Plan:
     @cached_property
     def caused(self) -> dict[str, float]:
         """The FLOPs that every remaining run causes in its pack, by id."""
-        found: dict[Hashable, list[float]] = {}
-        for pack in self.packs:
-            if (key := pack.alike) not in found:
-                found[key] = in_pack(pack.runs, self.cards[pack.runs[0].half.data])
-        return {run.id: flops for pack in self.packs for run, flops in zip(pack.runs, found[pack.alike], strict=True)}
+        found = once(
+            self.packs, lambda pack: pack.cost_key, lambda pack: in_pack(pack.runs, self.cards[pack.runs[0].half.data])
+        )
+        return {run.id: flops for pack, of in found for run, flops in zip(pack.runs, of, strict=True)}
 
     def seconds(self, run: Run) -> float:
         """Seconds of one worker for a run, in its pack; for a run that is not remaining, alone."""
@@ -127,8 +137,8 @@ class Plan:
 
     @property
     def most_memory(self) -> int:
-        """Those of the largest of the remaining packs."""
-        return max(map(self.memory, {pack.alike: pack for pack in self.packs}.values()))
+        """Bytes that the largest of the remaining packs takes at least, in float32."""
+        return max(of for _, of in once(self.packs, lambda pack: pack.cost_key, self.memory))
 
     @cached_property
     def total_seconds(self) -> float:

@@ -42,25 +42,26 @@ def test_the_bits_of_a_record_are_those_of_the_network_in_the_order_of_the_store
             assert record["per_class"][name]["correct"] == np.bincount(labels[found], minlength=5).tolist()
 
 
-def test_as_many_images_are_evaluated_as_a_cost_counts(
+def test_select_images_are_evaluated_once_after_the_last_step(
     where: Where, bases: tuple[Run, Run], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Select images when a curve has a point, of which the last one is that of the record; the other sets once."""
+    """The last point of the curve is the record's; costs count them once more, as earlier versions evaluated them."""
     copy = brief(bases[1]).copy(4, "tuned", bases[0])
     evaluate, seen = evaluation.evaluate, []
 
     def counting(members: Any, store: Any, images: Any, *more: Any) -> Any:
-        seen.append(len(images.rows))
+        seen.append((images.name, len(images.rows)))
         return evaluate(members, store, images, *more)
 
     monkeypatch.setattr(evaluation, "evaluate", counting)
     train(where, [copy])
-    forward, counted = sum(row.flops for row in layers_of(copy)), cost(copy, store.card)
-    shown = counted.steps * min(copy.recipe.batch_size, len(store.rows(copy.half, "train")[0]))
-    assert (3 * shown + sum(seen)) * forward == counted.flops
     record, curve = states.read_record(path := specs.folder(where.runs, copy.id)), states.read_curve(path)
     assert record is not None
+    assert [name for name, _ in seen] == ["select"] * len(curve) + ["test", "unseen"]
     assert record["metrics"]["select_top1"] == curve[-1]["select_top1"]
+    forward, counted = sum(row.flops for row in layers_of(copy)), cost(copy, store.card)
+    shown = counted.steps * min(copy.recipe.batch_size, len(store.rows(copy.half, "train")[0]))
+    assert (3 * shown + seen[0][1] + sum(images for _, images in seen)) * forward == counted.flops
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -144,7 +144,8 @@ def cost(run: Run, card: Card | None) -> RunCost:
 
     The backward pass of a segment costs twice its forward pass if its weights are trained, and as much as its forward
     pass if gradients only pass through it. A segment that is unfrozen later costs this from then on. While a copy
-    trains on stored features, the segments below them cost one forward pass per view and select image in total.
+    trains on stored features, the segments below them cost one forward pass per view and select image in total. Select
+    images count once more at the end, when earlier versions evaluated them again, so that all records can be compared.
     """
     rows = rows_of(run)
     if card is None:
@@ -157,7 +158,7 @@ def cost(run: Run, card: Card | None) -> RunCost:
     train = images(run, card, "train")
     steps = run.recipe.steps(train)
     shown, selected = steps * min(run.recipe.batch_size, train), images(run, card, "select")
-    selections = len(run.recipe.evaluated(steps)) * selected
+    selections = (len(run.recipe.evaluated(steps)) + 1) * selected
     evaluated = selections + images(run, card, "test") + images(run, card, "test", unseen_domains(run, card))
     once = sum(row.flops for row in evaluation_rows(run))
     saved = 0.0
@@ -183,7 +184,7 @@ def further_tasks(run: Run, card: Card) -> int:
         alone = replace(run, half=half, treatment="base", cut=0, partners=(), recipe=run.recipe.alone)
         tested = images(alone, card, "test") + images(alone, card, "test", unseen_domains(alone, card))
         rows = layers(run.network, run.recipe.outputs or len(task.labels))
-        selections = looks if k in run.scored else 1
+        selections = (looks if k in run.scored else 0) + 1
         flops += (selections * images(alone, card, "select") + tested) * sum(row.flops for row in rows)
     return flops
 
@@ -212,6 +213,7 @@ def in_pack(runs: Sequence[Run], card: Card | None) -> list[float]:
     for begin, end in pairwise(times):
         add(shown * (end - begin), begin, trained=True)
         add(select * sum(begin < look <= end for look in looks), begin)
+    add(select, 1.0)
     add(tested, 1.0, storing=False)
     for k, flops in enumerate(trunks(runs, 0.0, [stands(run, 0.0) for run in runs])):
         caused[k] += (recipe.views * train + select) * flops

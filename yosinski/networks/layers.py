@@ -1,4 +1,4 @@
-"""Layers for networks of all kinds: standardisation of the input, dropout, local response normalisation."""
+"""Layers: standardisation of the input, dropout, and ReLU with pooling and response normalisation of our networks."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from yosinski.networks.batch import Batch, moved
@@ -46,8 +47,8 @@ class Standardise(nn.Module):
     def standardised(self, batch: Batch) -> torch.Tensor:
         """The standardised pixels, computed."""
         pixels = batch.pixels.float()
-        mean = everywhere(self.mean, pixels) if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
-        return (pixels - mean) / everywhere(self.std, pixels)
+        mean = at_every_pixel(self.mean, pixels) if self.mean.shape[-1] == 1 else self.crops_of_mean(batch)
+        return (pixels - mean) / at_every_pixel(self.std, pixels)
 
     def crops_of_mean(self, batch: Batch) -> torch.Tensor:
         """The mean image, cropped and mirrored like every image of the batch: float32 [b, 3, s, s]."""
@@ -59,7 +60,7 @@ class Standardise(nn.Module):
         return windows[batch.mirrored.long(), :, top, column]
 
 
-def everywhere(moment: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+def at_every_pixel(moment: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     """A moment [3, 1, 1] at every pixel of an image: [1, 3, s, s], in memory as the pixels are.
 
     On a CPU arithmetic in whole rows takes a quarter of what it takes with three values that are repeated.
@@ -110,7 +111,7 @@ def mean_side(tensors: Mapping[str, torch.Tensor]) -> int:
     return max((tensor.shape[-1] for name, tensor in tensors.items() if STANDARDISE in name.split(".")), default=1)
 
 
-ALPHA, BETA = 1e-4, 0.75  # of local response normalisation
+WINDOW, ALPHA, BETA = 5, 1e-4, 0.75  # of local response normalisation
 
 
 class Normalise(nn.Module):
@@ -132,24 +133,25 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        base = 1 + ALPHA / 5 * of_neighbours(x.square())
+        base = 1 + ALPHA / WINDOW * of_neighbours(x.square())
         power = base.pow(-BETA)
         ctx.save_for_backward(x, base, power)
         return x * power
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, base, power = ctx.saved_tensors
         (gradient,) = gradients
         of_base = gradient * x * (-BETA * base.pow(-BETA - 1))
-        return gradient * power + of_neighbours(of_base * (ALPHA / 5)) * (2 * x)
+        return gradient * power + of_neighbours(of_base * (ALPHA / WINDOW)) * (2 * x)
 
 
 def of_neighbours(x: torch.Tensor) -> torch.Tensor:
-    """Sums over five neighbouring channels, of [b, channels, s, s]."""
-    channels, padded = x.shape[1], F.pad(x, (0, 0, 0, 0, 2, 2))
+    """Sums over `WINDOW` neighbouring channels, of [b, channels, s, s]."""
+    channels, padded = x.shape[1], F.pad(x, (0, 0, 0, 0, WINDOW // 2, WINDOW // 2))
     total = padded[:, :channels] + padded[:, 1 : channels + 1]
-    for k in range(2, 5):
+    for k in range(2, WINDOW):
         total += padded[:, k : k + channels]
     return total
 
@@ -158,7 +160,8 @@ class PooledReLU(nn.Module):
     """ReLU and then max pooling, with all bits of the two layers, also in gradients, and less memory traffic.
 
     A window's largest value is positive where its output is, so the gradient passes ReLU at the outputs of the windows,
-    which are fewer, before it goes to the pixels that they came from. The input is overwritten.
+    which are fewer, before it goes to the pixels that they came from. The input is overwritten, without a note for
+    autograd: it must be a result, as of a convolution, that nothing else uses.
     """
 
     def __init__(self, size: int, stride: int) -> None:
@@ -169,8 +172,15 @@ class PooledReLU(nn.Module):
         """[b, channels, s, s] to as many channels of fewer pixels."""
         return _PooledReLU.apply(x, self.windows)  # pyright: ignore[reportReturnType]
 
+    def extra_repr(self) -> str:
+        """The windows, as torch shows those of its layers."""
+        (size, _), (stride, _), *_ = self.windows
+        return f"kernel_size={size}, stride={stride}"
+
 
 class _PooledReLU(torch.autograd.Function):
+    """Of the input only the shape and the layout are needed for the gradient."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, windows: tuple[Any, ...]) -> torch.Tensor:
         pooled, places = aten.max_pool2d_with_indices(x.relu_(), *windows)

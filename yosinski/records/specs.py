@@ -141,17 +141,19 @@ def find(runs: Path, text: str) -> str:
     """
     if not runs.is_dir():
         raise BadInput(f"no runs directory {runs}")
+    unread: list[str] = []
     if is_id(text):
         matches = sorted(run_id for run_id in ids(runs) if run_id.startswith(text))
     else:
         contents = {path.name: read_json(path / "run.json") for path in scan(runs)}
         matches = [run_id for run_id, content in contents.items() if content.get("name") == text]
         matches = matches or [
-            run_id for run_id, content in contents.items() if text in _of_tasks(runs, run_id, content)
+            run_id for run_id, content in contents.items() if text in _of_tasks(runs, run_id, content, unread)
         ]
     if not matches:
+        rest = f"; of networks with several tasks {len(unread)} could not be read: {unread[0]}" if unread else ""
         raise BadInput(
-            f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them"
+            f"no run {text!r} in {runs}; give the first digits of an id: {command('status', runs)} lists them{rest}"
         )
     if len(matches) > 1:
         several = "begins several runs" if is_id(text) else "is the name of several runs"
@@ -159,13 +161,17 @@ def find(runs: Path, text: str) -> str:
     return matches[0]
 
 
-def _of_tasks(runs: Path, run_id: str, content: Mapping[str, Any]) -> list[str]:
-    """The names of a network with several tasks, scored on each of them; none if its spec cannot be read here."""
+def _of_tasks(runs: Path, run_id: str, content: Mapping[str, Any], unread: list[str]) -> list[str]:
+    """The names of a network with several tasks, scored on each of them.
+
+    None if it cannot be read, which must not stand between another run and its name; the reason is added to `unread`.
+    """
     if content.get("spec", {}).get("treatment") != "joint":
         return []
     try:
         run = load(runs, run_id)
-    except BadInput:  # said where it is asked for; it must not stand between another run and its name
+    except BadInput as error:
+        unread.append(str(error))
         return []
     return [run.named(str(run.cut), task) for task in run.scored]
 

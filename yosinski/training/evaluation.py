@@ -227,7 +227,8 @@ def of_task(member: Member, taken: Any, task: int, arithmetic: Arithmetic) -> to
 class Evaluations:
     """The evaluations of a pack: of select images after certain `steps`, and of all `sets` at the end.
 
-    The first set has the select images of its half; those of further tasks follow. chances: see `chance`, by task.
+    The first set has the select images of its half; those of further tasks follow. What was evaluated after the last
+    step is not evaluated again at the end. chances: see `chance`, by task.
     """
 
     def __init__(
@@ -278,7 +279,7 @@ class Evaluations:
 
     def _known(self, member: Member, images: ImageSet) -> Score | None:
         """The score on these images after the same step, as on select images at the end."""
-        step, scores = self.latest.get(member, (0, ()))
+        step, scores = self.latest.get(member, (None, ()))
         return next((score for score in scores if score.images is images), None) if step == member.step else None
 
 

@@ -24,7 +24,7 @@ from yosinski.identity import digest
 
 AT_A_TIME = 256  # images per batch: fixed, because the last bits of a feature may depend on it
 CHUNK = 1 << 24  # bytes that are read at once for a checksum
-NAMES = {"float32": "features.npy", "uint16": "bfloat16.npy"}  # of files; NumPy has no bfloat16: these are its bits
+FILES = {"float32": "features.npy", "uint16": "bfloat16.npy"}  # by NumPy's type, which has no bfloat16: its bits
 
 Beat = Callable[[], None]  # reports that the process is alive, and raises an exception to end the work
 
@@ -103,10 +103,10 @@ def opened(path: Path, key: Mapping[str, Any], beat: Beat = lambda: None) -> Sto
         described = files.read_json(path / "features.json")
     except (FileNotFoundError, files.Damaged):
         return None
-    numbers = _numbers(path)
+    file = _file(path)
     try:
-        array = np.load(numbers, mmap_mode="r", allow_pickle=False)
-        if described["of"] != key or described["sha256"] != checksum(numbers, beat):
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        if described["of"] != key or described["sha256"] != checksum(file, beat):
             return None
     except (FileNotFoundError, ValueError, KeyError):  # ValueError: not a file of numpy, or incomplete
         return None
@@ -127,16 +127,16 @@ def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def _numbers(path: Path) -> Path:
+def _file(path: Path) -> Path:
     """The file of the numbers in a folder; where there is none, the name of one of float32."""
-    return next((path / name for name in NAMES.values() if (path / name).exists()), path / NAMES["float32"])
+    return next((path / name for name in FILES.values() if (path / name).exists()), path / FILES["float32"])
 
 
 def _make(
     stores: Path, wanted: Mapping[Path, Mapping[str, Any]], batches: Iterable[Sequence[torch.Tensor]], beat: Beat
 ) -> None:
     """Write the features of all batches in one pass. Folders are renamed when they are complete."""
-    for path, name in itertools.product(wanted, NAMES.values()):
+    for path, name in itertools.product(wanted, FILES.values()):
         (_partial(path) / name).unlink(missing_ok=True)  # of a process that was killed
     out: list[BinaryIO] = []
     with contextlib.ExitStack() as writing:
@@ -150,7 +150,7 @@ def _make(
                 sizes = (math.prod(shape) * array.itemsize for shape, array in zip(shapes, arrays, strict=True))
                 files.check_space(stores, sum(sizes), "stored features")
                 for path, shape, array in zip(wanted, shapes, arrays, strict=True):
-                    file = writing.enter_context((_partial(path) / NAMES[array.dtype.name]).open("wb"))
+                    file = writing.enter_context((_partial(path) / FILES[array.dtype.name]).open("wb"))
                     header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                     out.append(file)
@@ -158,7 +158,7 @@ def _make(
                 file.write(values.data)
             beat()
     for path, key in wanted.items():
-        array = _numbers(_partial(path))
+        array = _file(_partial(path))
         content = {"of": dict(key), "bytes": array.stat().st_size, "sha256": checksum(array, beat)}
         files.write_json(_partial(path) / "features.json", content)
         if path.exists():  # damaged

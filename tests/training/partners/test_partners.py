@@ -242,8 +242,8 @@ def test_what_shares_nothing_costs_its_bases(bases: tuple[Run, Run]) -> None:
     run, twin = joint(a, 0, b), joint(a, 0, a)
     assert cost(run, card).flops == cost(a, card).flops + cost(b, card).flops
     assert round(in_pack([run], card)[0]) == cost(run, card).flops
-    looks = (len(a.recipe.evaluated(cost(a, card).steps)) - 1) * images_of(a, card, "select")
-    without_curve = looks * sum(row.flops for row in rows_of(a))  # of the second task, which is the first; all but one
+    looks = len(a.recipe.evaluated(cost(a, card).steps)) * images_of(a, card, "select")
+    without_curve = looks * sum(row.flops for row in rows_of(a))  # of the second task, which is the first
     assert cost(twin, card).flops == 2 * cost(a, card).flops - without_curve
     assert (run.scored, twin.scored, fused(a, 3).scored) == ((0, 1), (0,), (0,))
 

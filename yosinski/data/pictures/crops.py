@@ -12,7 +12,7 @@ from yosinski.data.texts.batches import batch_of as texts_of
 from yosinski.networks.batch import Batch
 from yosinski.networks.tokens import Seen
 
-SMALL = 80  # pixels: up to this side mirroring all crops of a batch at once is faster than one by one
+SMALL = 80  # pixels: up to this side all crops of a batch are flipped at once
 
 
 def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
@@ -44,11 +44,14 @@ def resized(
 
 
 def batch_of(pixels: torch.Tensor, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """A batch of these crops, channels last in memory, of which some are mirrored here. Torch flips pixels fast."""
+    """A batch of these crops, channels last in memory. The mirrored ones are flipped here, together if they are small.
+
+    Large ones would be read and written twice more for that, which takes longer than so many calls.
+    """
     chosen = np.flatnonzero(mirrored)
     if pixels.shape[-1] <= SMALL:
         last = pixels.permute(0, 2, 3, 1).numpy()
-        last[chosen] = torch.from_numpy(last[chosen]).permute(0, 3, 1, 2).flip(-1).permute(0, 2, 3, 1).numpy()
+        last[chosen] = torch.from_numpy(last[chosen]).flip(2).numpy()
     else:
         for k in chosen.tolist():
             pixels[k] = pixels[k].flip(-1)
@@ -66,6 +69,7 @@ def corner(stored: int, side: int, rule: int = RULE) -> int:
 def in_the_middle(images: np.ndarray, rows: np.ndarray, side: int, rule: int = RULE) -> Batch:
     """The squares in the middle of these rows, not mirrored."""
     first = corner(images.shape[1], side, rule)
+    assert first >= 0, "runs check that stored images are as large as a network's input"
     inside = slice(first, first + side)
     pixels = np.asarray(images)[:, inside, inside][rows]
     return Batch(
