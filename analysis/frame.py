@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.reading import EVALUATION, NOTHING, Found, Halves, further_tasks, listed, read, uncollected, weights_of
+from analysis.reading import EVALUATION, NOTHING, Found, Halves, further_tasks, listed, read, weights_of
 from yosinski.data.half import Half
 from yosinski.data.texts import words
+from yosinski.environment import uncollected
 from yosinski.errors import BadInput, choose, printable
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
@@ -130,7 +131,7 @@ def frame(runs: Path, sweep: str | None = None, where: Mapping[str, str] | None 
                 evaluations.append(task.evaluations)
                 yield _of_run(task, halves)
 
-    with uncollected():
+    with uncollected():  # files hold no cycles
         of_runs = in_types(rows())
     for parent, then in cut_from:  # which may lie outside of the sweep
         if then and parent not in weights:

@@ -1,9 +1,7 @@
 """Runs as their files describe them, each file read once."""
 
-import contextlib
-import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,18 +36,6 @@ class Found:
     evaluations: np.ndarray  # float64 [number, columns of `EVALUATION`]; `NOTHING` if there is none
     task: int = 0
     further: dict[int, np.ndarray] = field(default_factory=dict)  # the same of further tasks that have curves
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Context without the search for cycles of objects: files hold none, and it would look at all values again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def listed(runs: Path, sweep: str | None) -> dict[str, dict[str, Any]]:

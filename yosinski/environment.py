@@ -1,11 +1,14 @@
 """The environment of a computation: for the command line and the record, never part of a run's id. No torch."""
 
+import contextlib
+import gc
 import hashlib
 import os
 import platform
 import resource
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -14,6 +17,18 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "torchvision", "numpy", "safetensors", "scikit-learn", "submitit")
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Context without garbage collection, for making many objects that stay: it would search them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from sweeps.running.ends import SAYS
-from yosinski.environment import Where
+from yosinski.environment import Where, uncollected
 from yosinski.errors import BadInput, Failure
 from yosinski.records import claims
 
@@ -48,16 +48,12 @@ def loaded() -> Callable[..., None]:
     Its modules are hundreds of thousands of objects that live as long as the process: a fifth of the time to load them
     and to end goes into searching these for garbage, unless they are exempt.
     """
-    if "torch" in sys.modules or not gc.isenabled():
+    first = "torch" not in sys.modules
+    with uncollected():
         from yosinski.procedure import run_pack
 
-        return run_pack
-    gc.disable()
-    try:
-        from yosinski.procedure import run_pack
-    finally:
-        gc.freeze()
-        gc.enable()
+        if first:
+            gc.freeze()
     return run_pack
 
 
