@@ -418,7 +418,7 @@ def test_a_copy_is_not_cut_from_weights_that_its_bases_record_does_not_name(
 
 @pytest.mark.parametrize(
     ("values", "goes_on"),
-    [({}, True), ({"processor": "AVX2"}, False), ({"processor": ""}, True), ({"threads": 2}, False)],
+    [({}, True), ({"processor": "ZVECTOR"}, False), ({"processor": ""}, True), ({"threads": 2}, False)],
 )
 def test_a_resume_on_another_processor_is_other_arithmetic(
     where: Where, bases: tuple[Run, Run], values: dict[str, Any], goes_on: bool
