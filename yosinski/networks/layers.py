@@ -1,6 +1,7 @@
 """Layers: standardisation of the input, dropout, and ReLU with pooling and response normalisation of our networks."""
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -161,21 +162,25 @@ class PooledReLU(nn.Module):
 
     A window's largest value is positive where its output is, so the gradient passes ReLU at the outputs of the windows,
     which are fewer, before it goes to the pixels that they came from. The input is overwritten, without a note for
-    autograd: it must be a result, as of a convolution, that nothing else uses.
+    autograd: it must be a result, as of a convolution, that nothing else uses. Where no gradient is wanted, and windows
+    fill the image, a zero may have the other sign.
     """
 
     def __init__(self, size: int, stride: int) -> None:
         super().__init__()
+        self.size, self.stride = size, stride
         self.windows = [size] * 2, [stride] * 2, [0, 0], [1, 1], True  # the last ones may end outside of the image
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, channels, s, s] to as many channels of fewer pixels."""
+        size, fits = self.size, self.size == self.stride and not any(side % self.size for side in x.shape[2:])
+        if fits and not (x.requires_grad and torch.is_grad_enabled()):
+            return largest(largest(x.relu_(), size, 2), size, 3)
         return _PooledReLU.apply(x, self.windows)  # pyright: ignore[reportReturnType]
 
     def extra_repr(self) -> str:
         """The windows, as torch shows those of its layers."""
-        (size, _), (stride, _), *_ = self.windows
-        return f"kernel_size={size}, stride={stride}"
+        return f"kernel_size={self.size}, stride={self.stride}"
 
 
 class _PooledReLU(torch.autograd.Function):
@@ -193,6 +198,12 @@ class _PooledReLU(torch.autograd.Function):
         x, pooled, places = ctx.saved_tensors
         of_pooled = aten.threshold_backward(gradients[0], pooled, 0)
         return aten.max_pool2d_with_indices_backward(of_pooled, x, *ctx.windows, places), None
+
+
+def largest(x: torch.Tensor, size: int, axis: int) -> torch.Tensor:
+    """The largest of every `size` neighbours along an axis. Only gradients need to know which one that was."""
+    first, *others = (x[(slice(None),) * axis + (slice(k, None, size),)] for k in range(size))
+    return functools.reduce(torch.maximum, others, first)
 
 
 class Masks:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn.functional import interpolate
 
 from yosinski.data.place import RULE
@@ -20,12 +21,15 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
 
     images: uint8 [N, s, s, 3]; rows: int [b]; corners: int [b, 2]; mirrored: bool [b].
     """
-    images, stored = np.asarray(images), images.shape[1]  # slices of a memory map take twice as long to make
-    pixels = np.zeros((len(rows), side, side, 3), np.uint8)
-    for crop, row, (top, left) in zip(pixels, rows, corners.tolist(), strict=True):
-        y, x = max(top, 0), max(left, 0)
-        inside = images[row, y : min(top + side, stored), x : min(left + side, stored)]
-        crop[y - top : y - top + inside.shape[0], x - left : x - left + inside.shape[1]] = inside
+    images, first, stored = np.asarray(images), corners, images.shape[1]  # memory maps are slower to index
+    border = max(0, -corners.min(), corners.max() + side - stored)
+    if border:
+        inside = slice(border, border + stored)
+        black = np.zeros((len(rows), stored + 2 * border, stored + 2 * border, 3), np.uint8)
+        black[:, inside, inside] = images[rows]
+        images, rows, first = black, np.arange(len(rows)), corners + border
+    windows = sliding_window_view(images, (side, side), axis=(1, 2))  # [N, rows, columns, 3, s, s], a view
+    pixels = np.moveaxis(windows, 3, -1)[rows, first[:, 0], first[:, 1]]
     return batch_of(torch.from_numpy(pixels).permute(0, 3, 1, 2), corners, mirrored)
 
 
