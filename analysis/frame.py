@@ -85,6 +85,7 @@ COLUMNS = {
     "threads": "of the arithmetic",
     "head": "of the arithmetic; empty where an earlier version computed it like the rest",
     "processor": "of the arithmetic: a GPU's model or a CPU's instructions; empty where an earlier version did not say",
+    "processes": "of the arithmetic: those that added up the gradients of a batch; empty where there was one",
     "stale": "whether the parent's record has other weights than this copy was cut from",
 }
 KINDS = (".csv", ".parquet")  # of file that a frame can be written to
@@ -93,13 +94,13 @@ AT_A_TIME = 2000  # runs whose rows are put into types at once: as Python object
 _WHOLE_RUN = ("test_loss", "test_top1", "unseen_loss", "unseen_top1")
 PARTNERED = ("exchanged_top1", "exchanged_own_top1", "full_top1", "additive_top1")
 _COUNTS = ("parameters", "trained_parameters", "flops", "memory")
-_ARITHMETIC = ("dtype", "device", "threads", "head", "processor")
+_ARITHMETIC = ("dtype", "device", "threads", "head", "processor", "processes")
 _DTYPES: dict[str, str] = {
     **dict.fromkeys(COLUMNS, "string"),
     **dict.fromkeys(
         ("n", "task", "preserved", "seed", "semantics", "examples_per_class", "step", "lost", "classes"), "Int64"
     ),
-    **dict.fromkeys(("emap_examples", "rule", "division", "threads", *_COUNTS), "Int64"),
+    **dict.fromkeys(("emap_examples", "rule", "division", "threads", "processes", *_COUNTS), "Int64"),
     **dict.fromkeys((*EVALUATION[1:], "best10_top1", *_WHOLE_RUN, *PARTNERED, "ceiling"), "float64"),
     **dict.fromkeys(("last", "stale"), "bool"),
 }
@@ -220,7 +221,7 @@ def distinct(column: pd.Series, most: int = 20) -> str:
 def arithmetic(runs: pd.DataFrame) -> pd.Series:
     """What each run was computed in and on, in words that differ where its numbers may; empty where nothing is known.
 
-    Heads, threads (of CPUs) and processors are named where known ones of the same device and type differ.
+    Heads, threads (of CPUs), processors and processes are named where known ones of the same device and type differ.
     """
     columns: Any = runs.reindex(columns=list(_ARITHMETIC)).astype(object)
     pairs = zip(columns["dtype"], columns["device"], strict=True)
@@ -232,6 +233,7 @@ def arithmetic(runs: pd.DataFrame) -> pd.Series:
         " with a {} head": columns["head"].fillna(columns["dtype"]),
         " with {} thread(s)": columns["threads"].where(columns["device"] == "cpu"),
         " ({})": columns["processor"],
+        " in {:.0f} process(es)": columns["processes"].fillna(1),
     }.items():
         differ = names.map(column.groupby(names).nunique()).fillna(0) > 1
         for row in columns.index[differ & column.notna()]:

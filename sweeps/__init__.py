@@ -91,6 +91,19 @@ def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def made(name: str, sweep: Sweep, values: Mapping[str, Any]) -> list[Run]:
+    """The runs of a sweep with these arguments. BadInput if it needs others, too."""
+    parameters = inspect.signature(sweep).parameters.items()
+    lacks = [each for each, parameter in parameters if parameter.default is parameter.empty and each not in values]
+    if lacks:
+        options = ["--data DATA, such as imagefolder:PATH" if each == "data" else f"-p {each}=..." for each in lacks]
+        raise BadInput(f"sweep {name} needs {', '.join(lacks)}: give {', '.join(options)}")
+    try:
+        return sweep(**values)
+    except TypeError as error:
+        raise BadInput(f"sweep {name}: {error}") from error
+
+
 def _parse(name: str, text: str, hint: Any) -> Any:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]

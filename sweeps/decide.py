@@ -146,10 +146,7 @@ class Choosing:
         if place not in self._made:
             parameters = inspect.signature(self.sweep).parameters
             once = {name: value for name, value in ONCE.items() if name in parameters}
-            try:
-                self._made[place] = self.sweep(**{**once, **self.values, **self.places[place]})
-            except TypeError as error:
-                raise BadInput(f"sweep {self.name}: {error}") from error
+            self._made[place] = sweeps.made(self.name, self.sweep, {**once, **self.values, **self.places[place]})
         return self._made[place]
 
     @cached_property

@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 
 from sweeps.running.ends import SAYS
@@ -58,8 +57,11 @@ def loaded() -> Callable[..., None]:
 
 
 def asked_to_stop() -> Callable[[], bool]:
-    """Install handlers for stop signals; the result tells whether one has arrived."""
-    stop = threading.Event()
+    """Install handlers for stop signals; the result tells whether one has arrived.
+
+    A handler may be interrupted by the next signal: it must take no lock, as that of an Event, for which it would wait.
+    """
+    arrived: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, lambda *_: stop.set())
-    return stop.is_set
+        signal.signal(number, lambda number, _: arrived.append(number))
+    return lambda: bool(arrived)

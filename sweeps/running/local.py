@@ -231,6 +231,8 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
     devices = gpus() if device in ("auto", "cuda") else []
     if device == "cuda" and not devices:
         raise BadInput("no GPU found for --device cuda; choose from: auto, cpu")
+    if device == "mps" and sys.platform != "darwin":
+        raise BadInput("--device mps is the GPU of an Apple machine, which this is not; choose from: auto, cpu, cuda")
     assigned = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
     if device == "auto" and not devices and assigned and visible_gpus() is None:
         raise BadInput(f"SLURM gave this job GPU {assigned}, but none is found here; --device cpu computes on the CPU")
@@ -241,8 +243,12 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
     return [places[k % len(places)] for k in range(wanted or len(places))]
 
 
-def check_writable(runs: Path) -> None:
-    """BadInput if this directory is not writable, before anything is trained."""
+def check_writable(runs: Path, stores: Path) -> None:
+    """BadInput if the runs directory is not writable, or that of stores is none, before anything is trained."""
+    try:
+        stores.mkdir(parents=True, exist_ok=True)  # it may be read-only, if what is needed is there
+    except OSError as error:
+        raise BadInput(f"cannot make the stores directory {stores}: {error.strerror}") from error
     try:
         runs.mkdir(parents=True, exist_ok=True)
         probe = runs / f".write-probe-{os.getpid()}"

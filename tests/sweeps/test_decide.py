@@ -125,7 +125,7 @@ def test_treatments_may_have_cuts_of_their_own(tmp_path: Path) -> None:
         ("figure3", "", "mixes copies that cannot be compared, by kind of split: natman, random"),
         ("figure2", "splits=random:0,natman,random:1", "by kind of split: natman, random"),
         ("volume", "counts=5", "mixes copies that cannot be compared, by examples_per_class: 5, None"),
-        ("transfer", "", "sweep transfer: .*missing 1 required positional argument: 'data'"),
+        ("transfer", "", "sweep transfer needs data: give --data DATA"),
         ("figure2", "cuts=3,nine", "nine"),
         ("nothing", "", "unknown sweep 'nothing'"),
         ("nothing.py", "", "no sweep file nothing.py"),

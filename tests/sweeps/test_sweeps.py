@@ -225,7 +225,7 @@ def test_values_of_either_recipe_can_be_changed() -> None:
     [
         (("figure2", "-p", "network=caffenet"), "caffenet sees 227 x 227 pixels at a time, emoji has 32 x 32"),
         (("figure2", "--data", "nowhere"), "unknown data set 'nowhere'"),
-        (("paper",), "sweep paper: paper() missing 1 required positional argument: 'data'"),
+        (("paper",), "sweep paper needs data: give --data DATA, such as imagefolder:PATH"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_starts(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from yosinski.data import store as stores
 from yosinski.environment import Where
-from yosinski.errors import Failure
+from yosinski.errors import BadInput, Failure
 from yosinski.experiment.run import Run
 from yosinski.networks.layers import Dropout, dropping
 from yosinski.records import specs, states
@@ -89,5 +89,5 @@ def test_copies_are_trained_in_one_process(where: Where, bases: tuple[Run, Run])
 
 def test_a_network_with_batch_norm_is_not_divided(where: Where, bases: tuple[Run, Run]) -> None:
     run = replace(base_of(bases), network="resnet18@32")
-    with pytest.raises(Failure, match=r"resnet18@32 has batch norm, .*--processes 1"):
+    with pytest.raises(BadInput, match=r"resnet18@32 has batch norm, .*--processes 1"):
         train(replace(where, processes=2), [run])

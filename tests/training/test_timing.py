@@ -20,6 +20,7 @@ def test_a_trace_names_the_operations_of_some_steps(
     (path,) = (where.runs / "traces").iterdir()
     assert path.name == f"{copy.id}.txt"
     table = path.read_text()
+    assert table.startswith("2 steps, with the evaluations between them\n")
     assert "aten::mkldnn_convolution" in table or "aten::_slow_conv2d_forward" in table
     calls = next(line for line in table.splitlines() if "aten::convolution_backward" in line).split()[-1]
     assert int(calls) == 2 * 5  # convolutions in two steps

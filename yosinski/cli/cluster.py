@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yosinski.cli.options import RUN, Command, asking, with_runs, with_sweep, with_training
-from yosinski.cli.prepare import confirmed, list_runs, notes, prepare, sweep_runs
+from yosinski.cli.prepare import check_divided, confirmed, list_runs, notes, prepare, sweep_runs
 from yosinski.errors import command, count
 from yosinski.experiment.run import Run
 from yosinski.records import claims, specs
@@ -102,6 +103,8 @@ def _submit(
 
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
     check_batches(run for _, group in groups for run in group)
+    for profile, group in groups:
+        check_divided(group, profile.gpus)
     submitting = {run.id for _, group in groups for run in group}
     jobs = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
     flying = {run_id: job.element.job for run_id, job in jobs.items() if job.element}
@@ -131,7 +134,7 @@ def _submit(
         return 0
     if not confirmed("submit?", options):
         return 0
-    check_writable(options.runs)
+    check_writable(options.runs, options.stores)
     list_runs(options.runs, options.sweep, parameters, runs)
     before()
     prepare([run for _, group in groups for run in group], options.runs, options.stores, console)
@@ -253,11 +256,12 @@ def _selected(options: argparse.Namespace, with_base: bool = False) -> "tuple[Pa
 
 
 def _heal(options: argparse.Namespace) -> str:
-    """The command that repairs the failures in the selected runs."""
+    """The command that repairs the failures in the selected runs: `run` where there is no SLURM."""
+    heal = "heal" if shutil.which("sbatch") else "run"
     if Path(options.sweep).is_dir():
-        return command("heal", "SWEEP", stores=options.stores, runs=Path(options.sweep))
+        return command(heal, "SWEEP", stores=options.stores, runs=Path(options.sweep))
     parameters = [word for text in options.parameters for word in ("-p", text)]
-    return command("heal", options.sweep, *parameters, stores=options.stores, runs=options.runs)
+    return command(heal, options.sweep, *parameters, stores=options.stores, runs=options.runs)
 
 
 def _console() -> "Console":

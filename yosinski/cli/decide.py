@@ -94,7 +94,7 @@ def decide(options: argparse.Namespace) -> int:
         find_profile(options.profile)
     chosen = choosing(options.sweep, options.parameters)
     choices = chosen.choices
-    check_writable(options.runs)
+    check_writable(options.runs, options.stores)
     decision = Decision(options.sweep, sorted(options.parameters), options.matters, options.runs)
     decision.read(chosen)
     console = Console()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from yosinski import files
 from yosinski.cli import early_stop
 from yosinski.cli.options import Command, with_processes, with_sweep, with_training, with_workers
-from yosinski.cli.prepare import list_runs, notes, prepare, sweep_runs
+from yosinski.cli.prepare import check_divided, list_runs, notes, prepare, sweep_runs
 from yosinski.errors import BadInput, Failure, count
 
 if TYPE_CHECKING:
@@ -108,11 +108,12 @@ def run_sweep(options: argparse.Namespace) -> int:
     from yosinski.environment import Where, visible_gpus
 
     epsilon = options.stop_when_sure
-    check_writable(options.runs)
+    check_writable(options.runs, options.stores)
 
     def check(plan: "Plan") -> None:
         if not 1 <= options.processes <= plan.workers:
             raise BadInput(f"--processes {options.processes}: choose from 1 to {plan.workers}, the number of workers")
+        check_divided(plan.left, options.processes)
         if epsilon is not None:
             early_stop.check(epsilon, plan.runs, options.runs)
 

@@ -37,16 +37,22 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
 
     sweep = sweeps.find(options.sweep)
     arguments = sweeps.arguments(sweep, options.parameters)
-    try:
-        runs = sweep(**arguments)
-    except TypeError as error:
-        if options.debug:
-            raise
-        raise BadInput(f"sweep {options.sweep}: {error}") from error
+    runs = sweeps.made(options.sweep, sweep, arguments)
     halves = {(half.data, run.network): (run, half) for run in runs if run.is_trained for half in run.halves}
     for run, half in halves.values():
         run.check_fits(find.card(half.data), half)
     return runs, sweeps.describe(sweep, arguments)
+
+
+def check_divided(runs: Iterable[Run], processes: int) -> None:
+    """BadInput if so many processes together cannot train one of the bases among these runs."""
+    divided = {run.network: run for run in runs if run.divisible} if processes > 1 else {}
+    if divided:
+        from yosinski.networks import build
+        from yosinski.training import shares
+
+        for run in divided.values():
+            shares.check(run, build.build(run.network, run.outputs))
 
 
 def notes(runs: Iterable[Run]) -> list[str]:

@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import start_processes
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from yosinski.environment import Where
-from yosinski.errors import Failure
+from yosinski.errors import BadInput
 from yosinski.experiment.run import Run
 
 END = -1  # announced in place of a step
@@ -68,9 +68,9 @@ class Shares:
 
 
 def check(run: Run, network: nn.Module) -> None:
-    """Failure if the network normalises over the images of a batch, which processes divide."""
+    """BadInput if the network normalises over the images of a batch, which processes divide."""
     if any(isinstance(module, _BatchNorm) for module in network.modules()):
-        raise Failure(
+        raise BadInput(
             f"{run}: {run.network} has batch norm, which takes its moments from whole batches: "
             "train its bases in one process each (--processes 1, or gpus = 1 in the profile)"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import profiler
 
+from yosinski.errors import count
 from yosinski.experiment.recipes import EMOJI
 from yosinski.networks import build
 from yosinski.networks.batch import Batch
@@ -89,7 +90,10 @@ def tracing(path: Path | None, device: str) -> Iterator[Callable[[], object]]:
     order = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
 
     def write(traced: profiler.profile) -> None:
-        path.write_text(traced.key_averages().table(sort_by=order, row_limit=ROWS), encoding="utf-8")
+        averages = traced.key_averages()
+        steps = sum(each.count for each in averages if each.key.startswith("ProfilerStep"))
+        table = averages.table(sort_by=order, row_limit=ROWS)
+        path.write_text(f"{count(steps, 'step')}, with the evaluations between them\n{table}", encoding="utf-8")
 
     schedule = profiler.schedule(wait=SKIPPED - 1, warmup=1, active=TRACED, repeat=1)
     with profiler.profile(activities=kinds, schedule=schedule, on_trace_ready=write) as traced:

@@ -232,7 +232,8 @@ def test_mixed_arithmetic_stale_runs_and_random_features_are_labelled() -> None:
 
 
 def of(**values: object) -> dict[str, object]:
-    return {"dtype": "float32", "device": "cpu", "threads": 1, "head": None, "processor": None, **values}
+    unknown = dict.fromkeys(("head", "processor", "processes"))
+    return {"dtype": "float32", "device": "cpu", "threads": 1, **unknown, **values}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,7 @@ def of(**values: object) -> dict[str, object]:
             [of(dtype="bfloat16"), of(dtype="bfloat16", head="float32")],
             {"bfloat16 on cpu with a bfloat16 head", "bfloat16 on cpu with a float32 head"},
         ),
+        ([of(), of(processes=2)], {"float32 on cpu in 1 process(es)", "float32 on cpu in 2 process(es)"}),
         ([of(dtype="bfloat16"), of(dtype=None, device=None, threads=None)], {"bfloat16 on cpu"}),
         ([of(dtype=None, device=None, threads=None)] * 2, set()),  # the published networks
     ],
@@ -257,7 +259,7 @@ def of(**values: object) -> dict[str, object]:
 def test_kinds_of_arithmetic_are_told_apart_as_far_as_they_are_known(
     runs: list[dict[str, object]], kinds: set[str]
 ) -> None:
-    for types in ({}, {"dtype": "string", "device": "string", "threads": "Int64"}):
+    for types in ({}, {"dtype": "string", "device": "string", "threads": "Int64", "processes": "Int64"}):
         assert set(arithmetic(pd.DataFrame(runs).astype(types)).dropna()) == kinds
 
 
