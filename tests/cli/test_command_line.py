@@ -169,7 +169,6 @@ def test_halves_of_the_paper_need_no_images(tmp_path: Path, monkeypatch: pytest.
             "--device mps is the GPU of an Apple machine, which this is not; choose from: auto",
         ),
         ("plan transfer", "sweep transfer needs data: give --data DATA, such as imagefolder:PATH"),
-        ("plan figure2 -p treatments=base", "unknown value of treatments 'base'; choose from: frozen, tuned, decayed"),
         ("run figure2 --stores file/there", "cannot make the stores directory file/there: Not a directory"),
         ("run figure2 -p network=resnet18@32 --processes 2", "baseA (8e2134c2): resnet18@32 has batch norm"),
         ("run figure2 --workers 0", "--workers must be at least 1, not 0"),

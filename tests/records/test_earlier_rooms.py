@@ -65,6 +65,7 @@ def test_its_frame_is_what_it_was(there: Path) -> None:
         "asks",
         "ceiling",
         "emap_examples",
+        "processes",
         "recipe_length",
         *PARTNERED,
         *(f"recipe_{name}" for name in SHARING),
