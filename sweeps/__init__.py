@@ -19,6 +19,8 @@ from yosinski.networks.catalogue import name_of
 
 SWEEPS = ("figure2", "figure3", "reduced", "preserved", "volume", "transfer", "paper", "fuse", "branch")
 
+ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD  # of arguments, also none
+
 Sweep = Callable[..., list[Run]]
 
 
@@ -93,8 +95,11 @@ def arguments(sweep: Sweep, texts: Iterable[str]) -> dict[str, Any]:
 
 def made(name: str, sweep: Sweep, values: Mapping[str, Any]) -> list[Run]:
     """The runs of a sweep with these arguments. BadInput if it needs others, too."""
-    parameters = inspect.signature(sweep).parameters.items()
-    lacks = [each for each, parameter in parameters if parameter.default is parameter.empty and each not in values]
+    lacks = [
+        each
+        for each, parameter in inspect.signature(sweep).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind not in ANY_NUMBER and each not in values
+    ]
     if lacks:
         options = ["--data DATA, such as imagefolder:PATH" if each == "data" else f"-p {each}=..." for each in lacks]
         raise BadInput(f"sweep {name} needs {', '.join(lacks)}: give {', '.join(options)}")

@@ -237,6 +237,15 @@ def test_what_cannot_be_trained_is_refused_before_anything_starts(
     assert not list((tmp_path / "runs").glob("*/"))
 
 
+def test_what_a_sweep_takes_any_number_of_is_not_asked_for() -> None:
+    def mine(seed: int, *others: int, **more: int) -> list[Run]:
+        return figure2(splits=(f"random:{seed}",))
+
+    assert sweeps.made("mine.py", mine, {"seed": 3}) == figure2(splits=("random:3",))
+    with pytest.raises(BadInput, match=r"^sweep mine.py needs seed: give -p seed=...$"):
+        sweeps.made("mine.py", mine, {})
+
+
 def test_data_is_a_short_form(tmp_path: Path) -> None:
     ended = yosinski("plan", "reduced", "--data", "emoji", "-p", "counts=1", "--json", "--runs", tmp_path)
     assert json.loads(ended.out)["parameters"]["data"] == "emoji"

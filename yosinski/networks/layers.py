@@ -175,9 +175,8 @@ class PooledReLU(nn.Module):
         """[b, channels, s, s] to as many channels of fewer pixels."""
         size, fits = self.size, self.size == self.stride and not any(side % self.size for side in x.shape[2:])
         if fits and x.is_cpu and not (x.requires_grad and torch.is_grad_enabled()):
-            return largest(
-                largest(x.relu_(), size, 2), size, 3
-            )  # on a CPU twice as fast; elsewhere more calls and bytes
+            # In two stages, on a CPU in half the time; elsewhere these are more calls and bytes.
+            return largest(largest(x.relu_(), size, 2), size, 3)
         return _PooledReLU.apply(x, self.windows)  # pyright: ignore[reportReturnType]
 
     def extra_repr(self) -> str:

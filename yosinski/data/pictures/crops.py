@@ -22,7 +22,7 @@ def crops(images: np.ndarray, rows: np.ndarray, side: int, corners: np.ndarray, 
     images: uint8 [N, s, s, 3]; rows: int [b]; corners: int [b, 2]; mirrored: bool [b].
     """
     images, first, stored = np.asarray(images), corners, images.shape[1]  # memory maps are slower to index
-    border = max(0, -corners.min(), corners.max() + side - stored)
+    border = max(-corners.min(initial=0), corners.max(initial=stored - side) + side - stored)
     if border:
         inside = slice(border, border + stored)
         black = np.zeros((len(rows), stored + 2 * border, stored + 2 * border, 3), np.uint8)
