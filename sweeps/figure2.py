@@ -5,7 +5,7 @@ from itertools import product
 from sweeps.grid import card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 from yosinski.networks.catalogue import architecture
 
 
@@ -16,7 +16,7 @@ def figure2(
     directions: tuple[str, ...] = ("AB", "BA"),
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
-    treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
+    treatments: tuple[CopiesTreatment, ...] = ("frozen", "tuned"),
     random: tuple[str, ...] | None = None,
     recipe: Recipe | None = None,
     examples_per_class: int | None = None,

@@ -3,7 +3,7 @@
 from sweeps.grid import all_classes, card_for, copies, cuts_of, none_empty, pairs, random_features
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 
 
 def figure3(
@@ -14,7 +14,7 @@ def figure3(
     random: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
-    treatments: tuple[TreatmentName, ...] = ("frozen",),
+    treatments: tuple[CopiesTreatment, ...] = ("frozen",),
     recipe: Recipe | None = None,
 ) -> list[Run]:
     """Frozen copies AnB and BnA of a split into distant tasks and, for comparison, of splits into similar tasks.

@@ -9,19 +9,21 @@ from yosinski.data.half import Half
 from yosinski.errors import BadInput, choose
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 from yosinski.experiment.treatments import copies as that_have_a_parent
 from yosinski.networks.catalogue import architecture, tokens_of
 from yosinski.networks.cuts import chosen
 
 
-def copies(target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[TreatmentName]) -> list[Run]:
+def copies(
+    target: Run, parents: Sequence[Run], cuts: Sequence[int], treatments: Sequence[CopiesTreatment]
+) -> list[Run]:
     """Copies with this target: all combinations of bases, cuts and treatments. BadInput for one without a parent."""
     check_treatments(treatments)
     return [target.copy(n, treatment, parent) for treatment in treatments for parent in parents for n in cuts]
 
 
-def check_treatments(treatments: Sequence[TreatmentName]) -> None:
+def check_treatments(treatments: Sequence[CopiesTreatment]) -> None:
     """BadInput for a treatment without a parent, which needs another function."""
     for treatment in treatments:
         choose("treatment", treatment, that_have_a_parent())

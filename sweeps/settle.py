@@ -12,9 +12,9 @@ from sweeps.transfer import transfer
 from yosinski.data import find
 from yosinski.experiment.recipes import Recipe
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 
-Choices = Iterable[tuple[TreatmentName, int]]  # pairs of a treatment and a cut n
+Choices = Iterable[tuple[CopiesTreatment, int]]  # pairs of a treatment and a cut n
 
 
 def settle(

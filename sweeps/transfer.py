@@ -9,7 +9,7 @@ from yosinski.data import find, place
 from yosinski.errors import BadInput, count
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 from yosinski.networks.catalogue import architecture, tokens_of
 from yosinski.networks.encoders.known import is_encoder
 from yosinski.pretrained import outside
@@ -52,7 +52,7 @@ def transfer(
     network: str = "resnet18",
     weights: str = "",
     cuts: tuple[int | str, ...] = USUAL,
-    treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
+    treatments: tuple[CopiesTreatment, ...] = ("frozen", "tuned"),
     seeds: tuple[int, ...] = (0, 1, 2),
     scratch: bool = True,
     selffers: bool = False,

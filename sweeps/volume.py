@@ -9,7 +9,7 @@ from yosinski.errors import BadInput
 from yosinski.experiment.cost import images
 from yosinski.experiment.recipes import Recipe, usual
 from yosinski.experiment.run import Run
-from yosinski.experiment.treatments import TreatmentName
+from yosinski.experiment.treatments import CopiesTreatment
 
 COUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # default, up to the first that includes all images
 
@@ -21,7 +21,7 @@ def volume(
     directions: tuple[str, ...] = ("AB", "BA"),
     seeds: tuple[int, ...] = (0,),
     cuts: tuple[int | str, ...] | None = None,
-    treatments: tuple[TreatmentName, ...] = ("frozen", "tuned"),
+    treatments: tuple[CopiesTreatment, ...] = ("frozen", "tuned"),
     random: tuple[str, ...] = (),
     counts: tuple[int, ...] | None = None,
     hold: Literal["steps", "epochs"] = "steps",

@@ -59,5 +59,5 @@ def some(names: Sequence[str], most: int = 20) -> str:
 
 def count(number: int, what: str) -> str:
     """1 run, 2 runs, 3 copies."""
-    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}s"
+    plural = f"{what[:-1]}ies" if what.endswith(("py", "cy")) else f"{what}es" if what.endswith("s") else f"{what}s"
     return f"{number} {what if number == 1 else plural}"

@@ -217,10 +217,8 @@ def open_questions(block: Block, answer: Answer) -> Section | None:
         f"To train: {trained}, on {on} with {_named('seed', places.seeds)}{', both directions' * (not block.weights)}:"
         f" {todo.missing} copies and {todo.bases} bases are missing.",
         "As a sweep: yosinski advise ... --out settle.py; "
-        + "; ".join(
-            command(*words, runs=block.directory)
-            for words in (("plan", "settle.py"), ("submit", "settle.py", "--profile", "PROFILE"))
-        ),
+        + "; ".join(command(*words, runs=block.directory) for words in (("plan", "settle.py"), ("run", "settle.py")))
+        + " (or submit it)",
     ]
     return Section("What would settle it", text, files={".py": todo.sweep})
 

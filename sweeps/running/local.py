@@ -23,7 +23,7 @@ from sweeps.running.job import train_pack
 from sweeps.running.plan import Pack, Plan, state
 from yosinski import files
 from yosinski.environment import Where, no_gpu_found, visible_gpus
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, count
 from yosinski.experiment.run import Run
 from yosinski.records import specs
 from yosinski.records.states import FINAL, State
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 POLL = 0.25  # seconds between two checks of the jobs
 YEAR = 365 * 24 * 60  # minutes; local jobs have no time limit
+MOST = 8  # workers on one core or GPU; more than one is seldom faster
 
 
 Gpu = int | str  # number, or UUID of a GPU or of a part of one (MIG), as in CUDA_VISIBLE_DEVICES
@@ -238,8 +239,9 @@ def workers(device: str, wanted: int | None) -> list[Gpu | None]:
         raise BadInput(f"SLURM gave this job GPU {assigned}, but none is found here; --device cpu computes on the CPU")
     # Apple's machines have one GPU, which cannot be detected without torch.
     places: list[Gpu | None] = [None] if device == "mps" else list(devices) or [None] * cores()
-    if wanted is not None and wanted < 1:
-        raise BadInput(f"--workers must be at least 1, not {wanted}")
+    if wanted is not None and not 1 <= wanted <= MOST * len(places):
+        what = count(len(places), "core" if places[0] is None and device != "mps" else "GPU")
+        raise BadInput(f"--workers must be 1 to {MOST * len(places)}, {MOST} times the {what} here, not {wanted}")
     return [places[k % len(places)] for k in range(wanted or len(places))]
 
 

@@ -4,7 +4,7 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -82,7 +82,8 @@ class Pack:
 class Plan:
     """Runs in order with their states, and `packs` of the remaining runs.
 
-    `stale`: ids of copies that were cut from other weights than those in their base's present record.
+    `stale`: ids of copies that were cut from other weights than those in their base's present record. `begun`: the
+    share that is done of runs that were begun, by id.
     """
 
     runs: tuple[Run, ...]
@@ -91,6 +92,7 @@ class Plan:
     packs: tuple[Pack, ...]
     speeds: Speeds
     workers: int
+    begun: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def costs(self) -> dict[str, RunCost]:
@@ -127,9 +129,10 @@ class Plan:
         return {run.id: flops for pack, of in found for run, flops in zip(pack.runs, of, strict=True)}
 
     def seconds(self, run: Run) -> float:
-        """Seconds of one worker for a run, in its pack; for a run that is not remaining, alone."""
+        """Seconds of one worker for what is left of a run, in its pack; for a run that is not remaining, alone."""
         cost = self.costs[run.id]
-        return self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
+        whole = self.speeds.seconds(run, cost.flops, self.caused.get(run.id, float(cost.flops)), cost.steps)
+        return whole * (1 - self.begun.get(run.id, 0.0))
 
     def memory(self, pack: Pack) -> int:
         """Bytes that training a pack takes at least, in float32."""
@@ -216,7 +219,13 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     left = [run for run in ordered if run.is_trained and states[run.id] not in (*recorded.FINAL, "blocked")]
     check_batches(left)
     speeds = measured(where, (run for run in ordered if states[run.id] == "done"), device)
-    return Plan(ordered, states, stale, packs(left, workers, speeds=speeds), speeds, workers)
+    begun = {
+        run.id: beat["step"] / beat["steps"]
+        for run in left
+        if states[run.id] in ("running", "interrupted", "failed")
+        and (beat := recorded.progress(specs.folder(where, run.id)))
+    }
+    return Plan(ordered, states, stale, packs(left, workers, speeds=speeds), speeds, workers, begun)
 
 
 def check_batches(runs: Iterable[Run]) -> None:

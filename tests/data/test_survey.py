@@ -112,6 +112,11 @@ def test_the_command_finds_what_is_there_twice(folder: Path, capsys: pytest.Capt
     assert before["duplicates"] is None
     assert before["sources"]["images"] == 31
     assert (before["sources"]["width"]["least"], before["sources"]["width"]["most"]) == (90, 99)
+    assert before["unreadable"] == 0
+    (folder / "train" / "a" / "torn.png").write_bytes(b"no image")
+    assert main(show) == 0
+    assert "1 of 32 files that were looked at are no images: `data store` names them" in capsys.readouterr().out
+    (folder / "train" / "a" / "torn.png").unlink()
     assert main([*show, "--out", "sheet.png"]) == 2
     assert "there is no store: yosinski data store imagefolder-64-crop:" in capsys.readouterr().err
     assert main(["data", "store", "imagefolder-64:d", "--workers", "1"]) == 0

@@ -9,6 +9,7 @@ from ended import after, numbers
 from packs import brief, train
 from safetensors.torch import load_file
 
+from yosinski.cli.prepare import check_divided
 from yosinski.data import store as stores
 from yosinski.environment import Where
 from yosinski.errors import BadInput, Failure
@@ -75,6 +76,10 @@ def test_two_processes_train_what_one_trains(where: Where, bases: tuple[Run, Run
     assert states.state(path) == "interrupted"
     with pytest.raises(Failure, match=r"was started with .* in 2 processes, this is"):
         train(where, [run])
+    with pytest.raises(BadInput, match=r"was started in 2 processes: go on with --processes 2 \(gpus in a profile\)"):
+        check_divided([run], 1, where.runs, change_arithmetic=False)
+    check_divided([run], 1, where.runs, change_arithmetic=True)
+    check_divided([run], 2, where.runs, change_arithmetic=False)
     train(two, [run])
     assert numbers(where, run) == undisturbed
 

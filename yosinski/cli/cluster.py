@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sweeps
 from yosinski.cli.options import RUN, Command, asking, with_runs, with_sweep, with_training
 from yosinski.cli.prepare import check_divided, confirmed, list_runs, notes, prepare, sweep_runs
-from yosinski.errors import command, count
+from yosinski.errors import BadInput, command, count
 from yosinski.experiment.run import Run
 from yosinski.records import claims, specs
 
@@ -30,8 +31,8 @@ def submit(options: argparse.Namespace) -> int:
     from sweeps.running.plan import parents_first
     from yosinski.cli import display
 
-    cluster.check_there()
     profile = find_profile(options.profile)
+    cluster.check_there()
     chosen, parameters = sweep_runs(options)
     runs = parents_first(chosen)
     with lock(options.runs):
@@ -61,8 +62,8 @@ def heal(options: argparse.Namespace) -> int:
     from sweeps.running.plan import parents_first
     from yosinski.cli import display
 
-    cluster.check_there()
     profile = find_profile(options.profile) if options.profile else None
+    cluster.check_there()
     chosen, parameters = sweep_runs(options)
     runs = parents_first(chosen)
     with lock(options.runs):
@@ -104,7 +105,7 @@ def _submit(
     where = Where(options.runs.absolute(), options.stores.absolute(), change_arithmetic=options.change_arithmetic)
     check_batches(run for _, group in groups for run in group)
     for profile, group in groups:
-        check_divided(group, profile.gpus)
+        check_divided(group, max(1, profile.gpus), options.runs, options.change_arithmetic)
     submitting = {run.id for _, group in groups for run in group}
     jobs = {sight.entry.id: sight.job for sight in seen if sight.job and sight.job.live}
     flying = {run_id: job.element.job for run_id, job in jobs.items() if job.element}
@@ -249,7 +250,13 @@ def _selected(options: argparse.Namespace, with_base: bool = False) -> "tuple[Pa
 
     if Path(options.sweep).is_dir():
         return Path(options.sweep), entries_of(Path(options.sweep))
-    if options.sweep.endswith(".py") or not specs.is_id(options.sweep):
+    named = options.sweep in sweeps.SWEEPS or options.sweep.endswith(".py")
+    if not named and not specs.is_id(options.sweep):
+        kinds = f"a sweep ({', '.join(sweeps.SWEEPS)}, or a path to a .py file), a runs directory or a run's id"
+        raise BadInput(f"{options.sweep!r} is none of: {kinds}")
+    if not options.runs.is_dir():
+        raise BadInput(f"no runs directory {options.runs}")
+    if named:
         return options.runs, entries(parents_first(sweep_runs(options)[0]))
     ancestry = lineage(options.runs, specs.find(options.runs, options.sweep))
     return options.runs, ancestry if with_base else ancestry[-1:]

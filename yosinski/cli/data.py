@@ -112,7 +112,7 @@ def _looks(place: Any, path: Path) -> dict[str, Any]:
     if of_store is not None:
         return of_store
     if place.kind == "torchvision" or not place.there:
-        return {"sources": None, "pixels": None}  # drawn images, not stored yet, or missing files
+        return {"sources": None, "pixels": None, "unreadable": 0}  # drawn images, not stored yet, or missing files
     return survey.of_sources(place)
 
 
@@ -142,6 +142,11 @@ def _print(content: dict[str, Any]) -> None:
             for one in (content["sources"]["width"], content["sources"]["height"])
         )
         print(f"sources: {spread} pixels, of {content['sources']['images']:,} images")
+    if content["unreadable"]:
+        looked = content["unreadable"] + (content["sources"] or {"images": 0})["images"]
+        print(
+            f"{content['unreadable']:,} of {looked:,} files that were looked at are no images: `data store` names them"
+        )
     if content["pixels"]:
         print(_of_pixels(content["pixels"]))
     size = "" if content["bytes"] is None else f", {gigabytes(content['bytes'])}"

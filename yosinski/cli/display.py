@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -203,7 +204,7 @@ def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entr
         lines.append(Text(f"  mend with: {mend}"))
     if any(each.failed[0].state != "failed" for each in problems):
         lines.append(Text("  stuck and diverged runs end so every time: change their recipe"))
-    legend = Text("  ").join(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
+    legend = Columns(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
     return Group(table, legend, *lines)
 
 

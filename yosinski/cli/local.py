@@ -113,7 +113,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     def check(plan: "Plan") -> None:
         if not 1 <= options.processes <= plan.workers:
             raise BadInput(f"--processes {options.processes}: choose from 1 to {plan.workers}, the number of workers")
-        check_divided(plan.left, options.processes)
+        startable = [run for run in plan.left if plan.states[run.id] != "running"]
+        check_divided(startable, options.processes, options.runs, options.change_arithmetic)
         if epsilon is not None:
             early_stop.check(epsilon, plan.runs, options.runs)
 
@@ -163,6 +164,8 @@ def run_sweep(options: argparse.Namespace) -> int:
     finally:
         turns.close()
     console.print(display.outcome(plan, options.runs), highlight=False, soft_wrap=True)
+    if options.trace:
+        tell(f"which operations took the time: {options.runs / 'traces'}")
     if watch is not None and watch.decided:
         stopped = count(len(watch.decided), "run")
         tell(f"{stopped} stopped, see {watch.path}; the same command without --stop-when-sure goes on")

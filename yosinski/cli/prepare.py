@@ -12,10 +12,11 @@ from yosinski.cli import texts
 from yosinski.data.half import Half
 from yosinski.data.place import Place, is_text
 from yosinski.data.reading import reading
-from yosinski.errors import BadInput
+from yosinski.errors import BadInput, count
 from yosinski.experiment.run import Run
 from yosinski.experiment.treatments import together
 from yosinski.identity import digest
+from yosinski.records import specs
 
 MUCH = 10e9  # size in bytes from which the user is asked
 
@@ -44,15 +45,29 @@ def sweep_runs(options: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     return runs, sweeps.describe(sweep, arguments)
 
 
-def check_divided(runs: Iterable[Run], processes: int) -> None:
-    """BadInput if so many processes together cannot train one of the bases among these runs."""
-    divided = {run.network: run for run in runs if run.divisible} if processes > 1 else {}
-    if divided:
+def check_divided(runs: Iterable[Run], processes: int, folder: Path, change_arithmetic: bool) -> None:
+    """BadInput if so many processes together cannot train one of the bases among these runs, or go on with it.
+
+    folder: the runs directory; change_arithmetic: whether what another number of processes began may go on.
+    """
+    divided = [run for run in runs if run.divisible]
+    if processes > 1:
         from yosinski.networks import build
         from yosinski.training import shares
 
-        for run in divided.values():
+        for run in {run.network: run for run in divided}.values():
             shares.check(run, build.build(run.network, run.outputs))
+    begun = [run for run in divided if (specs.folder(folder, run.id) / "checkpoint.pt").exists()]
+    if begun and not change_arithmetic:
+        from yosinski.training import checkpoints
+
+        for run in begun:
+            started = checkpoints.started_in(specs.folder(folder, run.id))
+            if started and started.processes != processes:
+                raise BadInput(
+                    f"{run} was started in {count(started.processes, 'process')}: go on with --processes "
+                    f"{started.processes} (gpus in a profile), or allow the change with --change-arithmetic"
+                )
 
 
 def notes(runs: Iterable[Run]) -> list[str]:
@@ -88,7 +103,6 @@ def prepare(chosen: Sequence[Run], runs: Path, stores: Path, console: Any) -> No
     from yosinski.data import find
     from yosinski.experiment.cost import stored
     from yosinski.pretrained import outside
-    from yosinski.records import specs
 
     needed = stored(chosen, {name: find.card(name) for name in {half.data for run in chosen for half in run.halves}})
     kept = ((file.name, file.stat().st_size) for file in (stores / "features").glob("*/*.npy"))

@@ -44,10 +44,11 @@ def sizes(widths: Sequence[int], heights: Sequence[int]) -> dict[str, Any]:
 def of_sources(place: Place) -> dict[str, Any]:
     """`sources` (see `sizes`) and `pixels` (see `oddities.counted`) from the headers of evenly spaced images.
 
-    None where no header can be read, or where headers do not contain it.
+    None where no header can be read, or where headers do not contain it. `unreadable`: the number of those that cannot
+    be read.
     """
     listing = kinds.list_images(place)
-    sides, odd = [], []
+    sides, odd, unreadable = [], [], 0
     for image in listing.images[:: -(-len(listing.images) // SAMPLE)]:
         if image.file.state is None:  # not a file of its own; all have the side of the source
             continue
@@ -55,13 +56,13 @@ def of_sources(place: Place) -> dict[str, Any]:
             with warnings.catch_warnings(action="ignore"), PIL.Image.open(listing.root / image.file.path) as opened:
                 sides.append(oddities.upright(opened))
                 odd.append(oddities.by_header(opened, place.depth).text)
-        except (OSError, ValueError, PIL.Image.DecompressionBombError):  # broken ones are reported elsewhere
-            continue
+        except (OSError, ValueError, PIL.Image.DecompressionBombError):
+            unreadable += 1
     if not sides:
-        return {"sources": None, "pixels": None}
+        return {"sources": None, "pixels": None, "unreadable": unreadable}
     nothing = dict.fromkeys(("least", "greatest", "mean"))
     content = {"images": len(odd), **nothing, **oddities.counted(odd), "constant": None}
-    return {"sources": sizes(*map(list, zip(*sides, strict=True))), "pixels": content}
+    return {"sources": sizes(*map(list, zip(*sides, strict=True))), "pixels": content, "unreadable": unreadable}
 
 
 def of_store(path: Path) -> dict[str, Any] | None:
@@ -76,7 +77,7 @@ def of_store(path: Path) -> dict[str, Any] | None:
         return None
     columns = ["width", "height", *(("least", "greatest", "mean", "odd") if "odd" in names else ())]
     whole: Any = pd.read_parquet(path / "sources.parquet", columns=columns).dropna()
-    content = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None}
+    content = {"sources": sizes(whole["width"].tolist(), whole["height"].tolist()), "pixels": None, "unreadable": 0}
     if "odd" in names:
         content["pixels"] = {
             "images": len(whole),

@@ -125,6 +125,9 @@ def copies() -> list[str]:
     return [name for name, treatment in TREATMENTS.items() if treatment.copied]
 
 
+CopiesTreatment = Annotated[str, copies]
+
+
 def with_partners() -> list[str]:
     """The names of the treatments of networks with several tasks or inputs."""
     return [name for name, treatment in TREATMENTS.items() if treatment.partners]

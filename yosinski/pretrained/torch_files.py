@@ -31,6 +31,7 @@ from yosinski.data.sources.pickles import Call, Name, Persistent, plain
 from yosinski.errors import BadInput, some
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # first two pickles in files before torch 1.6
+ZIP = b"PK"  # first bytes of a zip archive
 DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}  # "torch.float32"
 STORAGES = {  # types by class names
     "DoubleStorage": torch.float64,
@@ -125,7 +126,11 @@ def opened(path: Path) -> Iterator[dict[str, Tensor]]:
     """
     with path.open("rb") as file:
         try:
-            saved = _archive(file) if zipfile.is_zipfile(file) else _stream(file)
+            zipped = zipfile.is_zipfile(file)
+            file.seek(0)
+            if not zipped and file.read(len(ZIP)) == ZIP:
+                raise BadInput("it is cut off: it begins as what torch has saved, but the end is missing")
+            saved = _archive(file) if zipped else _stream(file)
             tensors = dict(_found(saved))
         except BadInput:
             raise

@@ -1,5 +1,6 @@
 """Checkpoints: the state of a run, so that an interrupted run gives the same numbers as an undisturbed one."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,15 @@ def save(member: Member, arithmetic: Arithmetic) -> None:
     member.attempt.save("checkpoint.pt", lambda path: torch.save(content, path))
 
 
+def started_in(path: Path) -> Arithmetic | None:
+    """The arithmetic of the checkpoint in a run's directory; None if it cannot be read, as its job will say."""
+    try:
+        content = torch.load(path / "checkpoint.pt", map_location="meta", weights_only=True)  # reads no tensors
+        return Arithmetic.of(content["arithmetic"])
+    except Exception:  # torch.load raises all kinds of exceptions for damaged files
+        return None
+
+
 def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = False) -> None:
     """Continue from a checkpoint, if there is one.
 
@@ -56,7 +66,7 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
         moments = content.get("moments", {})  # earlier versions had no AdamW
         if content["run"] != member.run.id or (content["momentum"].keys() | moments.keys()) - member.trained.keys():
             raise ValueError("the checkpoint of another run")
-        started_in = Arithmetic.of(content["arithmetic"])
+        started = Arithmetic.of(content["arithmetic"])
         state = member.network.state_dict()
         state.update(content["tensors"])
         member.network.load_state_dict(state)
@@ -79,9 +89,9 @@ def resume(member: Member, arithmetic: Arithmetic, change_arithmetic: bool = Fal
     if content["frozen"] != member.certificate or cut_from != member.parent_weights:
         aside = files.set_aside(path)
         raise Failure(f"{member}: its base was trained anew since; {path} was set aside as {aside.name}; run again")
-    if not started_in.agrees(arithmetic) and not change_arithmetic:
+    if not started.agrees(arithmetic) and not change_arithmetic:
         raise Failure(
-            f"{member} was started with {started_in}, this is {arithmetic}: "
+            f"{member} was started with {started}, this is {arithmetic}: "
             "go on with that, or allow the change with --change-arithmetic"
         )
     member.attempt.rewind(member.step)

@@ -148,6 +148,18 @@ def test_what_is_done_is_not_left(tmp_path: Path) -> None:
     assert names(plan([*BASES, *copies], tmp_path, 1).left) == ["baseB", "A3B"]
 
 
+def test_what_is_done_of_a_run_takes_no_more_time(tmp_path: Path) -> None:
+    whole = plan([BASE_A], tmp_path, 1).seconds(BASE_A)
+    attempt = attempts.claim(tmp_path, BASE_A)
+    assert attempt is not None
+    attempt.beat(30, 40)
+    assert plan([BASE_A], tmp_path, 1).seconds(BASE_A) == pytest.approx(whole / 4)
+    attempt.release()
+    interrupted = plan([BASE_A], tmp_path, 1)
+    assert interrupted.states[BASE_A.id] == "interrupted"
+    assert interrupted.seconds(BASE_A) == pytest.approx(whole / 4)
+
+
 @pytest.mark.parametrize("bad", ["stuck", "diverged"])
 def test_copies_of_a_bad_base_are_blocked_until_the_base_is_mended(bad: str, tmp_path: Path) -> None:
     early, late, new = (synthetic.copy(BASE_A, B, n) for n in (1, 2, 3))
