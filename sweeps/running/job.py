@@ -5,14 +5,13 @@ state is kept in memory: after a restart it continues from the records.
 """
 
 import faulthandler
-import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
 
 from sweeps.running.ends import SAYS
-from yosinski.environment import Where, uncollected
+from yosinski.environment import Where, staying
 from yosinski.errors import BadInput, Failure
 from yosinski.records import claims
 
@@ -42,17 +41,9 @@ def train(
 
 
 def loaded() -> Callable[..., None]:
-    """`procedure.run_pack`, with torch.
-
-    Its modules are hundreds of thousands of objects that live as long as the process: a fifth of the time to load them
-    and to end goes into searching these for garbage, unless they are exempt.
-    """
-    first = "torch" not in sys.modules
-    with uncollected():
+    """`procedure.run_pack`, with torch."""
+    with staying("torch"):
         from yosinski.procedure import run_pack
-
-        if first:
-            gc.freeze()
     return run_pack
 
 

@@ -17,12 +17,14 @@ from yosinski.data.card import Card
 from yosinski.experiment.cost import RunCost, check_batch, cost, in_pack, memory, stored
 from yosinski.experiment.run import Run
 from yosinski.identity import canonical
+from yosinski.networks.architectures import Architecture
 from yosinski.networks.catalogue import architecture
 from yosinski.records import claims, specs
 from yosinski.records import states as recorded
 from yosinski.records.states import State
 
 START = 6.0  # seconds to start a worker
+START_OTHERS = 10.0  # if its network comes from another library, which has to be loaded
 ENOUGH = 8  # groups per worker, of which none is divided
 TOLERANCE = 0.05  # of a worker's share, by which a pack may be larger
 HALVINGS = 30
@@ -68,6 +70,12 @@ class Pack:
     def processes(self, wanted: int) -> int:
         """Number of processes that train it: those wanted if it is a base whose batches can be divided, else one."""
         return wanted if len(self.runs) == 1 and self.runs[0].divisible else 1
+
+    @property
+    def start(self) -> float:
+        """Seconds to start it."""
+        own = all(isinstance(architecture(network), Architecture) for network in self.runs[0].networks)
+        return START if own else START_OTHERS
 
     @property
     def name(self) -> str:
@@ -147,7 +155,7 @@ class Plan:
     def total_seconds(self) -> float:
         """Seconds until the last of the workers ends: each takes the first pack whose bases are trained."""
         waiting = [
-            ([run.id for run in pack.runs], [base.id for base in pack.parents], takes + START)
+            ([run.id for run in pack.runs], [base.id for base in pack.parents], takes + pack.start)
             for pack in self.packs
             for takes in (sum(map(self.seconds, pack.runs)),)
         ]

@@ -64,6 +64,11 @@ class Speeds:
     """FLOP/s by (network, treatment), of networks that only have records of earlier versions."""
     assumed: float = ASSUMED_SPEED
 
+    @property
+    def is_assumed(self) -> bool:
+        """Whether nothing has been measured."""
+        return not self.fits and not self.measured
+
     def seconds(self, run: Run, flops: float, caused: float, steps: int) -> float:
         """Seconds of a run with these FLOPs alone, and `caused` FLOPs in its pack."""
         if run.spec["network"] in self.fits:

@@ -233,7 +233,7 @@ def test_large_checkpoints_are_written_less_often_than_evaluations(
     monkeypatch.setattr(pulse, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time, perf_counter=float))
     monkeypatch.setattr(pulse.checkpoints, "save", save)
     train(where, [Run("tiny", A, RECIPE.with_values({"iterations": 12, "evaluations": 12}))])
-    assert saved == [1, 5, 9]  # at most once in 20 times 10 s; writing and four steps take 211 s
+    assert saved == [1, 6, 11]  # at most once in 20 times 11 s; writing and five steps take 261 s, with four 211
 
 
 # -------------------------------------------------------------------------------------------------- means and dropout

@@ -32,7 +32,8 @@ class Planned(NamedTuple):
 def planned(options: argparse.Namespace, check: "Callable[[Plan], object] | None" = None) -> Planned:
     """Make the plan.
 
-    check: called with it before a long one is measured by trials of this machine; None: only those that were made.
+    check: called with it before networks are tried on this machine, as they are for a long plan; without it they are
+    tried only if `--measure` asks for it.
     """
     from sweeps.running import speeds, trials
     from sweeps.running.plan import plan
@@ -47,7 +48,8 @@ def planned(options: argparse.Namespace, check: "Callable[[Plan], object] | None
         return Planned(made, parameters, devices, {})
     open_choices = options.precision == "auto" or options.workers is None
     long = check is not None and open_choices and made.total_seconds > WORTH_A_TRIAL
-    found = trials.tried(options.runs, networks.values()) if long else trials.kept(options.runs)
+    trying = long or getattr(options, "measure", False)
+    found = trials.tried(options.runs, networks.values()) if trying else trials.kept(options.runs)
     found = {network: found[network] for network in networks if network in found}
     if not found:
         return Planned(made, parameters, devices, {})
@@ -74,7 +76,7 @@ def trains(options: argparse.Namespace) -> "tuple[list[int | str | None], Device
 
 def show_plan(options: argparse.Namespace) -> int:
     """`yosinski plan`."""
-    plan, parameters, *_ = planned(options, (lambda made: None) if options.measure else None)
+    plan, parameters, devices, _ = planned(options)
     if options.json:
         content = {"sweep": options.sweep, "parameters": parameters, **plan.as_json(), "notes": notes(plan.runs)}
         print(json.dumps(content, indent=1))
@@ -87,6 +89,8 @@ def show_plan(options: argparse.Namespace) -> int:
     if not options.brief:
         console.print(display.table(plan))
     _sum_up(plan, console)
+    if plan.left and plan.speeds.is_assumed and devices[0] is None and options.device != "mps":
+        console.print("--measure times passes of the networks here first", highlight=False)
     return 0
 
 
@@ -179,7 +183,7 @@ def _for_plan(parser: argparse.ArgumentParser) -> None:
     with_workers(parser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--brief", action="store_true", help="without the table")
-    parser.add_argument("--measure", action="store_true", help="time passes of the networks here first, as `run` does")
+    parser.add_argument("--measure", action="store_true", help="time passes of the networks here first")
 
 
 def _for_run(parser: argparse.ArgumentParser) -> None:

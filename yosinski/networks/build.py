@@ -11,6 +11,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from yosinski.environment import staying
 from yosinski.networks.architectures import Architecture, Conv, Linear, Segment
 from yosinski.networks.catalogue import architecture, made, named, operations, survey
 from yosinski.networks.encoders.encoder import Encoder
@@ -61,7 +62,8 @@ def segmented(network: str, outputs: int, mean_side: int, seed: int) -> nn.Seque
     Children have the names of segments, with "/" for dots; within them tensors have the names of the plain model. The
     first segment begins with `standardise`. Dropout is done by `layers.Dropout`.
     """
-    from yosinski.networks.tracing import graph, segments
+    with staying("torchvision"):
+        from yosinski.networks.tracing import graph, segments
 
     name = named(network)
     pieces = survey(name)[1]

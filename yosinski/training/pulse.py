@@ -12,7 +12,8 @@ from yosinski.training.pack import Member
 
 BEAT_EVERY = 2.0  # seconds between heartbeats
 SAVE_EVERY = 600.0  # maximum seconds between checkpoints, if evaluations are further apart
-SAVE_SHARE = 20  # slow checkpoints (over a second) take at most one in this number of seconds
+QUICK = 0.2  # seconds that checkpoints may take after every evaluation
+SAVE_SHARE = 20  # slower ones take at most one in this number of seconds
 
 
 class Pulse:
@@ -36,7 +37,7 @@ class Pulse:
         self.stepped = stepped
         self.began, self.first = time.time(), {member.run.id: member.step for member in pack}
         self.beaten = self.saved = time.monotonic()
-        self.writing = 0.0  # seconds beyond the first that the last checkpoints took
+        self.writing = 0.0  # seconds that the last checkpoints took, if they were slow
 
     def leave(self, member: Member) -> None:
         """Remove a member from the pack."""
@@ -72,4 +73,5 @@ class Pulse:
             return
         self.saved = moment
         self.each(members, lambda member: checkpoints.save(member, self.arithmetic))
-        self.writing = max(0.0, time.monotonic() - moment - 1)
+        took = time.monotonic() - moment
+        self.writing = took if took > QUICK else 0.0

@@ -13,6 +13,7 @@ from sweeps.running import speeds, trials
 from sweeps.running.plan import plan
 from sweeps.running.trials import Trial, kept, tried
 from yosinski import files
+from yosinski.cli.main import main
 from yosinski.environment import cores, processor
 from yosinski.experiment.cost import layers
 from yosinski.networks import catalogue
@@ -77,6 +78,18 @@ def test_plans_rest_on_trials_until_there_are_records(tmp_path: Path, monkeypatc
     }
     synthetic.finish(tmp_path, BASE_A, 0.7, seconds=10.0, pack=1, pack_flops=1e12, seconds_by="time", **of_here)
     assert plan([BASE_A, BASE_B], tmp_path, 1, here).speeds.basis == f"1 finished runs in {tmp_path}"
+
+
+def test_a_plan_says_how_to_measure_and_does_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trials, "measured", lambda run, runs: trial(0.5))
+    command = ["plan", "figure2", "-p", "recipe.epochs=1", "-p", "cuts=7", "--runs", str(tmp_path), "--device", "cpu"]
+    assert main(command) == 0
+    assert "nothing has been measured yet\n--measure times passes" in capsys.readouterr().out
+    assert not (tmp_path / "trials.json").exists()
+    assert main([*command, "--measure"]) == 0
+    assert capsys.readouterr().out.endswith("the estimate rests on trials of this machine\n")
 
 
 def test_trials_of_networks_of_files_are_found_by_their_runs(tmp_path: Path) -> None:
