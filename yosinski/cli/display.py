@@ -204,7 +204,8 @@ def status(seen: Sequence[Sight], silent: str, mend: str, earlier: Sequence[Entr
         lines.append(Text(f"  mend with: {mend}"))
     if any(each.failed[0].state != "failed" for each in problems):
         lines.append(Text("  stuck and diverged runs end so every time: change their recipe"))
-    legend = Columns(Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
+    marks = (Text(f"{MARKS[state][0] or 'n/N'} {state}", MARKS[state][1]) for state in STATUSES)
+    legend = Columns(marks, padding=(0, 2))
     return Group(table, legend, *lines)
 
 
