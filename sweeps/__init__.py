@@ -129,8 +129,8 @@ def _parse(name: str, text: str, hint: Any) -> Any:
     if typing.get_origin(hint) is typing.Literal:
         return choose(f"value of {name}", text, typing.get_args(hint))
     if typing.get_origin(hint) is typing.Annotated:
-        valid: Any = hint.__metadata__[0]
-        return choose(f"value of {name}", text, list(valid() if callable(valid) else valid))
+        valid = hint.__metadata__[0]
+        return choose(f"value of {name}", text, list(valid() if inspect.isfunction(valid) else valid))
     try:
         return hint(text)
     except ValueError as error:
