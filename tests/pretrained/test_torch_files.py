@@ -431,14 +431,6 @@ def test_what_is_no_pickle_is_told(tmp_path: Path, content: bytes) -> None:
         read(tmp_path / "t.pth")
 
 
-def test_a_file_without_its_end_is_told(tmp_path: Path) -> None:
-    whole = save({"a": torch.ones(1000)}, tmp_path / "t.pth").read_bytes()
-    for length in (10, len(whole) // 2, len(whole) - 10):
-        (tmp_path / "t.pth").write_bytes(whole[:length])
-        with pytest.raises(BadInput, match="it is cut off: it begins as what torch has saved, but the end is missing"):
-            read(tmp_path / "t.pth")
-
-
 def test_names_do_not_reach_the_terminal_as_commands(tmp_path: Path) -> None:
     save({"\x1b]0;title\x07": torch.ones(1)}, tmp_path / "t.pth")
     with pytest.raises(BadInput) as refused:

@@ -97,7 +97,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
     [
         (b"", "it is empty"),
         (b"no weights at all", "as what torch has saved|it does not begin as safetensors do"),
-        (b"PK\x03\x04", "as what torch has saved"),
+        (b"PK\x03\x04", "it is cut off: a zip archive, as torch saves one, without its end"),
         (b"\n<!DOCTYPE html><html>404", "it is a web page: what was downloaded is not the file"),
         (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "it is a web page"),
         (b'{"error": "not found"}', "it is JSON"),
@@ -130,7 +130,7 @@ def test_archives_of_something_else_are_named(tmp_path: Path) -> None:
     whole = tmp_path / "whole.pth"
     torch.save({"a": torch.ones(1000)}, whole)
     whole.write_bytes(whole.read_bytes()[:3000])
-    with pytest.raises(BadInput, match=r"whole.pth cannot be read as weights: as what torch has saved"):
+    with pytest.raises(BadInput, match=r"whole.pth cannot be read as weights: it is cut off: a zip archive"):
         read(whole)
 
 

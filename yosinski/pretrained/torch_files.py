@@ -129,7 +129,7 @@ def opened(path: Path) -> Iterator[dict[str, Tensor]]:
             zipped = zipfile.is_zipfile(file)
             file.seek(0)
             if not zipped and file.read(len(ZIP)) == ZIP:
-                raise BadInput("it is cut off: it begins as what torch has saved, but the end is missing")
+                raise BadInput("it is cut off: a zip archive, as torch saves one, without its end")
             saved = _archive(file) if zipped else _stream(file)
             tensors = dict(_found(saved))
         except BadInput:
