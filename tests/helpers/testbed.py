@@ -51,7 +51,8 @@ class Cluster:
         return self.ask("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
 
     def quiet(self) -> bool:
-        return not self.queue()
+        """Whether all jobs are over, and the accounting has been told how they ended."""
+        return not self.queue() and "DBD Agent queue size: 0" in " ".join(self.ask("sdiag").split())
 
 
 @dataclass
