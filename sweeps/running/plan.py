@@ -228,10 +228,9 @@ def plan(runs: Iterable[Run], where: Path, workers: int, device: Device = ANY) -
     check_batches(left)
     speeds = measured(where, (run for run in ordered if states[run.id] == "done"), device)
     begun = {
-        run.id: beat["step"] / beat["steps"]
+        run.id: recorded.share_done(specs.folder(where, run.id))
         for run in left
         if states[run.id] in ("running", "interrupted", "failed")
-        and (beat := recorded.progress(specs.folder(where, run.id)))
     }
     return Plan(ordered, states, stale, packs(left, workers, speeds=speeds), speeds, workers, begun)
 

@@ -23,7 +23,7 @@ from yosinski.errors import count
 from yosinski.experiment.cost import standing
 from yosinski.networks.catalogue import architecture
 from yosinski.records import specs
-from yosinski.records.states import progress, state
+from yosinski.records.states import share_done, state
 
 
 def duration(seconds: float) -> str:
@@ -274,14 +274,9 @@ def follow(plan: Plan, turns: Iterator[Queue], console: Console) -> Queue | None
                     if not console.is_terminal:
                         console.print(f"{pack.name}: started", highlight=False)
                 bar = tasks[job_id][0]
-                shares = {run.id: _share(queue, run) for run in pack.runs}
+                shares = {run.id: share_done(specs.folder(queue.where.runs, run.id)) for run in pack.runs}
                 done.update({run_id: share * work[run_id] for run_id, share in shares.items()})
                 bars.update(bar, completed=sum(shares.values()) / len(shares), left=count(len(pack.runs), "run"))
             left = sum(len(pack.runs) for pack in (*queue.waiting, *running.values()))
             bars.update(overall, completed=sum(done.values()), left=f"{count(left, 'run')} left")
     return queue
-
-
-def _share(queue: Queue, run) -> float:
-    beat = progress(specs.folder(queue.where.runs, run.id))
-    return beat["step"] / beat["steps"] if beat else 0.0

@@ -65,6 +65,12 @@ def progress(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def share_done(path: Path) -> float:
+    """The share of a run's steps that are done, by its last heartbeat; 0 if there is none."""
+    beat = progress(path)
+    return beat["step"] / beat["steps"] if beat else 0.0
+
+
 def read_curve(path: Path) -> list[dict[str, float]]:
     """The evaluations in order of steps, from the latest attempt of each step. An incomplete last line is ignored."""
     names, rows = curve_rows(path)
